@@ -1,0 +1,59 @@
+# make app       opens the page (makes the virtual environment and installs first)
+# make test      all tests, a real Chromium included
+# make lint      format and lint checks
+# make bench     the measured figures, as one JSON object on the last line
+# make train     trains the bundled model from scratch, or goes on where it stopped
+# make evaluate  the bundled model's figures    make gallery      records assets/gallery again
+#                                               make screenshots  takes the README's pictures
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: app test lint bench train evaluate gallery screenshots clean
+
+app: $(VENV)/app
+	$(BIN)/python app.py --open
+
+test: $(VENV)/dev $(VENV)/chromium
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+bench: $(VENV)/dev $(VENV)/chromium
+	$(BIN)/python -m tests.bench
+
+train: $(VENV)/app
+	$(BIN)/python -m models.train
+
+evaluate: $(VENV)/app
+	$(BIN)/python -m models.evaluate
+
+gallery: $(VENV)/app
+	$(BIN)/python -m viz.gallery
+
+screenshots: $(VENV)/dev $(VENV)/chromium
+	$(BIN)/python -m tests.browser.screenshots
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/app: requirements.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+$(VENV)/dev: requirements-dev.txt $(VENV)/app
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+# A chromium on the PATH is used as it is; otherwise Debian's is installed.
+$(VENV)/chromium: packages-dev.txt | $(VENV)/bin/python
+	command -v chromium >/dev/null || { \
+	  SUDO=$$(test "$$(id -u)" = 0 || echo sudo); \
+	  $$SUDO apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -y -qq $$(cat packages-dev.txt); }
+	touch $@

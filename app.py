@@ -1,0 +1,61 @@
+"""PixelGaze: point at a pixel of a picture that a diffusion U-Net is drawing, and see where that pixel looks."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import threading
+
+# Nobody is told that this page was opened, and it runs without Node.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("GRADIO_SSR_MODE", "False")
+
+import gradio as gr
+
+from viz.gallery import GALLERY
+from viz.live import bundled
+from viz.tabs import explore
+from viz.theme import theme
+from viz.viewer import ASSETS
+
+HEADER = """
+<header class="pg-header">
+  <h1>◉ PixelGaze</h1>
+  <span>Point at a pixel. See where it looks: in every attention layer, every head, at every denoising step.</span>
+</header>
+"""
+
+
+def build() -> gr.Blocks:
+    """The page: which tabs, in which order."""
+    gr.set_static_paths([GALLERY])
+    with gr.Blocks(title="PixelGaze", analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
+        gr.HTML(HEADER, apply_default_css=False)
+        with gr.Tab("Explore"):
+            explore.build()
+    return page
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
+    parser.add_argument("--port", type=int, default=None, help="the first free one from 7860 on, if not given")
+    parser.add_argument("--open", action="store_true", help="open the page in a browser")
+    arguments = parser.parse_args()
+    page = build()
+    page.launch(
+        server_name=arguments.host,
+        server_port=arguments.port,
+        theme=theme(),
+        css_paths=[ASSETS / "viewer.css", ASSETS / "page.css"],
+        inbrowser=arguments.open,
+        prevent_thread_lock=True,
+        footer_links=["api"],
+    )
+    # The page is served and shows a recorded trace without torch; now there is time to load the model.
+    threading.Thread(target=bundled, daemon=True).start()
+    page.block_thread()
+
+
+if __name__ == "__main__":
+    main()

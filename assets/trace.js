@@ -1,0 +1,199 @@
+// Reads a trace (the safetensors file of viz/tracefile.py) and computes its rows. Nothing here touches the page.
+//
+//   const trace = openTrace(buffer)                 // throws an Error whose message is for the reader
+//   trace.map(layer, stepIndex, token, head, out)   // one row, in times uniform, into a Float32Array
+
+const TRACE_FORMAT = "pixelgaze-trace";
+const TRACE_VERSION = "1";
+
+// All 65,536 half-precision numbers: a look-up is faster than arithmetic, and works where Float16Array is missing.
+let halfTable = null;
+
+function halfPrecision() {
+  if (halfTable) return halfTable;
+  halfTable = new Float32Array(65536);
+  for (let bits = 0; bits < 65536; bits++) {
+    const sign = bits & 0x8000 ? -1 : 1;
+    const exponent = (bits >> 10) & 31;
+    const fraction = bits & 1023;
+    if (exponent === 0) halfTable[bits] = sign * fraction * 2 ** -24;
+    else if (exponent === 31) halfTable[bits] = fraction ? NaN : sign * Infinity;
+    else halfTable[bits] = sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+  }
+  return halfTable;
+}
+
+// exp(x) for x <= 0 as 2^whole · 2^fraction, both looked up: three times as fast as Math.exp here, to 1e-4 of its value.
+const FRACTIONS = Float32Array.from({ length: 4096 }, (_, i) => 2 ** (i / 4096));
+const POWERS = Float32Array.from({ length: 128 }, (_, i) => 2 ** (i - 127));
+
+function exponentials(scores, count, best) {
+  let sum = 0;
+  for (let i = 0; i < count; i++) {
+    const n = Math.max(-127 * 4096, (scores[i] - best) * Math.LOG2E * 4096 - 0.5) | 0;
+    sum += scores[i] = FRACTIONS[n & 4095] * POWERS[(n >> 12) + 127];
+  }
+  return sum;
+}
+
+function readSafetensors(buffer) {
+  const fail = (why) => new Error(`This is not a whole trace file: ${why}.`);
+  if (buffer.byteLength < 8) throw fail("it is shorter than its own header");
+  const headerLength = Number(new DataView(buffer).getBigUint64(0, true));
+  if (headerLength > buffer.byteLength - 8) throw fail("it ends inside its header");
+  let header;
+  try {
+    header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(new Uint8Array(buffer, 8, headerLength)));
+  } catch {
+    throw fail("its header is not JSON");
+  }
+  const { __metadata__: metadata = {}, ...entries } = header;
+  const start = 8 + headerLength;
+  const tensors = new Map();
+  for (const [name, { dtype, shape, data_offsets: [from, to] }] of Object.entries(entries)) {
+    if (start + to > buffer.byteLength) throw fail(`it ends before “${name.slice(0, 80)}”`);
+    tensors.set(name, { dtype, shape, bytes: new Uint8Array(buffer, start + from, to - from) });
+  }
+  return { metadata, tensors };
+}
+
+// All numbers of a tensor, as a Float32Array of their own.
+function toFloats({ dtype, bytes }) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const floats = new Float32Array(bytes.length / (dtype === "F32" ? 4 : 2));
+  if (dtype === "F16") {
+    const table = halfPrecision();
+    for (let i = 0; i < floats.length; i++) floats[i] = table[view.getUint16(2 * i, true)];
+  } else if (dtype === "BF16") {
+    const bits = new Uint32Array(floats.buffer);
+    for (let i = 0; i < floats.length; i++) bits[i] = view.getUint16(2 * i, true) << 16;
+  } else if (dtype === "F32") {
+    for (let i = 0; i < floats.length; i++) floats[i] = view.getFloat32(4 * i, true);
+  } else {
+    throw new Error(`This trace holds numbers of type ${dtype}; expected F16, BF16 or F32.`);
+  }
+  return floats;
+}
+
+function toPicture({ shape: [height, width], bytes }) {
+  const picture = new ImageData(width, height);
+  for (let i = 0; i < width * height; i++) {
+    picture.data.set(bytes.subarray(3 * i, 3 * i + 3), 4 * i);
+    picture.data[4 * i + 3] = 255;
+  }
+  return picture;
+}
+
+// "up_blocks.2.attentions.1.transformer_blocks.0.attn1" is "up 2 · attention 1".
+function layerLabel(name) {
+  const block = /(?:^|\.)(down|up)_blocks\.(\d+)/.exec(name);
+  const place = /(?:^|\.)mid_block(?:\.|$)/.test(name) ? "middle" : block && `${block[1]} ${block[2]}`;
+  const attention = /attentions\.(\d+)/.exec(name);
+  const inner = /transformer_blocks\.([1-9]\d*)/.exec(name);
+  if (!place) return name.length > 26 ? `…${name.slice(-25)}` : name;
+  return place + (attention ? ` · attention ${attention[1]}` : "") + (inner ? `.${inner[1]}` : "");
+}
+
+function openTrace(buffer) {
+  const { metadata, tensors } = readSafetensors(buffer);
+  if (metadata.format !== TRACE_FORMAT || metadata.version !== TRACE_VERSION) {
+    throw new Error(`This file is not a version ${TRACE_VERSION} trace of PixelGaze.`);
+  }
+  const said = JSON.parse(metadata.trace);
+  const take = (name, count) => {
+    const tensor = tensors.get(name);
+    const numbers = tensor ? tensor.shape.reduce((a, b) => a * b, 1) : 0;
+    if (!tensor || (count && numbers !== count)) throw new Error(`This trace is damaged: “${name}” is not as described.`);
+    return tensor;
+  };
+  const steps = said.timesteps.map(([step]) => step);
+  const branch = said.branches[said.branches.length - 1];
+  const layers = said.layers
+    .filter((layer) => layer.kind === "self")
+    .map((layer) => {
+      const [height, width] = layer.grid;
+      const each = layer.heads * height * width * layer.head_dim;
+      return {
+        name: layer.name,
+        label: layerLabel(layer.name),
+        height,
+        width,
+        tokens: height * width,
+        heads: layer.heads,
+        headDim: layer.head_dim,
+        scale: layer.scale,
+        queries: steps.map((step) => toFloats(take(`${branch}/query/${layer.name}/${step}`, each))),
+        keys: steps.map((step) => toFloats(take(`${branch}/key/${layer.name}/${step}`, each))),
+      };
+    });
+  if (!layers.length || !steps.length) throw new Error("This trace holds no self-attention to look at.");
+  const previews = steps.map((step) => (tensors.has(`preview/${step}`) ? toPicture(take(`preview/${step}`)) : null));
+  const proved = Object.values(said.proved);
+  const scores = new Float32Array(Math.max(...layers.map((layer) => layer.tokens)));
+
+  // The scores q·k of one head into `scores`; returns the largest.
+  function score(layer, keys, query, head) {
+    const { tokens, headDim, scale } = layer;
+    let best = -Infinity;
+    let at = head * tokens * headDim;
+    for (let token = 0; token < tokens; token++) {
+      let a = 0;
+      let b = 0;
+      let i = 0;
+      for (; i + 3 < headDim; i += 4, at += 4) {
+        a += query[i] * keys[at] + query[i + 1] * keys[at + 1];
+        b += query[i + 2] * keys[at + 2] + query[i + 3] * keys[at + 3];
+      }
+      for (; i < headDim; i++, at++) a += query[i] * keys[at];
+      const s = (a + b) * scale;
+      scores[token] = s;
+      if (s > best) best = s;
+    }
+    return best;
+  }
+
+  // What `token` looks at in times uniform (softmax(q·K)·N), of one head, or the mean of all when head is -1.
+  function map(layer, stepIndex, token, head, out) {
+    const { tokens, heads, headDim } = layer;
+    const first = head < 0 ? 0 : head;
+    const last = head < 0 ? heads : head + 1;
+    for (let h = first; h < last; h++) {
+      const at = (h * tokens + token) * headDim;
+      const best = score(layer, layer.keys[stepIndex], layer.queries[stepIndex].subarray(at, at + headDim), h);
+      const factor = tokens / (exponentials(scores, tokens, best) * (last - first));
+      if (h === first) for (let i = 0; i < tokens; i++) out[i] = scores[i] * factor;
+      else for (let i = 0; i < tokens; i++) out[i] += scores[i] * factor;
+    }
+    return out;
+  }
+
+  return {
+    layers,
+    steps,
+    timesteps: said.timesteps.map(([, timestep]) => timestep),
+    size: said.size,
+    recipe: said.recipe,
+    skipped: said.skipped,
+    proved: proved.length ? Math.max(...proved) : null,
+    picture: tensors.has("picture") ? toPicture(take("picture")) : previews[previews.length - 1],
+    previews,
+    map,
+  };
+}
+
+// What one map (in times uniform, on a grid) says, in numbers. `query` is the token that looks.
+function measureMap(map, layer, query, size) {
+  const { tokens, width } = layer;
+  const cell = [size[0] / layer.height, size[1] / width];
+  let entropy = 0;
+  let distance = 0;
+  let peak = 0;
+  for (let i = 0; i < tokens; i++) {
+    const weight = map[i] / tokens;
+    if (weight > 0) entropy -= weight * Math.log2(weight);
+    const down = (Math.floor(i / width) - Math.floor(query / width)) * cell[0];
+    distance += weight * Math.hypot(down, ((i % width) - (query % width)) * cell[1]);
+    if (map[i] > map[peak]) peak = i;
+  }
+  return { entropy, distance, peak, effective: 2 ** entropy };
+}

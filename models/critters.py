@@ -1,0 +1,358 @@
+"""Critters: little monsters drawn by a program, so that the mask of every part is known.
+
+    critter = draw(seed=8)
+    critter.image                  # PIL.Image, 64x64 RGB
+    critter.caption()              # "a round purple monster with two yellow eyes, ..."
+    critter.masks["left eye"]      # (64, 64) bool; the masks of all parts tile the picture
+
+A critter is drawn once, four times too large, as a picture of *paints* (small integers). Its colours are
+a palette over those paints and its masks a table from paints to parts, so picture and masks cannot disagree.
+Parts that come in pairs always share their colour: that is what attention has to coordinate.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+SIZE = 64
+SUPERSAMPLING = 4
+
+COLORS: dict[str, tuple[int, int, int]] = {
+    "red": (214, 48, 49),
+    "orange": (240, 140, 40),
+    "yellow": (250, 220, 70),
+    "green": (60, 170, 80),
+    "blue": (60, 110, 220),
+    "purple": (140, 70, 190),
+    "pink": (245, 150, 190),
+    "white": (238, 238, 238),
+}
+SHAPES = ("round", "square", "triangular", "fluffy")
+EYE_COUNTS = ("one", "two", "three")
+CROWNS = ("horns", "ears", "antennas", "none")
+MOUTHS = ("smiling", "frowning", "toothy", "open")
+
+_DARK, _TEETH, _TONGUE = (34, 28, 40), (245, 245, 240), (205, 85, 95)
+
+# The body's outline and what must fit inside it, in units of the body's half width and half height:
+# where the crown is rooted (x and y), the line the eyes stand on (y), how far out they may stand (x), the mouth (y).
+_CROWN_X = {"round": 0.58, "square": 0.72, "triangular": 0.34, "fluffy": 0.58}
+_CROWN_Y = {"round": -0.72, "square": -0.92, "triangular": -0.92, "fluffy": -0.74}
+_EYE_Y = {"round": -0.22, "square": -0.26, "triangular": -0.04, "fluffy": -0.2}
+_EYE_X = {"round": 0.42, "square": 0.46, "triangular": 0.33, "fluffy": 0.42}
+_MOUTH_Y = {"round": 0.46, "square": 0.46, "triangular": 0.58, "fluffy": 0.44}
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """What a caption can say of a critter. `crown_color` means nothing when `crown` is "none"."""
+
+    shape: str
+    body_color: str
+    eye_count: str
+    eye_color: str
+    crown: str
+    crown_color: str
+    mouth: str
+    background_color: str
+
+
+ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "shape": SHAPES,
+    "body_color": tuple(COLORS),
+    "eye_count": EYE_COUNTS,
+    "eye_color": tuple(COLORS),
+    "crown": CROWNS,
+    "crown_color": tuple(COLORS),
+    "mouth": MOUTHS,
+    "background_color": tuple(COLORS),
+}
+assert tuple(ATTRIBUTES) == tuple(field.name for field in fields(Attributes))
+
+
+@dataclass(frozen=True)
+class Critter:
+    """One drawn monster. `parts` is (64, 64) uint8: for each pixel, the index of its part in `part_names`."""
+
+    attributes: Attributes
+    image: Image.Image
+    parts: np.ndarray
+    part_names: tuple[str, ...]
+
+    @property
+    def masks(self) -> dict[str, np.ndarray]:
+        """{part: (64, 64) bool}. Every pixel belongs to exactly one part."""
+        return {name: self.parts == index for index, name in enumerate(self.part_names)}
+
+    def caption(self, said: Collection[str] = tuple(ATTRIBUTES)) -> str:
+        """The English sentence that says the attributes in `said`, and leaves the others open."""
+        return caption(self.attributes, said)
+
+
+def sample_attributes(rng: random.Random) -> Attributes:
+    """Attributes drawn at random, such that every part can be told from what lies behind it."""
+    colors = tuple(COLORS)
+    body = rng.choice(colors)
+    background = rng.choice([color for color in colors if color != body])
+    return Attributes(
+        shape=rng.choice(SHAPES),
+        body_color=body,
+        eye_count=rng.choices(EYE_COUNTS, weights=(1, 3, 1))[0],
+        eye_color=rng.choice([color for color in colors if color != body]),
+        crown=rng.choices(CROWNS, weights=(3, 3, 3, 1))[0],
+        crown_color=rng.choice([color for color in colors if color != background]),
+        mouth=rng.choice(MOUTHS),
+        background_color=background,
+    )
+
+
+def caption(attributes: Attributes, said: Collection[str] = tuple(ATTRIBUTES)) -> str:
+    """The English sentence for `attributes`, saying only those named in `said`.
+
+    A crown's colour needs the crown to be said too. A critter without a crown has "a bare head".
+    """
+    value = {name: getattr(attributes, name) for name in ATTRIBUTES if name in said}
+    subject = _phrase(value.get("shape"), value.get("body_color"), "monster")
+    features = []
+    if "eye_count" in value or "eye_color" in value:
+        noun = "eye" if attributes.eye_count == "one" else "eyes"
+        words = [word for word in (value.get("eye_count"), value.get("eye_color"), noun) if word]
+        features.append(_phrase(*words) if words[0] != "one" and noun == "eye" else " ".join(words))
+    if value.get("crown") == "none":
+        features.append("a bare head")
+    elif "crown" in value:
+        features.append(" ".join(word for word in (value.get("crown_color"), value["crown"]) if word))
+    if "mouth" in value:
+        features.append(_phrase(value["mouth"], "mouth"))
+    sentence = subject
+    if features:
+        *firsts, last = features
+        sentence += " with " + (", ".join(firsts) + " and " + last if firsts else last)
+    if "background_color" in value:
+        sentence += " on " + _phrase(value["background_color"], "background")
+    return sentence
+
+
+def _phrase(*words: str | None) -> str:
+    """The words that are there, led by their indefinite article."""
+    text = " ".join(word for word in words if word)
+    return ("an " if text[0] in "aeiou" and not text.startswith("one") else "a ") + text
+
+
+def draw(
+    seed: int,
+    attributes: Attributes | None = None,
+    eye_colors: Mapping[str, str] | None = None,
+) -> Critter:
+    """Draw the critter of `seed`; the same arguments always give the same picture.
+
+    Args:
+        seed: decides place, size and proportions, and the attributes where none are given.
+        attributes: what to draw.
+        eye_colors: a colour for single eyes by part name ("left eye"), to draw the mismatched pairs that
+            the judge of `models.judge` must learn to notice. No critter of the training set has one.
+    """
+    rng = random.Random(seed)
+    drawn = sample_attributes(rng)
+    attributes = attributes or drawn
+    canvas = _Canvas(rng, attributes, dict(eye_colors or {}))
+    _draw_critter(canvas, rng)
+    return Critter(attributes, canvas.image(), canvas.parts(), tuple(canvas.part_names))
+
+
+class _Canvas:
+    """A picture of paints, SUPERSAMPLING times too large; coordinates are given in final pixels."""
+
+    def __init__(self, rng: random.Random, attributes: Attributes, eye_colors: dict[str, str]) -> None:
+        self.attributes = attributes
+        self.part_names: list[str] = []
+        self._eye_colors = eye_colors
+        self._jitter = {
+            name: tuple(rng.randint(-9, 9) for _ in range(3)) for name in ("body", "eye", "crown", "background")
+        }
+        self._palette: list[tuple[int, int, int]] = []
+        self._part_of_paint: list[int] = []
+        self._paints = Image.new("P", (SIZE * SUPERSAMPLING,) * 2)
+        self._pen = ImageDraw.Draw(self._paints)
+
+    def part(self, name: str) -> None:
+        """All paints mixed from here on belong to the part `name`."""
+        self.part_names.append(name)
+
+    def paint(self, color: tuple[int, int, int], jitter: str | None = None, darker: float = 1.0) -> int:
+        shift = self._jitter[jitter] if jitter else (0, 0, 0)
+        channels = (max(0, min(255, round((c + s) * darker))) for c, s in zip(color, shift, strict=True))
+        self._palette.append(tuple(channels))
+        self._part_of_paint.append(len(self.part_names) - 1)
+        return len(self._palette) - 1
+
+    def eye_color(self, name: str) -> tuple[int, int, int]:
+        return COLORS[self._eye_colors.get(name, self.attributes.eye_color)]
+
+    def ellipse(self, x: float, y: float, rx: float, ry: float, paint: int) -> None:
+        self._pen.ellipse(_scaled(x - rx, y - ry, x + rx, y + ry), fill=paint)
+
+    def box(self, x0: float, y0: float, x1: float, y1: float, paint: int, radius: float = 0) -> None:
+        self._pen.rounded_rectangle(_scaled(x0, y0, x1, y1), radius * SUPERSAMPLING, fill=paint)
+
+    def polygon(self, points: list[tuple[float, float]], paint: int) -> None:
+        self._pen.polygon([(x * SUPERSAMPLING, y * SUPERSAMPLING) for x, y in points], fill=paint)
+
+    def line(self, points: list[tuple[float, float]], width: float, paint: int) -> None:
+        self._pen.line(
+            [(x * SUPERSAMPLING, y * SUPERSAMPLING) for x, y in points], paint, round(width * SUPERSAMPLING), "curve"
+        )
+
+    def arc(self, x: float, y: float, rx: float, ry: float, start: int, end: int, width: float, paint: int) -> None:
+        box = _scaled(x - rx, y - ry, x + rx, y + ry)
+        self._pen.arc(box, start, end, fill=paint, width=round(width * SUPERSAMPLING))
+
+    def image(self) -> Image.Image:
+        self._paints.putpalette([channel for color in self._palette for channel in color])
+        return self._paints.convert("RGB").reduce(SUPERSAMPLING)
+
+    def parts(self) -> np.ndarray:
+        centre = SUPERSAMPLING // 2
+        paints = np.asarray(self._paints)[centre::SUPERSAMPLING, centre::SUPERSAMPLING]
+        return np.array(self._part_of_paint, np.uint8)[paints]
+
+
+def _scaled(*box: float) -> tuple[float, ...]:
+    return tuple(value * SUPERSAMPLING for value in box)
+
+
+@dataclass(frozen=True)
+class _Body:
+    x: float
+    y: float
+    rx: float
+    ry: float
+
+
+def _draw_critter(canvas: _Canvas, rng: random.Random) -> None:
+    """Paint from back to front; every random number is drawn in the same order whatever the attributes."""
+    attributes = canvas.attributes
+    rx = rng.uniform(16.5, 21.5)
+    body = _Body(x=rng.uniform(29, 35), y=rng.uniform(37, 40), rx=rx, ry=min(21.0, rx * rng.uniform(0.88, 1.1)))
+    tall, lean = rng.uniform(0.8, 1.15), rng.uniform(-1, 1)
+    gaze = (rng.uniform(-1, 1), rng.uniform(-1, 1))
+    eye_size, spread = rng.uniform(0, 1), rng.uniform(0.92, 1.08)
+    mouth_width, drop = rng.uniform(0.34, 0.46), rng.uniform(-0.04, 0.04)
+
+    canvas.part("background")
+    canvas.box(0, 0, SIZE, SIZE, canvas.paint(COLORS[attributes.background_color], "background"))
+    if attributes.crown != "none":
+        for side, name in ((-1, "left"), (1, "right")):
+            canvas.part(f"{name} {attributes.crown.removesuffix('s')}")
+            _draw_crown(canvas, body, side, tall, lean)
+    canvas.part("body")
+    _draw_body(canvas, body, phase=lean)
+    _draw_eyes(canvas, body, eye_size, spread, gaze)
+    canvas.part("mouth")
+    _draw_mouth(canvas, body.x, body.y + (_MOUTH_Y[attributes.shape] + drop) * body.ry, mouth_width * body.rx)
+
+
+def _draw_body(canvas: _Canvas, body: _Body, phase: float) -> None:
+    paint = canvas.paint(COLORS[canvas.attributes.body_color], "body")
+    shape = canvas.attributes.shape
+    if shape == "round":
+        canvas.ellipse(body.x, body.y, body.rx, body.ry, paint)
+    elif shape == "square":
+        canvas.box(body.x - body.rx, body.y - body.ry, body.x + body.rx, body.y + body.ry, paint, radius=3)
+    elif shape == "triangular":
+        top, bottom = body.y - 1.05 * body.ry, body.y + body.ry
+        points = [(-0.3, top), (0.3, top), (1.15, bottom), (-1.15, bottom)]
+        corners = [(body.x + x * body.rx, y) for x, y in points]
+        canvas.polygon(corners, paint)
+        canvas.line([*corners, corners[0], corners[1]], 2.5, paint)
+    else:
+        canvas.ellipse(body.x, body.y, 0.86 * body.rx, 0.86 * body.ry, paint)
+        for tuft in range(11):
+            angle = 2 * math.pi * (tuft + 0.3 * phase) / 11
+            x, y = body.x + 0.84 * body.rx * math.cos(angle), body.y + 0.84 * body.ry * math.sin(angle)
+            canvas.ellipse(x, y, 0.24 * body.rx, 0.24 * body.rx, paint)
+
+
+def _draw_crown(canvas: _Canvas, body: _Body, side: int, tall: float, lean: float) -> None:
+    """One half of a crown, rooted inside the body (which is painted over it), `side` -1 left or 1 right."""
+    attributes = canvas.attributes
+    paint = canvas.paint(COLORS[attributes.crown_color], "crown")
+    x = body.x + side * _CROWN_X[attributes.shape] * body.rx
+    y = body.y + _CROWN_Y[attributes.shape] * body.ry
+    outward = side * (1.5 + lean)
+    if attributes.crown == "horns":
+        height = 13 * tall
+        tip = (x + 2 * outward, max(2.0, y - height))
+        canvas.polygon([(x - 3.6, y + 4), (x - 2.6 + outward, y - 0.5 * height), tip, (x + 3.6, y + 4)], paint)
+    elif attributes.crown == "ears":
+        canvas.ellipse(x + outward, y - 2.5 * tall, 5.2 * tall, 6.4 * tall, paint)
+        inner = canvas.paint(COLORS[attributes.crown_color], "crown", darker=0.72)
+        canvas.ellipse(x + outward, y - 2.5 * tall, 2.7 * tall, 3.9 * tall, inner)
+    else:
+        top = (x + 1.6 * outward, max(4.5, y - 11 * tall))
+        canvas.line([(x, y + 4), (x + 0.4 * outward, y - 4 * tall), top], 1.9, paint)
+        canvas.ellipse(*top, 3.1, 3.1, paint)
+
+
+def _draw_eyes(canvas: _Canvas, body: _Body, size: float, spread: float, gaze: tuple[float, float]) -> None:
+    shape, count = canvas.attributes.shape, canvas.attributes.eye_count
+    y = body.y + _EYE_Y[shape] * body.ry
+    if count == "one":
+        places, radius = {"eye": (body.x, y)}, 6.2 + 1.8 * size
+    elif count == "two":
+        radius = 4.5 + 1.1 * size
+        out = max(radius + 1.2, spread * _EYE_X[shape] * body.rx)
+        places = {"left eye": (body.x - out, y), "right eye": (body.x + out, y)}
+    else:
+        radius = 3.6 + 0.7 * size
+        out = max(radius + 2.2, spread * _EYE_X[shape] * body.rx)
+        places = {
+            "left eye": (body.x - out, y + 1),
+            "middle eye": (body.x, y - 1.2 * radius),
+            "right eye": (body.x + out, y + 1),
+        }
+    for name, (eye_x, eye_y) in places.items():
+        canvas.part(name)
+        canvas.ellipse(eye_x, eye_y, radius, radius, canvas.paint(canvas.eye_color(name), "eye"))
+        pupil_x, pupil_y = eye_x + 0.34 * radius * gaze[0], eye_y + 0.34 * radius * gaze[1]
+        canvas.ellipse(pupil_x, pupil_y, 0.42 * radius, 0.42 * radius, canvas.paint(_DARK))
+        canvas.ellipse(pupil_x - 0.9, pupil_y - 0.9, 0.7, 0.7, canvas.paint(_TEETH))
+
+
+def _draw_mouth(canvas: _Canvas, x: float, y: float, half: float) -> None:
+    mouth = canvas.attributes.mouth
+    dark = canvas.paint(_DARK)
+    if mouth == "smiling":
+        canvas.arc(x, y - 2.6, half, 5.0, 15, 165, 1.7, dark)
+    elif mouth == "frowning":
+        canvas.arc(x, y + 3.6, half, 5.0, 195, 345, 1.7, dark)
+    elif mouth == "open":
+        canvas.ellipse(x, y, 0.62 * half, 3.6, dark)
+        canvas.ellipse(x, y + 1.7, 0.42 * half, 1.6, canvas.paint(_TONGUE))
+    else:
+        canvas.box(x - half, y - 2.5, x + half, y + 2.5, dark, radius=1)
+        teeth = canvas.paint(_TEETH)
+        step = 2 * half / 5
+        for tooth in range(5):
+            left = x - half + tooth * step
+            canvas.box(left + 0.2 * step, y - 2.5, left + 0.85 * step, y + (0.2 if tooth % 2 else 0.9), teeth)
+
+
+def change(attributes: Attributes, **values: str) -> Attributes:
+    """A copy of `attributes` with some values changed, checked against `ATTRIBUTES`.
+
+    Raises:
+        ValueError: for a name that is no attribute, or a value it cannot take.
+    """
+    for name, value in values.items():
+        if name not in ATTRIBUTES:
+            raise ValueError(f"no attribute {name!r}; there are {', '.join(ATTRIBUTES)}")
+        if value not in ATTRIBUTES[name]:
+            raise ValueError(f"{name} cannot be {value!r}; it can be {', '.join(ATTRIBUTES[name])}")
+    return replace(attributes, **values)

@@ -1,0 +1,120 @@
+"""Captions to pictures with the bundled U-Net, as a diffusers pipeline; and the x0 estimate of a denoising step."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+
+import torch
+from diffusers import DDIMScheduler, DiffusionPipeline, ImagePipelineOutput, UNet2DConditionModel
+from PIL import Image
+
+from models.words import CaptionEncoder
+
+
+class CritterPipeline(DiffusionPipeline):
+    """Draws critters from captions, with classifier-free guidance (Ho & Salimans 2022, arXiv 2207.12598).
+
+    Every picture has its own seed, so it does not depend on the batch it is drawn in.
+    """
+
+    model_cpu_offload_seq = "encoder->unet"
+
+    def __init__(self, unet: UNet2DConditionModel, encoder: CaptionEncoder, scheduler: DDIMScheduler) -> None:
+        super().__init__()
+        self.register_modules(unet=unet, encoder=encoder, scheduler=scheduler)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        caption: str | Sequence[str] = "",
+        *,
+        seed: int | Sequence[int] = 0,
+        num_inference_steps: int = 25,
+        guidance_scale: float = 2.5,
+        height: int | None = None,
+        width: int | None = None,
+        callback_on_step_end: Callable[[DiffusionPipeline, int, int, dict], object] | None = None,
+    ) -> ImagePipelineOutput:
+        """Draw one picture for each caption.
+
+        Args:
+            caption: what to draw. An empty caption leaves everything to the model.
+            seed: of the starting noise; for several captions either one for each, or the first of a run of them.
+            num_inference_steps: calls of the U-Net.
+            guidance_scale: how much farther to go than the caption alone says; at most 1 turns guidance off.
+            height, width: in pixels, multiples of 8; 64 each if not given.
+            callback_on_step_end: called as `f(pipeline, step, timestep, {"latents": x})`, like diffusers' own.
+
+        Returns:
+            `.images`, a list of PIL pictures.
+
+        Raises:
+            ValueError: for a size that is no multiple of 8, or another number of seeds than of captions.
+
+        Warns:
+            UserWarning: names each word of a caption that the vocabulary lacks, and close ones.
+        """
+        captions = [caption] if isinstance(caption, str) else list(caption)
+        seeds = list(range(seed, seed + len(captions))) if isinstance(seed, int) else list(seed)
+        size = (height or self.unet.config.sample_size, width or self.unet.config.sample_size)
+        if len(seeds) != len(captions):
+            raise ValueError(f"expected one seed a caption, got {len(seeds)} seeds for {len(captions)} captions")
+        if any(side % 8 or side < 8 for side in size):
+            raise ValueError(f"height and width must be multiples of 8, got {size[0]}x{size[1]}")
+        for message in dict.fromkeys(m for text in captions for m in self.encoder.read(text).warnings()):
+            warnings.warn(message, stacklevel=3)  # past torch.no_grad's wrapper
+
+        guided = guidance_scale > 1
+        words = self._words(captions, guided)
+        sample = torch.stack([torch.randn(3, *size, generator=torch.Generator().manual_seed(s)) for s in seeds])
+        sample = sample.to(self.device, self.unet.dtype)
+        self.scheduler.set_timesteps(num_inference_steps, device=self.device)
+        for step, timestep in enumerate(self.progress_bar(self.scheduler.timesteps)):
+            output = self.unet(torch.cat([sample, sample]) if guided else sample, timestep, words).sample
+            output = output.to(sample.dtype)  # under autocast it is bf16, too coarse to be guided in
+            if guided:
+                unconditional, conditional = output.chunk(2)
+                output = unconditional + guidance_scale * (conditional - unconditional)
+            sample = self.scheduler.step(output, timestep, sample).prev_sample
+            if callback_on_step_end is not None:
+                callback_on_step_end(self, step, timestep, {"latents": sample})
+        return ImagePipelineOutput(images=[to_picture(picture) for picture in sample])
+
+    def _words(self, captions: list[str], guided: bool) -> torch.Tensor:
+        """(B, L, C) conditioning; when guided (2B, L, C), the unconditional half first, as diffusers has it."""
+        texts = [""] * len(captions) + captions if guided else captions
+        return self.encoder(self.encoder.ids(texts).to(self.device))
+
+
+def x0_estimate(scheduler, sample: torch.Tensor, timestep: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+    """The clean picture that a network's answer to `sample` implies (DDPM, eq. 15, and its v-prediction form).
+
+    `sample` is the network's own input. Schedulers that work with sigmas scale it to unit variance before the
+    network sees it, so one formula in alpha-bar serves them all.
+
+    Args:
+        scheduler: has `alphas_cumprod` and `config.prediction_type`.
+        sample, output: (B, C, h, w).
+        timestep: one number, or (B,).
+
+    Raises:
+        ValueError: for a prediction type other than epsilon, v_prediction or sample.
+    """
+    index = torch.as_tensor(timestep).round().long().cpu()
+    alpha_bar = scheduler.alphas_cumprod.cpu()[index].to(sample.device, torch.float32).reshape(-1, 1, 1, 1)
+    sample, output = sample.float(), output.float()
+    kind = scheduler.config.prediction_type
+    if kind == "v_prediction":
+        return alpha_bar.sqrt() * sample - (1 - alpha_bar).sqrt() * output
+    if kind == "epsilon":
+        return (sample - (1 - alpha_bar).sqrt() * output) / alpha_bar.sqrt()
+    if kind == "sample":
+        return output
+    raise ValueError(f"expected prediction_type epsilon, v_prediction or sample, got {kind!r}")
+
+
+def to_picture(pixels: torch.Tensor) -> Image.Image:
+    """(3, h, w) in [-1, 1] as a PIL picture; values outside are clipped."""
+    array = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().byte()
+    return Image.fromarray(array.permute(1, 2, 0).cpu().numpy())

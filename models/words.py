@@ -1,0 +1,84 @@
+"""Captions as vectors: a closed vocabulary, and the small encoder that turns its words into conditioning."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import nn
+
+from models.critters import ATTRIBUTES
+
+# Index 0 pads; a caption that says nothing is all padding, which is also the unconditional half of guidance.
+PADDING = ""
+VOCABULARY: tuple[str, ...] = (
+    PADDING,
+    *("a", "an", "and", "with", "on", "monster", "eye", "eyes", "mouth", "background", "bare", "head"),
+    *dict.fromkeys(value for values in ATTRIBUTES.values() for value in values if value != "none"),
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the vocabulary made of a caption: the words it knows, in order, and those it does not."""
+
+    words: tuple[str, ...]
+    unknown: dict[str, list[str]]  # {word: up to three close words of the vocabulary}
+
+    def warnings(self) -> list[str]:
+        """One sentence for each word that was ignored."""
+        return [
+            f"The model does not know the word {word!r}, so it was ignored"
+            + (f"; close ones are {', '.join(map(repr, close))}." if close else ".")
+            for word, close in self.unknown.items()
+        ]
+
+
+class CaptionEncoder(ModelMixin, ConfigMixin):
+    """Learned word vectors, each of which has seen its neighbours: "eyes" knows that it is "two yellow eyes".
+
+    The mixing is a convolution over five words, not attention over all: a word's vector speaks of its own
+    phrase, so that what the U-Net's cross-attention reads from a word can be called that word's meaning.
+    """
+
+    @register_to_config
+    def __init__(self, vocabulary: Sequence[str] = VOCABULARY, width: int = 64, length: int = 24) -> None:
+        super().__init__()
+        self.index = {word: index for index, word in enumerate(vocabulary)}
+        self.embedding = nn.Embedding(len(vocabulary), width)
+        self.position = nn.Parameter(torch.randn(length, width) * 0.02)
+        self.neighbours = nn.Conv1d(width, 2 * width, kernel_size=5, padding=2)
+        self.mix = nn.Linear(2 * width, width)
+        self.norm = nn.LayerNorm(width)
+
+    def read(self, caption: str) -> Reading:
+        """Split a caption into the words of the vocabulary and the ones to warn about.
+
+        Raises:
+            ValueError: when more words are known than the encoder has places for.
+        """
+        found = re.findall(r"\w+", caption.lower())
+        known = tuple(word for word in found if word in self.index)
+        if len(known) > self.config.length:
+            raise ValueError(f"the caption has {len(known)} words; the model reads at most {self.config.length}")
+        close = [word for word in self.index if word != PADDING]
+        unknown = {
+            word: difflib.get_close_matches(word, close) for word in dict.fromkeys(found) if word not in self.index
+        }
+        return Reading(known, unknown)
+
+    def ids(self, captions: Sequence[str]) -> torch.Tensor:
+        """(B, length) int64 word indices, padded with 0."""
+        rows = [[self.index[word] for word in self.read(caption).words] for caption in captions]
+        return torch.tensor([row + [0] * (self.config.length - len(row)) for row in rows])
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """(B, length) word indices to (B, length, width) conditioning."""
+        words = self.embedding(ids) + self.position  # (B, L, C)
+        hidden = nn.functional.gelu(self.neighbours(words.transpose(1, 2))).transpose(1, 2)  # (B, L, 2C)
+        return self.norm(words + self.mix(hidden))

@@ -1,0 +1,14 @@
+"""Traces of attention, and everything drawn from them."""
+
+
+def __getattr__(name: str):
+    # Loaded on first use: a page that shows a recorded trace needs no torch.
+    if name == "record":
+        from viz.record import record
+
+        return record
+    if name in ("Trace", "Layer"):
+        from viz import trace
+
+        return getattr(trace, name)
+    raise AttributeError(f"module 'viz' has no attribute {name!r}; it has 'record', 'Trace' and 'Layer'")

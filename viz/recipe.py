@@ -1,0 +1,133 @@
+"""Recipes: all it takes to make a trace, checked; and following one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+
+import numpy as np
+import torch
+
+from models.pipeline import x0_estimate
+from viz.record import Preview, record
+from viz.trace import Trace
+
+MAX_CAPTION, MAX_STEPS, MAX_GUIDANCE, MAX_SEED = 300, 100, 20.0, 2**32 - 1
+
+
+class RecipeError(ValueError):
+    """A recipe cannot be followed; the message is one sentence for the person who wrote it."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to draw and how. The same recipe gives the same trace.
+
+    Raises:
+        RecipeError: when a value is out of its range, saying what is expected and what came.
+    """
+
+    caption: str
+    seed: int = 0
+    steps: int = 25
+    guidance: float = 2.5
+    model: str = "critters"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.caption, str) or not self.caption.strip():
+            raise RecipeError("Say what to draw: the caption is empty.")
+        if len(self.caption) > MAX_CAPTION:
+            raise RecipeError(f"The caption has {len(self.caption):,} characters; at most {MAX_CAPTION} are read.")
+        self._whole("seed", "The seed", 0, MAX_SEED)
+        self._whole("steps", "The number of steps", 1, MAX_STEPS)
+        guidance = self.guidance
+        if not _is_number(guidance) or not 0 <= guidance <= MAX_GUIDANCE:
+            raise RecipeError(f"Guidance must be a number from 0 to {MAX_GUIDANCE:g}; got {_short(guidance)}.")
+
+    def _whole(self, name: str, what: str, low: int, high: int) -> None:
+        value = getattr(self, name)
+        if not _is_number(value) or value != int(value) or not low <= value <= high:
+            raise RecipeError(f"{what} must be a whole number from {low} to {high:,}; got {_short(value)}.")
+        object.__setattr__(self, name, int(value))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _short(value: object) -> str:
+    if value is None:
+        return "nothing"
+    return f"{value:g}" if isinstance(value, float) else str(value)[:40]
+
+
+def check_words(recipe: Recipe, pipeline) -> list[str]:
+    """Sentences about words that the model will ignore.
+
+    Raises:
+        RecipeError: when the caption has too many words, or none that the model knows.
+    """
+    try:
+        reading = pipeline.encoder.read(recipe.caption)
+    except ValueError as error:
+        message = str(error)
+        raise RecipeError(message[0].upper() + message[1:] + ".") from error
+    if not reading.words:
+        raise RecipeError("The model knows none of these words. Try “a green monster with two yellow eyes”.")
+    return reading.warnings()
+
+
+def previewer(pipeline) -> Preview | None:
+    """The `preview` of `viz.record` for a pipeline that denoises pixels; None for one that denoises latents."""
+    if getattr(pipeline, "vae", None) is not None:
+        return None
+
+    def preview(sample: torch.Tensor, timestep: torch.Tensor | float, output: torch.Tensor) -> torch.Tensor:
+        return x0_estimate(pipeline.scheduler, sample, timestep, output)
+
+    return preview
+
+
+def perform(
+    recipe: Recipe,
+    pipeline,
+    *,
+    on_step: Callable[[int, np.ndarray | None], None] | None = None,
+    record_steps: int | None = None,
+) -> Trace:
+    """Follow a recipe and record it.
+
+    Args:
+        pipeline: what `models.load(recipe.model)` gave.
+        on_step: called as `f(step, preview)` after each denoising step; `preview` is the (h, w, 3) uint8 picture
+            expected so far, or None where the step is not recorded. Raising in it ends the run.
+        record_steps: keep Q and K of at most that many steps, spread evenly from the first to the last.
+    """
+    keep = range(recipe.steps) if record_steps is None else spread(recipe.steps, record_steps)
+    with record(pipeline.unet, steps=keep, preview=previewer(pipeline)) as trace:
+
+        def after(_, step: int, timestep: torch.Tensor, state: dict) -> dict:
+            if on_step is not None:
+                on_step(step, trace.previews.get(step))
+            return {}
+
+        image = pipeline(
+            recipe.caption,
+            seed=recipe.seed,
+            num_inference_steps=recipe.steps,
+            guidance_scale=recipe.guidance,
+            callback_on_step_end=after,
+        ).images[0]
+    trace.picture = np.asarray(image)
+    trace.recipe = asdict(recipe) | {
+        "sampler": type(pipeline.scheduler).__name__,
+        "versions": {name: version(name) for name in ("torch", "diffusers")},
+    }
+    return trace
+
+
+def spread(total: int, count: int) -> list[int]:
+    """At most `count` indices below `total`, evenly spread, the first and the last among them."""
+    return sorted({round(index) for index in np.linspace(0, total - 1, min(total, count))})

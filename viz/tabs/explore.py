@@ -1,0 +1,117 @@
+"""The Explore tab: a recorded trace to point at, and the box that draws and records another."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import gradio as gr
+from gradio.data_classes import FileData
+
+from viz.gallery import exhibits
+from viz.live import Live, bundled, follow, progress
+from viz.viewer import BROWSER_STEPS, View, Viewer, pack, save_temporary, shown
+
+CAPTIONS = [
+    "a round purple monster with two yellow eyes, red horns and a toothy mouth on a blue background",
+    "a fluffy green monster with one pink eye on a yellow background",
+    "a square monster with three white eyes and antennas",
+]
+
+
+def build() -> None:
+    """Lay the tab out in the Blocks that is being built."""
+    gallery = exhibits()
+    with gr.Row(elem_id="draw"):
+        caption = gr.Textbox(
+            gallery[0].caption,
+            label="Draw a critter: say as little or as much as you like, the model makes up the rest",
+            lines=1,
+            max_lines=2,
+            scale=8,
+            min_width=300,
+            elem_id="caption",
+        )
+        seed = gr.Number(gallery[0].seed, label="Seed", precision=None, min_width=90, elem_id="seed")
+        dice = gr.Button("⚄", size="md", min_width=44, scale=0, elem_id="dice")
+        steps = gr.Number(25, label="Steps", precision=None, min_width=70, elem_id="steps")
+        guidance = gr.Number(2.5, label="Guidance", step=0.5, min_width=80, elem_id="guidance")
+        generate = gr.Button("Generate", variant="primary", scale=1, min_width=120, elem_id="generate")
+    live = Live(elem_id="live")
+    viewer = Viewer(_exhibit(0), elem_id="viewer")
+    with gr.Row():
+        with gr.Column(scale=3, min_width=340):
+            shelf = gr.Gallery(
+                [str(exhibit.picture) for exhibit in gallery],
+                label="Recorded traces",
+                columns=len(gallery),
+                allow_preview=False,
+                object_fit="contain",
+                height="auto",
+                elem_id="shelf",
+                buttons=[],
+            )
+        with gr.Column(scale=4, min_width=340):
+            gr.Examples([[text] for text in CAPTIONS], [caption], label="Captions to try")
+
+    dice.click(_roll, None, seed, show_progress="hidden", api_visibility="private", queue=False)
+    shelf.select(_chosen, None, [viewer, caption, seed], show_progress="hidden", api_visibility="private")
+    run = gr.on(
+        [generate.click, caption.submit],
+        _generate,
+        [caption, seed, steps, guidance],
+        [viewer, live],
+        show_progress="hidden",
+        concurrency_id="model",
+        concurrency_limit=1,
+        api_visibility="private",
+    )
+    live.stop(lambda: None, None, live, cancels=[run], show_progress="hidden", api_visibility="private", queue=False)
+    gr.api(trace, api_name="trace", concurrency_id="model", concurrency_limit=1)
+
+
+def _roll() -> int:
+    return random.randrange(10_000)
+
+
+def _exhibit(index: int) -> dict:
+    exhibit = exhibits()[index]
+    return shown(exhibit.trace, View(exhibit.point, exhibit.layer, exhibit.step, exhibit.head))
+
+
+def _chosen(event: gr.SelectData) -> tuple[dict, str, int]:
+    exhibit = exhibits()[event.index]
+    return _exhibit(event.index), exhibit.caption, exhibit.seed
+
+
+def _generate(caption: str, seed: float, steps: float, guidance: float) -> Iterator[tuple]:
+    """Draw and record; the viewer keeps its trace, and can be pointed at, until the new one is whole."""
+    from viz.recipe import Recipe, RecipeError, check_words
+
+    try:
+        recipe = Recipe(caption, seed, steps, guidance)
+        yield gr.skip(), progress(0, recipe.steps)
+        pipeline = bundled()
+        for message in check_words(recipe, pipeline):
+            gr.Warning(message, title="Word not known")
+    except RecipeError as error:
+        gr.Warning(str(error), title="Not drawn")
+        yield gr.skip(), None
+        return
+    for news in follow(recipe, pipeline, BROWSER_STEPS):
+        if isinstance(news, dict):
+            yield gr.skip(), news
+        else:
+            yield shown(pack(news)), None
+
+
+def trace(caption: str, seed: int = 0, steps: int = 25, guidance: float = 2.5) -> FileData:
+    """Draw a picture; returns its trace, a safetensors file for `viz.Trace.load` with every layer and step."""
+    from viz.recipe import Recipe, RecipeError, check_words, perform
+
+    try:
+        recipe = Recipe(caption, seed, steps, guidance)
+        check_words(recipe, bundled())
+    except RecipeError as error:
+        raise gr.Error(str(error)) from error
+    return FileData(path=str(save_temporary(perform(recipe, bundled()))))
