@@ -13,7 +13,7 @@ os.environ.setdefault("GRADIO_SSR_MODE", "False")
 import gradio as gr
 
 from viz.gallery import GALLERY
-from viz.live import bundled
+from viz.live import bundled, stop
 from viz.tabs import explore
 from viz.theme import theme
 from viz.viewer import ASSETS
@@ -33,6 +33,7 @@ def build() -> gr.Blocks:
         gr.HTML(HEADER, apply_default_css=False)
         with gr.Tab("Explore"):
             explore.build()
+        page.unload(stop)
     return page
 
 

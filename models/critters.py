@@ -15,28 +15,15 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from models.attributes import ATTRIBUTES, COLORS, Attributes, caption, sample_attributes
+
 SIZE = 64
 SUPERSAMPLING = 4
-
-COLORS: dict[str, tuple[int, int, int]] = {
-    "red": (214, 48, 49),
-    "orange": (240, 140, 40),
-    "yellow": (250, 220, 70),
-    "green": (60, 170, 80),
-    "blue": (60, 110, 220),
-    "purple": (140, 70, 190),
-    "pink": (245, 150, 190),
-    "white": (238, 238, 238),
-}
-SHAPES = ("round", "square", "triangular", "fluffy")
-EYE_COUNTS = ("one", "two", "three")
-CROWNS = ("horns", "ears", "antennas", "none")
-MOUTHS = ("smiling", "frowning", "toothy", "open")
 
 _DARK, _TEETH, _TONGUE = (34, 28, 40), (245, 245, 240), (205, 85, 95)
 
@@ -47,33 +34,6 @@ _CROWN_Y = {"round": -0.72, "square": -0.92, "triangular": -0.92, "fluffy": -0.7
 _EYE_Y = {"round": -0.22, "square": -0.26, "triangular": -0.04, "fluffy": -0.2}
 _EYE_X = {"round": 0.42, "square": 0.46, "triangular": 0.33, "fluffy": 0.42}
 _MOUTH_Y = {"round": 0.46, "square": 0.46, "triangular": 0.58, "fluffy": 0.44}
-
-
-@dataclass(frozen=True)
-class Attributes:
-    """What a caption can say of a critter. `crown_color` means nothing when `crown` is "none"."""
-
-    shape: str
-    body_color: str
-    eye_count: str
-    eye_color: str
-    crown: str
-    crown_color: str
-    mouth: str
-    background_color: str
-
-
-ATTRIBUTES: dict[str, tuple[str, ...]] = {
-    "shape": SHAPES,
-    "body_color": tuple(COLORS),
-    "eye_count": EYE_COUNTS,
-    "eye_color": tuple(COLORS),
-    "crown": CROWNS,
-    "crown_color": tuple(COLORS),
-    "mouth": MOUTHS,
-    "background_color": tuple(COLORS),
-}
-assert tuple(ATTRIBUTES) == tuple(field.name for field in fields(Attributes))
 
 
 @dataclass(frozen=True)
@@ -93,56 +53,6 @@ class Critter:
     def caption(self, said: Collection[str] = tuple(ATTRIBUTES)) -> str:
         """The English sentence that says the attributes in `said`, and leaves the others open."""
         return caption(self.attributes, said)
-
-
-def sample_attributes(rng: random.Random) -> Attributes:
-    """Attributes drawn at random, such that every part can be told from what lies behind it."""
-    colors = tuple(COLORS)
-    body = rng.choice(colors)
-    background = rng.choice([color for color in colors if color != body])
-    return Attributes(
-        shape=rng.choice(SHAPES),
-        body_color=body,
-        eye_count=rng.choices(EYE_COUNTS, weights=(1, 3, 1))[0],
-        eye_color=rng.choice([color for color in colors if color != body]),
-        crown=rng.choices(CROWNS, weights=(3, 3, 3, 1))[0],
-        crown_color=rng.choice([color for color in colors if color != background]),
-        mouth=rng.choice(MOUTHS),
-        background_color=background,
-    )
-
-
-def caption(attributes: Attributes, said: Collection[str] = tuple(ATTRIBUTES)) -> str:
-    """The English sentence for `attributes`, saying only those named in `said`.
-
-    A crown's colour needs the crown to be said too. A critter without a crown has "a bare head".
-    """
-    value = {name: getattr(attributes, name) for name in ATTRIBUTES if name in said}
-    subject = _phrase(value.get("shape"), value.get("body_color"), "monster")
-    features = []
-    if "eye_count" in value or "eye_color" in value:
-        noun = "eye" if attributes.eye_count == "one" else "eyes"
-        words = [word for word in (value.get("eye_count"), value.get("eye_color"), noun) if word]
-        features.append(_phrase(*words) if words[0] != "one" and noun == "eye" else " ".join(words))
-    if value.get("crown") == "none":
-        features.append("a bare head")
-    elif "crown" in value:
-        features.append(" ".join(word for word in (value.get("crown_color"), value["crown"]) if word))
-    if "mouth" in value:
-        features.append(_phrase(value["mouth"], "mouth"))
-    sentence = subject
-    if features:
-        *firsts, last = features
-        sentence += " with " + (", ".join(firsts) + " and " + last if firsts else last)
-    if "background_color" in value:
-        sentence += " on " + _phrase(value["background_color"], "background")
-    return sentence
-
-
-def _phrase(*words: str | None) -> str:
-    """The words that are there, led by their indefinite article."""
-    text = " ".join(word for word in words if word)
-    return ("an " if text[0] in "aeiou" and not text.startswith("one") else "a ") + text
 
 
 def draw(
@@ -342,17 +252,3 @@ def _draw_mouth(canvas: _Canvas, x: float, y: float, half: float) -> None:
         for tooth in range(5):
             left = x - half + tooth * step
             canvas.box(left + 0.2 * step, y - 2.5, left + 0.85 * step, y + (0.2 if tooth % 2 else 0.9), teeth)
-
-
-def change(attributes: Attributes, **values: str) -> Attributes:
-    """A copy of `attributes` with some values changed, checked against `ATTRIBUTES`.
-
-    Raises:
-        ValueError: for a name that is no attribute, or a value it cannot take.
-    """
-    for name, value in values.items():
-        if name not in ATTRIBUTES:
-            raise ValueError(f"no attribute {name!r}; there are {', '.join(ATTRIBUTES)}")
-        if value not in ATTRIBUTES[name]:
-            raise ValueError(f"{name} cannot be {value!r}; it can be {', '.join(ATTRIBUTES[name])}")
-    return replace(attributes, **values)

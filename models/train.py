@@ -24,7 +24,8 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from models.critters import ATTRIBUTES, SIZE, draw
+from models.attributes import ATTRIBUTES
+from models.critters import SIZE, draw
 from models.pipeline import CritterPipeline
 from models.words import CaptionEncoder
 

@@ -12,7 +12,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
-from models.critters import ATTRIBUTES
+from models.attributes import ATTRIBUTES
 
 # Index 0 pads; a caption that says nothing is all padding, which is also the unconditional half of guidance.
 PADDING = ""

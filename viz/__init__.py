@@ -4,7 +4,7 @@
 def __getattr__(name: str):
     # Loaded on first use: a page that shows a recorded trace needs no torch.
     if name == "record":
-        from viz.record import record
+        from viz.recorder import record
 
         return record
     if name in ("Trace", "Layer"):

@@ -47,7 +47,8 @@ def record_all() -> None:
     from PIL import Image
 
     from models import load
-    from viz.recipe import Recipe, perform, spread
+    from viz.recipe import Recipe, spread
+    from viz.runs import perform
 
     pipeline = load("critters")
     for exhibit in exhibits():

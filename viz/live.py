@@ -14,8 +14,9 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-if TYPE_CHECKING:  # torch is imported when the first picture is drawn, not when the page is served
-    from viz.recipe import Recipe
+from viz.recipe import Recipe
+
+if TYPE_CHECKING:  # torch is imported when the model is loaded, not when the page is served
     from viz.trace import Trace
 
 _SKELETON = """
@@ -67,46 +68,72 @@ def _data_url(picture: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-@cache
+_opening = threading.Lock()
+
+
 def bundled():
-    """The bundled pipeline, loaded once."""
+    """The bundled pipeline, loaded once.
+
+    What needs torch or diffusers is imported only by who holds a pipeline: two threads that import diffusers at the
+    same time find it half made (0.42).
+    """
+    with _opening:
+        return _load()
+
+
+@cache
+def _load():
     from models import load
 
     return load("critters")
 
 
-class _Stopped(Exception):
-    pass
+# One run at a time: a pipeline's scheduler keeps state, and a run whose page was closed may still be ending.
+_model = threading.Lock()
+_stops: dict[str, threading.Event] = {}  # {session: set to end its run}
 
 
-def follow(recipe: Recipe, pipeline, record_steps: int) -> Iterator[dict | Trace]:
-    """Follow a recipe; yields a `progress` for each step and then the trace. Closing the iterator ends the run."""
-    from viz.recipe import perform
+class Stopped(Exception):
+    """Someone asked for the run to end."""
+
+
+def stop(request: gr.Request) -> None:
+    """End the run of the session that asks, if it has one, after the step it is at."""
+    if (event := _stops.get(request.session_hash)) is not None:
+        event.set()
+
+
+def follow(recipe: Recipe, pipeline, record_steps: int, session: str) -> Iterator[dict | Trace]:
+    """Follow a recipe; yields a `progress` for each step and then the trace.
+
+    Raises:
+        Stopped: when `stop` was called for `session`.
+    """
+    from viz.runs import perform
 
     news: queue.Queue[dict | Trace | Exception] = queue.Queue()
-    stop = threading.Event()
+    stopped = _stops[session] = threading.Event()
     last: list[np.ndarray | None] = [None]
 
     def on_step(step: int, preview: np.ndarray | None) -> None:
-        if stop.is_set():
-            raise _Stopped
+        if stopped.is_set():
+            raise Stopped
         last[0] = last[0] if preview is None else preview
         news.put(progress(step + 1, recipe.steps, last[0]))
 
     def run() -> None:
         try:
-            news.put(perform(recipe, pipeline, on_step=on_step, record_steps=record_steps))
+            with _model:
+                news.put(perform(recipe, pipeline, on_step=on_step, record_steps=record_steps))
         except Exception as error:  # handed to whoever follows, in their thread
             news.put(error)
+        finally:
+            if _stops.get(session) is stopped:
+                del _stops[session]
 
-    worker = threading.Thread(target=run, daemon=True)
-    worker.start()
-    try:
-        while isinstance(item := news.get(), dict):
-            yield item
-        if isinstance(item, Exception):
-            raise item
+    threading.Thread(target=run, daemon=True).start()
+    while isinstance(item := news.get(), dict):
         yield item
-    finally:
-        stop.set()
-        worker.join()
+    if isinstance(item, Exception):
+        raise item
+    yield item

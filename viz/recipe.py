@@ -1,18 +1,9 @@
-"""Recipes: all it takes to make a trace, checked; and following one."""
+"""Recipes: all it takes to make a trace, checked. Following one is `viz.runs`; this part needs no torch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
-
-import numpy as np
-import torch
-
-from models.pipeline import x0_estimate
-from viz.record import Preview, record
-from viz.trace import Trace
+from dataclasses import dataclass
 
 MAX_CAPTION, MAX_STEPS, MAX_GUIDANCE, MAX_SEED = 300, 100, 20.0, 2**32 - 1
 
@@ -79,55 +70,7 @@ def check_words(recipe: Recipe, pipeline) -> list[str]:
     return reading.warnings()
 
 
-def previewer(pipeline) -> Preview | None:
-    """The `preview` of `viz.record` for a pipeline that denoises pixels; None for one that denoises latents."""
-    if getattr(pipeline, "vae", None) is not None:
-        return None
-
-    def preview(sample: torch.Tensor, timestep: torch.Tensor | float, output: torch.Tensor) -> torch.Tensor:
-        return x0_estimate(pipeline.scheduler, sample, timestep, output)
-
-    return preview
-
-
-def perform(
-    recipe: Recipe,
-    pipeline,
-    *,
-    on_step: Callable[[int, np.ndarray | None], None] | None = None,
-    record_steps: int | None = None,
-) -> Trace:
-    """Follow a recipe and record it.
-
-    Args:
-        pipeline: what `models.load(recipe.model)` gave.
-        on_step: called as `f(step, preview)` after each denoising step; `preview` is the (h, w, 3) uint8 picture
-            expected so far, or None where the step is not recorded. Raising in it ends the run.
-        record_steps: keep Q and K of at most that many steps, spread evenly from the first to the last.
-    """
-    keep = range(recipe.steps) if record_steps is None else spread(recipe.steps, record_steps)
-    with record(pipeline.unet, steps=keep, preview=previewer(pipeline)) as trace:
-
-        def after(_, step: int, timestep: torch.Tensor, state: dict) -> dict:
-            if on_step is not None:
-                on_step(step, trace.previews.get(step))
-            return {}
-
-        image = pipeline(
-            recipe.caption,
-            seed=recipe.seed,
-            num_inference_steps=recipe.steps,
-            guidance_scale=recipe.guidance,
-            callback_on_step_end=after,
-        ).images[0]
-    trace.picture = np.asarray(image)
-    trace.recipe = asdict(recipe) | {
-        "sampler": type(pipeline.scheduler).__name__,
-        "versions": {name: version(name) for name in ("torch", "diffusers")},
-    }
-    return trace
-
-
 def spread(total: int, count: int) -> list[int]:
     """At most `count` indices below `total`, evenly spread, the first and the last among them."""
-    return sorted({round(index) for index in np.linspace(0, total - 1, min(total, count))})
+    kept = min(total, count)
+    return sorted({round(i * (total - 1) / max(1, kept - 1)) for i in range(kept)})

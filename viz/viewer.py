@@ -61,7 +61,9 @@ class Viewer(gr.HTML):
         super().__init__(
             value,
             html_template=_SKELETON,
-            js_on_load="\n".join([(ASSETS / name).read_text() for name in ("trace.js", "viewer.js")] + [_HOST]),
+            js_on_load="\n".join(
+                [(ASSETS / name).read_text() for name in ("trace.js", "paint.js", "skeleton.js", "viewer.js")] + [_HOST]
+            ),
             apply_default_css=False,
             colormap=colormap("Inferno"),
             **arguments,

@@ -9,7 +9,8 @@ import gradio as gr
 from gradio.data_classes import FileData
 
 from viz.gallery import exhibits
-from viz.live import Live, bundled, follow, progress
+from viz.live import Live, Stopped, bundled, follow, progress, stop
+from viz.recipe import Recipe, RecipeError, check_words
 from viz.viewer import BROWSER_STEPS, View, Viewer, pack, save_temporary, shown
 
 CAPTIONS = [
@@ -56,7 +57,7 @@ def build() -> None:
 
     dice.click(_roll, None, seed, show_progress="hidden", api_visibility="private", queue=False)
     shelf.select(_chosen, None, [viewer, caption, seed], show_progress="hidden", api_visibility="private")
-    run = gr.on(
+    gr.on(
         [generate.click, caption.submit],
         _generate,
         [caption, seed, steps, guidance],
@@ -66,7 +67,7 @@ def build() -> None:
         concurrency_limit=1,
         api_visibility="private",
     )
-    live.stop(lambda: None, None, live, cancels=[run], show_progress="hidden", api_visibility="private", queue=False)
+    live.stop(stop, None, None, show_progress="hidden", api_visibility="private", queue=False)
     gr.api(trace, api_name="trace", concurrency_id="model", concurrency_limit=1)
 
 
@@ -84,10 +85,8 @@ def _chosen(event: gr.SelectData) -> tuple[dict, str, int]:
     return _exhibit(event.index), exhibit.caption, exhibit.seed
 
 
-def _generate(caption: str, seed: float, steps: float, guidance: float) -> Iterator[tuple]:
+def _generate(caption: str, seed: float, steps: float, guidance: float, request: gr.Request) -> Iterator[tuple]:
     """Draw and record; the viewer keeps its trace, and can be pointed at, until the new one is whole."""
-    from viz.recipe import Recipe, RecipeError, check_words
-
     try:
         recipe = Recipe(caption, seed, steps, guidance)
         yield gr.skip(), progress(0, recipe.steps)
@@ -98,20 +97,22 @@ def _generate(caption: str, seed: float, steps: float, guidance: float) -> Itera
         gr.Warning(str(error), title="Not drawn")
         yield gr.skip(), None
         return
-    for news in follow(recipe, pipeline, BROWSER_STEPS):
-        if isinstance(news, dict):
-            yield gr.skip(), news
-        else:
-            yield shown(pack(news)), None
+    try:
+        for news in follow(recipe, pipeline, BROWSER_STEPS, request.session_hash):
+            if isinstance(news, dict):
+                yield gr.skip(), news
+            else:
+                yield shown(pack(news)), None
+    except Stopped:
+        yield gr.skip(), None
 
 
-def trace(caption: str, seed: int = 0, steps: int = 25, guidance: float = 2.5) -> FileData:
+def trace(caption: str, seed: int = 0, steps: int = 25, guidance: float = 2.5, request: gr.Request = None) -> FileData:
     """Draw a picture; returns its trace, a safetensors file for `viz.Trace.load` with every layer and step."""
-    from viz.recipe import Recipe, RecipeError, check_words, perform
-
     try:
         recipe = Recipe(caption, seed, steps, guidance)
         check_words(recipe, bundled())
     except RecipeError as error:
         raise gr.Error(str(error)) from error
-    return FileData(path=str(save_temporary(perform(recipe, bundled()))))
+    *_, drawn = follow(recipe, bundled(), recipe.steps, request.session_hash)
+    return FileData(path=str(save_temporary(drawn)))

@@ -54,7 +54,7 @@ def record(
         picture: which picture of the batch.
         dtype: the precision to keep Q and K in; by default the network's own.
         preview: `f(sample, timestep, output)`, (B, C, h, w) each, that gives the expected clean pictures
-            (B, 3, h, w) in [-1, 1]; see `viz.recipe.previewer`.
+            (B, 3, h, w) in [-1, 1]; see `viz.runs.previewer`.
 
     Raises:
         ValueError: when the network has no attention that a probe knows, a filter matches no layer, `branch` asks for

@@ -1,0 +1,211 @@
+"""Tells a critter's attributes from its picture; `python -m models.judge` trains it and says how often it is right.
+
+    judge = Judge.from_pretrained(JUDGE)
+    judge.read([critter.image])    # [Verdict(shape="round", ..., left_eye_color="red", right_eye_color="red")]
+
+It exists to mark what the bundled model generates, so it learns from pictures that are a little noisy, blurred
+and off colour, and it answers for each eye alone: half of the pairs of eyes it is taught with do not match, so that
+"both eyes are yellow" is something it has seen and not something it has come to expect.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from models.attributes import ATTRIBUTES, COLORS, Attributes, sample_attributes
+from models.critters import Critter, draw
+from models.train import HELD_OUT, to_pixels
+
+JUDGE = Path(__file__).parent.parent / "assets" / "critters" / "judge"
+
+# What the judge answers: the attributes, but with an answer for each eye in place of one for both.
+QUESTIONS: dict[str, tuple[str, ...]] = {
+    **{name: values for name, values in ATTRIBUTES.items() if name != "eye_color"},
+    "left_eye_color": tuple(COLORS),
+    "right_eye_color": tuple(COLORS),
+}
+_NO_ANSWER = -100  # what F.cross_entropy leaves out: the colour of a crown that is not there
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the judge sees. A lone eye is both the left and the right one; without a crown `crown_color` is a guess."""
+
+    shape: str
+    body_color: str
+    eye_count: str
+    crown: str
+    crown_color: str
+    mouth: str
+    background_color: str
+    left_eye_color: str
+    right_eye_color: str
+
+    @property
+    def eyes_agree(self) -> bool:
+        """Whether left and right eye have the same colour."""
+        return self.left_eye_color == self.right_eye_color
+
+
+assert tuple(QUESTIONS) == tuple(field.name for field in fields(Verdict))
+
+
+class Judge(ModelMixin, ConfigMixin):
+    """A small convolutional network, one linear head a question; 0.5 M parameters.
+
+    The last grid is flattened and not averaged: which of two eyes is the left one is a matter of place.
+    """
+
+    @register_to_config
+    def __init__(self, channels: Sequence[int] = (32, 64, 96), squeezed: int = 24, width: int = 192) -> None:
+        super().__init__()
+        first, second, third = channels
+        self.features = nn.Sequential(
+            *_convolution(3, first, size=4, stride=2),  # 32x32
+            *_convolution(first, second, size=4, stride=2),  # 16x16
+            *_convolution(second, third, size=4, stride=2),  # 8x8
+            *_convolution(third, third, size=3, stride=1),
+            nn.Conv2d(third, squeezed, 1),
+            nn.Flatten(),
+            nn.Linear(squeezed * 8 * 8, width),
+            nn.ReLU(),
+        )
+        self.heads = nn.ModuleDict({name: nn.Linear(width, len(values)) for name, values in QUESTIONS.items()})
+
+    def forward(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """(B, 3, 64, 64) in [-1, 1] to the logits (B, values) of every question."""
+        features = self.features(pixels.contiguous(memory_format=torch.channels_last))  # (B, width)
+        return {name: head(features).float() for name, head in self.heads.items()}
+
+    @torch.no_grad()
+    def read(self, images: Sequence[Image.Image], batch: int = 256) -> list[Verdict]:
+        """The verdict on each 64x64 picture. Puts the judge in evaluation mode."""
+        self.eval()
+        verdicts = []
+        for start in range(0, len(images), batch):
+            pixels = to_pixels(images[start : start + batch]).to(self.device, self.dtype)
+            best = {name: logits.argmax(1).tolist() for name, logits in self(pixels).items()}  # (B,) each
+            answers = [[QUESTIONS[name][index] for index in indices] for name, indices in best.items()]
+            verdicts += [Verdict(*row) for row in zip(*answers, strict=True)]
+        return verdicts
+
+
+def _convolution(channels: int, out: int, size: int, stride: int) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(channels, out, size, stride, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU()
+
+
+def lesson(seed: int) -> tuple[Critter, Verdict]:
+    """The critter of `seed`, whose several eyes have colours of their own half of the time, and the truth about it.
+
+    Mismatched eyes, like the model's own, are never of the body's colour: they could not be seen.
+    """
+    attributes = sample_attributes(random.Random(seed))  # what draw(seed) itself would choose
+    rng = random.Random(f"eyes {seed}")
+    eyes = {}
+    if attributes.eye_count != "one" and rng.random() < 0.5:
+        left, right = rng.sample([color for color in COLORS if color != attributes.body_color], 2)
+        eyes = {"left eye": left, "right eye": right, "middle eye": rng.choice((left, right))}
+    return draw(seed, attributes, eye_colors=eyes), truth(attributes, eyes)
+
+
+def truth(attributes: Attributes, eyes: dict[str, str] | None = None) -> Verdict:
+    """The verdict a judge should give on a critter drawn with `attributes`, and with the `eye_colors` in `eyes`."""
+    eyes = eyes or {}
+    said = {name: getattr(attributes, name) for name in QUESTIONS if name in ATTRIBUTES}
+    left, right = (eyes.get(f"{side} eye", attributes.eye_color) for side in ("left", "right"))
+    return Verdict(**said, left_eye_color=left, right_eye_color=right)
+
+
+def labels(truths: Sequence[Verdict]) -> dict[str, torch.Tensor]:
+    """The truths as (B,) indices into the values of each question."""
+    indices = {
+        name: torch.tensor([values.index(getattr(truth, name)) for truth in truths])
+        for name, values in QUESTIONS.items()
+    }
+    indices["crown_color"][indices["crown"] == QUESTIONS["crown"].index("none")] = _NO_ANSWER
+    return indices
+
+
+def weathered(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """(B, 3, h, w) pictures, each a little blurred, off colour and noisy, as generated ones are."""
+
+    def strength(*shape: int) -> torch.Tensor:
+        return torch.rand(len(pixels), *shape, 1, 1, generator=generator)
+
+    blurred = F.avg_pool2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    pixels = torch.lerp(pixels, blurred, 0.6 * strength(1))
+    pixels = pixels * (0.94 + 0.12 * strength(1)) + 0.12 * (strength(3) - 0.5)
+    noise = torch.randn(pixels.shape, generator=generator)
+    return (pixels + 0.12 * strength(1) ** 2 * noise).clamp(-1, 1)
+
+
+def accuracy(judge: Judge, count: int, first: int = HELD_OUT) -> dict[str, float]:
+    """{question: fraction right} on `count` drawn critters, half of whose pairs of eyes do not match.
+
+    A crown's colour is counted only where there is a crown. `eyes_agree` is the judgement that matters most:
+    of critters with two eyes, how often the judge is right about whether they match.
+    """
+    lessons = [lesson(first + index) for index in range(count)]
+    right: dict[str, list[bool]] = {name: [] for name in (*QUESTIONS, "eyes_agree")}
+    verdicts = judge.read([critter.image for critter, _ in lessons])
+    for verdict, (_, true) in zip(verdicts, lessons, strict=True):
+        for name in QUESTIONS:
+            if name != "crown_color" or true.crown != "none":
+                right[name].append(getattr(verdict, name) == getattr(true, name))
+        if true.eye_count == "two":
+            right["eyes_agree"].append(verdict.eyes_agree == true.eyes_agree)
+    return {name: sum(marks) / len(marks) for name, marks in right.items()}
+
+
+def train(steps: int = 4000, batch: int = 64, learning_rate: float = 4e-3, seed: int = 0) -> Judge:
+    """A judge taught on `steps * batch` drawn critters, none of them twice. The same arguments give the same judge."""
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    judge = Judge().to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.AdamW(judge.parameters(), lr=learning_rate, weight_decay=0.05)
+    bar = tqdm(range(steps), unit="step", smoothing=0.02)
+    for step in bar:
+        lessons = [lesson(step * batch + index) for index in range(batch)]
+        pixels = weathered(to_pixels([critter.image for critter, _ in lessons]), generator)
+        targets = labels([true for _, true in lessons])
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = judge(pixels)
+        loss = sum(F.cross_entropy(logits[name], targets[name]) for name in QUESTIONS)
+        for group in optimizer.param_groups:
+            warm, done = min(1.0, (step + 1) / 200), step / steps
+            group["lr"] = learning_rate * warm * 0.5 * (1 + math.cos(math.pi * done))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        bar.set_postfix(loss=f"{loss.item():.4f}")
+    return judge.eval()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train the judge of critters and report its held-out accuracy.")
+    parser.add_argument("--out", type=Path, default=JUDGE)
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=int, default=10_000, help="held-out critters to judge")
+    arguments = parser.parse_args()
+    judge = train(arguments.steps, seed=arguments.seed)
+    judge.half().save_pretrained(arguments.out, safe_serialization=True)
+    for name, right in accuracy(Judge.from_pretrained(arguments.out), arguments.count).items():
+        print(f"{name:17s} {100 * right:6.2f} %")
+
+
+if __name__ == "__main__":
+    main()

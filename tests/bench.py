@@ -1,0 +1,103 @@
+"""The measured figures (`make bench`): progress on the way, one JSON object on the last line.
+
+Times that are compared are taken in turns within one run, because machines are noisy; what is printed is their ratio.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import time
+from collections.abc import Callable
+
+from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, browser, look, open_page, server
+
+CAPTION = "a round purple monster with two yellow eyes, red horns and a toothy mouth on a blue background"
+RUNS, HOVERS = 7, 300
+
+
+def seconds(run: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def recording() -> dict[str, float]:
+    """What recording costs, on the bundled model: 25 steps, guided, every layer and step."""
+    from models import load
+    from viz import record
+    from viz.recipe import Recipe
+    from viz.runs import perform
+
+    pipeline, recipe = load("critters"), Recipe(CAPTION, seed=8)
+
+    def plain() -> None:
+        pipeline(CAPTION, seed=8, num_inference_steps=25, guidance_scale=2.5)
+
+    def recorded() -> None:
+        with record(pipeline.unet):
+            plain()
+
+    plain(), recorded()  # the first of each pays for warming up
+    pairs = [(seconds(recorded), seconds(plain)) for _ in range(RUNS)]
+    pictures = [seconds(lambda: perform(recipe, pipeline)) for _ in range(3)]
+    trace = perform(recipe, pipeline)
+    places = [(random.uniform(0, 64), random.uniform(0, 64)) for _ in range(20)]
+    atlases = [seconds(lambda place=place: trace.atlas(place)) for place in places]
+    return {
+        "recorded_over_plain": round(statistics.median(with_it / without for with_it, without in pairs), 3),
+        "kept_bytes": trace.kept_bytes,
+        "map_bytes": trace.map_bytes,
+        "atlas_ms": round(1000 * statistics.median(atlases), 1),
+        "picture_seconds": round(statistics.median(pictures), 2),
+        "verified_to": max(trace.verify().values()),
+    }
+
+
+def hovering(page) -> dict[str, float]:
+    """Milliseconds of repainting the picture's overlay and the whole atlas, for real moves of a real mouse."""
+    page.evaluate(f"{VIEWER}.choose({{pinned: false}})")
+    generator = random.Random(0)
+    for _ in range(30):
+        look(page, generator.random(), generator.random())
+    page.evaluate(f"{VIEWER}.frames.length = 0")
+    for _ in range(HOVERS):
+        look(page, generator.random(), generator.random())
+    frames = sorted(page.evaluate(f"{VIEWER}.frames"))
+    steps = page.evaluate(f"{VIEWER}.trace.steps.length")
+    return {"steps": steps, "median": frames[len(frames) // 2], "p95": frames[int(0.95 * len(frames))]}
+
+
+def page_figures() -> dict[str, float]:
+    """Starting, opening and hovering, in a real Chromium; hovering on a freshly drawn trace of all 25 steps."""
+    with server() as (url, served), browser() as chromium:
+        time.sleep(8)  # a warm page: the model is loaded by now
+        openings = []
+        for _ in range(3):
+            began = time.perf_counter()
+            page = open_page(chromium, url)
+            page.wait_for_function(f"{VIEWER}.frames.length > 0")
+            openings.append(time.perf_counter() - began)
+            if len(openings) < 3:
+                page.close()
+        gallery = hovering(page)
+        page.locator("#generate").click()
+        page.wait_for_function(f"{VIEWER}.trace.steps.length === 25", timeout=120_000)
+        whole = hovering(page)
+        shown = page.locator(f"{ROOT_OF_VIEWER} .pg-tick").count()
+    print(f"hover on a gallery trace: {gallery}; on 25 steps: {whole}, of which {shown} are on screen")
+    return {
+        "served_seconds": round(served, 2),
+        "first_map_seconds": round(statistics.median(openings), 2),
+        "hover_p95_ms": round(whole["p95"], 1),
+        "hover_median_ms": round(whole["median"], 1),
+        "hover_gallery_p95_ms": round(gallery["p95"], 1),
+    }
+
+
+if __name__ == "__main__":
+    figures = page_figures()
+    print(figures)
+    figures = recording() | figures
+    print(json.dumps(figures))

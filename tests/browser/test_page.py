@@ -1,0 +1,233 @@
+"""The page in a real Chromium, from a real server."""
+
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, browser, look, open_page, server
+from viz import Trace
+from viz.gallery import exhibits
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with browser() as chromium:
+        yield chromium
+
+
+@pytest.fixture(scope="module")
+def url():
+    with server() as (url, _):
+        yield url
+
+
+@pytest.fixture
+def page(chromium, url):
+    page = open_page(chromium, url)
+    yield page
+    complaints = page.complaints
+    page.close()
+    assert complaints == []
+
+
+def atlas_pixels(page) -> np.ndarray:
+    return pixels_of(page, ".pg-maps")
+
+
+def pixels_of(page, selector: str) -> np.ndarray:
+    """(h, w, 3) of what a person sees of an element."""
+    return np.asarray(Image.open(io.BytesIO(page.locator(selector).screenshot())).convert("RGB"))
+
+
+def state(page) -> dict:
+    return page.evaluate(f"() => ({{...{VIEWER}.state}})")
+
+
+def unpin(page) -> None:
+    page.locator(".pg-picture").focus()
+    page.keyboard.press("Escape")
+
+
+def test_it_opens_on_the_first_exhibit_with_a_chosen_query(page):
+    exhibit = exhibits()[0]
+    now = state(page)
+    assert now["pinned"] and tuple(now["point"]) == exhibit.point and now["head"] == exhibit.head
+    trace = Trace.load(exhibit.trace)
+    assert page.evaluate(f"{VIEWER}.trace.steps") == trace.steps
+    assert page.locator(".pg-title").inner_text() == exhibit.caption
+    assert "verified: output reproduced to" in page.locator(".pg-proof").inner_text()
+    assert exhibit.layer in page.locator(".pg-where").inner_text()
+    row, column = trace.cell(exhibit.layer, (exhibit.point[0] * 64, exhibit.point[1] * 64))
+    assert (
+        f"The pixel at row {row}, column {column} of the 32×32 map looks" in page.locator(".pg-sentence").inner_text()
+    )
+
+
+def test_it_asks_no_other_host(chromium, url):
+    page = chromium.new_page()
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(url)
+    page.wait_for_selector(f"{ROOT_OF_VIEWER} .pg-main:not([hidden])")
+    page.close()
+    assert asked and all(address.startswith((url, "data:", "blob:")) for address in asked), asked
+
+
+def test_hovering_repaints_the_atlas_and_pinning_holds_it(page):
+    unpin(page)
+    look(page, 0.1, 0.1)
+    before = atlas_pixels(page)
+    assert len(np.unique(before)) > 20
+    look(page, 0.6, 0.5)
+    after = atlas_pixels(page)
+    assert (before != after).mean() > 0.2
+    page.mouse.down()
+    page.mouse.up()
+    look(page, 0.2, 0.8)
+    assert state(page)["pinned"] and np.array_equal(atlas_pixels(page), after)
+    look(page, 0.6, 0.5)
+    page.mouse.down()
+    page.mouse.up()
+    assert not state(page)["pinned"]
+
+
+@pytest.mark.parametrize("head", [-1, 0, 3])
+def test_numbers_equal_the_trace(page, head):
+    trace = Trace.load(exhibits()[0].trace)
+    names = page.evaluate(f"{VIEWER}.trace.layers.map((layer) => layer.name)")
+    assert names == list(trace.layers)
+    for index, name in enumerate(names):
+        for step in (0, len(trace.steps) - 1):
+            page.evaluate(f"{VIEWER}.choose({{layer: {index}, step: {step}, head: {head}, point: [0.4, 0.7]}})")
+            page.evaluate(f"{VIEWER}.repaint()")
+            shown = np.array(page.evaluate(f"Array.from({VIEWER}.map)"))
+            rows = trace.rows(name, step=trace.steps[step], query=trace.cell(name, (0.4 * 64, 0.7 * 64)))
+            weights = (rows.mean(0) if head < 0 else rows[head]).flatten().numpy()
+            expected = weights * len(weights)
+            assert np.abs(shown - expected).max() <= 1e-3 * max(1, expected.max())
+
+
+def test_layer_step_and_head_follow_clicks(page):
+    maps = page.locator(".pg-maps canvas")
+    box = maps.bounding_box()
+    page.mouse.click(box["x"] + 0.55 * box["width"], box["y"] + 0.05 * box["height"])
+    now = state(page)
+    assert (now["layer"], now["step"]) == (0, 5)
+    page.locator(".pg-label.pg-chosen .pg-name", has_text="down 1 · attention 0").wait_for()
+    page.get_by_role("button", name="head 2").click()
+    assert state(page)["head"] == 2
+    page.locator(".pg-where", has_text="head 2").wait_for()
+    page.get_by_label("Denoising step").fill("9")
+    assert state(page)["step"] == 9 and "t = 39" in page.locator(".pg-step").inner_text()
+
+
+def test_playing_moves_the_step(page):
+    page.get_by_label("Play the steps").click()
+    before = state(page)["step"]
+    page.wait_for_function(f"{VIEWER}.state.step !== {before}")
+    page.get_by_label("Pause").click()
+
+
+def test_hovering_works_over_the_preview_of_a_step(page):
+    unpin(page)
+    page.get_by_label("Denoising step").fill("0")
+    look(page, 0.3, 0.3)
+    final = pixels_of(page, ".pg-picture")
+    page.get_by_role("button", name="expected at this step").click()
+    look(page, 0.3, 0.3)
+    assert (final != pixels_of(page, ".pg-picture")).mean() > 0.5
+    look(page, 0.7, 0.6)
+    assert state(page)["point"] == pytest.approx([0.7, 0.6], abs=0.01)
+
+
+def test_the_gallery_opens_another_trace(page):
+    page.locator("#shelf button.thumbnail-item").nth(1).click()
+    caption = exhibits()[1].caption
+    page.wait_for_function(f"document.querySelector('.pg-title').textContent === {json.dumps(caption)}")
+    assert page.locator("#caption textarea").input_value() == caption
+    assert tuple(state(page)["point"]) == exhibits()[1].point
+
+
+def test_generate_ends_in_a_new_picture(page):
+    unpin(page)
+    page.locator("#caption textarea").fill("a round green monster with two yelow eyes")
+    page.locator("#seed input").fill("4")
+    page.locator("#steps input").fill("6")
+    page.locator("#generate").click()
+    page.get_by_role("progressbar", name="Drawing").wait_for()
+    look(page, 0.25, 0.25)  # the trace on screen can still be pointed at
+    assert state(page)["point"] == pytest.approx([0.25, 0.25], abs=0.01)
+    page.get_by_text("does not know the word 'yelow'").wait_for()
+    page.wait_for_function(f"{VIEWER}.trace.steps.length === 6", timeout=60_000)
+    assert page.locator(".pg-title").inner_text() == "a round green monster with two yelow eyes"
+    assert "seed 4 · 6 steps · guidance 2.5" in page.locator(".pg-facts").inner_text()
+    assert state(page)["point"] == pytest.approx([0.25, 0.25], abs=0.01)
+    page.get_by_role("progressbar", name="Drawing").wait_for(state="hidden")
+
+
+def test_a_run_can_be_stopped(page):
+    page.locator("#steps input").fill("100")
+    page.locator("#generate").click()
+    page.get_by_text(re.compile(r"step \d+ of 100")).wait_for(timeout=60_000)
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("progressbar", name="Drawing").wait_for(state="hidden")
+    assert page.locator(".pg-title").inner_text() == exhibits()[0].caption
+    page.locator("#steps input").fill("2")
+    page.locator("#generate").click()
+    page.wait_for_function(f"{VIEWER}.trace.steps.length === 2", timeout=60_000)
+
+
+BAD = [
+    ("caption textarea", "", "the caption is empty"),
+    ("caption textarea", "a" * 10_000, "10,000 characters"),
+    ("caption textarea", "<script>alert(1)</script>", "knows none of these words"),
+    ("caption textarea", "${x}", "knows none of these words"),
+    ("seed input", "-1", "got -1"),
+    ("seed input", "1e99", "got 1e+99"),
+    ("seed input", "", "seed"),
+    ("steps input", "0", "got 0"),
+    ("steps input", "5000", "got 5000"),
+    ("guidance input", "-3", "got -3"),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "message"), BAD)
+def test_bad_values_get_a_message_and_change_nothing(page, field, value, message):
+    before = atlas_pixels(page)
+    page.locator(f"#{field}").fill(value)
+    page.locator("#generate").click()
+    page.locator(".toast-body", has_text=message).wait_for(timeout=30_000)
+    page.get_by_role("progressbar", name="Drawing").wait_for(state="hidden")
+    assert page.locator(".pg-title").inner_text() == exhibits()[0].caption
+    assert np.array_equal(atlas_pixels(page), before)
+
+
+def test_text_from_outside_stays_text(page):
+    hostile = "a red monster <img src=x onerror=alert(1)> ${1+1} ${ {{value}} \" ' `"
+    page.locator("#caption textarea").fill(hostile)
+    page.locator("#steps input").fill("2")
+    page.locator("#generate").click()
+    page.wait_for_function(f"{VIEWER}.trace.steps.length === 2", timeout=60_000)
+    assert page.locator(".pg-title").inner_text() == hostile
+    assert page.locator(f"{ROOT_OF_VIEWER} img").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 1024, 768, 390])
+def test_nothing_sticks_out(chromium, url, width, scheme):
+    page = open_page(chromium, url, width=width, scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    columns = page.locator(".pg-tick").count()
+    right = page.locator(".pg-maps canvas").bounding_box()
+    assert columns >= 5 and right["x"] + right["width"] <= width
+    assert page.complaints == []
+    page.close()
+
+
+def test_a_trace_that_is_gone(page):
+    page.evaluate(f"{VIEWER}.say('The trace is no longer on the server; draw it again.')")
+    assert page.get_by_text("no longer on the server").is_visible()

@@ -1,0 +1,48 @@
+"""Real networks at tiny sizes, which every test builds for itself."""
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+from models.pipeline import CritterPipeline
+from models.train import new_scheduler
+from models.words import CaptionEncoder
+
+
+def new_tiny_unet() -> UNet2DConditionModel:
+    """A U-Net for 64x64 pictures with attention on the 32x32 and 16x16 grids, 2 heads, 30,000 parameters."""
+    torch.manual_seed(0)
+    return UNet2DConditionModel(
+        sample_size=64,
+        block_out_channels=(8, 8, 16),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        in_channels=3,
+        out_channels=3,
+        norm_num_groups=4,
+        cross_attention_dim=64,
+        attention_head_dim=2,
+    ).eval()
+
+
+def new_tiny_pipeline(unet: UNet2DConditionModel) -> CritterPipeline:
+    pipeline = CritterPipeline(unet, CaptionEncoder().eval(), new_scheduler())
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.fixture
+def tiny_unet() -> UNet2DConditionModel:
+    return new_tiny_unet()
+
+
+@pytest.fixture
+def tiny_pipeline(tiny_unet: UNet2DConditionModel) -> CritterPipeline:
+    return new_tiny_pipeline(tiny_unet)
+
+
+@pytest.fixture(scope="session")
+def shared_pipeline() -> CritterPipeline:
+    """For tests that change nothing of it."""
+    return new_tiny_pipeline(new_tiny_unet())

@@ -1,0 +1,48 @@
+"""The served page through gradio_client, and what starting it needs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from gradio_client import Client, exceptions
+
+from tests.browser.chromium import ROOT, server
+from viz import Trace
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    with server() as (url, _):
+        yield Client(url, verbose=False, download_files=str(tmp_path_factory.mktemp("downloads")))
+
+
+def test_the_page_is_built_without_torch():
+    code = "import sys, app; app.build(); sys.exit('torch' in sys.modules or 'diffusers' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_a_trace_comes_through_the_api(client):
+    answer = client.predict("a round green monster", 3, 4, 2.5, api_name="/trace")
+    trace = Trace.load(Path(answer["path"] if isinstance(answer, dict) else answer))
+    assert trace.steps == [0, 1, 2, 3] and trace.recipe["seed"] == 3
+    assert {layer.kind for layer in trace} == {"self", "cross"}
+    assert max(trace.verify().values()) < 1e-5
+    assert trace.skipped == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("", 3, 4, 2.5), "caption is empty"),
+        (("a monster", -1, 4, 2.5), "got -1"),
+        (("a monster", 1, 5000, 2.5), "5000"),
+    ],
+)
+def test_bad_values_through_the_api(client, arguments, message):
+    with pytest.raises(exceptions.AppError, match=message):
+        client.predict(*arguments, api_name="/trace")
+
+
+def test_only_what_is_meant_is_public(client):
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/trace"}

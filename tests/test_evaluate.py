@@ -1,0 +1,84 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from models import evaluate as evaluation
+from models.attributes import change
+from models.critters import draw
+from models.evaluate import eyes_agree, fraction_right, right
+from models.judge import JUDGE, Judge, truth
+
+CRITTER = draw(0, change(draw(0).attributes, eye_count="two", eye_color="red", crown="horns", crown_color="green"))
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    return Judge.from_pretrained(JUDGE)
+
+
+def test_a_perfect_picture_has_every_attribute_right():
+    critters = [draw(seed) for seed in range(50)]
+    assert set(fraction_right([truth(critter.attributes) for critter in critters], critters).values()) == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "attribute"),
+    [
+        ({"shape": "none of these"}, "shape"),
+        ({"left_eye_color": "blue"}, "eye_color"),
+        ({"right_eye_color": "blue"}, "eye_color"),
+        ({"left_eye_color": "blue", "right_eye_color": "blue"}, "eye_color"),
+        ({"crown_color": "blue"}, "crown_color"),
+    ],
+)
+def test_one_wrong_answer_is_one_wrong_attribute(wrong, attribute):
+    marks = right(replace(truth(CRITTER.attributes), **wrong), CRITTER.attributes)
+    assert len(marks) == 8 and [name for name, mark in marks.items() if not mark] == [attribute]
+
+
+def test_the_colour_of_a_crown_counts_only_where_one_was_asked_for():
+    bare = change(CRITTER.attributes, crown="none")
+    assert "crown_color" not in right(truth(bare), bare)
+    # One critter of two has a crown; its colour is wrong, so none of the crowns that count is right.
+    verdicts = [truth(bare), replace(truth(CRITTER.attributes), crown_color="blue")]
+    fractions = fraction_right(verdicts, [draw(1, bare), CRITTER])
+    assert fractions["crown_color"] == 0 and fractions["crown"] == 1
+
+
+def test_only_pairs_of_eyes_can_agree():
+    same = truth(CRITTER.attributes)
+    odd = replace(same, left_eye_color="blue")
+    assert eyes_agree([same, same, odd, replace(odd, eye_count="one"), replace(odd, eye_count="three")]) == (0.6667, 3)
+    assert eyes_agree([replace(same, eye_count="one")]) == (None, 0)
+
+
+def test_captions_that_leave_the_eyes_open_do_not_mention_them():
+    sentences = [draw(seed).caption(evaluation.NO_EYES) for seed in range(100)]
+    assert all("eye" not in sentence and "mouth" in sentence and "background" in sentence for sentence in sentences)
+
+
+def test_pictures_do_not_depend_on_how_they_were_batched(tiny_pipeline):
+    captions = ["a red monster", "a blue monster", "a green monster"]
+    options = {"steps": 2, "guidance": 2.5}
+    one, three = (evaluation.sample(tiny_pipeline, captions, batch=batch, **options) for batch in (1, 3))
+    for first, second in zip(one, three, strict=True):
+        pixels = zip(first.tobytes(), second.tobytes(), strict=True)
+        assert sum(abs(a - b) for a, b in pixels) / (64 * 64 * 3) < 1
+
+
+def test_an_evaluation_from_end_to_end(tiny_pipeline, judge, tmp_path, monkeypatch, capsys):
+    tiny_pipeline.save_pretrained(tmp_path / "model", safe_serialization=True)
+    small = {"steps": 2, "judged": 100, "twins": (2, 3)}
+    monkeypatch.setattr(evaluation.evaluate, "__kwdefaults__", evaluation.evaluate.__kwdefaults__ | small)
+    out = tmp_path / "new" / "evaluation.json"
+    arguments = ["evaluate", "--model", str(tmp_path / "model"), "--count", "5", "--batch", "2", "--out", str(out)]
+    monkeypatch.setattr("sys.argv", arguments)
+    evaluation.main()
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result == json.loads(out.read_text())
+    wanted = {"judge_accuracy", "attribute_accuracy", "eyes_agree_unasked", "twin_over_uniform", "twin_control"}
+    assert wanted <= set(result)
+    assert min(result["judge_accuracy"].values()) > 0.9
+    assert result["attribute_accuracy"] < 0.6  # the network is not trained
+    assert result["counts"]["captions"] == 5 and result["counts"]["twins_reporting"] == 3

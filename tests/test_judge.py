@@ -1,0 +1,87 @@
+import random
+
+import pytest
+import torch
+
+from models.attributes import change, sample_attributes
+from models.critters import draw
+from models.judge import JUDGE, QUESTIONS, Judge, accuracy, labels, lesson, train, truth, weathered
+from models.train import HELD_OUT, to_pixels
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    return Judge.from_pretrained(JUDGE)
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """The attributes of a critter with two yellow eyes."""
+    return change(sample_attributes(random.Random(1)), eye_count="two", eye_color="yellow", body_color="green")
+
+
+def test_the_judge_knows_critters_it_was_not_taught_with(judge):
+    right = accuracy(judge, 200, HELD_OUT + 500_000)
+    assert set(right) == {*QUESTIONS, "eyes_agree"}
+    assert min(right.values()) >= 0.97, right
+
+
+def test_mismatched_eyes_are_noticed(judge, pair):
+    seeds = range(HELD_OUT + 600_000, HELD_OUT + 600_050)
+    pairs = [("yellow", "red"), ("red", "yellow"), ("yellow", "yellow")]
+    for left, right in pairs:
+        eyes = {"left eye": left, "right eye": right}
+        verdicts = judge.read([draw(seed, pair, eyes).image for seed in seeds])
+        seen = [(verdict.left_eye_color, verdict.right_eye_color) for verdict in verdicts]
+        assert seen.count((left, right)) >= 48
+        assert sum(verdict.eyes_agree == (left == right) for verdict in verdicts) >= 48
+
+
+def test_a_lone_eye_is_both(judge, pair):
+    (verdict,) = judge.read([draw(HELD_OUT, change(pair, eye_count="one")).image])
+    assert (verdict.eye_count, verdict.left_eye_color, verdict.right_eye_color) == ("one", "yellow", "yellow")
+
+
+def test_a_verdict_does_not_depend_on_the_batch(judge):
+    images = [draw(HELD_OUT + index).image for index in range(5)]
+    assert judge.read(images, batch=2) == judge.read(images) and judge.read([]) == []
+
+
+def test_the_weights_are_small_safetensors():
+    (weights,) = (path for path in JUDGE.iterdir() if path.name != "config.json")
+    assert weights.suffix == ".safetensors" and weights.stat().st_size < 2_000_000
+
+
+def test_half_of_the_pairs_in_a_lesson_do_not_match():
+    lessons = [lesson(seed) for seed in range(600)]
+    pairs = [true for _, true in lessons if true.eye_count != "one"]
+    assert sum(true.eyes_agree for true in pairs) / len(pairs) == pytest.approx(0.5, abs=0.08)
+    assert all(true.eyes_agree for _, true in lessons if true.eye_count == "one")
+    assert not any(true.body_color in (true.left_eye_color, true.right_eye_color) for _, true in lessons)
+
+
+def test_the_truth_about_a_lesson_is_what_was_drawn():
+    for seed in range(20):
+        critter, true = lesson(seed)
+        assert true.shape == critter.attributes.shape and true.mouth == critter.attributes.mouth
+        if true.eyes_agree:
+            assert critter.image.tobytes() == draw(seed).image.tobytes()
+
+
+def test_the_colour_of_a_missing_crown_is_not_asked_for(pair):
+    bare, horned = (truth(change(pair, crown=crown, crown_color="red")) for crown in ("none", "horns"))
+    assert labels([bare, horned])["crown_color"].tolist() == [-100, QUESTIONS["crown_color"].index("red")]
+
+
+def test_weathering_is_light_and_different_for_every_picture():
+    pixels = to_pixels([draw(3).image] * 8)
+    changed = weathered(pixels, torch.Generator().manual_seed(0))
+    assert changed.shape == pixels.shape and changed.abs().max() <= 1
+    assert 0.005 < (changed - pixels).abs().mean() < 0.1
+    assert (changed[0] != changed[1]).any()
+
+
+def test_the_same_seed_gives_the_same_judge():
+    first, same, other = (train(steps=2, batch=4, seed=seed).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)

@@ -1,0 +1,67 @@
+"""Recipes: what is refused, in which words, and what following one leaves behind."""
+
+import pytest
+
+from viz.recipe import Recipe, RecipeError, check_words, spread
+from viz.runs import perform
+
+BAD = [
+    (dict(caption=""), "the caption is empty"),
+    (dict(caption=" \n"), "the caption is empty"),
+    (dict(caption=None), "the caption is empty"),
+    (dict(caption="a" * 10_000), "10,000 characters; at most 300"),
+    (dict(seed=-1), "seed must be a whole number from 0 to 4,294,967,295; got -1"),
+    (dict(seed=1e99), r"got 1e\+99"),
+    (dict(seed=None), "got nothing"),
+    (dict(seed=1.5), "got 1.5"),
+    (dict(seed=float("nan")), "got nan"),
+    (dict(seed="7"), "whole number"),
+    (dict(seed=True), "whole number"),
+    (dict(steps=0), "from 1 to 100; got 0"),
+    (dict(steps=5000), "from 1 to 100; got 5000"),
+    (dict(guidance=-1), "from 0 to 20; got -1"),
+    (dict(guidance=float("inf")), "got inf"),
+    (dict(guidance=None), "got nothing"),
+]
+
+
+@pytest.mark.parametrize(("values", "message"), BAD)
+def test_bad_values(values, message):
+    with pytest.raises(RecipeError, match=message):
+        Recipe(**{"caption": "a red monster", **values})
+
+
+def test_numbers_as_a_browser_sends_them():
+    assert Recipe("a red monster", seed=7.0, steps=25.0) == Recipe("a red monster", seed=7, steps=25)
+
+
+def test_words(tiny_pipeline):
+    assert check_words(Recipe("a red monster"), tiny_pipeline) == []
+    (warning,) = check_words(Recipe("a yelow monster"), tiny_pipeline)
+    assert "'yelow'" in warning and "'yellow'" in warning
+    for caption in ("<script>", "${x}", "xyzzy", "42"):
+        with pytest.raises(RecipeError, match="knows none of these words"):
+            check_words(Recipe(caption), tiny_pipeline)
+    with pytest.raises(RecipeError, match="30 words; the model reads at most 24"):
+        check_words(Recipe("red " * 30), tiny_pipeline)
+
+
+def test_following_a_recipe(tiny_pipeline):
+    seen = []
+    trace = perform(
+        Recipe("a red monster", seed=2, steps=5),
+        tiny_pipeline,
+        on_step=lambda step, preview: seen.append((step, preview is not None)),
+        record_steps=3,
+    )
+    assert seen == [(0, True), (1, False), (2, True), (3, False), (4, True)]
+    assert trace.steps == [0, 2, 4] == list(trace.previews)
+    assert trace.picture.shape == (64, 64, 3)
+    assert trace.recipe["caption"] == "a red monster" and trace.recipe["sampler"] == "DDIMScheduler"
+    assert set(trace.recipe["versions"]) == {"torch", "diffusers"}
+
+
+def test_spread():
+    assert spread(25, 10) == [0, 3, 5, 8, 11, 13, 16, 19, 21, 24]
+    assert spread(3, 10) == [0, 1, 2]
+    assert spread(1, 10) == [0]

@@ -1,0 +1,196 @@
+"""A trace's questions and answers, and its file."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from viz import Layer, Trace
+from viz.recipe import Recipe
+from viz.runs import perform
+from viz.tracefile import TraceFileError
+
+
+@pytest.fixture(scope="module")
+def trace(shared_pipeline) -> Trace:
+    return perform(Recipe("a red monster", seed=1, steps=3), shared_pipeline)
+
+
+def by_hand(scores: torch.Tensor) -> Trace:
+    """A trace of one 2x2 layer with one head, whose scores q·k are the given (4, 4)."""
+    layer = Layer("a", "self", (2, 2), 1, 4, 4, 1.0)
+    where = ("conditional", "a", 0)
+    return Trace(
+        {"a": layer},
+        {0: 10.0},
+        ("conditional",),
+        size=(4, 4),
+        queries={where: scores[None]},
+        keys={where: torch.eye(4)[None]},
+    )
+
+
+def test_rows_and_columns_worked_by_hand():
+    log = torch.log(torch.tensor([[1.0, 1, 1, 1], [1, 2, 3, 4], [6, 1, 1, 2], [1, 1, 1, 7]]))
+    trace = by_hand(log)
+    assert torch.allclose(trace.rows("a", step=0, query=(0, 0)), torch.full((1, 2, 2), 0.25))
+    assert torch.allclose(trace.rows("a", step=0, query=(0, 1)), torch.tensor([[[0.1, 0.2], [0.3, 0.4]]]))
+    assert torch.allclose(trace.columns("a", step=0, key=(1, 1)), torch.tensor([[[0.25, 0.4], [0.2, 0.7]]]))
+    assert torch.allclose(trace.rows("a", step=0, query=(0, 1), head=0), torch.tensor([[0.1, 0.2], [0.3, 0.4]]))
+
+
+def test_a_point_of_the_picture_is_a_cell_of_every_grid(trace):
+    for layer in trace:
+        assert trace.cell(layer.name, (0, 0)) == (0, 0)
+        assert trace.cell(layer.name, (63.9, 63.9)) == (layer.grid[0] - 1, layer.grid[1] - 1)
+        assert trace.cell(layer.name, (31, 32)) == (layer.grid[0] // 2 - 1, layer.grid[1] // 2)
+    atlas = trace.atlas((20, 40))
+    assert set(atlas) == {layer.name for layer in trace if layer.kind == "self"}
+    for name, maps in atlas.items():
+        layer = trace.layers[name]
+        assert maps.shape == (3, layer.heads, *layer.grid)
+        assert torch.equal(maps[2], trace.rows(name, step=2, query=trace.cell(name, (20, 40))))
+
+
+def test_what_is_kept_is_far_less_than_the_maps(trace):
+    where = next(iter(trace.queries))
+    q, k = trace.queries[where], trace.keys[where]
+    assert trace.kept_bytes >= q.nbytes + k.nbytes
+    only = trace.select(layers=[where[1]], steps=[where[2]])
+    assert only.kept_bytes == q.nbytes + k.nbytes
+    assert only.map_bytes == q.shape[0] * q.shape[1] * k.shape[1] * 4
+    assert trace.map_bytes > 10 * trace.kept_bytes
+
+
+def test_errors_name_what_is_there(trace):
+    name = next(iter(trace.layers))
+    with pytest.raises(KeyError, match="the closest are"):
+        trace.rows(name[:-1], step=0, query=(0, 0))
+    with pytest.raises(KeyError, match=r"step 9 was not recorded; recorded are \[0, 1, 2\]"):
+        trace.rows(name, step=9, query=(0, 0))
+    with pytest.raises(KeyError, match="branch 'unconditional' was not recorded"):
+        trace.rows(name, step=0, query=(0, 0), branch="unconditional")
+    with pytest.raises(IndexError, match="outside the 32x32 grid"):
+        trace.rows(name, step=0, query=(32, 0))
+    with pytest.raises(IndexError, match="head 2 is outside the 2 heads"):
+        trace.rows(name, step=0, query=(0, 0), head=2)
+    with pytest.raises(ValueError, match="cross-attention"):
+        trace.columns(name.replace("attn1", "attn2"), step=0, key=(0, 0))
+    with pytest.raises(KeyError, match=r"steps \[7\] were not recorded"):
+        trace.select(steps=[7])
+
+
+def test_the_same_recipe_gives_the_same_trace(shared_pipeline, trace):
+    again = perform(Recipe("a red monster", seed=1, steps=3), shared_pipeline)
+    assert np.array_equal(again.picture, trace.picture)
+    assert all(torch.equal(again.queries[where], q) for where, q in trace.queries.items())
+
+
+def test_save_and_load(trace, tmp_path):
+    path = trace.save(tmp_path / "run.safetensors")
+    loaded = Trace.load(path)
+    assert [f.name for f in tmp_path.iterdir()] == ["run.safetensors"]
+    for field in ("layers", "timesteps", "branches", "skipped", "proved", "size", "recipe"):
+        assert getattr(loaded, field) == getattr(trace, field), field
+    assert all(torch.equal(loaded.queries[where], q) for where, q in trace.queries.items())
+    assert all(torch.equal(loaded.keys[where], k) for where, k in trace.keys.items())
+    assert np.array_equal(loaded.picture, trace.picture)
+    assert all(np.array_equal(loaded.previews[step], preview) for step, preview in trace.previews.items())
+    assert loaded.verify() == trace.verify()
+
+
+def test_half_precision_for_the_browser(trace):
+    half = trace.select(dtype=torch.float16)
+    assert half.kept_bytes * 2 == trace.kept_bytes
+    assert max(trace.verify().values()) < 1e-5 < max(half.verify().values()) < 5e-3
+    large = by_hand(torch.full((4, 4), 1e6))
+    with pytest.raises(ValueError, match=r"as large as 1e\+06 does not fit into torch.float16"):
+        large.select(dtype=torch.float16)
+
+
+def test_a_failed_write_leaves_the_old_file(trace, tmp_path, monkeypatch):
+    path = trace.save(tmp_path / "run.safetensors")
+    before = path.read_bytes()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("viz.tracefile.os.replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trace.select(steps=[0]).save(path)
+    assert path.read_bytes() == before and [f.name for f in tmp_path.iterdir()] == ["run.safetensors"]
+
+
+def tampered(path, change) -> None:
+    """Rewrite a trace file with its metadata and tensors changed."""
+    with open(path, "rb") as file:
+        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+    metadata, tensors = header["__metadata__"], load_file(path)
+    change(metadata, tensors)
+    save_file(tensors, path, metadata)
+
+
+def said(change):
+    def edit(metadata, tensors):
+        description = json.loads(metadata["trace"])
+        change(description)
+        metadata["trace"] = json.dumps(description)
+
+    return edit
+
+
+NAME = "down_blocks.1.attentions.0.transformer_blocks.0.attn1"
+HOSTILE = {
+    "another format": (lambda m, t: m.update(format="pt"), "expected the format 'pixelgaze-trace'"),
+    "a later version": (lambda m, t: m.update(version="9"), "expected version 1"),
+    "no description": (lambda m, t: m.pop("trace"), "expected a complete description"),
+    "not JSON": (lambda m, t: m.update(trace="{"), "expected a complete description"),
+    "deep JSON": (lambda m, t: m.update(trace="[" * 100_000), "expected a complete description"),
+    "a grid too large": (said(lambda d: d["layers"][0].update(grid=[10**9, 10**9])), "positive sizes"),
+    "a negative grid": (said(lambda d: d["layers"][0].update(grid=[-32, -32])), "positive sizes"),
+    "more heads than there are": (said(lambda d: d["layers"][0].update(heads=9)), "floats of shape"),
+    "an unknown field": (said(lambda d: d["layers"][0].update(code="1")), "complete description"),
+    "a scale that is no number": (said(lambda d: d["layers"][0].update(scale="x")), "finite scale"),
+    "a step that is not there": (said(lambda d: d["timesteps"].append([7, 1.0])), "expected a tensor"),
+    "a proof of another layer": (said(lambda d: d["proof_steps"].update(x=0)), "proofs of recorded layers"),
+    "no recipe": (said(lambda d: d.update(recipe=[])), "expected a recipe"),
+    "branches of its own": (said(lambda d: d.update(branches=["left"])), "branches of a guided batch"),
+    "a missing tensor": (lambda m, t: t.pop(f"conditional/key/{NAME}/1"), "expected a tensor"),
+    "a tensor too many": (lambda m, t: t.update(more=torch.zeros(1)), "no further tensors"),
+    "whole numbers": (
+        lambda m, t: t.update({f"conditional/key/{NAME}/1": torch.zeros(2, 1024, 4, dtype=int)}),
+        "floats",
+    ),
+    "not finite": (lambda m, t: t[f"conditional/key/{NAME}/1"].fill_(float("nan")), "to be finite"),
+    "a proof outside the grid": (lambda m, t: t[f"proof/queries/{NAME}"].fill_(10**6), "pixels of its grid"),
+    "a picture that is none": (lambda m, t: t.update(picture=torch.zeros(3)), "an RGB picture"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_files(trace, tmp_path, case):
+    change, message = HOSTILE[case]
+    path = trace.save(tmp_path / "run.safetensors")
+    tampered(path, change)
+    with pytest.raises(TraceFileError, match=message):
+        Trace.load(path)
+
+
+def test_files_that_are_no_traces(trace, tmp_path):
+    path = trace.save(tmp_path / "run.safetensors")
+    whole = path.read_bytes()
+    for cut in (0, 5, 100, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(TraceFileError, match="not a whole safetensors file"):
+            Trace.load(path)
+    path.write_bytes(b"\x80\x04\x95pickle" * 100)
+    with pytest.raises(TraceFileError):
+        Trace.load(path)
+    save_file({"weight": torch.zeros(2)}, path)
+    with pytest.raises(TraceFileError, match="expected the format"):
+        Trace.load(path)
+    with pytest.raises(FileNotFoundError):
+        Trace.load(tmp_path / "nowhere.safetensors")

@@ -1,0 +1,102 @@
+import random
+from functools import partial
+
+import pytest
+import torch
+from diffusers.models.attention_processor import Attention
+from PIL import Image
+from safetensors.torch import load_file
+
+from models import train as training
+from models.attributes import ATTRIBUTES
+from models.train import HELD_OUT, TrainConfig, Trainer, new_unet, said, sample_sheet, train, training_batch
+
+
+@pytest.fixture
+def tiny_training(monkeypatch, tiny_unet):
+    """Training with a small U-Net that starts the same every time, and sheets of two pictures."""
+    monkeypatch.setattr(training, "new_unet", lambda: type(tiny_unet).from_config(tiny_unet.config))
+    monkeypatch.setattr(training, "sample_sheet", partial(sample_sheet, rows=1, columns=2))
+
+
+def tiny(out, **options) -> TrainConfig:
+    return TrainConfig(out=str(out), steps=4, batch=2, warmup=2, checkpoint_every=2, **options)
+
+
+def test_a_killed_and_resumed_run_ends_in_the_very_same_weights(tiny_training, tmp_path, monkeypatch):
+    train(tiny(tmp_path / "whole"))
+
+    step = Trainer.train_step
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_step", _killed_in_step(3, step))
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny(tmp_path / "killed"))
+    steps = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_step", lambda self: (steps.append(self.step), step(self))[1])
+        train(tiny(tmp_path / "killed"))
+    assert steps == [2, 3]  # it went on from the checkpoint, and did not start again
+
+    whole, killed = (load_file(tmp_path / run / "checkpoint.safetensors") for run in ("whole", "killed"))
+    assert set(whole) == set(killed) and {name.split("/")[0] for name in whole} == {"average", "network", "optimizer"}
+    assert [name for name in whole if not torch.equal(whole[name], killed[name])] == []
+
+
+def _killed_in_step(number: int, step):
+    def train_step(self: Trainer) -> float:
+        if self.step == number:
+            raise KeyboardInterrupt
+        return step(self)
+
+    return train_step
+
+
+def test_a_run_leaves_a_sample_sheet_a_log_and_a_pipeline(tiny_training, tmp_path):
+    train(tiny(tmp_path, samples_every=2))
+    sheets = sorted(tmp_path.glob("samples_*.png"))
+    assert [sheet.name for sheet in sheets] == ["samples_000002.png", "samples_000004.png"]
+    with Image.open(sheets[0]) as sheet:
+        assert sheet.size == (2 * 2 * 64, 2 * 64) and sheet.getextrema() != ((0, 0),) * 3
+    assert len((tmp_path / "losses.jsonl").read_text().splitlines()) == 4
+    assert (tmp_path / "pipeline" / "model_index.json").is_file()
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_the_weights_that_are_saved_are_the_averaged_ones(tiny_training, tmp_path):
+    trainer = Trainer(tiny(tmp_path))
+    for _ in range(2):
+        trainer.train_step()
+    unet = trainer.pipeline().unet
+    name, weight = next(iter(unet.named_parameters()))
+    assert torch.equal(weight, trainer.average[f"unet.{name}"])
+    assert not torch.equal(weight, trainer.parameters[f"unet.{name}"])
+
+
+def test_what_a_step_trains_on_follows_from_its_number():
+    config = TrainConfig(batch=3)
+    (pixels, captions), (again, _), (other, _) = (training_batch(step, config) for step in (5, 5, 6))
+    assert pixels.shape == (3, 3, 64, 64) and len(captions) == 3
+    assert -1 <= pixels.min() < -0.5 and 0.5 < pixels.max() <= 1
+    assert torch.equal(pixels, again) and not torch.equal(pixels, other)
+    assert config.steps * config.batch < HELD_OUT
+
+
+def test_captions_leave_things_open():
+    rng = random.Random(0)
+    lengths = [len(said(rng)) for _ in range(4000)]
+    assert lengths.count(0) / 4000 == pytest.approx(0.1, abs=0.02)
+    assert lengths.count(len(ATTRIBUTES)) / 4000 == pytest.approx(0.46, abs=0.03)
+
+
+def test_the_real_network_is_what_the_card_says():
+    unet = new_unet()
+    attentions = [module for module in unet.modules() if isinstance(module, Attention)]
+    assert round(unet.num_parameters() / 1e6, 1) == 3.1
+    assert {module.heads for module in attentions} == {4}
+    grids = []
+    for module in attentions:
+        if not module.is_cross_attention:
+            module.to_q.register_forward_hook(lambda _, inputs, output: grids.append(inputs[0].shape[1] ** 0.5))
+    with torch.no_grad():
+        unet(torch.zeros(1, 3, 64, 64), 0, torch.zeros(1, 24, 64))
+    assert grids == [32, 16, 8, 8, 8, 8, 16, 16, 32, 32]
