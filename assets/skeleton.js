@@ -87,7 +87,7 @@ function buildViewer(root) {
   make("h2", "", "Atlas", heading);
   const note = make("span", "pg-note", "", heading);
   const grid = make("div", "pg-atlas", undefined, right);
-  make("div", "pg-corner", "the picture so far", grid);
+  const soFar = make("div", "pg-corner", "", grid);
   const previews = make("div", "pg-previews", undefined, grid);
   const labels = make("div", "pg-labels", undefined, grid);
   const maps = make("div", "pg-maps", undefined, grid);
@@ -95,7 +95,7 @@ function buildViewer(root) {
   atlasCanvas.setAttribute("role", "img");
   atlasCanvas.setAttribute("aria-label", "Maps of every layer, top to bottom, at every step, left to right");
   const mark = make("div", "pg-mark", undefined, maps);
-  make("div", "pg-corner", "timestep t", grid);
+  const axis = make("div", "pg-corner", "", grid);
   const ticks = make("div", "pg-ticks", undefined, grid);
 
   const scale = make("div", "pg-scale", undefined, right);
@@ -135,7 +135,7 @@ function buildViewer(root) {
     sentence,
     where,
     hint,
-    atlas: { canvas: atlasCanvas, previews, labels, ticks, mark, note },
+    atlas: { canvas: atlasCanvas, previews, labels, ticks, mark, note, soFar, axis },
     ticks: barTicks,
     gradient: bar.firstChild,
     scaleNote,

@@ -84,14 +84,15 @@ function toPicture({ shape: [height, width], bytes }) {
   return picture;
 }
 
-// "up_blocks.2.attentions.1.transformer_blocks.0.attn1" is "up 2 · attention 1".
-function layerLabel(name) {
+// "up_blocks.2.attentions.1.transformer_blocks.0.attn1" is "up 2 · attention 1", or "up 2 · 1" where room is scarce.
+function layerLabel(name, word = "attention ") {
   const block = /(?:^|\.)(down|up)_blocks\.(\d+)/.exec(name);
   const place = /(?:^|\.)mid_block(?:\.|$)/.test(name) ? "middle" : block && `${block[1]} ${block[2]}`;
   const attention = /attentions\.(\d+)/.exec(name);
   const inner = /transformer_blocks\.([1-9]\d*)/.exec(name);
-  if (!place) return name.length > 26 ? `…${name.slice(-25)}` : name;
-  return place + (attention ? ` · attention ${attention[1]}` : "") + (inner ? `.${inner[1]}` : "");
+  const room = word ? 26 : 12;
+  if (!place) return name.length > room ? `…${name.slice(1 - room)}` : name;
+  return place + (attention ? ` · ${word}${attention[1]}` : "") + (inner ? `.${inner[1]}` : "");
 }
 
 function openTrace(buffer) {
@@ -116,6 +117,7 @@ function openTrace(buffer) {
       return {
         name: layer.name,
         label: layerLabel(layer.name),
+        shortLabel: layerLabel(layer.name, ""),
         height,
         width,
         tokens: height * width,

@@ -5,6 +5,11 @@
 //
 // Needs trace.js (the numbers), paint.js (their colours) and skeleton.js (the nodes and words).
 
+function spreadIndices(total, count) {
+  const kept = Math.min(total, count);
+  return Array.from({ length: kept }, (_, i) => Math.round((i * (total - 1)) / Math.max(1, kept - 1)));
+}
+
 function createViewer(root, { colormap }) {
   const tables = colorTables(colormap);
   const state = { point: [0.5, 0.5], pinned: false, layer: 0, step: 0, head: -1, scale: "common", base: "picture" };
@@ -173,11 +178,13 @@ function createViewer(root, { colormap }) {
     if (three >= labels + steps * (40 + GAP)) return { mode: "three", room: three, labels, largest: 50 };
     const two = width - gap - 2 * card - 312;
     if (two >= labels + 8 * (32 + GAP)) return { mode: "two", room: two, labels, largest: 50 };
-    return { mode: "one", room: width - 30, labels: 62, largest: 44 };
+    return { mode: "one", room: width - 30, labels: width < 560 ? 70 : labels, largest: 54 };
   }
 
   function buildAtlas() {
     const { previews, labels, ticks } = ui.atlas;
+    const compact = ui.main.clientWidth < 560;
+    [ui.atlas.soFar.textContent, ui.atlas.axis.textContent] = compact ? ["so far", "t"] : ["the picture so far", "timestep t"];
     painter.resize(trace.layers.length, columns.length, cell);
     const { cssPitch: pitch, cssSide: side } = painter;
     labels.replaceChildren();
@@ -185,7 +192,7 @@ function createViewer(root, { colormap }) {
       const label = make("div", "pg-label", undefined, labels);
       label.title = layer.name;
       label.style.height = `${pitch}px`;
-      make("span", "pg-name", layer.label, label);
+      make("span", "pg-name", compact ? layer.shortLabel : layer.label, label);
       make("span", "pg-grid", `${layer.height}×${layer.width}`, label);
     });
     ticks.replaceChildren();

@@ -24,20 +24,20 @@ def build() -> None:
     """Lay the tab out in the Blocks that is being built."""
     gallery = exhibits()
     with gr.Row(elem_id="draw"):
-        caption = gr.Textbox(
-            gallery[0].caption,
-            label="Draw a critter: say as little or as much as you like, the model makes up the rest",
-            lines=1,
-            max_lines=2,
-            scale=8,
-            min_width=300,
-            elem_id="caption",
-        )
-        seed = gr.Number(gallery[0].seed, label="Seed", precision=None, min_width=90, elem_id="seed")
-        dice = gr.Button("⚄", size="md", min_width=44, scale=0, elem_id="dice")
-        steps = gr.Number(25, label="Steps", precision=None, min_width=70, elem_id="steps")
-        guidance = gr.Number(2.5, label="Guidance", step=0.5, min_width=80, elem_id="guidance")
-        generate = gr.Button("Generate", variant="primary", scale=1, min_width=120, elem_id="generate")
+        with gr.Column(scale=8, min_width=320):
+            caption = gr.Textbox(
+                gallery[0].caption,
+                label="Draw a critter: say as little or as much as you like, the model makes up the rest",
+                lines=1,
+                max_lines=4,
+                elem_id="caption",
+            )
+        with gr.Column(scale=5, min_width=320), gr.Row(elem_id="settings"):
+            seed = gr.Number(gallery[0].seed, label="Seed", precision=None, min_width=90, elem_id="seed")
+            dice = gr.Button("⚄", size="md", min_width=44, scale=0, elem_id="dice")
+            steps = gr.Number(25, label="Steps", precision=None, min_width=80, elem_id="steps")
+            guidance = gr.Number(2.5, label="Guidance", step=0.5, min_width=92, elem_id="guidance")
+            generate = gr.Button("Generate", variant="primary", scale=2, min_width=120, elem_id="generate")
     live = Live(elem_id="live")
     viewer = Viewer(_exhibit(0), elem_id="viewer")
     with gr.Row():
