@@ -68,7 +68,7 @@ function buildViewer(root) {
   const canvas = make("canvas", "pg-picture", undefined, left);
   canvas.tabIndex = 0;
   canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", "The picture, with what the chosen pixel looks at");
+  canvas.setAttribute("aria-label", "The picture, with what the chosen pixel looks at. Arrow keys move the pixel.");
   const player = make("div", "pg-player", undefined, left);
   const play = make("button", "pg-play", "▶", player);
   play.type = "button";

@@ -116,7 +116,7 @@ function createViewer(root, { colormap }) {
     ui.sentence.setAttribute("aria-live", state.pinned ? "polite" : "off"); // not at every move of the mouse
     ui.hint.textContent = state.pinned
       ? "Pinned. Click it again or press Escape to let go."
-      : "Point at a pixel; click to pin it.";
+      : "Point at a pixel; click to pin it, and move it with the arrow keys.";
   }
 
   function placeMarks() {
@@ -254,6 +254,14 @@ function createViewer(root, { colormap }) {
   ui.atlas.previews.addEventListener("click", (event) => {
     const column = event.target.dataset.column;
     if (column !== undefined) choose({ step: columns[Number(column)], base: "preview" });
+  });
+  ui.picture.canvas.addEventListener("keydown", (event) => {
+    const [down, right] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key] || [];
+    if (!trace || down === undefined) return;
+    event.preventDefault(); // the page stays where it is
+    const { height, width } = trace.layers[state.layer];
+    const step = (value, by, cells) => Math.min(cells - 1, Math.max(0, Math.floor(value * cells) + by)) / cells + 0.5 / cells;
+    choose({ pinned: true, point: [step(state.point[0], down, height), step(state.point[1], right, width)] });
   });
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && state.pinned) choose({ pinned: false });

@@ -216,15 +216,27 @@ def train(config: TrainConfig) -> Path:
                 log.flush()
             if trainer.step % config.samples_every == 0 or trainer.step == config.steps:
                 sample_sheet(trainer.pipeline()).save(out / f"samples_{trainer.step:06d}.png")
-    trainer.pipeline().save_pretrained(out / "pipeline", safe_serialization=True)
     return checkpoint
+
+
+def export(config: TrainConfig, folder: Path) -> None:
+    """Write the averaged weights of the last checkpoint as a pipeline's folder, in half precision."""
+    trainer = Trainer(config)
+    trainer.resume(Path(config.out) / "checkpoint.safetensors")
+    trainer.pipeline().to(torch.float16).save_pretrained(folder, safe_serialization=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--export", type=Path, metavar="FOLDER", help="train nothing; write the last checkpoint there")
     for field in fields(TrainConfig):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
-    train(TrainConfig(**vars(parser.parse_args())))
+    arguments = vars(parser.parse_args())
+    folder, config = arguments.pop("export"), TrainConfig(**arguments)
+    if folder:
+        export(config, folder)
+    else:
+        train(config)
 
 
 if __name__ == "__main__":

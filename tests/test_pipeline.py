@@ -119,3 +119,14 @@ def test_the_x0_estimate_refuses_other_predictions():
     scheduler.register_to_config(prediction_type="flow_prediction")
     with pytest.raises(ValueError, match="got 'flow_prediction'"):
         x0_estimate(scheduler, torch.zeros(1, 3, 8, 8), 10, torch.zeros(1, 3, 8, 8))
+
+
+def test_under_autocast_guidance_and_sampler_still_work_in_full_precision(tiny_pipeline, monkeypatch):
+    kinds, step = [], tiny_pipeline.scheduler.step
+    monkeypatch.setattr(
+        tiny_pipeline.scheduler, "step", lambda output, *rest: kinds.append(output.dtype) or step(output, *rest)
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        coarse = picture(tiny_pipeline, CAPTION)
+    assert kinds == [torch.float32] * 3
+    assert np.abs(coarse - picture(tiny_pipeline, CAPTION)).mean() < 2

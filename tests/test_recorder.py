@@ -176,6 +176,14 @@ def test_precision(tiny_unet, dtype):
     assert {tensor.dtype for tensor in half.keys.values()} == {torch.bfloat16}
 
 
+def test_numbers_too_large_for_the_wanted_precision(tiny_unet):
+    with torch.no_grad():
+        tiny_unet.get_submodule(SELF).to_q.weight.mul_(1e7)
+    inputs = torch.randn(1, 3, 64, 64), 40, torch.randn(1, 7, 64)
+    assert SELF in recorded(tiny_unet, *inputs).layers
+    assert "does not fit into torch.float16" in recorded(tiny_unet, *inputs, dtype=torch.float16).skipped[SELF]
+
+
 def test_previews_are_the_expected_clean_picture(tiny_pipeline):
     from viz.runs import previewer
 

@@ -7,9 +7,10 @@ from diffusers.models.attention_processor import Attention
 from PIL import Image
 from safetensors.torch import load_file
 
+from models import load
 from models import train as training
 from models.attributes import ATTRIBUTES
-from models.train import HELD_OUT, TrainConfig, Trainer, new_unet, said, sample_sheet, train, training_batch
+from models.train import HELD_OUT, TrainConfig, Trainer, export, new_unet, said, sample_sheet, train, training_batch
 
 
 @pytest.fixture
@@ -51,25 +52,24 @@ def _killed_in_step(number: int, step):
     return train_step
 
 
-def test_a_run_leaves_a_sample_sheet_a_log_and_a_pipeline(tiny_training, tmp_path):
+def test_a_run_leaves_a_sample_sheet_and_a_log(tiny_training, tmp_path):
     train(tiny(tmp_path, samples_every=2))
     sheets = sorted(tmp_path.glob("samples_*.png"))
     assert [sheet.name for sheet in sheets] == ["samples_000002.png", "samples_000004.png"]
     with Image.open(sheets[0]) as sheet:
         assert sheet.size == (2 * 2 * 64, 2 * 64) and sheet.getextrema() != ((0, 0),) * 3
     assert len((tmp_path / "losses.jsonl").read_text().splitlines()) == 4
-    assert (tmp_path / "pipeline" / "model_index.json").is_file()
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_the_weights_that_are_saved_are_the_averaged_ones(tiny_training, tmp_path):
-    trainer = Trainer(tiny(tmp_path))
-    for _ in range(2):
-        trainer.train_step()
-    unet = trainer.pipeline().unet
-    name, weight = next(iter(unet.named_parameters()))
-    assert torch.equal(weight, trainer.average[f"unet.{name}"])
-    assert not torch.equal(weight, trainer.parameters[f"unet.{name}"])
+def test_what_is_exported_are_the_averaged_weights(tiny_training, tmp_path):
+    checkpoint = load_file(train(tiny(tmp_path)))
+    export(tiny(tmp_path), tmp_path / "exported")
+    unet = load(tmp_path / "exported").unet
+    for name, weight in unet.named_parameters():
+        assert torch.equal(weight, checkpoint[f"average/unet.{name}"].half().float()), name
+    assert not torch.equal(weight, checkpoint[f"network/unet.{name}"].half().float())
+    assert not list(tmp_path.glob("exported/**/*.bin"))
 
 
 def test_what_a_step_trains_on_follows_from_its_number():

@@ -96,7 +96,7 @@ NOWHERE = cells((0, 0)) & False
     ("twin_cells", "query", "twin", "eyes", "expected"),
     [
         ([(3, 5), (3, 6)], (3, 3), (3, 5), NOWHERE, [(3, 1), (3, 2)]),  # the other side
-        ([(3, 6), (3, 7)], (3, 1), (3, 6), NOWHERE, None),  # five cells to the left or up there is no grid; down: below
+        ([(3, 6), (3, 7)], (3, 1), (3, 6), NOWHERE, None),  # five cells farther there is no grid on any side
         ([(4, 4)], (4, 1), (4, 4), NOWHERE, [(1, 1)]),  # the other side is outside, so above
         ([(2, 4)], (2, 1), (2, 4), NOWHERE, [(5, 1)]),  # so is above, so below
         ([(4, 5)], (4, 3), (4, 5), cells((4, 1)), [(2, 3)]),  # on the other side is an eye
@@ -122,7 +122,8 @@ def test_the_head_is_chosen_on_one_set_and_reported_on_another(tiny_pipeline, mo
         layers["b"][0, ..., 1] = 30 if first else 5
         layers["b"][1, ..., 1] = 0.5
         layers["a"][0, ..., 0] = 10
-        layers["b"][0, 0, 0, 1] = 1000  # one critter at one timestep does not move a median
+        layers["b"][0, 0, 0, 1] = 1000  # one critter at one timestep does not move a median,
+        layers["a"][0, 0, 0, 1] = 10_000  # nor make a head the best
         return layers
 
     monkeypatch.setattr(twins, "glances", glances)

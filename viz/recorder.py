@@ -219,9 +219,15 @@ class _Recorder:
 
 
 def _kept(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
-    """A copy on the CPU that keeps nothing else alive."""
-    copy = torch.empty(tensor.shape, dtype=dtype or tensor.dtype)
-    return copy.copy_(tensor)
+    """A copy on the CPU that keeps nothing else alive.
+
+    Raises:
+        ValueError: when a number does not fit into `dtype`.
+    """
+    copy = torch.empty(tensor.shape, dtype=dtype or tensor.dtype).copy_(tensor)
+    if copy.dtype != tensor.dtype and not copy.isfinite().all():
+        raise ValueError(f"a number as large as {tensor.abs().max().item():.3g} does not fit into {dtype}")
+    return copy
 
 
 def _sample(args: tuple, kwargs: dict) -> torch.Tensor:

@@ -95,6 +95,15 @@ def test_hovering_repaints_the_atlas_and_pinning_holds_it(page):
     assert not state(page)["pinned"]
 
 
+def test_arrow_keys_move_the_query_by_a_cell(page):
+    page.evaluate(f"{VIEWER}.choose({{point: [0.01, 0.5], layer: 2}})")  # a layer of 8x8
+    page.locator(".pg-picture").focus()
+    for key, place in (("ArrowRight", (0, 5)), ("ArrowUp", (0, 5)), ("ArrowDown", (1, 5)), ("ArrowLeft", (1, 4))):
+        page.keyboard.press(key)
+        page.locator(".pg-sentence", has_text="row {}, column {} of the 8×8 map".format(*place)).wait_for()
+    assert state(page)["pinned"]
+
+
 @pytest.mark.parametrize("head", [-1, 0, 3])
 def test_numbers_equal_the_trace(page, head):
     trace = Trace.load(exhibits()[0].trace)
@@ -228,6 +237,19 @@ def test_nothing_sticks_out(chromium, url, width, scheme):
     page.close()
 
 
-def test_a_trace_that_is_gone(page):
-    page.evaluate(f"{VIEWER}.say('The trace is no longer on the server; draw it again.')")
-    assert page.get_by_text("no longer on the server").is_visible()
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ({"status": 404}, "no longer on the server; draw it again"),
+        ({"body": b"short"}, "it is shorter than its own header"),
+        ({"body": bytes(8) + b"x" * 100}, "its header is not JSON"),
+        ({"body": b"\x02" + bytes(7) + b"{}"}, "not a version 1 trace of PixelGaze"),
+        ({"body": b"\xff" * 100}, "it ends inside its header"),
+    ],
+)
+def test_a_trace_that_cannot_be_shown(chromium, url, answer, message):
+    page = chromium.new_page()
+    page.route(re.compile("safetensors"), lambda route: route.fulfill(**answer))
+    page.goto(url)
+    page.get_by_text(message).wait_for()
+    page.close()

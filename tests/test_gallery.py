@@ -1,0 +1,47 @@
+"""The recorded traces that come with the project."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from models import load
+from viz import Trace
+from viz.gallery import exhibits
+from viz.recipe import Recipe
+from viz.runs import perform
+
+
+def test_there_are_at_least_six():
+    names = [exhibit.name for exhibit in exhibits()]
+    assert len(names) == len(set(names)) >= 6
+
+
+@pytest.mark.parametrize("exhibit", exhibits(), ids=lambda exhibit: exhibit.name)
+def test_each_is_whole_small_and_proved(exhibit):
+    assert exhibit.trace.stat().st_size <= 10_000_000
+    trace = Trace.load(exhibit.trace)
+    assert (trace.recipe["caption"], trace.recipe["seed"]) == (exhibit.caption, exhibit.seed)
+    assert len(trace.layers) == 10 and trace.skipped == {}
+    assert (
+        len(trace.steps) >= 9 and (trace.steps[0], trace.steps[-1]) == (0, 24) and trace.steps == list(trace.previews)
+    )
+    assert max(trace.proved.values()) < 1e-5 and max(trace.verify().values()) < 5e-3
+    assert exhibit.layer in trace.layers and exhibit.step in trace.steps
+    assert -1 <= exhibit.head < trace.layers[exhibit.layer].heads and all(0 <= place < 1 for place in exhibit.point)
+    assert Image.open(exhibit.picture).size == (192, 192)
+
+
+def test_the_view_it_opens_with_has_something_to_say():
+    for exhibit in exhibits():
+        trace = Trace.load(exhibit.trace)
+        place = tuple(place * side for place, side in zip(exhibit.point, trace.size, strict=True))
+        rows = trace.rows(exhibit.layer, step=exhibit.step, query=trace.cell(exhibit.layer, place))
+        shown = rows.mean(0) if exhibit.head < 0 else rows[exhibit.head]
+        assert shown.max() * shown.numel() > 5, exhibit.name
+
+
+def test_a_trace_follows_from_its_recipe():
+    """Another processor's kernels may round differently, so the pictures are compared, not the bits."""
+    exhibit = exhibits()[0]
+    kept, again = Trace.load(exhibit.trace), perform(Recipe(exhibit.caption, seed=exhibit.seed), load("critters"))
+    assert np.abs(kept.picture.astype(int) - again.picture).mean() < 2
