@@ -6,9 +6,8 @@ import argparse
 import os
 import threading
 
-# Nobody is told that this page was opened, and it runs without Node.
+# Nobody is told that this page was opened.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-os.environ.setdefault("GRADIO_SSR_MODE", "False")
 
 import gradio as gr
 
@@ -44,7 +43,7 @@ def main() -> None:
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     arguments = parser.parse_args()
     page = build()
-    page.launch(
+    page.queue(max_size=20).launch(
         server_name=arguments.host,
         server_port=arguments.port,
         theme=theme(),
@@ -52,6 +51,8 @@ def main() -> None:
         inbrowser=arguments.open,
         prevent_thread_lock=True,
         footer_links=["api"],
+        run_history=False,
+        ssr_mode=False,
     )
     # The page is served and shows a recorded trace without torch; now there is time to load the model.
     threading.Thread(target=bundled, daemon=True).start()

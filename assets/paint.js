@@ -70,34 +70,39 @@ class AtlasPainter {
     this.lookups = new Map();
   }
 
-  resize(rows, columns, cell) {
-    this.ratio = Math.min(2, devicePixelRatio || 1);
-    this.side = Math.round(cell * this.ratio);
-    this.pitch = this.side + Math.round(GAP * this.ratio);
-    this.canvas.width = columns * this.pitch;
-    this.canvas.height = rows * this.pitch;
-    this.canvas.style.width = `${this.canvas.width / this.ratio}px`;
-    this.canvas.style.height = `${this.canvas.height / this.ratio}px`;
-    this.context = this.canvas.getContext("2d");
-    this.image = this.context.createImageData(this.canvas.width, this.canvas.height);
+  // The longer side of a cell is `cell` CSS pixels; its shape is the picture's, [height, width].
+  measure(cell, [height, width]) {
+    this.ratio = Math.min(3, devicePixelRatio || 1);
+    const longer = Math.max(height, width);
+    const [gap, side] = [Math.round(GAP * this.ratio), (n) => Math.max(1, Math.round((cell * this.ratio * n) / longer))];
+    this.side = { x: side(width), y: side(height) };
+    this.pitch = { x: this.side.x + gap, y: this.side.y + gap };
+  }
+
+  // The same in CSS pixels: the sides of a cell, and the way from one to the next.
+  get css() {
+    const scaled = ({ x, y }) => ({ x: x / this.ratio, y: y / this.ratio });
+    return { side: scaled(this.side), pitch: scaled(this.pitch) };
+  }
+
+  resize(rows, columns) {
+    const { canvas, pitch, ratio } = this;
+    canvas.width = columns * pitch.x;
+    canvas.height = rows * pitch.y;
+    canvas.style.width = `${canvas.width / ratio}px`;
+    canvas.style.height = `${canvas.height / ratio}px`;
+    this.context = canvas.getContext("2d");
+    this.image = this.context.createImageData(canvas.width, canvas.height);
     this.pixels = new Uint32Array(this.image.data.buffer);
-  }
-
-  // From one cell of the atlas to the next, and along a cell, in CSS pixels.
-  get cssPitch() {
-    return this.pitch / this.ratio;
-  }
-
-  get cssSide() {
-    return this.side / this.ratio;
   }
 
   // Which row and column of a map each row and column of a cell's pixels shows.
   nearest(layer) {
-    const key = `${layer.height} ${layer.width} ${this.side}`;
+    const { x, y } = this.side;
+    const key = `${layer.height} ${layer.width} ${y} ${x}`;
     if (!this.lookups.has(key)) {
-      const table = (n) => Uint16Array.from({ length: this.side }, (_, i) => Math.floor(((i + 0.5) * n) / this.side));
-      this.lookups.set(key, { down: table(layer.height), across: table(layer.width) });
+      const table = (n, side) => Uint16Array.from({ length: side }, (_, i) => Math.floor(((i + 0.5) * n) / side));
+      this.lookups.set(key, { down: table(layer.height, y), across: table(layer.width, x) });
     }
     return this.lookups.get(key);
   }
@@ -106,14 +111,14 @@ class AtlasPainter {
     const { pixels, side, pitch } = this;
     const { width } = this.image;
     const { down, across } = this.nearest(layer);
-    let start = row * pitch * width + column * pitch;
-    for (let y = 0; y < side; y++, start += width) {
+    let start = row * pitch.y * width + column * pitch.x;
+    for (let y = 0; y < side.y; y++, start += width) {
       if (y && down[y] === down[y - 1]) {
-        pixels.copyWithin(start, start - width, start - width + side);
+        pixels.copyWithin(start, start - width, start - width + side.x);
         continue;
       }
       const from = down[y] * layer.width;
-      for (let x = 0; x < side; x++) pixels[start + x] = colors[from + across[x]];
+      for (let x = 0; x < side.x; x++) pixels[start + x] = colors[from + across[x]];
     }
   }
 

@@ -37,6 +37,58 @@ function introduce(ui, trace) {
     .join("\n");
 }
 
+// Side by side where there is room: picture, atlas and heads; else heads below both; else all in one column. `room` is for
+// the atlas with its labels, `largest` a cell's side, in CSS pixels.
+function arrange(width, steps) {
+  const [card, gap, labels] = [38, 18, 138];
+  const three = width - 2 * gap - 3 * card - 450 - 232;
+  if (three >= labels + steps * (40 + GAP)) return { mode: "three", room: three, labels, largest: 50 };
+  const two = width - gap - 2 * card - 312;
+  if (two >= labels + 8 * (32 + GAP)) return { mode: "two", room: two, labels, largest: 50 };
+  return { mode: "one", room: width - 30, labels: width < 560 ? 70 : labels, largest: 54 };
+}
+
+// Which steps to show where only `count` fit: evenly spread, the chosen one in the place of its nearest neighbour.
+function columnsFor(steps, count, chosen) {
+  const kept = Math.min(steps, count);
+  const columns = Array.from({ length: kept }, (_, i) => Math.round((i * (steps - 1)) / Math.max(1, kept - 1)));
+  const distances = columns.map((step) => Math.abs(step - chosen));
+  columns[distances.indexOf(Math.min(...distances))] = chosen;
+  return columns;
+}
+
+// The atlas's labels, timesteps and thumbnails, for columns of this size.
+function labelAtlas(ui, trace, columns, { pitch, side }, compact) {
+  const { previews, labels, ticks } = ui.atlas;
+  [ui.atlas.soFar.textContent, ui.atlas.axis.textContent] = compact ? ["so far", "t"] : ["the picture so far", "timestep t"];
+  for (const node of [previews, labels, ticks]) node.replaceChildren();
+  for (const layer of trace.layers) {
+    const label = make("button", "pg-label", undefined, labels);
+    label.type = "button";
+    label.title = layer.name;
+    label.style.height = `${pitch.y}px`;
+    make("span", "pg-name", compact ? layer.shortLabel : layer.label, label);
+    make("span", "pg-grid", `${layer.height}×${layer.width}`, label);
+  }
+  columns.forEach((stepIndex, i) => {
+    const tick = make("div", "pg-tick", formatTimestep(trace.timesteps[stepIndex]) || trace.steps[stepIndex], ticks);
+    const thumbnail = make("canvas", "pg-preview", undefined, previews);
+    for (const node of [tick, thumbnail]) {
+      node.style.width = `${side.x}px`;
+      node.style.marginRight = `${pitch.x - side.x}px`;
+    }
+    thumbnail.style.height = `${side.y}px`;
+    thumbnail.dataset.column = String(i);
+    const preview = trace.previews[stepIndex];
+    if (!preview) return;
+    thumbnail.width = preview.width;
+    thumbnail.height = preview.height;
+    thumbnail.getContext("2d").putImageData(preview, 0, 0);
+  });
+  const all = columns.length === trace.steps.length ? "" : `${columns.length} of ${trace.steps.length} steps shown; `;
+  ui.atlas.note.textContent = `${all}each cell is one map: where this pixel looks, noise to picture`;
+}
+
 // The skeleton of the viewer, built once. Returns the nodes that change.
 function buildViewer(root) {
   root.replaceChildren();
@@ -67,7 +119,7 @@ function buildViewer(root) {
   segment("base", "Picture shown", { picture: "final", preview: "expected at this step" }, pictureHeading);
   const canvas = make("canvas", "pg-picture", undefined, left);
   canvas.tabIndex = 0;
-  canvas.setAttribute("role", "img");
+  canvas.setAttribute("role", "application");
   canvas.setAttribute("aria-label", "The picture, with what the chosen pixel looks at. Arrow keys move the pixel.");
   const player = make("div", "pg-player", undefined, left);
   const play = make("button", "pg-play", "▶", player);
@@ -117,9 +169,8 @@ function buildViewer(root) {
   const numbersRow = make("dl", "pg-numbers", undefined, side);
   const numbers = ["peak, times chance", "entropy", "effective keys", "mean distance"].map((name) => {
     const item = make("div", "", undefined, numbersRow);
-    const value = make("dd", "", "", item);
     make("dt", "", name, item);
-    return value;
+    return make("dd", "", "", item);
   });
   return {
     main,
@@ -150,13 +201,14 @@ function describe(ui, trace, state, map, token) {
   const found = measureMap(map, layer, token, trace.size);
   const place = (i) => `row ${Math.floor(i / layer.width)}, column ${i % layer.width}`;
   const [said, strong] = findings(map, layer, token, found.peak, place);
-  ui.sentence.replaceChildren(`The pixel at ${place(token)} of the ${layer.height}×${layer.width} map looks ${said}`);
+  const timestep = formatTimestep(trace.timesteps[state.step]);
+  const at = `${layer.label}, step ${trace.steps[state.step]}${timestep ? `, t = ${timestep}` : ""}`;
+  const grid = `${layer.height}×${layer.width}`;
+  ui.sentence.replaceChildren(`The pixel at ${place(token)} of the ${grid} map, layer ${at}, looks ${said}`);
   make("strong", "", strong, ui.sentence);
   ui.sentence.append(".");
-  const step = trace.steps[state.step];
-  const timestep = formatTimestep(trace.timesteps[state.step]);
   const head = state.head < 0 ? `mean of ${layer.heads} heads` : `head ${Math.min(state.head, layer.heads - 1)}`;
-  ui.where.textContent = `${layer.name}, ${head}, step ${step}${timestep ? `, t = ${timestep}` : ""}`;
+  ui.where.textContent = `${layer.name}, ${head}`;
   const [peak, entropy, effective, distance] = ui.numbers;
   peak.textContent = formatTimes(map[found.peak]);
   entropy.textContent = `${found.entropy.toFixed(1)} bit`;

@@ -5,11 +5,6 @@
 //
 // Needs trace.js (the numbers), paint.js (their colours) and skeleton.js (the nodes and words).
 
-function spreadIndices(total, count) {
-  const kept = Math.min(total, count);
-  return Array.from({ length: kept }, (_, i) => Math.round((i * (total - 1)) / Math.max(1, kept - 1)));
-}
-
 function createViewer(root, { colormap }) {
   const tables = colorTables(colormap);
   const state = { point: [0.5, 0.5], pinned: false, layer: 0, step: 0, head: -1, scale: "common", base: "picture" };
@@ -19,7 +14,7 @@ function createViewer(root, { colormap }) {
   const frames = []; // durations of the latest repaints, in ms, for the benchmark
   let trace = null;
   let columns = []; // which steps the atlas shows
-  let cell = 32; // side of an atlas cell in CSS pixels
+  let laidOut = ""; // for which trace, width and device pixels
   let map = null; // the chosen map, in times uniform
   let scratch = null; // any other map, while it is painted
   let colors = null; // and its colours
@@ -34,8 +29,7 @@ function createViewer(root, { colormap }) {
   }
 
   function compute(layer, stepIndex, head, out) {
-    trace.map(layer, stepIndex, tokenOf(layer), Math.min(head, layer.heads - 1), out);
-    return out;
+    return trace.map(layer, stepIndex, tokenOf(layer), Math.min(head, layer.heads - 1), out);
   }
 
   // -- painting ------------------------------------------------------------------------------------------------------
@@ -87,7 +81,7 @@ function createViewer(root, { colormap }) {
     Object.assign(state, changes);
     if (trace && ("step" in changes || "base" in changes)) drawBase();
     if (trace && "layer" in changes) buildHeads();
-    if (trace && "step" in changes && showStep()) buildAtlas();
+    if (trace && "step" in changes && !columns.includes(state.step)) buildAtlas();
     syncControls();
     invalidate();
   }
@@ -105,8 +99,9 @@ function createViewer(root, { colormap }) {
     for (const [name, buttons] of Object.entries(ui.segments)) {
       for (const button of buttons) button.setAttribute("aria-pressed", String(button.value === state[name]));
     }
-    for (const { head, button } of ui.heads.tiles) button.setAttribute("aria-pressed", String(head === state.head));
     if (!trace) return;
+    const chosen = Math.min(state.head, trace.layers[state.layer].heads - 1);
+    for (const { head, button } of ui.heads.tiles) button.setAttribute("aria-pressed", String(head === chosen));
     const timestep = formatTimestep(trace.timesteps[state.step]);
     ui.slider.value = String(state.step);
     ui.stepLabel.textContent = `step ${trace.steps[state.step]}${timestep ? ` · t = ${timestep}` : ""}`;
@@ -121,12 +116,14 @@ function createViewer(root, { colormap }) {
 
   function placeMarks() {
     const column = columns.indexOf(state.step);
-    ui.atlas.mark.hidden = column < 0;
-    const { cssPitch: pitch, cssSide: side } = painter;
-    ui.atlas.mark.style.transform = `translate(${column * pitch}px, ${state.layer * pitch}px)`;
-    ui.atlas.mark.style.width = ui.atlas.mark.style.height = `${side}px`;
-    ui.atlas.labels.childNodes.forEach((label, i) => label.classList.toggle("pg-chosen", i === state.layer));
-    ui.atlas.ticks.childNodes.forEach((label, i) => label.classList.toggle("pg-chosen", i === column));
+    const { pitch, side } = painter.css;
+    Object.assign(ui.atlas.mark.style, {
+      transform: `translate(${column * pitch.x}px, ${state.layer * pitch.y}px)`,
+      width: `${side.x}px`,
+      height: `${side.y}px`,
+    });
+    ui.atlas.labels.childNodes.forEach((label, i) => label.setAttribute("aria-pressed", String(i === state.layer)));
+    ui.atlas.ticks.childNodes.forEach((tick, i) => tick.classList.toggle("pg-chosen", i === column));
   }
 
   function pointAt(event) {
@@ -144,76 +141,31 @@ function createViewer(root, { colormap }) {
   // -- laying out ----------------------------------------------------------------------------------------------------
 
   function layOut() {
-    if (!trace) return;
     const width = ui.main.clientWidth;
-    if (!width) return;
-    const steps = trace.steps.length;
-    const { mode, room, labels, largest } = arrange(width, steps);
-    ui.main.dataset.mode = mode;
-    cell = Math.min(largest, Math.max(32, Math.floor((room - labels) / steps) - GAP));
-    columns = spreadIndices(steps, Math.max(2, Math.floor((room - labels + GAP) / (cell + GAP))));
-    showStep();
-    ui.main.style.setProperty("--pg-labels", `${labels}px`);
-    ui.main.style.setProperty("--pg-atlas", `${labels + columns.length * (cell + GAP)}px`);
+    // The viewer's own height changes with every sentence; only its width is a reason to start over.
+    const now = `${width} ${devicePixelRatio}`;
+    if (!trace || !width || now === laidOut) return;
+    laidOut = now;
     buildAtlas();
     const { canvas } = ui.picture;
-    const side = Math.max(1, Math.round(canvas.clientWidth * Math.min(2, devicePixelRatio)));
-    canvas.width = side;
-    canvas.height = Math.round((side * trace.size[0]) / trace.size[1]);
+    canvas.width = Math.max(1, Math.round(canvas.clientWidth * Math.min(2, devicePixelRatio)));
+    canvas.height = Math.max(1, Math.round((canvas.width * trace.size[0]) / trace.size[1]));
     repaint();
   }
 
-  // Where not all steps fit, the chosen one takes the place of its nearest neighbour.
-  function showStep() {
-    if (columns.includes(state.step)) return false;
-    const distances = columns.map((step) => Math.abs(step - state.step));
-    columns[distances.indexOf(Math.min(...distances))] = state.step;
-    return true;
-  }
-
-  // Side by side where there is room: picture, atlas and heads; else heads below the atlas; else all in one column.
-  function arrange(width, steps) {
-    const [card, gap, labels] = [38, 18, 138];
-    const three = width - 2 * gap - 3 * card - 450 - 232;
-    if (three >= labels + steps * (40 + GAP)) return { mode: "three", room: three, labels, largest: 50 };
-    const two = width - gap - 2 * card - 312;
-    if (two >= labels + 8 * (32 + GAP)) return { mode: "two", room: two, labels, largest: 50 };
-    return { mode: "one", room: width - 30, labels: width < 560 ? 70 : labels, largest: 54 };
-  }
-
   function buildAtlas() {
-    const { previews, labels, ticks } = ui.atlas;
-    const compact = ui.main.clientWidth < 560;
-    [ui.atlas.soFar.textContent, ui.atlas.axis.textContent] = compact ? ["so far", "t"] : ["the picture so far", "timestep t"];
-    painter.resize(trace.layers.length, columns.length, cell);
-    const { cssPitch: pitch, cssSide: side } = painter;
-    labels.replaceChildren();
-    trace.layers.forEach((layer) => {
-      const label = make("div", "pg-label", undefined, labels);
-      label.title = layer.name;
-      label.style.height = `${pitch}px`;
-      make("span", "pg-name", compact ? layer.shortLabel : layer.label, label);
-      make("span", "pg-grid", `${layer.height}×${layer.width}`, label);
-    });
-    ticks.replaceChildren();
-    previews.replaceChildren();
-    columns.forEach((stepIndex, i) => {
-      const tick = make("div", "pg-tick", formatTimestep(trace.timesteps[stepIndex]) || trace.steps[stepIndex], ticks);
-      const thumbnail = make("canvas", "pg-preview", undefined, previews);
-      for (const node of [tick, thumbnail]) {
-        node.style.width = `${side}px`;
-        node.style.marginRight = `${pitch - side}px`;
-      }
-      thumbnail.style.height = `${side}px`;
-      thumbnail.dataset.column = String(i);
-      const preview = trace.previews[stepIndex];
-      if (!preview) return;
-      thumbnail.width = preview.width;
-      thumbnail.height = preview.height;
-      thumbnail.getContext("2d").putImageData(preview, 0, 0);
-    });
-    const all = columns.length === trace.steps.length ? "" : `${columns.length} of ${trace.steps.length} steps shown; `;
-    ui.atlas.note.textContent = `${all}each cell is one map: where this pixel looks, noise to picture`;
+    const steps = trace.steps.length;
+    const { mode, room, labels, largest } = arrange(ui.main.clientWidth, steps);
+    ui.main.dataset.mode = mode;
+    const longer = Math.max(...trace.size) / trace.size[1];
+    painter.measure(Math.min(largest, Math.max(32, (Math.floor((room - labels) / steps) - GAP) * longer)), trace.size);
+    const { pitch } = painter.css;
+    columns = columnsFor(steps, Math.max(2, Math.floor((room - labels + GAP) / pitch.x)), state.step);
+    painter.resize(trace.layers.length, columns.length);
+    ui.main.style.setProperty("--pg-labels", `${labels}px`);
+    ui.main.style.setProperty("--pg-atlas", `${labels + columns.length * pitch.x}px`);
+    labelAtlas(ui, trace, columns, painter.css, labels < 100);
+    ui.atlas.labels.childNodes.forEach((label, layer) => label.addEventListener("click", () => choose({ layer })));
   }
 
   function buildHeads() {
@@ -235,7 +187,8 @@ function createViewer(root, { colormap }) {
   let playing = null;
   function play(on) {
     clearInterval(playing);
-    playing = on ? setInterval(() => choose({ step: (state.step + 1) % trace.steps.length }), 350) : null;
+    const next = () => (root.isConnected ? choose({ step: (state.step + 1) % trace.steps.length }) : play(false));
+    playing = on ? setInterval(next, 350) : null;
     ui.play.textContent = on ? "❚❚" : "▶";
     ui.play.setAttribute("aria-label", on ? "Pause" : "Play the steps");
   }
@@ -263,8 +216,9 @@ function createViewer(root, { colormap }) {
     const step = (value, by, cells) => Math.min(cells - 1, Math.max(0, Math.floor(value * cells) + by)) / cells + 0.5 / cells;
     choose({ pinned: true, point: [step(state.point[0], down, height), step(state.point[1], right, width)] });
   });
-  document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && state.pinned) choose({ pinned: false });
+  document.addEventListener("keydown", function release(event) {
+    if (!root.isConnected) document.removeEventListener("keydown", release);
+    else if (event.key === "Escape" && state.pinned) choose({ pinned: false });
   });
   ui.slider.addEventListener("input", () => choose({ step: Number(ui.slider.value) }));
   ui.play.addEventListener("click", () => play(playing === null));
@@ -284,9 +238,21 @@ function createViewer(root, { colormap }) {
       return map && map.slice(0, trace.layers[state.layer].tokens);
     },
     choose,
-    open(buffer, view = {}) {
-      const before = trace ? state.step / Math.max(1, trace.steps.length - 1) : 1;
-      const name = view.layer || (trace && trace.layers[state.layer].name);
+    // What a view leaves open stays as it was, so that another picture can be asked the same question.
+    view(view = {}) {
+      const layer = trace.layers.findIndex(({ name }) => name === view.layer);
+      const step = trace.steps.indexOf(view.step);
+      choose({
+        point: view.point || state.point,
+        pinned: state.pinned && !view.point,
+        layer: layer < 0 ? state.layer : layer,
+        step: step < 0 ? state.step : step,
+        head: view.head === undefined ? state.head : view.head,
+      });
+    },
+    open(buffer, view) {
+      const before = trace && { layer: trace.layers[state.layer].name, step: state.step / (trace.steps.length - 1 || 1) };
+      const alone = !before || trace.steps.length === 1;
       trace = openTrace(buffer);
       play(false);
       const largest = Math.max(...trace.layers.map((layer) => layer.tokens));
@@ -294,22 +260,15 @@ function createViewer(root, { colormap }) {
       scratch = new Float32Array(largest);
       colors = new Uint32Array(largest);
       ui.slider.max = String(trace.steps.length - 1);
-      const layer = trace.layers.findIndex((found) => found.name === name);
-      const step = trace.steps.indexOf(view.step);
-      // What a view leaves open stays as it was, so that another picture can be asked the same question.
-      Object.assign(state, {
-        point: view.point || state.point,
-        pinned: view.point ? true : state.pinned,
-        layer: layer < 0 ? trace.layers.length - 1 : layer,
-        step: step < 0 ? Math.round(before * (trace.steps.length - 1)) : step,
-        head: view.head === undefined ? state.head : view.head,
-      });
+      const same = before ? trace.layers.findIndex(({ name }) => name === before.layer) : -1;
+      state.layer = same < 0 ? trace.layers.length - 1 : same;
+      state.step = Math.round((alone ? 1 : before.step) * (trace.steps.length - 1));
       introduce(ui, trace);
-      drawBase();
-      buildHeads();
-      syncControls();
       ui.main.hidden = false;
       ui.message.hidden = true;
+      columns = [];
+      laidOut = "";
+      this.view(view);
       layOut();
     },
     say(text) {

@@ -49,6 +49,10 @@ class TrainConfig:
     device: str = "cpu"
 
 
+# What a resumed run must have in common with the one it resumes, to end in the same weights.
+SCHEDULE = ("steps", "batch", "learning_rate", "warmup", "ema", "min_snr", "clip", "seed")
+
+
 def new_unet() -> UNet2DConditionModel:
     """The untrained U-Net: attention (self and cross) on the 32x32, 16x16 and 8x8 grids, 4 heads, 3.1 M parameters."""
     return UNet2DConditionModel(
@@ -174,8 +178,17 @@ class Trainer:
         os.replace(partial, path)
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint.
+
+        Raises:
+            ValueError: when it was trained on another schedule, which resuming would silently mix with this one.
+        """
         with safe_open(path, "pt", device=self.config.device) as file:
+            before, now = json.loads(file.metadata()["config"]), asdict(self.config)
+            differ = [name for name in SCHEDULE if before[name] != now[name]]
+            if differ:
+                said = ", ".join(f"{name} {before[name]} (now {now[name]})" for name in differ)
+                raise ValueError(f"{path} was trained with {said}; give the same, or another --out")
             self.step = int(file.metadata()["step"])
             with torch.no_grad():
                 for name, parameter in self.parameters.items():

@@ -12,6 +12,7 @@ BAD = [
     (dict(caption="a" * 10_000), "10,000 characters; at most 300"),
     (dict(seed=-1), "seed must be a whole number from 0 to 4,294,967,295; got -1"),
     (dict(seed=1e99), r"got 1e\+99"),
+    (dict(seed=10**400), "got a far larger one"),
     (dict(seed=None), "got nothing"),
     (dict(seed=1.5), "got 1.5"),
     (dict(seed=float("nan")), "got nan"),

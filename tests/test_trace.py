@@ -155,6 +155,10 @@ HOSTILE = {
     "an unknown field": (said(lambda d: d["layers"][0].update(code="1")), "complete description"),
     "a scale that is no number": (said(lambda d: d["layers"][0].update(scale="x")), "finite scale"),
     "a step that is not there": (said(lambda d: d["timesteps"].append([7, 1.0])), "expected a tensor"),
+    "an endless step": (
+        lambda m, t: m.update(trace=m["trace"].replace("[[0, ", "[[1e999, ", 1)),
+        "complete description",
+    ),
     "a proof of another layer": (said(lambda d: d["proof_steps"].update(x=0)), "proofs of recorded layers"),
     "no recipe": (said(lambda d: d.update(recipe=[])), "expected a recipe"),
     "branches of its own": (said(lambda d: d.update(branches=["left"])), "branches of a guided batch"),
@@ -194,3 +198,5 @@ def test_files_that_are_no_traces(trace, tmp_path):
         Trace.load(path)
     with pytest.raises(FileNotFoundError):
         Trace.load(tmp_path / "nowhere.safetensors")
+    with pytest.raises(TraceFileError):
+        Trace.load(tmp_path)

@@ -43,6 +43,12 @@ def test_a_killed_and_resumed_run_ends_in_the_very_same_weights(tiny_training, t
     assert [name for name in whole if not torch.equal(whole[name], killed[name])] == []
 
 
+def test_another_schedule_is_not_mixed_with_the_one_before(tiny_training, tmp_path):
+    train(tiny(tmp_path))
+    with pytest.raises(ValueError, match=r"was trained with seed 0 \(now 1\); give the same, or another --out"):
+        train(tiny(tmp_path, seed=1))
+
+
 def _killed_in_step(number: int, step):
     def train_step(self: Trainer) -> float:
         if self.step == number:

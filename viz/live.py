@@ -7,6 +7,7 @@ import io
 import queue
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,9 @@ from viz.recipe import Recipe
 
 if TYPE_CHECKING:  # torch is imported when the model is loaded, not when the page is served
     from viz.trace import Trace
+
+# In a browser all Q and K of a trace lie in memory; this many steps of the bundled model are 22 MB to fetch.
+BROWSER_STEPS = 25
 
 _SKELETON = """
 <div class="pixelgaze pg-live" hidden>
@@ -38,7 +42,7 @@ function show() {
   bar.max = value.steps;
   bar.value = value.step;
   const at = `Drawing and recording: step ${value.step} of ${value.steps}`;
-  text.textContent = value.step ? at : "Getting the model ready…";
+  text.textContent = value.step ? at : "Waiting for the model…";
   image.hidden = !value.preview;
   if (value.preview) image.src = value.preview;
 }
@@ -97,39 +101,50 @@ class Stopped(Exception):
     """Someone asked for the run to end."""
 
 
+@contextmanager
+def stoppable(session: str) -> Iterator[threading.Event]:
+    """An event that `stop` sets for this session; it is set on leaving, too, so that nothing runs on unseen."""
+    stopped = _stops[session] = threading.Event()
+    try:
+        yield stopped
+    finally:
+        stopped.set()
+        if _stops.get(session) is stopped:
+            del _stops[session]
+
+
 def stop(request: gr.Request) -> None:
     """End the run of the session that asks, if it has one, after the step it is at."""
     if (event := _stops.get(request.session_hash)) is not None:
         event.set()
 
 
-def follow(recipe: Recipe, pipeline, record_steps: int, session: str) -> Iterator[dict | Trace]:
+def follow(recipe: Recipe, pipeline, stopped: threading.Event) -> Iterator[dict | Trace]:
     """Follow a recipe; yields a `progress` for each step and then the trace.
 
     Raises:
-        Stopped: when `stop` was called for `session`.
+        Stopped: when `stopped` was set before the end.
     """
     from viz.runs import perform
 
     news: queue.Queue[dict | Trace | Exception] = queue.Queue()
-    stopped = _stops[session] = threading.Event()
-    last: list[np.ndarray | None] = [None]
+    latest: np.ndarray | None = None
 
     def on_step(step: int, preview: np.ndarray | None) -> None:
+        nonlocal latest
         if stopped.is_set():
             raise Stopped
-        last[0] = last[0] if preview is None else preview
-        news.put(progress(step + 1, recipe.steps, last[0]))
+        latest = latest if preview is None else preview
+        news.put(progress(step + 1, recipe.steps, latest))
 
     def run() -> None:
         try:
             with _model:
-                news.put(perform(recipe, pipeline, on_step=on_step, record_steps=record_steps))
+                if stopped.is_set():
+                    raise Stopped
+                news.put(perform(recipe, pipeline, on_step=on_step, record_steps=BROWSER_STEPS))
         except Exception as error:  # handed to whoever follows, in their thread
             news.put(error)
-        finally:
-            if _stops.get(session) is stopped:
-                del _stops[session]
 
     threading.Thread(target=run, daemon=True).start()
     while isinstance(item := news.get(), dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 MAX_CAPTION, MAX_STEPS, MAX_GUIDANCE, MAX_SEED = 300, 100, 20.0, 2**32 - 1
@@ -39,18 +38,20 @@ class Recipe:
 
     def _whole(self, name: str, what: str, low: int, high: int) -> None:
         value = getattr(self, name)
-        if not _is_number(value) or value != int(value) or not low <= value <= high:
+        if not _is_number(value) or not low <= value <= high or value != int(value):
             raise RecipeError(f"{what} must be a whole number from {low} to {high:,}; got {_short(value)}.")
         object.__setattr__(self, name, int(value))
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _short(value: object) -> str:
     if value is None:
         return "nothing"
+    if isinstance(value, int) and abs(value) >= 10**20:
+        return "a far larger one"
     return f"{value:g}" if isinstance(value, float) else str(value)[:40]
 
 

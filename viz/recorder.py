@@ -120,8 +120,8 @@ class _Recorder:
         yield self.network.register_forward_pre_hook(self.begin, with_kwargs=True)
         for name, site in sites.items():
             for index, projection in enumerate(site.projections):
-                yield projection.register_forward_hook(partial(self.projected, name, index))
-            yield site.output.register_forward_pre_hook(partial(self.attended, name, site))
+                yield projection.register_forward_hook(partial(self.projected, name, index), with_kwargs=True)
+            yield site.output.register_forward_pre_hook(partial(self.attended, name, site), with_kwargs=True)
         yield self.network.register_forward_hook(self.end, with_kwargs=True)
 
     # -- one call of the network -------------------------------------------------------------------------------------
@@ -138,12 +138,16 @@ class _Recorder:
         self.trace.branches = tuple(self.indices)
         self.trace.timesteps[self.step] = _number(_timestep(network, args, kwargs))
 
-    def projected(self, name: str, index: int, module: nn.Module, args: tuple, output: torch.Tensor) -> None:
-        if self.active and name not in self.trace.skipped:
-            self.pending.setdefault(name, {})[index] = output.detach()
-            self.inputs.setdefault(name, {})[index] = id(args[0])
+    def projected(self, name: str, index: int, module: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
+        if not self.active or name in self.trace.skipped:
+            return
+        if not isinstance(output, torch.Tensor):
+            self._refuse(name, f"a projection of it returns {type(output).__name__}, not a tensor")
+            return
+        self.pending.setdefault(name, {})[index] = output.detach()
+        self.inputs.setdefault(name, {})[index] = id(_first(args, kwargs))
 
-    def attended(self, name: str, site: Site, module: nn.Module, args: tuple) -> None:
+    def attended(self, name: str, site: Site, module: nn.Module, args: tuple, kwargs: dict) -> None:
         if not self.active or name in self.trace.skipped:
             return
         outputs = self.pending.pop(name, {})
@@ -152,12 +156,14 @@ class _Recorder:
                 raise ValueError("not all of its projections were called before its output")
             if (next(iter(self.indices)), name, self.step) in self.trace.queries:
                 raise ValueError("it is called more than once a step, so a step has no single map")
-            self._keep(name, site, [outputs[i] for i in range(len(outputs))], args[0].detach())
-        except (ValueError, RuntimeError, IndexError) as error:
+            self._keep(name, site, [outputs[i] for i in range(len(outputs))], _first(args, kwargs).detach())
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # a probe's mistake must not stop the network that is watched
             self._refuse(name, str(error))
 
     def end(self, network: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
-        for name in self.pending if self.active else ():
+        for name in list(self.pending) if self.active else ():
             self._refuse(name, "its output projection was not called")
         if self.active and self.preview is not None:
             index = list(self.indices.values())[-1]
@@ -228,6 +234,10 @@ def _kept(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
     if copy.dtype != tensor.dtype and not copy.isfinite().all():
         raise ValueError(f"a number as large as {tensor.abs().max().item():.3g} does not fit into {dtype}")
     return copy
+
+
+def _first(args: tuple, kwargs: dict) -> torch.Tensor:
+    return args[0] if args else next(iter(kwargs.values()))
 
 
 def _sample(args: tuple, kwargs: dict) -> torch.Tensor:

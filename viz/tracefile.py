@@ -24,6 +24,7 @@ from viz.trace import Layer, Proof, Trace
 
 FORMAT, VERSION = "pixelgaze-trace", "1"
 BRANCHES = (("conditional",), ("unconditional",), ("unconditional", "conditional"))
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 MAX_LAYERS, MAX_STEPS, MAX_SIDE = 1024, 10_000, 65_536
 
 
@@ -77,7 +78,9 @@ def read(path: Path) -> Trace:
     try:
         with safe_open(path, "pt") as file:
             return _Reader(file, path.name).trace()
-    except SafetensorError as error:
+    except FileNotFoundError:
+        raise
+    except (SafetensorError, OSError) as error:
         raise TraceFileError(f"{path.name} is not a whole safetensors file ({error}); was it cut short?") from error
 
 
@@ -100,7 +103,7 @@ class _Reader:
             said = json.loads(metadata["trace"])
             trace = self._described(said)
             proof_steps = {str(name): int(step) for name, step in said["proof_steps"].items()}
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             if isinstance(error, TraceFileError):
                 raise
             raise self.fail("a complete description of a trace", f"{type(error).__name__}: {error}") from error
@@ -162,7 +165,7 @@ class _Reader:
 
     def _floats(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
         tensor = self._take(name)
-        if tuple(tensor.shape) != shape or not tensor.is_floating_point():
+        if tuple(tensor.shape) != shape or tensor.dtype not in FLOATS:
             raise self.fail(f"{name!r} to be floats of shape {shape}", f"{tensor.dtype} {tuple(tensor.shape)}")
         if not tensor.isfinite().all():
             raise self.fail(f"{name!r} to be finite", "an infinity or a NaN")

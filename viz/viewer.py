@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
-from dataclasses import dataclass
+import uuid
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import gradio as gr
 from gradio.data_classes import FileData
+from gradio.utils import get_upload_folder
 from plotly.colors import sample_colorscale, unlabel_rgb
 
 ASSETS = Path(__file__).parent.parent / "assets"
-
-# In a browser all Q and K of a trace lie in memory; this many steps of the bundled model are 22 MB to fetch.
-BROWSER_STEPS = 25
 
 # Constant on purpose: Gradio renders templates as Handlebars and then as JavaScript; nothing variable may be in them.
 _SKELETON = '<div class="pixelgaze"><p class="pg-message">Loading the viewer…</p></div>'
@@ -25,15 +23,18 @@ root.viewer = viewer;
 let shown = null;
 async function show() {
   const value = props.value;
-  if (!value || !value.trace || value.trace.url === shown) return;
-  shown = value.trace.url;
+  if (!value || !value.trace) return;
+  const { url } = value.trace;
+  if (url === shown) return viewer.view(value.view);
+  shown = url;
   try {
-    const answer = await fetch(value.trace.url);
+    const answer = await fetch(url);
     if (!answer.ok) throw new Error("The trace is no longer on the server; draw it again.");
     const buffer = await answer.arrayBuffer();
-    if (shown === value.trace.url) viewer.open(buffer, value.view || {});
+    if (shown === url) viewer.open(buffer, value.view);
   } catch (error) {
     viewer.say(error.message);
+    shown = null;
   }
 }
 watch("value", show);
@@ -51,7 +52,7 @@ class View:
     head: int = -1
 
     def to_json(self) -> dict:
-        return vars(self)
+        return asdict(self)
 
 
 class Viewer(gr.HTML):
@@ -90,9 +91,10 @@ def pack(trace) -> Path:
 
 
 def save_temporary(trace) -> Path:
-    """Save a trace where Gradio may serve it from, under a name of its own."""
-    with tempfile.NamedTemporaryFile(prefix="pixelgaze-", suffix=".safetensors", delete=False) as file:
-        return trace.save(file.name)
+    """Save a trace in Gradio's own cache: it is served from there without a copy, and `delete_cache` clears it away."""
+    folder = Path(get_upload_folder())
+    folder.mkdir(parents=True, exist_ok=True)
+    return trace.save(folder / f"trace-{uuid.uuid4().hex}.safetensors")
 
 
 def colormap(name: str) -> list[list[int]]:

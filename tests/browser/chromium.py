@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -40,21 +43,29 @@ def server(*arguments: str) -> Iterator[tuple[str, float]]:
     """`python app.py`, as a user starts it; yields its address and the seconds until it said so."""
     began = time.perf_counter()
     command = [sys.executable, "-u", "app.py", *arguments]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        for line in process.stdout:
-            if found := re.search(r"http://\S+", line):
-                yield found.group().rstrip("/"), time.perf_counter() - began
-                return
-        raise RuntimeError(f"app.py ended with {process.wait()} before it served a page")
-    finally:
-        process.terminate()
-        process.communicate()
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, text=True)
+        try:
+            while not (found := re.search(r"http://\S+", _written(log))):
+                if process.poll() is not None or time.perf_counter() - began > 120:
+                    raise RuntimeError(f"app.py did not serve a page; it said:\n{_written(log)}")
+                time.sleep(0.02)
+            yield found.group().rstrip("/"), time.perf_counter() - began
+        finally:
+            process.terminate()
+            process.wait()
 
 
-def open_page(chromium: Browser, url: str, *, width: int = 1440, height: int = 900, scheme: str = "light") -> Page:
+def _written(log: IO[str]) -> str:
+    """All of it, read without moving the place where the server writes."""
+    return os.pread(log.fileno(), 1_000_000, 0).decode()
+
+
+def open_page(
+    chromium: Browser, url: str, *, width: int = 1440, height: int = 900, scheme: str = "light", **options
+) -> Page:
     """The page, with its first map on it. What its console says collects in `page.complaints`."""
-    page = chromium.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    page = chromium.new_page(viewport={"width": width, "height": height}, color_scheme=scheme, **options)
     page.complaints = []
     page.on("console", lambda said: said.type in ("error", "warning") and page.complaints.append(said.text))
     page.on("pageerror", lambda error: page.complaints.append(str(error)))

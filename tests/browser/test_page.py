@@ -1,5 +1,6 @@
 """The page in a real Chromium, from a real server."""
 
+import base64
 import io
 import json
 import re
@@ -9,8 +10,9 @@ import pytest
 from PIL import Image
 
 from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, browser, look, open_page, server
-from viz import Trace
+from viz import Trace, record
 from viz.gallery import exhibits
+from viz.runs import previewer
 
 
 @pytest.fixture(scope="module")
@@ -35,36 +37,32 @@ def page(chromium, url):
 
 
 def atlas_pixels(page) -> np.ndarray:
-    return pixels_of(page, ".pg-maps")
+    return pixels_of(page, ".pg-maps canvas")
 
 
 def pixels_of(page, selector: str) -> np.ndarray:
-    """(h, w, 3) of what a person sees of an element."""
-    return np.asarray(Image.open(io.BytesIO(page.locator(selector).screenshot())).convert("RGB"))
+    """(h, w, 3) of a canvas, whatever lies over it."""
+    url = page.locator(selector).evaluate("(canvas) => canvas.toDataURL()")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGB"))
 
 
 def state(page) -> dict:
     return page.evaluate(f"() => ({{...{VIEWER}.state}})")
 
 
-def unpin(page) -> None:
-    page.locator(".pg-picture").focus()
-    page.keyboard.press("Escape")
-
-
 def test_it_opens_on_the_first_exhibit_with_a_chosen_query(page):
     exhibit = exhibits()[0]
     now = state(page)
-    assert now["pinned"] and tuple(now["point"]) == exhibit.point and now["head"] == exhibit.head
+    assert tuple(now["point"]) == exhibit.point and now["head"] == exhibit.head
     trace = Trace.load(exhibit.trace)
     assert page.evaluate(f"{VIEWER}.trace.steps") == trace.steps
     assert page.locator(".pg-title").inner_text() == exhibit.caption
     assert "verified: output reproduced to" in page.locator(".pg-proof").inner_text()
     assert exhibit.layer in page.locator(".pg-where").inner_text()
     row, column = trace.cell(exhibit.layer, (exhibit.point[0] * 64, exhibit.point[1] * 64))
-    assert (
-        f"The pixel at row {row}, column {column} of the 32×32 map looks" in page.locator(".pg-sentence").inner_text()
-    )
+    sentence = page.locator(".pg-sentence").inner_text()
+    assert f"The pixel at row {row}, column {column} of the 32×32 map, layer up " in sentence
+    assert f"step {exhibit.step}, t = {trace.timesteps[exhibit.step]:g}, looks" in sentence
 
 
 def test_it_asks_no_other_host(chromium, url):
@@ -78,9 +76,10 @@ def test_it_asks_no_other_host(chromium, url):
 
 
 def test_hovering_repaints_the_atlas_and_pinning_holds_it(page):
-    unpin(page)
+    opened = atlas_pixels(page)
     look(page, 0.1, 0.1)
     before = atlas_pixels(page)
+    assert (before != opened).mean() > 0.2  # pointing is enough, from the very first moment on
     assert len(np.unique(before)) > 20
     look(page, 0.6, 0.5)
     after = atlas_pixels(page)
@@ -126,7 +125,9 @@ def test_layer_step_and_head_follow_clicks(page):
     page.mouse.click(box["x"] + 0.55 * box["width"], box["y"] + 0.05 * box["height"])
     now = state(page)
     assert (now["layer"], now["step"]) == (0, 5)
-    page.locator(".pg-label.pg-chosen .pg-name", has_text="down 1 · attention 0").wait_for()
+    page.locator(".pg-label[aria-pressed=true] .pg-name", has_text="down 1 · attention 0").wait_for()
+    page.get_by_role("button", name="middle").click()
+    assert state(page)["layer"] == 3
     page.get_by_role("button", name="head 2").click()
     assert state(page)["head"] == 2
     page.locator(".pg-where", has_text="head 2").wait_for()
@@ -142,7 +143,6 @@ def test_playing_moves_the_step(page):
 
 
 def test_hovering_works_over_the_preview_of_a_step(page):
-    unpin(page)
     page.get_by_label("Denoising step").fill("0")
     look(page, 0.3, 0.3)
     final = pixels_of(page, ".pg-picture")
@@ -162,23 +162,26 @@ def test_the_gallery_opens_another_trace(page):
 
 
 def test_generate_ends_in_a_new_picture(page):
-    unpin(page)
     page.locator("#caption textarea").fill("a round green monster with two yelow eyes")
     page.locator("#seed input").fill("4")
-    page.locator("#steps input").fill("6")
+    page.locator("#steps input").fill("40")
     page.locator("#generate").click()
-    page.get_by_role("progressbar", name="Drawing").wait_for()
+    page.locator(".pg-live", has_text=re.compile("step [1-9]")).wait_for(timeout=60_000)
     look(page, 0.25, 0.25)  # the trace on screen can still be pointed at
     assert state(page)["point"] == pytest.approx([0.25, 0.25], abs=0.01)
+    assert page.evaluate(f"{VIEWER}.trace.recipe.steps") == 25
+    assert page.locator(".pg-live img").get_attribute("src").startswith("data:image/png;base64,")
     page.get_by_text("does not know the word 'yelow'").wait_for()
-    page.wait_for_function(f"{VIEWER}.trace.steps.length === 6", timeout=60_000)
+    page.wait_for_function(f"{VIEWER}.trace.recipe.steps === 40", timeout=60_000)
+    assert page.evaluate(f"{VIEWER}.trace.steps.length") == 25  # spread over the 40
     assert page.locator(".pg-title").inner_text() == "a round green monster with two yelow eyes"
-    assert "seed 4 · 6 steps · guidance 2.5" in page.locator(".pg-facts").inner_text()
+    assert "seed 4 · 40 steps · guidance 2.5" in page.locator(".pg-facts").inner_text()
     assert state(page)["point"] == pytest.approx([0.25, 0.25], abs=0.01)
     page.get_by_role("progressbar", name="Drawing").wait_for(state="hidden")
 
 
 def test_a_run_can_be_stopped(page):
+    page.locator("#caption textarea").fill("a red monster")
     page.locator("#steps input").fill("100")
     page.locator("#generate").click()
     page.get_by_text(re.compile(r"step \d+ of 100")).wait_for(timeout=60_000)
@@ -225,16 +228,52 @@ def test_text_from_outside_stays_text(page):
     assert page.locator(f"{ROOT_OF_VIEWER} img").count() == 0
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scale", [1, 1.5, 3])
 @pytest.mark.parametrize("width", [1440, 1024, 768, 390])
-def test_nothing_sticks_out(chromium, url, width, scheme):
-    page = open_page(chromium, url, width=width, scheme=scheme)
+def test_nothing_sticks_out(chromium, url, width, scale):
+    page = open_page(chromium, url, width=width, device_scale_factor=scale)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    columns = page.locator(".pg-tick").count()
-    right = page.locator(".pg-maps canvas").bounding_box()
-    assert columns >= 5 and right["x"] + right["width"] <= width
+    card, maps = (page.locator(part).bounding_box() for part in (".pg-right", ".pg-maps canvas"))
+    assert page.locator(".pg-tick").count() >= 7
+    assert maps["x"] + maps["width"] <= card["x"] + card["width"] <= width
     assert page.complaints == []
     page.close()
+
+
+def test_where_not_all_steps_fit_they_stay_spread(chromium, url):
+    page = open_page(chromium, url, width=390)
+    for step in [*range(10), 0]:
+        page.evaluate(f"{VIEWER}.choose({{step: {step}}})")
+    shown = page.locator(".pg-tick").all_inner_texts()
+    assert shown[0] == "999" and shown[-1] == "39" and len(shown) < 10
+    page.evaluate(f"{VIEWER}.choose({{step: 1}})")
+    page.locator(".pg-tick.pg-chosen", has_text="879").wait_for()
+    page.close()
+
+
+def test_hovering_lays_nothing_out_again(chromium, url):
+    page = open_page(chromium, url, width=390)
+    page.locator(".pg-picture").scroll_into_view_if_needed()
+    page.evaluate(f"{VIEWER}.frames.length = 0")
+    for place in range(12):
+        look(page, 0.05 + 0.07 * place, 0.5)
+    assert page.evaluate(f"{VIEWER}.frames.length") <= 13
+    page.close()
+
+
+def test_a_picture_that_is_not_square(page, tmp_path, shared_pipeline):
+    with record(shared_pipeline.unet, preview=previewer(shared_pipeline)) as trace:
+        shared_pipeline("a red monster", num_inference_steps=2, height=32, width=48)
+    path = trace.select(layers=[layer.name for layer in trace if layer.kind == "self"]).save(tmp_path / "wide")
+    page.evaluate(
+        f"(bytes) => {VIEWER}.open(Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0)).buffer)",
+        base64.b64encode(path.read_bytes()).decode(),
+    )
+    for selector in (".pg-picture", ".pg-preview >> nth=0", ".pg-mark"):
+        box = page.locator(selector).bounding_box()
+        assert box["width"] / box["height"] == pytest.approx(48 / 32, rel=0.05), selector
+    look(page, 0.99, 0.99)
+    page.locator(".pg-sentence", has_text="row 15, column 23 of the 16×24 map").wait_for()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Iterator
 
@@ -9,9 +10,9 @@ import gradio as gr
 from gradio.data_classes import FileData
 
 from viz.gallery import exhibits
-from viz.live import Live, Stopped, bundled, follow, progress, stop
+from viz.live import Live, Stopped, bundled, follow, progress, stop, stoppable
 from viz.recipe import Recipe, RecipeError, check_words
-from viz.viewer import BROWSER_STEPS, View, Viewer, pack, save_temporary, shown
+from viz.viewer import View, Viewer, pack, save_temporary, shown
 
 CAPTIONS = [
     "a round purple monster with two yellow eyes, red horns and a toothy mouth on a blue background",
@@ -34,7 +35,7 @@ def build() -> None:
             )
         with gr.Column(scale=5, min_width=320), gr.Row(elem_id="settings"):
             seed = gr.Number(gallery[0].seed, label="Seed", precision=None, min_width=90, elem_id="seed")
-            dice = gr.Button("⚄", size="md", min_width=44, scale=0, elem_id="dice")
+            dice = gr.Button("⚄ New", size="md", min_width=76, scale=0, elem_id="dice")
             steps = gr.Number(25, label="Steps", precision=None, min_width=80, elem_id="steps")
             guidance = gr.Number(2.5, label="Guidance", step=0.5, min_width=92, elem_id="guidance")
             generate = gr.Button("Generate", variant="primary", scale=2, min_width=120, elem_id="generate")
@@ -43,7 +44,7 @@ def build() -> None:
     with gr.Row():
         with gr.Column(scale=3, min_width=340):
             shelf = gr.Gallery(
-                [str(exhibit.picture) for exhibit in gallery],
+                [(str(exhibit.picture), exhibit.caption) for exhibit in gallery],
                 label="Recorded traces",
                 columns=len(gallery),
                 allow_preview=False,
@@ -57,10 +58,18 @@ def build() -> None:
 
     dice.click(_roll, None, seed, show_progress="hidden", api_visibility="private", queue=False)
     shelf.select(_chosen, None, [viewer, caption, seed], show_progress="hidden", api_visibility="private")
+    asked = [caption, seed, steps, guidance]
     gr.on(
         [generate.click, caption.submit],
+        _announce,
+        asked,
+        live,
+        show_progress="hidden",
+        concurrency_limit=None,
+        api_visibility="private",
+    ).then(
         _generate,
-        [caption, seed, steps, guidance],
+        asked,
         [viewer, live],
         show_progress="hidden",
         concurrency_id="model",
@@ -85,34 +94,47 @@ def _chosen(event: gr.SelectData) -> tuple[dict, str, int]:
     return _exhibit(event.index), exhibit.caption, exhibit.seed
 
 
+def _announce(caption: str, seed: float, steps: float, guidance: float) -> dict | None:
+    """Show the progress strip at once, also when somebody else's run comes first."""
+    try:
+        return progress(0, Recipe(caption, seed, steps, guidance).steps)
+    except RecipeError as error:
+        gr.Warning(str(error))
+        return None
+
+
 def _generate(caption: str, seed: float, steps: float, guidance: float, request: gr.Request) -> Iterator[tuple]:
     """Draw and record; the viewer keeps its trace, and can be pointed at, until the new one is whole."""
     try:
         recipe = Recipe(caption, seed, steps, guidance)
-        yield gr.skip(), progress(0, recipe.steps)
-        pipeline = bundled()
-        for message in check_words(recipe, pipeline):
-            gr.Warning(message, title="Word not known")
-    except RecipeError as error:
-        gr.Warning(str(error), title="Not drawn")
+    except RecipeError:  # _announce has said so
         yield gr.skip(), None
         return
     try:
-        for news in follow(recipe, pipeline, BROWSER_STEPS, request.session_hash):
-            if isinstance(news, dict):
-                yield gr.skip(), news
-            else:
-                yield shown(pack(news)), None
+        with stoppable(request.session_hash) as stopped:
+            pipeline = bundled()
+            for message in check_words(recipe, pipeline):
+                gr.Warning(message)
+            for news in follow(recipe, pipeline, stopped):
+                yield (gr.skip(), news) if isinstance(news, dict) else (shown(pack(news)), None)
     except Stopped:
+        yield gr.skip(), None
+    except RecipeError as error:
+        gr.Warning(str(error))
+        yield gr.skip(), None
+    except Exception as error:
+        logging.exception("a run failed")
+        gr.Warning(f"The picture could not be drawn and recorded: {error}")
         yield gr.skip(), None
 
 
 def trace(caption: str, seed: int = 0, steps: int = 25, guidance: float = 2.5, request: gr.Request = None) -> FileData:
-    """Draw a picture; returns its trace, a safetensors file for `viz.Trace.load` with every layer and step."""
+    """Draw a picture; returns its trace, a file for `viz.Trace.load`, with every layer and up to 25 steps."""
     try:
         recipe = Recipe(caption, seed, steps, guidance)
         check_words(recipe, bundled())
     except RecipeError as error:
         raise gr.Error(str(error)) from error
-    *_, drawn = follow(recipe, bundled(), recipe.steps, request.session_hash)
+    with stoppable(request.session_hash) as stopped:
+        *_, drawn = follow(recipe, bundled(), stopped)
     return FileData(path=str(save_temporary(drawn)))
