@@ -5,7 +5,8 @@
 
 It exists to mark what the bundled model generates, so it learns from pictures that are a little noisy, blurred
 and off colour, and it answers for each eye alone: half of the pairs of eyes it is taught with do not match, so that
-"both eyes are yellow" is something it has seen and not something it has come to expect.
+"both eyes are yellow" is something it has seen and not something it has come to expect. For the same reason it is
+shown eyes of the body's own colour, which only the model draws.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from models.attributes import ATTRIBUTES, COLORS, Attributes, sample_attributes
+from models.attributes import ATTRIBUTES, COLORS, Attributes, change, sample_attributes
 from models.critters import Critter, draw
 from models.train import HELD_OUT, to_pixels
 
@@ -110,13 +111,16 @@ def _convolution(channels: int, out: int, size: int, stride: int) -> tuple[nn.Mo
 def lesson(seed: int) -> tuple[Critter, Verdict]:
     """The critter of `seed`, whose several eyes have colours of their own half of the time, and the truth about it.
 
-    Mismatched eyes, like the model's own, are never of the body's colour: they could not be seen.
+    No critter of the model's training has eyes of its body's colour, but the model draws some. So here are some too:
+    a judge that had never seen them could only guess, a different colour for each of two eyes that do agree.
     """
     attributes = sample_attributes(random.Random(seed))  # what draw(seed) itself would choose
     rng = random.Random(f"eyes {seed}")
+    if rng.random() < 0.15:
+        attributes = change(attributes, eye_color=attributes.body_color)
     eyes = {}
     if attributes.eye_count != "one" and rng.random() < 0.5:
-        left, right = rng.sample([color for color in COLORS if color != attributes.body_color], 2)
+        left, right = rng.sample(tuple(COLORS), 2)
         eyes = {"left eye": left, "right eye": right, "middle eye": rng.choice((left, right))}
     return draw(seed, attributes, eye_colors=eyes), truth(attributes, eyes)
 

@@ -59,15 +59,23 @@ def test_half_of_the_pairs_in_a_lesson_do_not_match():
     pairs = [true for _, true in lessons if true.eye_count != "one"]
     assert sum(true.eyes_agree for true in pairs) / len(pairs) == pytest.approx(0.5, abs=0.08)
     assert all(true.eyes_agree for _, true in lessons if true.eye_count == "one")
-    assert not any(true.body_color in (true.left_eye_color, true.right_eye_color) for _, true in lessons)
+    same_as_body = [true.left_eye_color == true.right_eye_color == true.body_color for _, true in lessons]
+    assert sum(same_as_body) / len(lessons) == pytest.approx(0.09, abs=0.04)
+
+
+def test_eyes_of_the_bodys_colour_agree_too(judge, pair):
+    seeds = range(HELD_OUT + 700_000, HELD_OUT + 700_050)
+    verdicts = judge.read([draw(seed, change(pair, eye_color="green", body_color="green")).image for seed in seeds])
+    assert [(v.left_eye_color, v.right_eye_color) for v in verdicts].count(("green", "green")) >= 48
 
 
 def test_the_truth_about_a_lesson_is_what_was_drawn():
     for seed in range(20):
         critter, true = lesson(seed)
         assert true.shape == critter.attributes.shape and true.mouth == critter.attributes.mouth
-        if true.eyes_agree:
-            assert critter.image.tobytes() == draw(seed).image.tobytes()
+        eyes = {"left eye": true.left_eye_color, "right eye": true.right_eye_color}
+        if true.eye_count == "two":
+            assert critter.image.tobytes() == draw(seed, eye_colors=eyes).image.tobytes()
 
 
 def test_the_colour_of_a_missing_crown_is_not_asked_for(pair):
