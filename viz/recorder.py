@@ -11,7 +11,6 @@ fused kernel still runs, and the picture is bit-identical with and without recor
 from __future__ import annotations
 
 import inspect
-import mmap
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -20,6 +19,7 @@ import torch
 from torch import nn
 
 from viz.probes import Site, find_sites
+from viz.shelf import Shelf, Shelved, require_fit
 from viz.trace import Layer, Proof, Trace
 
 Preview = Callable[[torch.Tensor, torch.Tensor | float | None, torch.Tensor], torch.Tensor]
@@ -67,7 +67,7 @@ def record(
         raise ValueError(f"branch must be 'conditional', 'unconditional' or 'both', got {branch!r}")
     sites, skipped = find_sites(network)
     sites = _filtered(sites, layers)
-    trace = Trace(skipped=skipped)
+    trace = Trace(skipped=skipped, queries=Shelved(), keys=Shelved())
     recorder = _Recorder(trace, network, _predicate(steps), branch, picture, dtype, preview)
     with ExitStack() as hooks:
         for handle in recorder.hooks(sites):
@@ -112,7 +112,7 @@ class _Recorder:
     ) -> None:
         self.trace, self.network, self.wanted = trace, network, wanted
         self.branch, self.picture, self.dtype, self.preview = branch, picture, dtype, preview
-        self.step, self.active = -1, False
+        self.step, self.active, self.shelf = -1, False, Shelf()
         self.indices: dict[str, int] = {}  # {branch: its index in the batch}
         self.pending: dict[str, dict[int, torch.Tensor]] = {}  # {layer: {projection: (B, tokens, channels)}}
         self.inputs: dict[str, dict[int, int]] = {}  # {layer: {projection: id of its input}}
@@ -131,6 +131,7 @@ class _Recorder:
         self.step += 1
         self.active = bool(self.wanted(self.step))
         self.pending.clear()
+        self.shelf.turn()
         if not self.active:
             return
         sample = _sample(args, kwargs)
@@ -185,8 +186,8 @@ class _Recorder:
             if name not in self.trace.layers:
                 self.trace.layers[name] = self._describe(name, site, q, k)
             where = (branch, name, self.step)
-            self.trace.queries[where] = _kept(q, self.dtype)
-            self.trace.keys[where] = _kept(k, self.dtype)
+            self.trace.queries[where] = self.shelf.put(q, self.dtype)
+            self.trace.keys[where] = self.shelf.put(k, self.dtype)
         if name not in self.trace.proved:
             self._prove(name, q, k, v, joined[index])
 
@@ -208,7 +209,7 @@ class _Recorder:
         if not error <= TOLERANCE.get(q.dtype, 1e-4):
             raise ValueError(f"its output is not softmax(QKᵀ)·V of what was recorded (relative difference {error:.1e})")
         self.trace.proved[name] = error
-        self.trace.proofs[name] = Proof(self.step, picked.cpu(), _kept(v, self.dtype), _kept(output, self.dtype))
+        self.trace.proofs[name] = Proof(self.step, picked.cpu(), _copied(v, self.dtype), _copied(output, self.dtype))
 
     def _refuse(self, name: str, reason: str) -> None:
         trace = self.trace
@@ -225,19 +226,9 @@ class _Recorder:
             raise ValueError(f"no layer could be recorded: {reasons}")
 
 
-def _kept(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
-    """A copy on the CPU that keeps nothing else alive.
-
-    Raises:
-        ValueError: when a number does not fit into `dtype`.
-    """
-    # Memory of its own, outside the heap: kept tensors among a network's short-lived activations make the allocator
-    # return memory and ask for it again at every step, which cost the network a quarter of its speed.
-    dtype = dtype or tensor.dtype
-    memory = mmap.mmap(-1, tensor.numel() * dtype.itemsize)
-    copy = torch.frombuffer(memory, dtype=dtype).view(tensor.shape).copy_(tensor)
-    if copy.dtype != tensor.dtype and not copy.isfinite().all():
-        raise ValueError(f"a number as large as {tensor.abs().max().item():.3g} does not fit into {dtype}")
+def _copied(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    copy = tensor.to("cpu", dtype or tensor.dtype, copy=True)
+    require_fit(copy, tensor)
     return copy
 
 
