@@ -13,9 +13,6 @@ from dataclasses import dataclass
 
 import torch
 
-# Populated at once: thousands of page faults cost more than the copy does. Not known to Python on every system.
-_FLAGS = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE} if hasattr(mmap, "MAP_POPULATE") else {}
-
 
 @dataclass(frozen=True, slots=True)
 class _Place:
@@ -52,7 +49,7 @@ class Shelf:
         size = -(-tensor.numel() * dtype.itemsize // 8) * 8  # what follows may be of any type
         if self.used + size > self.room:
             self.room = max(size, self.expected - self.taken)
-            self.memory, self.used = mmap.mmap(-1, self.room, **_FLAGS), 0
+            self.memory, self.used = mmap.mmap(-1, self.room, access=mmap.ACCESS_COPY), 0
         # In the order of the tensor's own memory, where heads lie beside one another: a faster copy than any other.
         strides = torch.empty_like(tensor, device="meta").stride()
         place = _Place(self.memory, self.used, tensor.numel(), tuple(tensor.shape), strides, dtype)
