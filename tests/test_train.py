@@ -91,9 +91,9 @@ def test_captions_leave_things_open():
     rng = random.Random(0)
     drawn = [tuple(said(rng)) for _ in range(4000)]
     assert drawn.count(()) / 4000 == pytest.approx(0.1, abs=0.02)
-    assert drawn.count(tuple(ATTRIBUTES)) / 4000 == pytest.approx(0.36, abs=0.03)
+    assert drawn.count(tuple(ATTRIBUTES)) / 4000 == pytest.approx(0.25, abs=0.03)
     no_eyes = tuple(name for name in ATTRIBUTES if not name.startswith("eye"))
-    assert drawn.count(no_eyes) / 4000 == pytest.approx(0.08, abs=0.02)
+    assert drawn.count(no_eyes) / 4000 == pytest.approx(0.18, abs=0.02)
 
 
 def test_a_run_can_start_from_saved_weights(tiny_training, tiny_pipeline, tmp_path):
