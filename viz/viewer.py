@@ -18,8 +18,11 @@ SEQUENTIAL, DIVERGING = "Inferno", "balance"
 # In the order in which they need one another; the stand-alone file holds the same.
 SCRIPTS = [
     ASSETS / f"{name}.js"
-    for name in ("trace", "attention", "query", "answers", "scale", "words", "paint", "skeleton", "layout", "pointer")
-] + [ASSETS / "viewer.js"]
+    for name in (
+        *("trace", "attention", "query", "answers", "scale", "words", "paint", "draw", "skeleton", "layout"),
+        *("pointer", "readout", "viewer", "compare"),
+    )
+]
 
 # Constant on purpose: Gradio renders templates as Handlebars and then as JavaScript; nothing variable may be in them.
 _SKELETON = '<div class="pixelgaze"><p class="pg-message">Loading the viewer…</p></div>'
