@@ -97,8 +97,9 @@ function buildTools(choices, parent) {
   choices.toggle("special", "What is special", "What is special about this pixel: its row minus the mean row of all pixels", tools);
   choices.segment("tool", "Ask with", TOOLS, tools);
   const chips = make("div", "pg-chips", undefined, tools);
-  const slot = make("div", "pg-slot", undefined, tools);
-  const help = makeButton("pg-toggle pg-ask", "?", tools, "Keys and touch");
+  const end = make("div", "pg-end", undefined, tools);
+  const slot = make("div", "pg-slot", undefined, end);
+  const help = makeButton("pg-toggle pg-ask", "?", end, "Keys and touch");
   const dialog = make("dialog", "pg-help", undefined, parent);
   make("h2", "", "Keys and touch", dialog);
   const list = make("dl", "", undefined, dialog);
