@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import re
 import shutil
@@ -14,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).parent.parent.parent
@@ -79,3 +83,22 @@ def look(page: Page, row: float, column: float) -> None:
     box = page.locator(".pg-picture").bounding_box()
     page.mouse.move(box["x"] + column * box["width"], box["y"] + row * box["height"])
     page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def settle(page: Page) -> None:
+    """Wait until all that is on screen is computed and painted."""
+    page.evaluate(f"async () => {{ await {VIEWER}.whole() }}")
+
+
+def state(page: Page) -> dict:
+    return page.evaluate(f"() => ({{...{VIEWER}.state}})")
+
+
+def atlas_pixels(page: Page) -> np.ndarray:
+    return pixels_of(page, ".pg-maps canvas")
+
+
+def pixels_of(page: Page, selector: str) -> np.ndarray:
+    """(h, w, 3) of a canvas, whatever lies over it."""
+    url = page.locator(selector).evaluate("(canvas) => canvas.toDataURL()")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGB"))
