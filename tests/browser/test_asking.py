@@ -11,8 +11,9 @@ from tests.browser.chromium import VIEWER, atlas_pixels, look, open_page, pixels
 from viz import Trace
 from viz.gallery import exhibits
 
+CHOSEN = ", ".join(f"{VIEWER}.{part}" for part in (f"trace.layers[{VIEWER}.state.layer]", "state.step", "state.head"))
 PIXEL = {"kind": "pixel", "point": [0.4, 0.7]}
-BOX = {"kind": "box", "from": [0.4, 0.55], "to": [0.625, 0.72]}
+BOX = {"kind": "box", "from": [0.4, 0.55], "to": [0.625, 0.721875]}
 
 
 @pytest.fixture(scope="module")
@@ -71,16 +72,18 @@ def view(page, **changes) -> None:
 def test_numbers_of_every_way_to_ask_equal_pythons(page, trace, kind, mode, special):
     query = QUERIES[kind]
     view(page, pins=[query], active=0, mode=mode, special=special)
+    settle(page)
     steps = [0, len(trace.steps) - 1]
-    for name in trace.layers:
-        for step in steps:
-            maps = expected(trace, name, trace.steps[step], query, mode, special)
-            for head in (-1, 0, 3):
-                view(page, layer=name, step=trace.steps[step], head=head)
-                settle(page)
-                shown = torch.tensor(page.evaluate(f"Array.from({VIEWER}.map)"))
-                right = (maps.mean(0) if head < 0 else maps[head]).flatten()
-                assert (shown - right).abs().max() <= 1e-3 * max(1, right.abs().max()), (name, step, head)
+    script = f"""([layers, steps, heads]) => {VIEWER}.trace.layers.map((layer) =>
+        steps.map((step) => heads.map((head) => Array.from({VIEWER}.mapOf(layer, step, head)))))"""
+    shown = page.evaluate(script, [list(trace.layers), steps, [-1, 0, 3]])
+    for name, of_layer in zip(trace.layers, shown, strict=True):
+        for step, (mean, first, last) in zip(steps, of_layer, strict=True):
+            maps = expected(trace, name, trace.steps[step], query, mode, special).flatten(1)
+            right = torch.stack([maps.mean(0), maps[0], maps[3]])
+            assert (torch.tensor([mean, first, last]) - right).abs().max() <= 1e-3 * max(1, right.abs().max()), name
+    on_screen = page.evaluate(f"[Array.from({VIEWER}.map), Array.from({VIEWER}.mapOf({CHOSEN}))]")
+    assert on_screen[0] == on_screen[1]
 
 
 def test_a_hovered_pixel_is_answered_like_a_pinned_one(page, trace):
