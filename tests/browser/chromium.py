@@ -80,7 +80,7 @@ def open_page(
 
 def look(page: Page, row: float, column: float) -> None:
     """Move the mouse to a place of the picture, in 0..1, and wait for the repaint."""
-    box = page.locator(".pg-picture").bounding_box()
+    box = page.locator(f"{ROOT_OF_VIEWER} .pg-picture").bounding_box()
     page.mouse.move(box["x"] + column * box["width"], box["y"] + row * box["height"])
     page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
