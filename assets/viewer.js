@@ -77,7 +77,7 @@ function createViewer(root, palettes) {
 
   function repaint() {
     dirty = false;
-    if (!desk.trace) return;
+    if (!desk.trace || !desk.columns.length) return; // nothing to show, or nowhere yet
     const began = performance.now();
     drawAll(desk);
     frames.push(performance.now() - began);
