@@ -99,6 +99,7 @@ function labelPins(desk) {
   note.textContent = `each in ${layer.label}, step by step`;
   labels.replaceChildren();
   ui.chips.replaceChildren();
+  if (!state.pins.length) make("span", "pg-note", "no pins yet", ui.chips);
   state.pins.forEach((query, i) => {
     const name = nameOf(query, layer);
     const pressed = String(i === state.active);
