@@ -1,72 +1,89 @@
 // The viewer: a picture to point at, and the atlas of what that pixel looks at. Runs in the Gradio page and in a file.
 //
-//   const viewer = createViewer(root, { colormap })       // colormap: 256 [r, g, b], dark to light
-//   viewer.open(buffer, { point, layer, step, head })     // the bytes of a trace; point is (row, column) in 0..1
+//   const viewer = createViewer(root, { colormap, diverging })   // 256 [r, g, b] each: dark to light; below zero to above
+//   viewer.open(buffer, view)      // the bytes of a trace, and what to look at
+//   viewer.view(view)              // what a view leaves open stays as it was
+//   viewer.viewNow()               // all of it, as viz/view.py and links hold it
+//   viewer.onchange(f)             // f("view" or "open") after any change, not when the mouse only moves; returns a stop
+//   viewer.mapOf(layer, step, head), viewer.colorsOf(numbers), await viewer.whole()
 //
-// Needs trace.js (the numbers), paint.js (their colours) and skeleton.js (the nodes and words).
+// Needs the scripts that viz/viewer.py lists before this one. What they share is the desk: nodes, state, trace, buffers.
 
-function createViewer(root, { colormap }) {
-  const tables = colorTables(colormap);
-  const state = { point: [0.5, 0.5], pinned: false, layer: 0, step: 0, head: -1, scale: "common", base: "picture" };
+// Layer and step are indices here; in a view they are a name and a recorded step.
+const DEFAULTS = {
+  ...{ pins: [], active: -1, point: [0.5, 0.5], mode: "row", layer: 0, step: 0, head: -1, special: false },
+  ...{ range: "common", log: true, smooth: false, base: "picture", heads: false, tool: "point" },
+};
+
+function createDesk(root, { colormap, diverging }) {
   const ui = buildViewer(root);
-  const painter = new AtlasPainter(ui.atlas.canvas);
-  ui.gradient.style.background = `linear-gradient(to right, ${colormap.map((rgb) => `rgb(${rgb})`).join(", ")})`;
+  for (const [name, colors] of Object.entries({ sequential: colormap, diverging })) {
+    const gradient = colors.map((rgb) => `rgb(${rgb})`).join(", ");
+    ui.main.style.setProperty(`--pg-${name}`, `linear-gradient(to right, ${gradient})`);
+  }
+  return {
+    root,
+    ui,
+    state: { ...DEFAULTS },
+    tableOf: colorTables(colormap, diverging),
+    painter: new AtlasPainter(ui.atlas.canvas),
+    pinPainter: new AtlasPainter(ui.pins.canvas),
+    trace: null,
+    answers: null,
+    columns: [], // which steps the atlas shows
+    laidOut: "", // for which width and device pixels
+    map: null, // the chosen map, in times uniform
+    known: false, // whether it is there, or still being computed
+    scratch: null, // any other map, while it is painted
+    colors: null, // and its colours
+    pinsDrawn: "", // for what the rows of the pins were drawn last
+    get layer() {
+      return this.trace.layers[this.state.layer];
+    },
+    get query() {
+      const { pins, active, point } = this.state;
+      return active >= 0 ? pins[active] : { kind: "pixel", point };
+    },
+    get scale() {
+      const { special, mode, range, log } = this.state;
+      return { special: special && mode === "row", range, log };
+    },
+    // Where the query is; of a region or a rectangle, its middle.
+    get place() {
+      const { height, width } = this.layer;
+      const [row, column] = middleOf(cellsOf(this.query, this.layer), this.layer);
+      return [(row + 0.5) / height, (column + 0.5) / width];
+    },
+    // A map as it is on show; null while it is not computed, unless it is wanted now.
+    numbers(query, layer, step, head, now = false) {
+      const numbers = new Float32Array(layer.tokens);
+      return this.answers.read(query, layer, step, head, this.state, numbers, now) ? numbers : null;
+    },
+    // Screen readers are told what the keys do and what is pinned, not every move of the mouse.
+    speak(on) {
+      const live = on ? "polite" : "off";
+      if (ui.sentence.getAttribute("aria-live") !== live) ui.sentence.setAttribute("aria-live", live);
+    },
+  };
+}
+
+function createViewer(root, palettes) {
+  const desk = createDesk(root, palettes);
+  const { ui, state } = desk;
   const frames = []; // durations of the latest repaints, in ms, for the benchmark
-  let trace = null;
-  let columns = []; // which steps the atlas shows
-  let laidOut = ""; // for which trace, width and device pixels
-  let map = null; // the chosen map, in times uniform
-  let scratch = null; // any other map, while it is painted
-  let colors = null; // and its colours
+  const listeners = { change: new Set(), hover: new Set(), whole: [] };
   let dirty = false;
-
-  // -- what is looked at ---------------------------------------------------------------------------------------------
-
-  function tokenOf(layer, point = state.point) {
-    const row = Math.min(layer.height - 1, Math.floor(point[0] * layer.height));
-    const column = Math.min(layer.width - 1, Math.floor(point[1] * layer.width));
-    return row * layer.width + column;
-  }
-
-  function compute(layer, stepIndex, head, out) {
-    return trace.map(layer, stepIndex, tokenOf(layer), Math.min(head, layer.heads - 1), out);
-  }
-
-  // -- painting ------------------------------------------------------------------------------------------------------
-
-  function paintAtlas() {
-    trace.layers.forEach((layer, row) => {
-      columns.forEach((stepIndex, column) => {
-        const shown = compute(layer, stepIndex, state.head, scratch);
-        painter.paint(row, column, layer, colorize(tables, state.scale, "solid", shown, layer.tokens, colors));
-      });
-    });
-    painter.show();
-  }
-
-  function paintHeads(layer) {
-    for (const { head, canvas } of ui.heads.tiles) {
-      const shown = compute(layer, state.step, head, scratch);
-      paintMap(canvas, layer, colorize(tables, state.scale, "solid", shown, layer.tokens, colors));
-    }
-  }
+  let opening = false;
 
   function repaint() {
     dirty = false;
-    if (!trace) return;
+    if (!desk.trace || !desk.columns.length) return; // nothing to show, or nowhere yet
     const began = performance.now();
-    const layer = trace.layers[state.layer];
-    const { canvas, base, overlay } = ui.picture;
-    compute(layer, state.step, state.head, map);
-    paintMap(overlay, layer, colorize(tables, state.scale, "veil", map, layer.tokens, colors));
-    paintPicture(canvas, base, overlay);
-    paintQuery(canvas, layer, tokenOf(layer), state.pinned);
-    paintAtlas();
-    paintHeads(layer);
-    describe(ui, trace, state, map, tokenOf(layer));
-    placeMarks();
+    drawAll(desk);
     frames.push(performance.now() - began);
     if (frames.length > 1000) frames.shift();
+    refreshReadout();
+    if (desk.answers.whole) listeners.whole.splice(0).forEach((done) => done());
   }
 
   function invalidate() {
@@ -78,203 +95,171 @@ function createViewer(root, { colormap }) {
   // -- choosing ------------------------------------------------------------------------------------------------------
 
   function choose(changes) {
+    const { layer } = state;
     Object.assign(state, changes);
-    if (trace && ("step" in changes || "base" in changes)) drawBase();
-    if (trace && "layer" in changes) buildHeads();
-    if (trace && "step" in changes && !columns.includes(state.step)) buildAtlas();
+    if (desk.trace) {
+      if ("step" in changes || "base" in changes) drawBase();
+      if (layer !== state.layer) buildHeads(desk);
+      if ("step" in changes && !desk.columns.includes(state.step)) buildAtlas(desk);
+      if ("pins" in changes || "active" in changes || "layer" in changes) buildPins(desk);
+    }
     syncControls();
     invalidate();
+    if (!opening) listeners.change.forEach((f) => f("view"));
+  }
+
+  // The mouse moves: the pixel under it is looked at, unless a pin is; a finger that drags lets go of the pin.
+  function hover(point, letsGo = false) {
+    if (state.active >= 0 && letsGo) choose({ active: -1 });
+    if (state.active >= 0) return;
+    state.point = point;
+    invalidate();
+    listeners.hover.forEach((f) => f());
   }
 
   function drawBase() {
-    const preview = trace.previews[state.step];
-    const shown = state.base === "preview" && preview ? preview : trace.picture;
+    const { previews, picture, size } = desk.trace;
+    const shown = state.base === "preview" && previews[state.step] ? previews[state.step] : picture;
     const { base } = ui.picture;
-    base.width = shown ? shown.width : trace.size[1];
-    base.height = shown ? shown.height : trace.size[0];
+    base.width = shown ? shown.width : size[1];
+    base.height = shown ? shown.height : size[0];
     if (shown) base.getContext("2d").putImageData(shown, 0, 0);
   }
 
   function syncControls() {
-    for (const [name, buttons] of Object.entries(ui.segments)) {
-      for (const button of buttons) button.setAttribute("aria-pressed", String(button.value === state[name]));
-    }
-    if (!trace) return;
-    const chosen = Math.min(state.head, trace.layers[state.layer].heads - 1);
+    ui.choices.show(state);
+    ui.main.dataset.heads = state.heads ? "large" : "small";
+    ui.main.classList.toggle("pg-smooth", state.smooth);
+    ui.choices.fields.special[0].disabled = state.mode === "column";
+    desk.speak(playing === null);
+    if (!desk.trace) return;
+    const chosen = Math.min(state.head, desk.layer.heads - 1);
     for (const { head, button } of ui.heads.tiles) button.setAttribute("aria-pressed", String(head === chosen));
-    const timestep = formatTimestep(trace.timesteps[state.step]);
     ui.slider.value = String(state.step);
-    ui.stepLabel.textContent = `step ${trace.steps[state.step]}${timestep ? ` · t = ${timestep}` : ""}`;
+    ui.stepLabel.textContent = formatStep(desk.trace, state.step).replace(",", " ·");
     ui.slider.setAttribute("aria-valuetext", ui.stepLabel.textContent);
-    ui.scaleNote.textContent = SCALES[state.scale].note;
-    ui.ticks.classList.toggle("pg-own", state.scale === "own");
-    ui.sentence.setAttribute("aria-live", state.pinned ? "polite" : "off"); // not at every move of the mouse
-    ui.hint.textContent = state.pinned
-      ? "Pinned. Click it again or press Escape to let go."
-      : "Point at a pixel; click to pin it, and move it with the arrow keys.";
+    ui.hint.textContent = hintFor(state);
+    if (desk.columns.length) markAtlas(desk);
   }
-
-  function placeMarks() {
-    const column = columns.indexOf(state.step);
-    const { pitch, side } = painter.css;
-    Object.assign(ui.atlas.mark.style, {
-      transform: `translate(${column * pitch.x}px, ${state.layer * pitch.y}px)`,
-      width: `${side.x}px`,
-      height: `${side.y}px`,
-    });
-    ui.atlas.labels.childNodes.forEach((label, i) => label.setAttribute("aria-pressed", String(i === state.layer)));
-    ui.atlas.ticks.childNodes.forEach((tick, i) => tick.classList.toggle("pg-chosen", i === column));
-  }
-
-  function pointAt(event) {
-    const box = event.currentTarget.getBoundingClientRect();
-    const inside = (value) => Math.min(0.999999, Math.max(0, value));
-    return [inside((event.clientY - box.top) / box.height), inside((event.clientX - box.left) / box.width)];
-  }
-
-  function pick(point) {
-    const layer = trace.layers[state.layer];
-    if (state.pinned && tokenOf(layer, point) === tokenOf(layer)) choose({ pinned: false, point });
-    else choose({ pinned: true, point });
-  }
-
-  // -- laying out ----------------------------------------------------------------------------------------------------
 
   function layOut() {
     const width = ui.main.clientWidth;
     // The viewer's own height changes with every sentence; only its width is a reason to start over.
     const now = `${width} ${devicePixelRatio}`;
-    if (!trace || !width || now === laidOut) return;
-    laidOut = now;
-    buildAtlas();
+    if (!desk.trace || !width || now === desk.laidOut) return;
+    desk.laidOut = now;
+    buildAtlas(desk);
     const { canvas } = ui.picture;
+    const [down, across] = desk.trace.size;
     canvas.width = Math.max(1, Math.round(canvas.clientWidth * Math.min(2, devicePixelRatio)));
-    canvas.height = Math.max(1, Math.round((canvas.width * trace.size[0]) / trace.size[1]));
+    canvas.height = Math.max(1, Math.round((canvas.width * down) / across));
+    syncControls();
     repaint();
-  }
-
-  function buildAtlas() {
-    const steps = trace.steps.length;
-    const { mode, room, labels, largest } = arrange(ui.main.clientWidth, steps);
-    ui.main.dataset.mode = mode;
-    const longer = Math.max(...trace.size) / trace.size[1];
-    painter.measure(Math.min(largest, Math.max(32, (Math.floor((room - labels) / steps) - GAP) * longer)), trace.size);
-    const { pitch } = painter.css;
-    columns = columnsFor(steps, Math.max(2, Math.floor((room - labels + GAP) / pitch.x)), state.step);
-    painter.resize(trace.layers.length, columns.length);
-    ui.main.style.setProperty("--pg-labels", `${labels}px`);
-    ui.main.style.setProperty("--pg-atlas", `${labels + columns.length * pitch.x}px`);
-    labelAtlas(ui, trace, columns, painter.css, labels < 100);
-    ui.atlas.labels.childNodes.forEach((label, layer) => label.addEventListener("click", () => choose({ layer })));
-  }
-
-  function buildHeads() {
-    const layer = trace.layers[state.layer];
-    ui.heads.strip.replaceChildren();
-    ui.heads.tiles = [-1, ...Array(layer.heads).keys()].map((head) => {
-      const button = make("button", "pg-head", undefined, ui.heads.strip);
-      button.type = "button";
-      const canvas = make("canvas", "", undefined, button);
-      make("span", "", head < 0 ? "mean" : `head ${head}`, button);
-      button.addEventListener("click", () => choose({ head }));
-      return { head, button, canvas };
-    });
-    ui.heads.note.textContent = layer.label;
   }
 
   // -- playing -------------------------------------------------------------------------------------------------------
 
   let playing = null;
-  function play(on) {
+  function play(on = playing === null) {
     clearInterval(playing);
-    const next = () => (root.isConnected ? choose({ step: (state.step + 1) % trace.steps.length }) : play(false));
+    const next = () => (root.isConnected ? choose({ step: (state.step + 1) % desk.trace.steps.length }) : play(false));
     playing = on ? setInterval(next, 350) : null;
     ui.play.textContent = on ? "❚❚" : "▶";
     ui.play.setAttribute("aria-label", on ? "Pause" : "Play the steps");
   }
 
+  // -- views ---------------------------------------------------------------------------------------------------------
+
+  function viewNow() {
+    const { tool, layer, step, ...view } = state;
+    return { ...view, layer: desk.layer.name, step: desk.trace.steps[step] };
+  }
+
+  // Throws an Error, for the reader, where a pin is none.
+  function applyView({ layer: name, step: recorded, ...view } = {}) {
+    const changes = Object.fromEntries(Object.entries(view).filter(([key]) => key in DEFAULTS));
+    if (view.pins) changes.pins = view.pins.slice(0, MAX_PINS).map(checkQuery);
+    const pins = changes.pins || state.pins;
+    if ("active" in view || view.pins) changes.active = Math.min(view.active ?? -1, pins.length - 1);
+    else if (view.point) changes.active = -1;
+    const layer = desk.trace.layers.findIndex((each) => each.name === name);
+    const step = desk.trace.steps.indexOf(recorded);
+    choose({ ...changes, layer: layer < 0 ? state.layer : layer, step: step < 0 ? state.step : step });
+  }
+
+  function open(buffer, view) {
+    const before = desk.trace && { layer: desk.layer.name, step: state.step / (desk.trace.steps.length - 1 || 1) };
+    const alone = !before || desk.trace.steps.length === 1;
+    const trace = openTrace(buffer);
+    play(false);
+    if (desk.answers) desk.answers.close();
+    const largest = Math.max(...trace.layers.map((layer) => layer.tokens));
+    Object.assign(desk, {
+      ...{ trace, answers: createAnswers(trace, invalidate), columns: [], laidOut: "", pinsDrawn: "" },
+      ...{ map: new Float32Array(largest), scratch: new Float32Array(largest), colors: new Uint32Array(largest) },
+    });
+    ui.slider.max = String(trace.steps.length - 1);
+    const same = before ? trace.layers.findIndex(({ name }) => name === before.layer) : -1;
+    state.layer = same < 0 ? trace.layers.length - 1 : same;
+    state.step = Math.round((alone ? 1 : before.step) * (trace.steps.length - 1));
+    introduce(ui, trace);
+    ui.main.hidden = false;
+    ui.message.hidden = true;
+    buildHeads(desk);
+    opening = true;
+    try {
+      applyView(view);
+      layOut();
+    } finally {
+      opening = false;
+    }
+    listeners.change.forEach((f) => f("open"));
+  }
+
   // -- wiring --------------------------------------------------------------------------------------------------------
 
-  ui.picture.canvas.addEventListener("pointermove", (event) => {
-    if (!trace || state.pinned) return;
-    choose({ point: pointAt(event) });
-  });
-  ui.picture.canvas.addEventListener("click", (event) => trace && pick(pointAt(event)));
-  ui.atlas.canvas.addEventListener("click", (event) => {
-    const [row, column] = pointAt(event);
-    choose({ layer: Math.floor(row * trace.layers.length), step: columns[Math.floor(column * columns.length)] });
-  });
-  ui.atlas.previews.addEventListener("click", (event) => {
-    const column = event.target.dataset.column;
-    if (column !== undefined) choose({ step: columns[Number(column)], base: "preview" });
-  });
-  ui.picture.canvas.addEventListener("keydown", (event) => {
-    const [down, right] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key] || [];
-    if (!trace || down === undefined) return;
-    event.preventDefault(); // the page stays where it is
-    const { height, width } = trace.layers[state.layer];
-    const step = (value, by, cells) => Math.min(cells - 1, Math.max(0, Math.floor(value * cells) + by)) / cells + 0.5 / cells;
-    choose({ pinned: true, point: [step(state.point[0], down, height), step(state.point[1], right, width)] });
-  });
-  document.addEventListener("keydown", function release(event) {
-    if (!root.isConnected) document.removeEventListener("keydown", release);
-    else if (event.key === "Escape" && state.pinned) choose({ pinned: false });
-  });
+  Object.assign(desk, { choose, hover, play });
+  const refreshReadout = wireReadout(desk);
+  wirePicture(desk);
+  wireKeys(desk);
+  wireAtlas(desk);
   ui.slider.addEventListener("input", () => choose({ step: Number(ui.slider.value) }));
-  ui.play.addEventListener("click", () => play(playing === null));
-  for (const [name, buttons] of Object.entries(ui.segments)) {
-    for (const button of buttons) button.addEventListener("click", () => choose({ [name]: button.value }));
-  }
+  ui.play.addEventListener("click", () => play());
+  ui.choices.wire(state, choose);
   new ResizeObserver(() => layOut()).observe(ui.main);
 
+  const listen = (set) => (f) => {
+    set.add(f);
+    return () => set.delete(f);
+  };
   return {
-    frames,
-    state,
-    repaint,
+    ...{ root, frames, state, repaint, choose, hover, viewNow, open, view: applyView, slot: ui.slot },
     get trace() {
-      return trace;
+      return desk.trace;
     },
+    get columns() {
+      return desk.columns;
+    },
+    // The chosen map, as it is on show; null while it is being computed.
     get map() {
-      return map && map.slice(0, trace.layers[state.layer].tokens);
+      return desk.known ? desk.map.slice(0, desk.layer.tokens) : null;
     },
-    choose,
-    // What a view leaves open stays as it was, so that another picture can be asked the same question.
-    view(view = {}) {
-      const layer = trace.layers.findIndex(({ name }) => name === view.layer);
-      const step = trace.steps.indexOf(view.step);
-      choose({
-        point: view.point || state.point,
-        pinned: state.pinned && !view.point,
-        layer: layer < 0 ? state.layer : layer,
-        step: step < 0 ? state.step : step,
-        head: view.head === undefined ? state.head : view.head,
-      });
+    // The numbers on show for a query, by default the one that is shown: of an entry of trace.layers, an index into
+    // trace.steps, and a head or -1 for their mean. Computed here and now, where need be.
+    mapOf: (layer, step, head, query = desk.query) => desk.numbers(query, layer, step, head, true),
+    // [r, g, b, a] of each number, as on screen.
+    colorsOf(numbers) {
+      const colors = new Uint32Array(numbers.length);
+      colorize(desk.tableOf(desk.scale, "solid"), desk.scale, numbers, numbers.length, colors);
+      return new Uint8ClampedArray(colors.buffer);
     },
-    open(buffer, view) {
-      const before = trace && { layer: trace.layers[state.layer].name, step: state.step / (trace.steps.length - 1 || 1) };
-      const alone = !before || trace.steps.length === 1;
-      trace = openTrace(buffer);
-      play(false);
-      const largest = Math.max(...trace.layers.map((layer) => layer.tokens));
-      map = new Float32Array(largest);
-      scratch = new Float32Array(largest);
-      colors = new Uint32Array(largest);
-      ui.slider.max = String(trace.steps.length - 1);
-      const same = before ? trace.layers.findIndex(({ name }) => name === before.layer) : -1;
-      state.layer = same < 0 ? trace.layers.length - 1 : same;
-      state.step = Math.round((alone ? 1 : before.step) * (trace.steps.length - 1));
-      introduce(ui, trace);
-      ui.main.hidden = false;
-      ui.message.hidden = true;
-      columns = [];
-      laidOut = "";
-      this.view(view);
-      layOut();
-    },
+    // Resolves when all that is on screen is computed.
+    whole: () => new Promise((done) => (listeners.whole.push(done), invalidate())),
+    onchange: listen(listeners.change),
+    onhover: listen(listeners.hover),
     say(text) {
       ui.message.textContent = text;
       ui.message.hidden = false;
     },
   };
 }
-

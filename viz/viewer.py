@@ -13,21 +13,33 @@ from plotly.colors import sample_colorscale, unlabel_rgb
 
 ASSETS = Path(__file__).parent.parent / "assets"
 
+# Both perceptually uniform: dark to light, and, for differences, blue over white to red.
+SEQUENTIAL, DIVERGING = "Inferno", "balance"
+# In the order in which they need one another; the stand-alone file holds the same.
+SCRIPTS = [
+    ASSETS / f"{name}.js"
+    for name in (
+        *("trace", "attention", "query", "answers", "scale", "words", "paint", "draw", "skeleton", "layout"),
+        *("pointer", "readout", "viewer", "compare"),
+    )
+]
+
 # Constant on purpose: Gradio renders templates as Handlebars and then as JavaScript; nothing variable may be in them.
 _SKELETON = '<div class="pixelgaze"><p class="pg-message">Loading the viewer…</p></div>'
 
 _HOST = """
 const root = element.querySelector(".pixelgaze");
-const viewer = createViewer(root, { colormap: props.colormap });
+const viewer = createViewer(root, { colormap: props.colormap, diverging: props.diverging });
 root.viewer = viewer;
 let shown = null;
 async function show() {
   const value = props.value;
   if (!value || !value.trace) return;
   const { url } = value.trace;
-  if (url === shown) return viewer.view(value.view);
+  const again = shown === url;
   shown = url;
   try {
+    if (again) return viewer.view(value.view);
     const answer = await fetch(url);
     if (!answer.ok) throw new Error("The trace is no longer on the server; draw it again.");
     const buffer = await answer.arrayBuffer();
@@ -36,6 +48,29 @@ async function show() {
     viewer.say(error.message);
     shown = null;
   }
+}
+if (props.compares) {
+  makeButton("pg-toggle", "Compare", viewer.slot).addEventListener("click", () => {
+    const { caption, seed } = viewer.trace.recipe;
+    trigger("compare", { caption, seed });
+  });
+}
+if (props.beside) {
+  const first = document.querySelector(`#${props.beside} .pixelgaze`).viewer;
+  root.classList.add("pg-beside");
+  linkViewers(first, viewer);
+  const others = make("select", "pg-others", undefined, viewer.slot);
+  others.setAttribute("aria-label", "The trace to compare with");
+  make("option", "", "Compare with …", others).value = "";
+  for (const [i, name] of props.others.entries()) make("option", "", name, others).value = i;
+  others.addEventListener("change", () => others.value && trigger("pick", { index: Number(others.value) }));
+  makeButton("pg-toggle", "Keep the left one here", viewer.slot).addEventListener("click", () => {
+    if (!first.trace) return;
+    shown = others.value = "";
+    props.value = {}; // so that the trace that was here before is news when it is picked again
+    viewer.open(first.trace.buffer, first.viewNow());
+  });
+  makeButton("pg-toggle", "Close", viewer.slot).addEventListener("click", () => trigger("leave"));
 }
 watch("value", show);
 show();
@@ -56,17 +91,33 @@ class View:
 
 
 class Viewer(gr.HTML):
-    """A live canvas: point at the picture, and the atlas shows where that pixel looks. Its value is made by `shown`."""
+    """A live canvas: point at the picture, and the atlas shows where that pixel looks. Its value is made by `shown`.
 
-    def __init__(self, value: dict | None = None, **arguments) -> None:
+    Args:
+        compares: has a button whose `compare` event says which trace (caption, seed) is to be compared with another.
+        beside: the elem_id of the viewer whose cursor this one shares; its `pick` event has an index into `others`,
+            the names of what it can show, and `leave` is for closing it.
+    """
+
+    def __init__(
+        self,
+        value: dict | None = None,
+        *,
+        compares: bool = False,
+        beside: str | None = None,
+        others: list[str] | None = None,
+        **arguments,
+    ) -> None:
         super().__init__(
             value,
             html_template=_SKELETON,
-            js_on_load="\n".join(
-                [(ASSETS / name).read_text() for name in ("trace.js", "paint.js", "skeleton.js", "viewer.js")] + [_HOST]
-            ),
+            js_on_load="\n".join([script.read_text() for script in SCRIPTS] + [_HOST]),
             apply_default_css=False,
-            colormap=colormap("Inferno"),
+            colormap=colormap(SEQUENTIAL),
+            diverging=colormap(DIVERGING),
+            compares=compares,
+            beside=beside,
+            others=others or [],
             **arguments,
         )
 

@@ -1,53 +1,16 @@
 """The page in a real Chromium, from a real server."""
 
 import base64
-import io
 import json
 import re
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, browser, look, open_page, server
+from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, atlas_pixels, look, open_page, pixels_of, state
 from viz import Trace, record
 from viz.gallery import exhibits
 from viz.runs import previewer
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with browser() as chromium:
-        yield chromium
-
-
-@pytest.fixture(scope="module")
-def url():
-    with server() as (url, _):
-        yield url
-
-
-@pytest.fixture
-def page(chromium, url):
-    page = open_page(chromium, url)
-    yield page
-    complaints = page.complaints
-    page.close()
-    assert complaints == []
-
-
-def atlas_pixels(page) -> np.ndarray:
-    return pixels_of(page, ".pg-maps canvas")
-
-
-def pixels_of(page, selector: str) -> np.ndarray:
-    """(h, w, 3) of a canvas, whatever lies over it."""
-    url = page.locator(selector).evaluate("(canvas) => canvas.toDataURL()")
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGB"))
-
-
-def state(page) -> dict:
-    return page.evaluate(f"() => ({{...{VIEWER}.state}})")
 
 
 def test_it_opens_on_the_first_exhibit_with_a_chosen_query(page):
@@ -87,11 +50,11 @@ def test_hovering_repaints_the_atlas_and_pinning_holds_it(page):
     page.mouse.down()
     page.mouse.up()
     look(page, 0.2, 0.8)
-    assert state(page)["pinned"] and np.array_equal(atlas_pixels(page), after)
+    assert state(page)["active"] == 0 and np.array_equal(atlas_pixels(page), after)
     look(page, 0.6, 0.5)
     page.mouse.down()
     page.mouse.up()
-    assert not state(page)["pinned"]
+    assert state(page)["active"] == -1 and not state(page)["pins"]
 
 
 def test_arrow_keys_move_the_query_by_a_cell(page):
@@ -100,7 +63,8 @@ def test_arrow_keys_move_the_query_by_a_cell(page):
     for key, place in (("ArrowRight", (0, 5)), ("ArrowUp", (0, 5)), ("ArrowDown", (1, 5)), ("ArrowLeft", (1, 4))):
         page.keyboard.press(key)
         page.locator(".pg-sentence", has_text="row {}, column {} of the 8×8 map".format(*place)).wait_for()
-    assert state(page)["pinned"]
+    page.keyboard.press("Enter")
+    assert state(page)["active"] == 0
 
 
 @pytest.mark.parametrize("head", [-1, 0, 3])

@@ -12,6 +12,7 @@ from gradio.data_classes import FileData
 from viz.gallery import exhibits
 from viz.live import Live, Stopped, bundled, follow, progress, stop, stoppable
 from viz.recipe import Recipe, RecipeError, check_words
+from viz.tabs import beside
 from viz.viewer import View, Viewer, pack, save_temporary, shown
 
 CAPTIONS = [
@@ -40,7 +41,10 @@ def build() -> None:
             guidance = gr.Number(2.5, label="Guidance", step=0.5, min_width=92, elem_id="guidance")
             generate = gr.Button("Generate", variant="primary", scale=2, min_width=120, elem_id="generate")
     live = Live(elem_id="live")
-    viewer = Viewer(_exhibit(0), elem_id="viewer")
+    with gr.Row(elem_id="pair"):
+        with gr.Column(min_width=340):
+            viewer = Viewer(_exhibit(0), compares=True, elem_id="viewer")
+        beside.build(viewer, "viewer")
     with gr.Row():
         with gr.Column(scale=3, min_width=340):
             shelf = gr.Gallery(
