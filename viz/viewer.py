@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import gradio as gr
 from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
 from plotly.colors import sample_colorscale, unlabel_rgb
+
+from viz.view import View
 
 ASSETS = Path(__file__).parent.parent / "assets"
 
@@ -40,19 +41,6 @@ async function show() {
 watch("value", show);
 show();
 """
-
-
-@dataclass(frozen=True)
-class View:
-    """What of a trace is looked at: `point` is (row, column) in 0..1 of the picture, `head` -1 the mean of all."""
-
-    point: tuple[float, float]
-    layer: str
-    step: int
-    head: int = -1
-
-    def to_json(self) -> dict:
-        return asdict(self)
 
 
 class Viewer(gr.HTML):
