@@ -92,11 +92,15 @@ def test_a_bomb_is_not_unpacked():
         decode(bomb)
 
 
-def test_the_largest_view_fits():
+def test_what_fits_into_a_link():
     noise = random.Random(0)
-    masks = tuple(Region((128, 128), noise.randbytes(2048)) for _ in range(4))
-    text = encode(Recipe("\N{EYE}" * 300), View((0, 0), "\N{EYE}" * 300, 0, pins=masks, active=0))
-    assert len(text) <= MAX_LINK and decode(text)[1].pins == masks
+    masks = [Region((256, 256), noise.randbytes(8192)) for _ in range(4)]
+    painted = [Region((256, 256), bytes(32 * 64) + (bytes(8) + b"\xff" * 16 + bytes(8)) * 128 + bytes(32 * 64))] * 4
+    view = View((0, 0), "\N{EYE}" * 300, 0, pins=tuple(painted), active=0)
+    assert decode(encode(Recipe("\N{EYE}" * 300), view))[1].pins == tuple(painted)
+    assert len(encode(RECIPE, view)) < 1000
+    with pytest.raises(LinkError, match="too intricate"):
+        encode(RECIPE, View((0, 0), "a", 0, pins=tuple(masks), active=0))
 
 
 def test_other_weights_or_libraries_are_named():

@@ -91,9 +91,10 @@ BAD = [
     (changed(pins=[{"kind": "pixel"}]), "A pinned pixel lacks point"),
     (changed(pins=[{"kind": "pixel", "point": [0, 0], "x": 1}]), "no view has: x"),
     (changed(pins=[{"kind": "box", "from": [0, 0]}]), "A pinned box lacks to"),
+    (changed(pins=[{"kind": "box", "from": [0, 0], "to": [0, 1]}]), "a height and a width"),
     (region(grid=[3]), "a height and a width"),
-    (region(grid=[0, 5]), "from 1 to 128; got 0"),
-    (region(grid=[1000, 1000]), "from 1 to 128; got 1000"),
+    (region(grid=[0, 5]), "from 1 to 256; got 0"),
+    (region(grid=[1000, 1000]), "from 1 to 256; got 1000"),
     (region(mask="gA"), "a mask of 3 letters"),
     (region(mask="g+I"), "must be base64url"),
     (region(mask="AAA"), "at least one cell"),
@@ -109,5 +110,5 @@ def test_bad_views(said, message):
 
 
 def test_a_mask_as_large_as_may_be():
-    mask = base64.urlsafe_b64encode(b"\xff" * 2048).decode().rstrip("=")
-    assert View.from_json(region(grid=[128, 128], mask=mask)).query == Region((128, 128), b"\xff" * 2048)
+    mask = base64.urlsafe_b64encode(b"\xff" * 8192).decode().rstrip("=")
+    assert View.from_json(region(grid=[256, 256], mask=mask)).query == Region((256, 256), b"\xff" * 8192)

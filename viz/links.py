@@ -29,11 +29,18 @@ class LinkError(ValueError):
 
 
 def encode(recipe: Recipe, view: View) -> str:
-    """The text of a link: mostly below 500 letters, never more than 16,000."""
+    """The text of a link, mostly below 500 letters.
+
+    Raises:
+        LinkError: when it would have more than 16,000, which are more than every browser and server on its way take.
+    """
     said = json.dumps({"recipe": recipe.to_json(), "view": view.to_json()}, separators=(",", ":"))
     packed = zlib.compress(said.encode(), 9, wbits=-zlib.MAX_WBITS)
     whole = _HEAD.pack(VERSION, len(packed), zlib.crc32(packed)) + packed
-    return base64.urlsafe_b64encode(whole).decode().rstrip("=")
+    text = base64.urlsafe_b64encode(whole).decode().rstrip("=")
+    if len(text) > MAX_LINK:
+        raise LinkError("This view does not fit into a link: its painted regions are too intricate.")
+    return text
 
 
 def decode(text: object) -> tuple[Recipe, View]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 
 Place = tuple[float, float]
 
-MAX_PINS, MAX_NAME, MAX_STEP, MAX_HEAD, MAX_GRID = 4, 300, 9_999, 1_023, 128
+MAX_PINS, MAX_NAME, MAX_STEP, MAX_HEAD, MAX_GRID = 4, 300, 9_999, 1_023, 256
 CHOICES = {"mode": ("row", "column"), "range": ("common", "own"), "base": ("picture", "preview")}
 SWITCHES = ("special", "log", "smooth", "heads")
 
@@ -134,7 +134,10 @@ def query_from_json(said: object) -> Query:
     if kind == "box":
         _keys(said, "A pinned box", {"kind", "from", "to"})
         corners = _place(said["from"], "A pinned box's corner"), _place(said["to"], "A pinned box's corner")
-        return Box(tuple(map(min, *corners)), tuple(map(max, *corners)))
+        box = Box(tuple(map(min, *corners)), tuple(map(max, *corners)))
+        if not (box.start[0] < box.end[0] and box.start[1] < box.end[1]):
+            raise ViewError("A pinned box must have a height and a width.")
+        return box
     if kind == "region":
         _keys(said, "A pinned region", {"kind", "grid", "mask"})
         return _region(said["grid"], said["mask"])
