@@ -1,57 +1,9 @@
-// Paints maps: colours for numbers, the atlas, and a map over a picture. Nothing here knows what was chosen or why.
+// Paints maps: the atlas, a map over a picture, and what is asked about. Nothing here knows what was chosen or why.
 
 const GAP = 2; // between the cells of the atlas, in CSS pixels
-const SCALES = {
-  // One range for every map of every trace, so that a colour always means the same.
-  common: { label: "one for all", note: "times uniform, log scale, the same in every map" },
-  own: { label: "each its own", note: "each map from 0 to its own largest value; maps cannot be compared" },
-};
-const LOW = -2; // octaves: from a quarter of uniform
-const HIGH = 5; // to 32 times uniform, and more
-
-// A colour for every float without a logarithm: the top 16 bits of a positive float32 are its exponent and 7 bits of its
-// fraction, fine enough for 256 colours on a log scale.
-//
-// Returns { scale: { solid, veil } }: for each scale one table of opaque colours, and one for laying over a picture.
-function colorTables(colormap) {
-  const pack = ([r, g, b], alpha) => ((alpha << 24) | (b << 16) | (g << 8) | r) >>> 0;
-  const build = (position, alphaOf) => {
-    const table = new Uint32Array(65536);
-    const bits = new Uint32Array(1);
-    const float = new Float32Array(bits.buffer);
-    for (let i = 0; i < 32768; i++) {
-      bits[0] = (i << 16) | 0x8000;
-      const at = Math.min(1, Math.max(0, Number.isFinite(float[0]) ? position(float[0]) : 1));
-      table[i] = pack(colormap[Math.round(at * 255)], Math.round(255 * alphaOf(at)));
-    }
-    return table;
-  };
-  const log = (value) => (Math.log2(value) - LOW) / (HIGH - LOW);
-  const solid = () => 1;
-  const veil = (at) => 0.3 + 0.62 * Math.sqrt(at); // over the picture: hardly there where nothing is looked at
-  return {
-    common: { solid: build(log, solid), veil: build(log, veil) },
-    own: { solid: build((v) => v, solid), veil: build((v) => v, veil) },
-  };
-}
-
-// The colours of one map, in times uniform, into `out`. `scale` is an entry of SCALES, `kind` "solid" or "veil".
-function colorize(tables, scale, kind, map, count, out) {
-  const table = tables[scale][kind];
-  let largest = 1;
-  if (scale === "own") {
-    largest = 1e-30;
-    for (let i = 0; i < count; i++) largest = Math.max(largest, map[i]);
-  }
-  for (let i = 0; i < count; i++) {
-    oneFloat[0] = map[i] / largest;
-    out[i] = table[oneFloatBits[0] >>> 16];
-  }
-  return out;
-}
-
-const oneFloat = new Float32Array(1);
-const oneFloatBits = new Uint32Array(oneFloat.buffer);
+const WAITING = 0x50808080; // a map that is not computed yet: grey, half transparent
+// Okabe and Ito's colours for the colour-blind; each is told by its number, too.
+const PIN_COLORS = ["#e69f00", "#56b4e9", "#009e73", "#cc79a7"];
 
 // A canvas of as many pixels as the map has cells; the page scales it up without smoothing.
 function paintMap(canvas, layer, colors) {
@@ -68,6 +20,8 @@ class AtlasPainter {
   constructor(canvas) {
     this.canvas = canvas;
     this.lookups = new Map();
+    this.smoothed = []; // maps that the canvas itself scales, after all others
+    this.small = document.createElement("canvas");
   }
 
   // The longer side of a cell is `cell` CSS pixels; its shape is the picture's, [height, width].
@@ -107,12 +61,18 @@ class AtlasPainter {
     return this.lookups.get(key);
   }
 
-  paint(row, column, layer, colors) {
+  // One map; without colours, a place for one that is not computed yet.
+  paint(row, column, layer, colors, smooth) {
+    if (smooth && colors) return this.smoothed.push([row, column, layer, colors.slice(0, layer.tokens)]);
     const { pixels, side, pitch } = this;
     const { width } = this.image;
     const { down, across } = this.nearest(layer);
     let start = row * pitch.y * width + column * pitch.x;
     for (let y = 0; y < side.y; y++, start += width) {
+      if (!colors) {
+        pixels.fill(WAITING, start, start + side.x);
+        continue;
+      }
       if (y && down[y] === down[y - 1]) {
         pixels.copyWithin(start, start - width, start - width + side.x);
         continue;
@@ -124,38 +84,118 @@ class AtlasPainter {
 
   show() {
     this.context.putImageData(this.image, 0, 0);
+    for (const [row, column, layer, colors] of this.smoothed) {
+      paintMap(this.small, layer, colors);
+      this.context.drawImage(this.small, column * this.pitch.x, row * this.pitch.y, this.side.x, this.side.y);
+    }
+    this.smoothed = [];
   }
 }
 
 // The picture, dimmed, with the map over it. `base` and `overlay` are canvases of their own size.
-function paintPicture(canvas, base, overlay) {
+function paintPicture(canvas, base, overlay, smooth) {
   const context = canvas.getContext("2d");
   const { width, height } = canvas;
   context.imageSmoothingEnabled = false;
   context.drawImage(base, 0, 0, width, height);
   context.fillStyle = "rgba(8, 6, 14, 0.35)";
   context.fillRect(0, 0, width, height);
-  context.drawImage(overlay, 0, 0, width, height);
+  context.imageSmoothingEnabled = smooth;
+  if (overlay) context.drawImage(overlay, 0, 0, width, height);
 }
 
-// The cell that looks, outlined, with lines from the picture's edges to it.
-function paintQuery(canvas, layer, token, pinned) {
-  const context = canvas.getContext("2d");
-  const { width, height } = canvas;
-  const [w, h] = [width / layer.width, height / layer.height];
-  const [x, y] = [(token % layer.width) * w, Math.floor(token / layer.width) * h];
-  const line = Math.max(1, Math.round(width / 400));
+// A hair line from the picture's edges to the cell that looks.
+function paintHairs(context, [x, y, w, h], line) {
+  const { width, height } = context.canvas;
   context.fillStyle = "rgba(255, 255, 255, 0.4)";
   context.fillRect(0, y + h / 2 - line / 2, x, line);
   context.fillRect(x + w, y + h / 2 - line / 2, width - x - w, line);
   context.fillRect(x + w / 2 - line / 2, 0, line, y);
   context.fillRect(x + w / 2 - line / 2, y + h, line, height - y - h);
-  for (const [grow, color] of [
-    [3 * line, "rgba(0, 0, 0, 0.9)"],
-    [1.5 * line, pinned ? "#ffb454" : "#ffffff"],
+}
+
+// Outlines what a query asks about on this layer's grid. `number` is that of its pin; null is the pixel under the mouse.
+function paintQuery(canvas, layer, query, number, active) {
+  const context = canvas.getContext("2d");
+  const line = Math.max(1, Math.round(canvas.width / 400));
+  const box = boxOf(canvas, layer, query);
+  if (active && query.kind === "pixel") paintHairs(context, box, line);
+  const color = number === null ? "#ffffff" : PIN_COLORS[number];
+  for (const [grow, width, stroke] of [
+    [3 * line, active ? 4 * line : 2 * line, "rgba(0, 0, 0, 0.9)"],
+    [1.5 * line, 2 * line, color],
   ]) {
-    context.strokeStyle = color;
-    context.lineWidth = 2 * line;
-    context.strokeRect(x - grow, y - grow, w + 2 * grow, h + 2 * grow);
+    context.strokeStyle = stroke;
+    context.lineWidth = width;
+    if (query.kind === "region") {
+      context.lineWidth = stroke === color ? 2 * line : 5 * line;
+      context.stroke(edgeOf(query, canvas));
+    } else {
+      const [x, y, w, h] = box;
+      context.strokeRect(x - grow, y - grow, w + 2 * grow, h + 2 * grow);
+    }
   }
+  if (number !== null) paintNumber(context, box, number, color, line);
+}
+
+// The pin's number, at its upper right corner, inside the picture.
+function paintNumber(context, [x, y, w], number, color, line) {
+  const radius = 7 * line + 2;
+  const at = [Math.min(context.canvas.width - radius - 1, x + w + radius + 2 * line), Math.max(radius + 1, y - radius)];
+  context.beginPath();
+  context.arc(...at, radius, 0, 2 * Math.PI);
+  context.fillStyle = color;
+  context.fill();
+  context.fillStyle = "#000000";
+  context.font = `700 ${1.4 * radius}px system-ui, sans-serif`;
+  context.textAlign = "center";
+  context.textBaseline = "middle";
+  context.fillText(String(number + 1), at[0], at[1] + 0.5);
+}
+
+// [x, y, w, h] on the canvas of the cell, the rectangle or all of the region.
+function boxOf({ width, height }, layer, query) {
+  if (query.kind === "pixel") {
+    const [w, h] = [width / layer.width, height / layer.height];
+    const token = tokenAt(layer, query.point);
+    return [(token % layer.width) * w, Math.floor(token / layer.width) * h, w, h];
+  }
+  const { from, to } = query.kind === "box" ? query : boundsOf(query);
+  return [from[1] * width, from[0] * height, (to[1] - from[1]) * width, (to[0] - from[0]) * height];
+}
+
+function boundsOf(query) {
+  const [height, width] = query.grid;
+  const mask = decodeMask(query);
+  const on = [...mask.keys()].filter((i) => mask[i]);
+  const rows = on.map((i) => Math.floor(i / width));
+  const columns = on.map((i) => i % width);
+  return {
+    from: [Math.min(...rows) / height, Math.min(...columns) / width],
+    to: [(Math.max(...rows) + 1) / height, (Math.max(...columns) + 1) / width],
+  };
+}
+
+const edges = new WeakMap(); // {region: {size of a canvas: its edge}}
+
+// The lines between pixels of a region and those that are not, on a canvas of this size.
+function edgeOf(query, canvas) {
+  const size = `${canvas.width} ${canvas.height}`;
+  if (edges.has(query) && edges.get(query).size === size) return edges.get(query).path;
+  const [height, width] = query.grid;
+  const mask = decodeMask(query);
+  const on = (y, x) => y >= 0 && y < height && x >= 0 && x < width && mask[y * width + x];
+  const path = new Path2D();
+  const line = (y, x, down, right) => {
+    path.moveTo((x * canvas.width) / width, (y * canvas.height) / height);
+    path.lineTo(((x + right) * canvas.width) / width, ((y + down) * canvas.height) / height);
+  };
+  for (let y = 0; y <= height; y++) {
+    for (let x = 0; x <= width; x++) {
+      if (Boolean(on(y, x)) !== Boolean(on(y - 1, x))) line(y, x, 0, 1);
+      if (Boolean(on(y, x)) !== Boolean(on(y, x - 1))) line(y, x, 1, 0);
+    }
+  }
+  edges.set(query, { size, path });
+  return path;
 }

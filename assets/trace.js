@@ -1,7 +1,8 @@
-// Reads a trace (the safetensors file of viz/tracefile.py) and computes its rows. Nothing here touches the page.
+// Reads a trace (the safetensors file of viz/tracefile.py). Nothing here touches the page.
 //
-//   const trace = openTrace(buffer)                 // throws an Error whose message is for the reader
-//   trace.map(layer, stepIndex, token, head, out)   // one row, in times uniform, into a Float32Array
+//   const trace = openTrace(buffer)     // throws an Error whose message is for the reader
+//   trace.layers[0].queries[stepIndex]  // Q of one layer and step, (heads, tokens, headDim) floats; keys likewise
+//   trace.buffer                        // the file's own bytes
 
 const TRACE_FORMAT = "pixelgaze-trace";
 const TRACE_VERSION = "1";
@@ -21,19 +22,6 @@ function halfPrecision() {
     else halfTable[bits] = sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
   }
   return halfTable;
-}
-
-// exp(x) for x <= 0 as 2^whole · 2^fraction, both looked up: three times as fast as Math.exp here, to 1e-4 of its value.
-const FRACTIONS = Float32Array.from({ length: 4096 }, (_, i) => 2 ** (i / 4096));
-const POWERS = Float32Array.from({ length: 128 }, (_, i) => 2 ** (i - 127));
-
-function exponentials(scores, count, best) {
-  let sum = 0;
-  for (let i = 0; i < count; i++) {
-    const n = Math.max(-127 * 4096, (scores[i] - best) * Math.LOG2E * 4096 - 0.5) | 0;
-    sum += scores[i] = FRACTIONS[n & 4095] * POWERS[(n >> 12) + 127];
-  }
-  return sum;
 }
 
 function readSafetensors(buffer) {
@@ -111,10 +99,11 @@ function openTrace(buffer) {
   const branch = said.branches[said.branches.length - 1];
   const layers = said.layers
     .filter((layer) => layer.kind === "self")
-    .map((layer) => {
+    .map((layer, index) => {
       const [height, width] = layer.grid;
       const each = layer.heads * height * width * layer.head_dim;
       return {
+        index,
         name: layer.name,
         label: layerLabel(layer.name),
         shortLabel: layerLabel(layer.name, ""),
@@ -131,45 +120,8 @@ function openTrace(buffer) {
   if (!layers.length || !steps.length) throw new Error("This trace holds no self-attention to look at.");
   const previews = steps.map((step) => (tensors.has(`preview/${step}`) ? toPicture(take(`preview/${step}`)) : null));
   const proved = Object.values(said.proved);
-  const scores = new Float32Array(Math.max(...layers.map((layer) => layer.tokens)));
-
-  // The scores q·k of one head into `scores`; returns the largest.
-  function score(layer, keys, query, head) {
-    const { tokens, headDim, scale } = layer;
-    let best = -Infinity;
-    let at = head * tokens * headDim;
-    for (let token = 0; token < tokens; token++) {
-      let a = 0;
-      let b = 0;
-      let i = 0;
-      for (; i + 3 < headDim; i += 4, at += 4) {
-        a += query[i] * keys[at] + query[i + 1] * keys[at + 1];
-        b += query[i + 2] * keys[at + 2] + query[i + 3] * keys[at + 3];
-      }
-      for (; i < headDim; i++, at++) a += query[i] * keys[at];
-      const s = (a + b) * scale;
-      scores[token] = s;
-      if (s > best) best = s;
-    }
-    return best;
-  }
-
-  // What `token` looks at in times uniform (softmax(q·K)·N), of one head, or the mean of all when head is -1.
-  function map(layer, stepIndex, token, head, out) {
-    const { tokens, heads, headDim } = layer;
-    const first = head < 0 ? 0 : head;
-    const last = head < 0 ? heads : head + 1;
-    for (let h = first; h < last; h++) {
-      const at = (h * tokens + token) * headDim;
-      const best = score(layer, layer.keys[stepIndex], layer.queries[stepIndex].subarray(at, at + headDim), h);
-      const factor = tokens / (exponentials(scores, tokens, best) * (last - first));
-      if (h === first) for (let i = 0; i < tokens; i++) out[i] = scores[i] * factor;
-      else for (let i = 0; i < tokens; i++) out[i] += scores[i] * factor;
-    }
-    return out;
-  }
-
   return {
+    buffer,
     layers,
     steps,
     timesteps: said.timesteps.map(([, timestep]) => timestep),
@@ -179,23 +131,5 @@ function openTrace(buffer) {
     proved: proved.length ? Math.max(...proved) : null,
     picture: tensors.has("picture") ? toPicture(take("picture")) : previews[previews.length - 1],
     previews,
-    map,
   };
-}
-
-// What one map (in times uniform, on a grid) says, in numbers. `query` is the token that looks.
-function measureMap(map, layer, query, size) {
-  const { tokens, width } = layer;
-  const cell = [size[0] / layer.height, size[1] / width];
-  let entropy = 0;
-  let distance = 0;
-  let peak = 0;
-  for (let i = 0; i < tokens; i++) {
-    const weight = map[i] / tokens;
-    if (weight > 0) entropy -= weight * Math.log2(weight);
-    const down = (Math.floor(i / width) - Math.floor(query / width)) * cell[0];
-    distance += weight * Math.hypot(down, ((i % width) - (query % width)) * cell[1]);
-    if (map[i] > map[peak]) peak = i;
-  }
-  return { entropy, distance, peak, effective: 2 ** entropy };
 }

@@ -57,7 +57,7 @@ def recording() -> dict[str, float]:
 
 def hovering(page) -> dict[str, float]:
     """Milliseconds of repainting the picture's overlay and the whole atlas, for real moves of a real mouse."""
-    page.evaluate(f"{VIEWER}.choose({{pinned: false}})")
+    page.evaluate(f"{VIEWER}.choose({{pins: [], active: -1}})")
     generator = random.Random(0)
     for _ in range(30):
         look(page, generator.random(), generator.random())

@@ -14,12 +14,20 @@ from viz.view import View
 
 ASSETS = Path(__file__).parent.parent / "assets"
 
+# Both perceptually uniform: dark to light, and, for differences, blue over white to red.
+SEQUENTIAL, DIVERGING = "Inferno", "balance"
+# In the order in which they need one another; the stand-alone file holds the same.
+SCRIPTS = [
+    ASSETS / f"{name}.js"
+    for name in ("trace", "attention", "query", "answers", "scale", "words", "paint", "skeleton", "layout", "pointer")
+] + [ASSETS / "viewer.js"]
+
 # Constant on purpose: Gradio renders templates as Handlebars and then as JavaScript; nothing variable may be in them.
 _SKELETON = '<div class="pixelgaze"><p class="pg-message">Loading the viewer…</p></div>'
 
 _HOST = """
 const root = element.querySelector(".pixelgaze");
-const viewer = createViewer(root, { colormap: props.colormap });
+const viewer = createViewer(root, { colormap: props.colormap, diverging: props.diverging });
 root.viewer = viewer;
 let shown = null;
 async function show() {
@@ -50,11 +58,10 @@ class Viewer(gr.HTML):
         super().__init__(
             value,
             html_template=_SKELETON,
-            js_on_load="\n".join(
-                [(ASSETS / name).read_text() for name in ("trace.js", "paint.js", "skeleton.js", "viewer.js")] + [_HOST]
-            ),
+            js_on_load="\n".join([script.read_text() for script in SCRIPTS] + [_HOST]),
             apply_default_css=False,
-            colormap=colormap("Inferno"),
+            colormap=colormap(SEQUENTIAL),
+            diverging=colormap(DIVERGING),
             **arguments,
         )
 

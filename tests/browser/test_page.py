@@ -87,11 +87,11 @@ def test_hovering_repaints_the_atlas_and_pinning_holds_it(page):
     page.mouse.down()
     page.mouse.up()
     look(page, 0.2, 0.8)
-    assert state(page)["pinned"] and np.array_equal(atlas_pixels(page), after)
+    assert state(page)["active"] == 0 and np.array_equal(atlas_pixels(page), after)
     look(page, 0.6, 0.5)
     page.mouse.down()
     page.mouse.up()
-    assert not state(page)["pinned"]
+    assert state(page)["active"] == -1 and not state(page)["pins"]
 
 
 def test_arrow_keys_move_the_query_by_a_cell(page):
@@ -100,7 +100,8 @@ def test_arrow_keys_move_the_query_by_a_cell(page):
     for key, place in (("ArrowRight", (0, 5)), ("ArrowUp", (0, 5)), ("ArrowDown", (1, 5)), ("ArrowLeft", (1, 4))):
         page.keyboard.press(key)
         page.locator(".pg-sentence", has_text="row {}, column {} of the 8×8 map".format(*place)).wait_for()
-    assert state(page)["pinned"]
+    page.keyboard.press("Enter")
+    assert state(page)["active"] == 0
 
 
 @pytest.mark.parametrize("head", [-1, 0, 3])

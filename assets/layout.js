@@ -1,0 +1,116 @@
+// How the viewer is laid out: what fits beside what, which steps the atlas shows, and its labels.
+
+// Side by side where there is room: picture, atlas and heads; else heads below both; else all in one column. `room` is for
+// the atlas with its labels, `largest` a cell's side, in CSS pixels.
+function arrange(width, steps) {
+  const [card, gap, labels] = [38, 18, 138];
+  const three = width - 2 * gap - 3 * card - 450 - 232;
+  if (three >= labels + steps * (40 + GAP)) return { mode: "three", room: three, labels, largest: 50 };
+  const two = width - gap - 2 * card - 312;
+  if (two >= labels + 8 * (32 + GAP)) return { mode: "two", room: two, labels, largest: 50 };
+  return { mode: "one", room: width - 30, labels: width < 560 ? 70 : labels, largest: 54 };
+}
+
+// Which steps to show where only `count` fit: evenly spread, the chosen one in the place of its nearest neighbour.
+function columnsFor(steps, count, chosen) {
+  const kept = Math.min(steps, count);
+  const columns = Array.from({ length: kept }, (_, i) => Math.round((i * (steps - 1)) / Math.max(1, kept - 1)));
+  const distances = columns.map((step) => Math.abs(step - chosen));
+  columns[distances.indexOf(Math.min(...distances))] = chosen;
+  return columns;
+}
+
+// The atlas's labels, timesteps and thumbnails, for columns of this size.
+function labelAtlas(ui, trace, columns, { pitch, side }, compact) {
+  const { previews, labels, ticks } = ui.atlas;
+  [ui.atlas.soFar.textContent, ui.atlas.axis.textContent] = compact ? ["so far", "t"] : ["the picture so far", "timestep t"];
+  for (const node of [previews, labels, ticks]) node.replaceChildren();
+  for (const layer of trace.layers) {
+    const label = make("button", "pg-label", undefined, labels);
+    label.type = "button";
+    label.title = layer.name;
+    label.style.height = `${pitch.y}px`;
+    make("span", "pg-name", compact ? layer.shortLabel : layer.label, label);
+    make("span", "pg-grid", `${layer.height}×${layer.width}`, label);
+  }
+  columns.forEach((stepIndex, i) => {
+    const tick = make("div", "pg-tick", formatTimestep(trace.timesteps[stepIndex]) || trace.steps[stepIndex], ticks);
+    const thumbnail = make("canvas", "pg-preview", undefined, previews);
+    for (const node of [tick, thumbnail]) {
+      node.style.width = `${side.x}px`;
+      node.style.marginRight = `${pitch.x - side.x}px`;
+    }
+    thumbnail.style.height = `${side.y}px`;
+    thumbnail.dataset.column = String(i);
+    const preview = trace.previews[stepIndex];
+    if (!preview) return;
+    thumbnail.width = preview.width;
+    thumbnail.height = preview.height;
+    thumbnail.getContext("2d").putImageData(preview, 0, 0);
+  });
+  const all = columns.length === trace.steps.length ? "" : `${columns.length} of ${trace.steps.length} steps shown; `;
+  ui.atlas.note.textContent = `${all}each cell is one map: where this pixel looks, noise to picture`;
+}
+
+// One row for each pin, under the atlas: a button with its number and what it asks about, and one to remove it.
+function labelPins(ui, state, layer, pitch, { activate, remove }) {
+  const { group, labels, note } = ui.pins;
+  group.hidden = !state.pins.length;
+  note.textContent = `in ${layer.label}, step by step`;
+  labels.replaceChildren();
+  ui.chips.replaceChildren();
+  state.pins.forEach((query, i) => {
+    const name = nameOf(query, layer);
+    const active = i === state.active;
+    const label = makeButton("pg-label", undefined, labels, `Pin ${i + 1}, ${name}`);
+    label.style.height = `${pitch.y}px`;
+    label.setAttribute("aria-pressed", String(active));
+    makeDot(i, label);
+    make("span", "pg-grid", name, label);
+    label.addEventListener("click", () => activate(i));
+    const chip = make("span", "pg-chip", undefined, ui.chips);
+    const choose = makeButton("", undefined, chip, `Show pin ${i + 1}, ${name}`);
+    choose.setAttribute("aria-pressed", String(active));
+    makeDot(i, choose);
+    choose.addEventListener("click", () => activate(i));
+    makeButton("", "×", chip, `Remove pin ${i + 1}`).addEventListener("click", () => remove(i));
+  });
+}
+
+function makeDot(number, parent) {
+  make("span", "pg-dot", String(number + 1), parent).style.background = PIN_COLORS[number];
+}
+
+// What of the atlas is chosen.
+function markAtlas(ui, state, columns, { pitch, side }) {
+  const column = columns.indexOf(state.step);
+  Object.assign(ui.atlas.mark.style, {
+    transform: `translate(${column * pitch.x}px, ${state.layer * pitch.y}px)`,
+    width: `${side.x}px`,
+    height: `${side.y}px`,
+  });
+  ui.atlas.labels.childNodes.forEach((label, i) => label.setAttribute("aria-pressed", String(i === state.layer)));
+  ui.atlas.ticks.childNodes.forEach((tick, i) => tick.classList.toggle("pg-chosen", i === column));
+}
+
+// The colour bar's ticks and its words.
+function showScale(ui, scale, largest, { mode, smooth }) {
+  const marks = ticksOf(scale, largest);
+  while (ui.ticks.childNodes.length > marks.length) ui.ticks.lastChild.remove();
+  marks.forEach(([at, text], i) => {
+    const tick = ui.ticks.childNodes[i] || make("span", "", "", ui.ticks);
+    tick.style.left = `${100 * at}%`;
+    tick.textContent = text;
+  });
+  const column = mode === "column" ? " A column is no distribution: it does not sum to one." : "";
+  ui.scaleNote.textContent = `${rangeNote(scale, largest, smooth)}.${column}`;
+  ui.gradient.dataset.kind = scale.special ? "diverging" : "sequential";
+}
+
+function hintFor({ pins, active, tool }) {
+  if (active >= 0) return "Pinned. Click it again to remove it, or press Escape to look around.";
+  if (tool === "box") return "Drag over the picture to ask about a rectangle.";
+  if (tool === "brush") return "Drag over the picture to paint a region; hold Shift to add to the one that is shown.";
+  if (pins.length) return "Point at a pixel; Escape removes all pins.";
+  return "Point at a pixel; click to pin it, and move it with the arrow keys.";
+}

@@ -1,0 +1,136 @@
+// Queries: what is asked about. A pixel, a rectangle or a painted region, as the JSON that views and links hold:
+//
+//   { kind: "pixel", point: [row, column] }                 places are (row, column) in 0..1 of the picture
+//   { kind: "box", from: [row, column], to: [row, column] }
+//   { kind: "region", grid: [h, w], mask: base64url of h·w bits, row by row, the first in a byte's highest bit }
+//
+// A query is never changed, only replaced, so that what was computed for it can be kept with it.
+
+const MAX_PINS = 4;
+const MAX_MASK = 256; // pixels a side
+
+// Throws an Error, for the reader, where this is no query.
+function checkQuery(query) {
+  const place = (value) => Array.isArray(value) && value.length === 2 && value.every((v) => v >= 0 && v <= 1);
+  const { kind, point, from, to, grid, mask } = query || {};
+  if (kind === "pixel" && place(point)) return query;
+  if (kind === "box" && place(from) && place(to) && from[0] < to[0] && from[1] < to[1]) return query;
+  if (kind === "region" && Array.isArray(grid) && grid.length === 2 && typeof mask === "string") {
+    const fits = grid.every((n) => Number.isInteger(n) && n > 0 && n <= MAX_MASK);
+    if (fits && decodeMask(query).includes(1)) return query;
+  }
+  throw new Error("This view asks about something that is not a pixel, a rectangle or a region of the picture.");
+}
+
+const masks = new WeakMap(); // {query: its mask}
+
+// The mask of a region: one byte, 0 or 1, a pixel.
+function decodeMask(query) {
+  if (masks.has(query)) return masks.get(query);
+  const [height, width] = query.grid;
+  const mask = new Uint8Array(height * width);
+  let bytes = "";
+  try {
+    bytes = atob(query.mask.replaceAll("-", "+").replaceAll("_", "/"));
+  } catch {
+    return mask; // not base64: an empty mask, which checkQuery refuses
+  }
+  if (bytes.length !== Math.ceil(mask.length / 8)) return mask;
+  for (let i = 0; i < mask.length; i++) mask[i] = (bytes.charCodeAt(i >> 3) >> (7 - (i & 7))) & 1;
+  masks.set(query, mask);
+  return mask;
+}
+
+function encodeMask(mask, grid) {
+  const bytes = new Uint8Array(Math.ceil(mask.length / 8));
+  mask.forEach((on, i) => (bytes[i >> 3] |= (on ? 1 : 0) << (7 - (i & 7))));
+  const text = btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  return { kind: "region", grid, mask: text };
+}
+
+function boxBetween(a, b) {
+  const from = [Math.min(a[0], b[0]), Math.min(a[1], b[1])];
+  return { kind: "box", from, to: [Math.max(a[0], b[0]), Math.max(a[1], b[1])] };
+}
+
+function tokenAt({ height, width }, [down, across]) {
+  const row = Math.min(height - 1, Math.floor(down * height));
+  return row * width + Math.min(width - 1, Math.floor(across * width));
+}
+
+// How much of each of `cells` equal parts of 0..1 lies between `from` and `to`, as a share of the part.
+function overlaps(cells, from, to) {
+  const share = (i) => Math.max(0, Math.min(to * cells, i + 1) - Math.max(from * cells, i));
+  return Float64Array.from({ length: cells }, (_, i) => share(i));
+}
+
+// (h·w) shares of the cells of a grid that a rectangle or a region covers, 0..1.
+function coverage(query, { height, width }) {
+  const covered = new Float64Array(height * width);
+  const add = (down, across) => {
+    down.forEach((a, y) => a && across.forEach((b, x) => (covered[y * width + x] += a * b)));
+  };
+  if (query.kind === "box") {
+    add(overlaps(height, query.from[0], query.to[0]), overlaps(width, query.from[1], query.to[1]));
+    return covered;
+  }
+  const [rows, columns] = query.grid;
+  const mask = decodeMask(query);
+  const across = Array.from({ length: columns }, (_, x) => overlaps(width, x / columns, (x + 1) / columns));
+  for (let y = 0; y < rows; y++) {
+    const down = overlaps(height, y / rows, (y + 1) / rows);
+    const strip = new Float64Array(width);
+    for (let x = 0; x < columns; x++) if (mask[y * columns + x]) across[x].forEach((b, i) => (strip[i] += b));
+    add(down, strip);
+  }
+  return covered;
+}
+
+const found = new WeakMap(); // {query: {"height width": cells}}
+
+// The cells of a layer that a query asks about: { tokens, weights }, the weights proportional to what is covered, of sum 1.
+function cellsOf(query, layer) {
+  if (query.kind === "pixel") return { tokens: [tokenAt(layer, query.point)], weights: [1] };
+  if (!found.has(query)) found.set(query, new Map());
+  const kept = found.get(query);
+  const key = `${layer.height} ${layer.width}`;
+  if (!kept.has(key)) {
+    const covered = coverage(query, layer);
+    const total = covered.reduce((a, b) => a + b, 0);
+    const tokens = [...covered.keys()].filter((i) => covered[i] > 1e-9);
+    kept.set(key, { tokens, weights: tokens.map((i) => covered[i] / total) });
+  }
+  return kept.get(key);
+}
+
+// The middle of the cells asked about, (row, column) in cells of the layer; of a pixel, the pixel itself.
+function middleOf({ tokens, weights }, { width }) {
+  const sum = (coordinate) => tokens.reduce((total, token, i) => total + weights[i] * coordinate(token), 0);
+  return [sum((token) => Math.floor(token / width)), sum((token) => token % width)];
+}
+
+// The query, moved by (down, right) cells of a grid and held inside the picture.
+function moved(query, down, right, { height, width }) {
+  const inside = (value, by, cells) => (Math.min(cells - 1, Math.max(0, Math.floor(value * cells) + by)) + 0.5) / cells;
+  if (query.kind === "pixel") {
+    return { kind: "pixel", point: [inside(query.point[0], down, height), inside(query.point[1], right, width)] };
+  }
+  if (query.kind === "box") {
+    const by = (from, to, step) => Math.min(1 - to, Math.max(-from, step));
+    const shift = [by(query.from[0], query.to[0], down / height), by(query.from[1], query.to[1], right / width)];
+    return { kind: "box", from: query.from.map((v, i) => v + shift[i]), to: query.to.map((v, i) => v + shift[i]) };
+  }
+  return movedMask(query, Math.round((down * query.grid[0]) / height), Math.round((right * query.grid[1]) / width));
+}
+
+function movedMask(query, down, right) {
+  const [height, width] = query.grid;
+  const mask = decodeMask(query);
+  const shifted = new Uint8Array(mask.length);
+  for (let i = 0; i < mask.length; i++) {
+    const [y, x] = [Math.floor(i / width) + down, (i % width) + right];
+    if (mask[i] && (y < 0 || y >= height || x < 0 || x >= width)) return query; // it would lose a part
+    if (mask[i]) shifted[y * width + x] = 1;
+  }
+  return encodeMask(shifted, query.grid);
+}

@@ -1,0 +1,109 @@
+// From numbers to colours: the scales, their tables, and the ticks and words of the colour bar.
+//
+// A scale is { special, range: "common" | "own", log }. Numbers are times uniform; with `special` they are differences to
+// the mean row, and the colours are a diverging map with zero in its middle.
+
+const LOW = -2; // octaves: from a quarter of uniform
+const HIGH = 5; // to 32 times uniform, and more
+const LINEAR = 8; // the common linear scale ends here
+const DIFFERENCE = 4; // and the one of differences here, both ways
+const OWN = 7; // octaves of a map's own log scale
+const FOLD = 31; // differences on a log scale: log2(1 + |d|) goes from 0 to 5 where |d| goes from 0 to 31
+
+// Where a number stands on the colour bar, 0..1. With "own" numbers are shares of the map's largest.
+function positionOf({ special, range, log }) {
+  const folded = (v) => Math.sign(v) * (Math.log2(1 + Math.abs(v)) / Math.log2(1 + FOLD));
+  if (special) {
+    const full = range === "own" ? 1 : DIFFERENCE;
+    return log ? (v) => 0.5 + 0.5 * folded(range === "own" ? FOLD * v : v) : (v) => 0.5 + (0.5 * v) / full;
+  }
+  if (range === "own") return log ? (v) => 1 + Math.log2(v) / OWN : (v) => v;
+  return log ? (v) => (Math.log2(v) - LOW) / (HIGH - LOW) : (v) => v / LINEAR;
+}
+
+// A colour for every float without a logarithm: the top 16 bits of a float32 are its sign, its exponent and 7 bits of its
+// fraction, fine enough for 256 colours on a log scale. Tables are made when first asked for.
+//
+// Returns f(scale, kind): 65,536 colours, for kind "solid", or "veil", which lies over a picture.
+function colorTables(colormap, diverging) {
+  const made = new Map();
+  const pack = ([r, g, b], alpha) => ((alpha << 24) | (b << 16) | (g << 8) | r) >>> 0;
+  return (scale, kind) => {
+    const key = `${scale.special} ${scale.range} ${scale.log} ${kind}`;
+    if (made.has(key)) return made.get(key);
+    const position = positionOf(scale);
+    const colors = scale.special ? diverging : colormap;
+    const table = new Uint32Array(65536);
+    const bits = new Uint32Array(1);
+    const float = new Float32Array(bits.buffer);
+    for (let i = 0; i < 65536; i++) {
+      bits[0] = (i << 16) | 0x8000;
+      const finite = Number.isFinite(float[0]) ? position(float[0]) : i < 32768 ? 1 : 0;
+      const at = Math.min(1, Math.max(0, Number.isNaN(finite) ? 0 : finite)); // the log of a negative number is none
+      const strength = scale.special ? Math.abs(2 * at - 1) : at;
+      const alpha = kind === "solid" ? 1 : 0.3 + 0.62 * Math.sqrt(strength); // hardly there where nothing is looked at
+      table[i] = pack(colors[Math.round(at * 255)], Math.round(255 * alpha));
+    }
+    made.set(key, table);
+    return table;
+  };
+}
+
+// What a map's own scale ends at.
+function largestOf(map, count) {
+  let largest = 1e-30;
+  for (let i = 0; i < count; i++) largest = Math.max(largest, Math.abs(map[i]));
+  return largest;
+}
+
+const oneFloat = new Float32Array(1);
+const oneFloatBits = new Uint32Array(oneFloat.buffer);
+
+// The colours of one map into out; `table` is one of colorTables, for this scale.
+function colorize(table, scale, map, count, out) {
+  const factor = scale.range === "own" ? 1 / largestOf(map, count) : 1;
+  for (let i = 0; i < count; i++) {
+    oneFloat[0] = map[i] * factor;
+    out[i] = table[oneFloatBits[0] >>> 16];
+  }
+  return out;
+}
+
+// The marks of the colour bar, [place in 0..1, text]; `largest` is that of the chosen map.
+function ticksOf(scale, largest) {
+  const { special, range, log } = scale;
+  const own = range === "own";
+  if (special) {
+    const full = own ? largest : log ? FOLD : DIFFERENCE;
+    const shares = log ? [-1, -7 / 31, -1 / 31, 0, 1 / 31, 7 / 31, 1] : [-1, -0.5, 0, 0.5, 1];
+    const position = positionOf({ special, range: "own", log });
+    return shares.map((share) => [position(share), formatSigned(share * full)]);
+  }
+  if (!log) return [0, 0.25, 0.5, 0.75, 1].map((share) => [share, formatTimes(share * (own ? largest : LINEAR))]);
+  if (own) return [0, 3, 5, OWN].map((octave) => [octave / OWN, formatTimes(largest * 2 ** (octave - OWN))]);
+  const octaves = Array.from({ length: HIGH - LOW + 1 }, (_, i) => LOW + i);
+  return octaves.map((octave, i) => [i / (HIGH - LOW), { [-2]: "¼×", [-1]: "½×" }[octave] || `${2 ** octave}×`]);
+}
+
+// The range, in words and numbers.
+function rangeNote(scale, largest, smooth) {
+  const { special, range, log } = scale;
+  const unit = special ? "times uniform, more or less than the mean row" : "times uniform";
+  const kind = log ? "log" : "linear";
+  const marks = ticksOf(scale, largest);
+  const [from, to] = [marks[0][1], marks[marks.length - 1][1]];
+  const note =
+    range === "own"
+      ? `${unit}, ${kind}; each map to its own largest (the chosen one ${from} to ${to}), so colours of two maps cannot be compared`
+      : `${unit}, ${kind} from ${from} to ${to}, the same in every map`;
+  return smooth ? `${note}; smoothed: cells are not drawn as the cells they are` : note;
+}
+
+function formatTimes(value) {
+  if (value === 0) return "0×";
+  return `${value >= 9.95 ? Math.round(value) : Number(value.toPrecision(2))}×`;
+}
+
+function formatSigned(value) {
+  return value === 0 ? "0" : `${value > 0 ? "+" : "−"}${formatTimes(Math.abs(value))}`;
+}

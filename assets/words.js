@@ -1,0 +1,167 @@
+// What the chosen map says, in words and numbers. Text from outside reaches the page through textContent only.
+
+// The numbers of a map (in times uniform, on a grid); `middle` is where the asking pixel or region is, in cells.
+//
+// Returns { peak, low: tokens; total: mean of the map; entropy: bits; effective: 2^entropy; distance: in picture pixels,
+// weighted by the map; share: half the sum of differences, 0..1 }. Entropy means nothing for a column.
+function measureMap(map, layer, middle, size) {
+  const { tokens, width } = layer;
+  const cell = [size[0] / layer.height, size[1] / width];
+  const found = { peak: 0, low: 0, total: 0, entropy: 0, distance: 0, share: 0 };
+  for (let i = 0; i < tokens; i++) {
+    const weight = map[i] / tokens;
+    found.total += weight;
+    found.share += Math.abs(weight) / 2;
+    if (weight > 0) found.entropy -= weight * Math.log2(weight);
+    const down = (Math.floor(i / width) - middle[0]) * cell[0];
+    found.distance += weight * Math.hypot(down, ((i % width) - middle[1]) * cell[1]);
+    if (map[i] > map[found.peak]) found.peak = i;
+    if (map[i] < map[found.low]) found.low = i;
+  }
+  found.distance /= found.total || 1;
+  found.effective = 2 ** found.entropy;
+  return found;
+}
+
+function formatTimestep(t) {
+  return t === null ? "" : Number.isInteger(t) ? String(t) : t.toPrecision(3);
+}
+
+function formatStep(trace, step) {
+  const timestep = formatTimestep(trace.timesteps[step]);
+  return `step ${trace.steps[step]}${timestep ? `, t = ${timestep}` : ""}`;
+}
+
+function formatPlace({ width }, token) {
+  return `row ${Math.floor(token / width)}, column ${token % width}`;
+}
+
+function formatHead(layer, head) {
+  return head < 0 ? `mean of ${layer.heads} heads` : `head ${Math.min(head, layer.heads - 1)}`;
+}
+
+// A query's name, for its pin: on the grid of this layer.
+function nameOf(query, layer) {
+  if (query.kind === "pixel") return formatPlace(layer, tokenAt(layer, query.point));
+  const { length } = cellsOf(query, layer).tokens;
+  return `${query.kind === "box" ? "rectangle" : "region"}, ${length} pixel${length > 1 ? "s" : ""}`;
+}
+
+// "The pixel at …" or "The mean of the 12 pixels in the region …", with layer and step.
+function subjectOf(trace, state, query, layer, cells) {
+  const grid = `${layer.height}×${layer.width} map, layer ${layer.label}, ${formatStep(trace, state.step)},`;
+  if (query.kind === "pixel") return `The pixel at ${formatPlace(layer, cells.tokens[0])} of the ${grid}`;
+  const count = cells.tokens.length;
+  return `The mean of the ${count} pixel${count > 1 ? "s" : ""} in the ${query.kind === "box" ? "rectangle" : "region"} on the ${grid}`;
+}
+
+// One plain sentence for the chosen map, and its numbers. `map` is null while it is being computed.
+function describe(ui, trace, state, query, map) {
+  const layer = trace.layers[state.layer];
+  const cells = cellsOf(query, layer);
+  const special = state.special && state.mode === "row";
+  ui.sentence.replaceChildren(`${subjectOf(trace, state, query, layer, cells)} `);
+  ui.where.textContent = `${layer.name}, ${formatHead(layer, state.head)}`;
+  if (!map) {
+    ui.sentence.append("is being computed …");
+    return;
+  }
+  const middle = middleOf(cells, layer);
+  const found = measureMap(map, layer, middle, trace.size);
+  const say = special ? sayDifference : state.mode === "column" ? sayColumn : sayRow;
+  say(map, layer, cells, found).forEach((part, i) => (i % 2 ? make("strong", "", part, ui.sentence) : ui.sentence.append(part)));
+  const list = special ? differenceNumbers : state.mode === "column" ? columnNumbers : rowNumbers;
+  showNumbers(ui.numbers, list(map, layer, found, offsetOf(found.peak, middle, layer)));
+}
+
+function showNumbers(node, numbers) {
+  while (node.childNodes.length > numbers.length) node.lastChild.remove();
+  numbers.forEach(([name, value], i) => {
+    const item = node.childNodes[i] || make("div", "", undefined, node);
+    if (!item.firstChild) for (const tag of ["dt", "dd"]) make(tag, "", "", item);
+    if (item.firstChild.textContent !== name) item.firstChild.textContent = name;
+    item.lastChild.textContent = value;
+  });
+}
+
+// How far the peak is from the asking pixel, in cells: rows down, columns to the right.
+function offsetOf(peak, middle, { width }) {
+  const signed = (n) => `${n > 0 ? "+" : n < 0 ? "−" : ""}${Number(Math.abs(n).toFixed(1))}`;
+  return `${signed(Math.floor(peak / width) - middle[0])}, ${signed((peak % width) - middle[1])}`;
+}
+
+function rowNumbers(map, layer, found, offset) {
+  return [
+    ["peak, times uniform", formatTimes(map[found.peak])],
+    ["entropy", `${found.entropy.toFixed(1)} bit`],
+    ["effective keys", `${Math.round(found.effective)} of ${layer.tokens}`],
+    ["mean distance", `${found.distance.toFixed(1)} px`],
+    ["peak offset: Δrow, Δcolumn", offset],
+  ];
+}
+
+function columnNumbers(map, layer, found, offset) {
+  return [
+    ["peak, times uniform", formatTimes(map[found.peak])],
+    ["received, × an average pixel", formatTimes(found.total)],
+    ["mean distance, weighted", `${found.distance.toFixed(1)} px`],
+    ["peak offset: Δrow, Δcolumn", offset],
+  ];
+}
+
+function differenceNumbers(map, layer, found, offset) {
+  return [
+    ["most above the mean row", formatSigned(map[found.peak])],
+    ["most below it", formatSigned(map[found.low])],
+    ["attention placed otherwise", `${Math.round(100 * found.share)} %`],
+    ["peak offset: Δrow, Δcolumn", offset],
+  ];
+}
+
+// The end of the sentence, in parts: plain, bold, plain, …
+function sayRow(map, layer, cells, { peak }) {
+  const { near, away } = surroundings(map, layer, cells);
+  const self = cells.tokens.length > 1 ? "itself and its edge" : "itself and its neighbours";
+  const most = `${formatTimes(map[peak])} chance`;
+  if (map[peak] < 2) return ["looks almost evenly at everything: no more than ", `${most} anywhere`, "."];
+  if (!near[peak]) return [`looks mostly at ${formatPlace(layer, peak)}, `, most, "."];
+  if (away < 0 || map[away] < 2) return [`looks mostly at ${self}, `, most, "."];
+  const far = `${formatTimes(map[away])} chance`;
+  return [`looks mostly around itself and, farther off, at ${formatPlace(layer, away)}, `, far, "."];
+}
+
+function sayColumn(map, layer, cells, { peak, total }) {
+  const { near, away } = surroundings(map, layer, cells);
+  const received = ["; in all it receives ", `${formatTimes(total)} what an average pixel receives`, "."];
+  const most = `${formatTimes(map[peak])} chance`;
+  if (map[peak] < 2) return ["is looked at by none much: at most ", most, ...received];
+  if (!near[peak]) return [`is looked at most by ${formatPlace(layer, peak)}, `, most, ...received];
+  if (away < 0 || map[away] < 2) return ["is looked at most by itself and its neighbours, ", most, ...received];
+  const far = `${formatTimes(map[away])} chance`;
+  return [`is looked at most from around itself and, farther off, by ${formatPlace(layer, away)}, `, far, ...received];
+}
+
+function sayDifference(map, layer, cells, { peak, low }) {
+  const [more, less] = [peak, low].map((token) => formatPlace(layer, token));
+  return [
+    `looks more than others at ${more}, `,
+    `${formatSigned(map[peak])} chance`,
+    `, and less at ${less}, `,
+    `${formatSigned(map[low])}`,
+    ". “Others” is the mean row of all pixels.",
+  ];
+}
+
+// Which cells are asked about or next to one that is, and the largest of the others (-1: there is none).
+function surroundings(map, { height, width, tokens }, cells) {
+  const near = new Uint8Array(tokens);
+  for (const token of cells.tokens) {
+    const [row, column] = [Math.floor(token / width), token % width];
+    for (let y = Math.max(0, row - 1); y <= Math.min(height - 1, row + 1); y++) {
+      near.fill(1, y * width + Math.max(0, column - 1), y * width + Math.min(width, column + 2));
+    }
+  }
+  let away = -1;
+  for (let i = 0; i < tokens; i++) if (!near[i] && (away < 0 || map[i] > map[away])) away = i;
+  return { near, away };
+}
