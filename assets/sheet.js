@@ -16,17 +16,18 @@ function mapCanvas(colors, { width, height }) {
   return canvasOf(new ImageData(new Uint8ClampedArray(colors), width, height));
 }
 
-// The picture with the chosen map and the pins over it, `pixels` wide, at a step.
-function pictureCanvas(viewer, stepIndex, pixels, base = viewer.viewNow().base) {
+// The picture of a step with the chosen map and the pins over it, `pixels` wide.
+function pictureCanvas(desk, stepIndex, pixels, base) {
+  const { viewer } = desk;
   const { trace } = viewer;
   const view = viewer.viewNow();
   const layer = trace.layers.find(({ name }) => name === view.layer);
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [pixels, Math.round((pixels * trace.size[0]) / trace.size[1])];
   const shown = (base === "preview" && trace.previews[stepIndex]) || trace.picture;
-  const under = shown ? canvasOf(shown) : new OffscreenCanvas(trace.size[1], trace.size[0]);
+  const under = shown ? canvasOf(shown) : canvasOf(new ImageData(trace.size[1], trace.size[0]));
   const map = viewer.mapOf(layer, stepIndex, view.head);
-  paintPicture(canvas, under, mapCanvas(viewer.colorsOf(map, "veil"), layer), view.smooth);
+  paintPicture(canvas, under, mapCanvas(desk.colorsOf(map, "veil"), layer), view.smooth);
   view.pins.forEach((pin, i) => i !== view.active && paintQuery(canvas, layer, pin, i, false));
   const query = view.active < 0 ? { kind: "pixel", point: view.point } : view.pins[view.active];
   paintQuery(canvas, layer, query, view.active < 0 ? null : view.active, true);
@@ -34,7 +35,8 @@ function pictureCanvas(viewer, stepIndex, pixels, base = viewer.viewNow().base) 
 }
 
 // What is on the sheet: { width, height, items }, in CSS pixels. `atlas` alone leaves the picture out.
-function layOutSheet(viewer, { atlas = false, pixels = 2 * SHEET.picture } = {}) {
+function layOutSheet(desk, { atlas = false, pixels = SHEET.picture } = {}) {
+  const { viewer } = desk;
   const { margin, cell, gap, labels, picture, head, foot } = SHEET;
   const { trace, columns } = viewer;
   const view = viewer.viewNow();
@@ -45,10 +47,10 @@ function layOutSheet(viewer, { atlas = false, pixels = 2 * SHEET.picture } = {})
   const high = trace.layers.length * (side.y + gap) + 26;
   const shown = atlas ? 0 : (picture * trace.size[0]) / trace.size[1];
   const height = head + Math.max(high, shown) + foot;
-  const items = [{ kind: "box", x: 0, y: 0, width, height, fill: "#ffffff" }, ...headings(viewer, width)];
+  const items = [{ kind: "box", x: 0, y: 0, width, height, fill: "#ffffff" }, ...headings(desk, width)];
   const chosen = trace.steps.indexOf(view.step);
   if (!atlas) {
-    const canvas = pictureCanvas(viewer, chosen, pixels);
+    const canvas = pictureCanvas(desk, chosen, pixels, view.base);
     items.push({ kind: "bitmap", canvas, x: margin, y: head, width: picture, height: shown });
   }
   trace.layers.forEach((layer, row) => {
@@ -57,7 +59,7 @@ function layOutSheet(viewer, { atlas = false, pixels = 2 * SHEET.picture } = {})
     items.push({ kind: "text", text: `${layer.label}`, x: left, y: y + side.y / 2, size: 12, weight, room: labels - 8 });
     items.push({ kind: "text", text: `${layer.height}×${layer.width}`, x: left, y: y + side.y / 2 + 14, size: 10, soft: true });
     columns.forEach((stepIndex, column) => {
-      const canvas = mapCanvas(viewer.colorsOf(viewer.mapOf(layer, stepIndex, view.head)), layer);
+      const canvas = mapCanvas(desk.colorsOf(viewer.mapOf(layer, stepIndex, view.head), "solid"), layer);
       const x = left + labels + column * (side.x + gap);
       items.push({ kind: "bitmap", canvas, x, y, width: side.x, height: side.y });
       if (layer.name === view.layer && stepIndex === chosen) items.push({ kind: "frame", x, y, width: side.x, height: side.y });
@@ -69,23 +71,26 @@ function layOutSheet(viewer, { atlas = false, pixels = 2 * SHEET.picture } = {})
     items.push({ kind: "text", text, x, y: head + high - 12, size: 10, soft: true, middle: true });
   });
   items.push({ kind: "text", text: "timestep t", x: left, y: head + high - 12, size: 10, soft: true });
-  items.push(...colorBar(viewer, left, height - foot + 16, Math.min(420, width - left - margin)));
+  items.push(...colorBar(desk, left, height - foot + 16, Math.min(420, width - left - margin)));
   return { width, height, items };
 }
 
-function headings(viewer, width) {
+function headings({ viewer, sentence }, width) {
   const { recipe } = viewer.trace;
   const room = width - 2 * SHEET.margin;
   const title = typeof recipe.caption === "string" ? recipe.caption : "";
-  const words = viewer.describe();
   return [
     { kind: "text", text: title, x: SHEET.margin, y: 28, size: 15, weight: 700, room },
-    { kind: "text", text: words, x: SHEET.margin, y: 48, size: 12, soft: true, room },
+    { kind: "text", text: sentence, x: SHEET.margin, y: 48, size: 12, soft: true, room },
   ];
 }
 
-function colorBar(viewer, x, y, width) {
-  const { colors, ticks, note } = viewer.scale();
+function colorBar(desk, x, y, width) {
+  const { viewer } = desk;
+  const view = viewer.viewNow();
+  const layer = viewer.trace.layers.find(({ name }) => name === view.layer);
+  const map = viewer.mapOf(layer, viewer.trace.steps.indexOf(view.step), view.head);
+  const { colors, ticks, note } = desk.bar(largestOf(map, layer.tokens));
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [256, 1];
   const context = canvas.getContext("2d");
@@ -122,8 +127,10 @@ function sheetCanvas({ width, height, items }, scale) {
   for (const item of items) {
     const { x, y } = item;
     if (item.kind === "bitmap") context.drawImage(item.canvas, x, y, item.width, item.height);
-    else if (item.kind === "box") [context.fillStyle, void context.fillRect(x, y, item.width, item.height)] = [item.fill];
-    else if (item.kind === "frame") {
+    else if (item.kind === "box") {
+      context.fillStyle = item.fill;
+      context.fillRect(x, y, item.width, item.height);
+    } else if (item.kind === "frame") {
       [context.strokeStyle, context.lineWidth] = ["#c2410c", 2];
       context.strokeRect(x, y, item.width, item.height);
     } else {

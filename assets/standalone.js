@@ -15,7 +15,7 @@ async function openStandAlone() {
     holder.remove();
     const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
     viewer.open(await new Response(unpacked).arrayBuffer(), view);
-    addTakeaway(viewer);
+    addTakeaway(root, viewer, colors);
   } catch (error) {
     viewer.say(error.message);
   }

@@ -48,7 +48,7 @@ def positions(maps: np.ndarray, *, range: str = "common", log: bool = True, spec
 
 def colored(maps: np.ndarray, **scale) -> np.ndarray:
     """(…, h, w, 3) uint8: the colours of maps; `scale` as for `positions`."""
-    colors = palette("RdBu_r" if scale.get("special") else "Inferno")
+    colors = palette("balance" if scale.get("special") else "Inferno")
     return colors[np.round(positions(maps, **scale) * 255).astype(int)]
 
 

@@ -1,7 +1,7 @@
-"""What can be taken away as a file: the rows on show as NPZ, the atlas as a GIF, and one HTML file with everything in it.
+"""What can be taken away as a file: the rows on show as NPZ, a GIF, and one HTML file with everything in it.
 
-    write_npz(trace, "rows.npz", View((0.5, 0.3), layer, step))
-    write_html(trace, "twins.html")        # opens from disk, with the network off
+write_npz(trace, "rows.npz", View((0.5, 0.3), layer, step))
+write_html(trace, "twins.html")        # opens from disk, with the network off
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from viz.draw import animation, overlay
 from viz.questions import answer, shown_map
-from viz.view import View
+from viz.view import Query, View
 
 if TYPE_CHECKING:
     from viz.trace import Trace
@@ -30,8 +30,8 @@ def rows_on_show(trace: Trace, view: View) -> dict[str, np.ndarray]:
 
     Returns:
         {"maps_00", "maps_01", …}: (S, h, w) float32 in times uniform, one for each self-attention layer, of the view's
-        query, mode and head; "layers" (L,) their names; "steps" (S,), "timesteps" (S,) float64 (NaN where there is
-        none); "view" and "recipe", JSON.
+        query, mode and head; {"pin_1", …}: the same of every pin, in the chosen layer; "layers" (L,) their names;
+        "steps" (S,), "timesteps" (S,) float64 (NaN where there is none); "view" and "recipe", JSON.
     """
     layers = [layer.name for layer in trace if layer.kind == "self"]
     timesteps = [np.nan if t is None else t for t in trace.timesteps.values()]
@@ -42,13 +42,14 @@ def rows_on_show(trace: Trace, view: View) -> dict[str, np.ndarray]:
         "view": np.array(json.dumps(view.to_json())),
         "recipe": np.array(json.dumps(trace.recipe)),
     }
-    return {f"maps_{i:02}": _over_steps(trace, view, name) for i, name in enumerate(layers)} | names
+    maps = {f"maps_{i:02}": _over_steps(trace, view, view.query, name) for i, name in enumerate(layers)}
+    pins = {f"pin_{i}": _over_steps(trace, view, pin, view.layer) for i, pin in enumerate(view.pins or (), 1)}
+    return maps | pins | names
 
 
-def _over_steps(trace: Trace, view: View, layer: str) -> np.ndarray:
+def _over_steps(trace: Trace, view: View, query: Query, layer: str) -> np.ndarray:
     maps = [
-        answer(trace, view.query, layer, step, mode=view.mode or "row", special=bool(view.special))
-        for step in trace.steps
+        answer(trace, query, layer, step, mode=view.mode or "row", special=bool(view.special)) for step in trace.steps
     ]
     heads = np.stack(maps)  # (S, H, h, w)
     chosen = heads.mean(1) if view.head < 0 else heads[:, min(view.head, heads.shape[1] - 1)]
@@ -98,7 +99,7 @@ def write_html(trace: Trace | str | Path, path: str | Path, view: View | None = 
 
 def _document(content: bytes, view: View | None) -> str:
     """The HTML file. Everything variable in it is base64, or JSON without "<", or escaped."""
-    from viz.viewer import ASSETS, DIVERGING, SCRIPTS, SEQUENTIAL, colormap
+    from viz.viewer import ASSETS, DIVERGING, SEQUENTIAL, colormap, scripts
 
     caption = _recipe_of(content).get("caption")
     title = caption[:200] if isinstance(caption, str) else "a recorded trace"
@@ -106,8 +107,7 @@ def _document(content: bytes, view: View | None) -> str:
         "view": view.to_json() if view else {},
         "colors": {"colormap": colormap(SEQUENTIAL), "diverging": colormap(DIVERGING)},
     }
-    script = "\n".join([path.read_text() for path in [*SCRIPTS, ASSETS / "standalone.js"]])
-    script = f"(() => {{\n{script}\n}})();"
+    script = f"(() => {{\n{scripts()}\n{(ASSETS / 'standalone.js').read_text()}\n}})();"
     style = "\n".join((ASSETS / name).read_text() for name in ("viewer.css", "standalone.css"))
     if re.search(r"</(script|style)", script + style, re.IGNORECASE):
         raise ValueError("a script or a style would end early: it holds its own closing tag")

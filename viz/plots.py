@@ -62,7 +62,7 @@ def heatmap(values: ArrayLike, *, title: str, diverging: bool = False) -> go.Fig
     figure = go.Figure(
         go.Heatmap(
             z=values.round(5).tolist(),
-            colorscale="RdBu_r" if diverging else "Inferno",
+            colorscale="balance" if diverging else "Inferno",
             zmid=0 if diverging else None,
             zmin=None if diverging else 0,
             colorbar={"title": {"text": "× uniform"}, "thickness": 12, "outlinewidth": 0},

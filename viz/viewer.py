@@ -20,7 +20,9 @@ SEQUENTIAL, DIVERGING = "Inferno", "balance"
 SCRIPTS = [
     ASSETS / f"{name}.js"
     for name in ("trace", "attention", "query", "answers", "scale", "words", "paint", "skeleton", "layout", "pointer")
-] + [ASSETS / "viewer.js"]
+] + [ASSETS / f"{name}.js" for name in ("viewer", "files", "sheet", "takeaway")]
+
+LIBRARIES = [ASSETS / "vendor" / "fflate.js", ASSETS / "vendor" / "gifenc.js"]
 
 # Constant on purpose: Gradio renders templates as Handlebars and then as JavaScript; nothing variable may be in them.
 _SKELETON = '<div class="pixelgaze"><p class="pg-message">Loading the viewer…</p></div>'
@@ -29,6 +31,7 @@ _HOST = """
 const root = element.querySelector(".pixelgaze");
 const viewer = createViewer(root, { colormap: props.colormap, diverging: props.diverging });
 root.viewer = viewer;
+root.takeaway = addTakeaway(root, viewer, { colormap: props.colormap, diverging: props.diverging });
 let shown = null;
 async function show() {
   const value = props.value;
@@ -58,7 +61,7 @@ class Viewer(gr.HTML):
         super().__init__(
             value,
             html_template=_SKELETON,
-            js_on_load="\n".join([script.read_text() for script in SCRIPTS] + [_HOST]),
+            js_on_load=f"{scripts()}\n{_HOST}",
             apply_default_css=False,
             colormap=colormap(SEQUENTIAL),
             diverging=colormap(DIVERGING),
@@ -67,6 +70,13 @@ class Viewer(gr.HTML):
 
     def api_info(self) -> dict:
         return {"type": "object", "description": "the file of a trace, and the view to open it with"}
+
+
+def scripts() -> str:
+    """All JavaScript of the viewer. A library runs in a function of its own, which gives one name to ours."""
+    wrapped = "const {0} = (function (self, exports) {{\n{1}\nreturn self.{0} || exports;\n}})({{}}, {{}});"
+    libraries = [wrapped.format(path.stem, path.read_text()) for path in LIBRARIES]
+    return "\n".join(libraries + [path.read_text() for path in SCRIPTS])
 
 
 def shown(path: str | Path, view: View | None = None) -> dict:
