@@ -2,7 +2,7 @@
 //
 // It is laid out once, as a list of texts, bitmaps and boxes, and then drawn twice: on a canvas, or as SVG with real text.
 
-const SHEET = { margin: 24, cell: 44, gap: 3, labels: 148, picture: 380, head: 66, foot: 74, width: 640 };
+const SHEET = { margin: 24, cell: 44, gap: 3, labels: 148, picture: [280, 520], foot: 74, width: 640 };
 const FONT = "system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif";
 
 function canvasOf(image) {
@@ -34,55 +34,98 @@ function pictureCanvas(desk, stepIndex, pixels, base) {
   return canvas;
 }
 
-// What is on the sheet: { width, height, items }, in CSS pixels. `atlas` alone leaves the picture out.
-function layOutSheet(desk, { atlas = false, pixels = SHEET.picture } = {}) {
-  const { viewer } = desk;
-  const { margin, cell, gap, labels, picture, head, foot } = SHEET;
+// The sheet's sides and places, in CSS pixels.
+function measureSheet({ viewer }, atlas) {
+  const { margin, cell, gap, labels, picture } = SHEET;
   const { trace, columns } = viewer;
-  const view = viewer.viewNow();
   const longer = Math.max(...trace.size);
   const side = { x: (cell * trace.size[1]) / longer, y: (cell * trace.size[0]) / longer };
-  const left = atlas ? margin : 2 * margin + picture;
+  const high = trace.layers.length * (side.y + gap) - gap;
+  const wide = atlas ? 0 : Math.min(picture[1], Math.max(picture[0], (high * trace.size[1]) / trace.size[0]));
+  const left = atlas ? margin : 2 * margin + wide;
   const width = Math.max(SHEET.width, left + labels + columns.length * (side.x + gap) + margin);
-  const high = trace.layers.length * (side.y + gap) + 26;
-  const shown = atlas ? 0 : (picture * trace.size[0]) / trace.size[1];
-  const height = head + Math.max(high, shown) + foot;
-  const items = [{ kind: "box", x: 0, y: 0, width, height, fill: "#ffffff" }, ...headings(desk, width)];
-  const chosen = trace.steps.indexOf(view.step);
-  if (!atlas) {
-    const canvas = pictureCanvas(desk, chosen, pixels, view.base);
-    items.push({ kind: "bitmap", canvas, x: margin, y: head, width: picture, height: shown });
+  return { side, left, width, high, picture: { x: margin, width: wide, height: (wide * trace.size[0]) / trace.size[1] } };
+}
+
+// What is on the sheet: { width, height, items }, in CSS pixels. Without `scale` it is the atlas alone; with it the picture
+// stands beside it, in as many pixels as it will be shown with.
+function layOutSheet(desk, scale) {
+  const { viewer } = desk;
+  const { trace } = viewer;
+  const view = viewer.viewNow();
+  const sheet = measureSheet(desk, !scale);
+  const titles = headings(desk, sheet.width);
+  const top = titles[titles.length - 1].y + 18;
+  const height = top + Math.max(sheet.high + 26, sheet.picture.height) + SHEET.foot;
+  const items = [{ kind: "box", x: 0, y: 0, width: sheet.width, height, fill: "#ffffff" }, ...titles];
+  if (scale) {
+    const canvas = pictureCanvas(desk, trace.steps.indexOf(view.step), Math.round(sheet.picture.width * scale), view.base);
+    items.push({ kind: "bitmap", canvas, y: top, ...sheet.picture });
   }
-  trace.layers.forEach((layer, row) => {
-    const y = head + row * (side.y + gap);
+  items.push(...atlasItems(desk, sheet, top), ...tickItems(viewer, sheet, top + sheet.high + 15));
+  items.push(...colorBar(desk, sheet.left, height - SHEET.foot + 16, Math.min(420, sheet.width - sheet.left - SHEET.margin)));
+  return { width: sheet.width, height, items };
+}
+
+function atlasItems(desk, { side, left }, top) {
+  const { viewer } = desk;
+  const { trace } = viewer;
+  const view = viewer.viewNow();
+  return trace.layers.flatMap((layer, row) => {
+    const y = top + row * (side.y + SHEET.gap);
+    const middle = y + side.y / 2;
     const weight = layer.name === view.layer ? 700 : 400;
-    items.push({ kind: "text", text: `${layer.label}`, x: left, y: y + side.y / 2, size: 12, weight, room: labels - 8 });
-    items.push({ kind: "text", text: `${layer.height}×${layer.width}`, x: left, y: y + side.y / 2 + 14, size: 10, soft: true });
-    columns.forEach((stepIndex, column) => {
-      const canvas = mapCanvas(desk.colorsOf(viewer.mapOf(layer, stepIndex, view.head), "solid"), layer);
-      const x = left + labels + column * (side.x + gap);
-      items.push({ kind: "bitmap", canvas, x, y, width: side.x, height: side.y });
-      if (layer.name === view.layer && stepIndex === chosen) items.push({ kind: "frame", x, y, width: side.x, height: side.y });
+    const label = { kind: "text", text: layer.label, x: left, y: middle, size: 12, weight, room: SHEET.labels - 8 };
+    const grid = { kind: "text", text: `${layer.height}×${layer.width}`, x: left, y: middle + 14, size: 10, soft: true };
+    const maps = viewer.columns.flatMap((stepIndex, column) => {
+      const numbers = viewer.mapOf(layer, stepIndex, view.head);
+      const box = { x: left + SHEET.labels + column * (side.x + SHEET.gap), y, width: side.x, height: side.y };
+      const map = { kind: "bitmap", canvas: mapCanvas(desk.colorsOf(numbers, "solid"), layer), ...box };
+      const chosen = layer.name === view.layer && trace.steps[stepIndex] === view.step;
+      return chosen ? [map, { kind: "frame", ...box }] : [map];
     });
+    return [label, grid, ...maps];
   });
-  columns.forEach((stepIndex, column) => {
-    const x = left + labels + column * (side.x + gap) + side.x / 2;
+}
+
+function tickItems({ trace, columns }, { side, left }, y) {
+  const ticks = columns.map((stepIndex, column) => {
+    const x = left + SHEET.labels + column * (side.x + SHEET.gap) + side.x / 2;
     const text = formatTimestep(trace.timesteps[stepIndex]) || String(trace.steps[stepIndex]);
-    items.push({ kind: "text", text, x, y: head + high - 12, size: 10, soft: true, middle: true });
+    return { kind: "text", text, x, y, size: 10, soft: true, middle: true };
   });
-  items.push({ kind: "text", text: "timestep t", x: left, y: head + high - 12, size: 10, soft: true });
-  items.push(...colorBar(desk, left, height - foot + 16, Math.min(420, width - left - margin)));
-  return { width, height, items };
+  return [{ kind: "text", text: "timestep t", x: left, y, size: 10, soft: true }, ...ticks];
 }
 
 function headings({ viewer, sentence }, width) {
-  const { recipe } = viewer.trace;
+  const { caption } = viewer.trace.recipe;
   const room = width - 2 * SHEET.margin;
-  const title = typeof recipe.caption === "string" ? recipe.caption : "";
-  return [
-    { kind: "text", text: title, x: SHEET.margin, y: 28, size: 15, weight: 700, room },
-    { kind: "text", text: sentence, x: SHEET.margin, y: 48, size: 12, soft: true, room },
-  ];
+  const items = [];
+  let y = 10;
+  for (const [text, size, weight] of [
+    [typeof caption === "string" ? caption : "", 15, 700],
+    [sentence, 12, 400],
+  ]) {
+    for (const line of linesOf(text, { size, weight }, room)) {
+      y += size + 6;
+      items.push({ kind: "text", text: line, x: SHEET.margin, y, size, weight, soft: weight === 400, room });
+    }
+  }
+  return items;
+}
+
+// At most three lines that fit; of more, the third ends in "…".
+function linesOf(text, style, room) {
+  const pen = document.createElement("canvas").getContext("2d");
+  pen.font = fontOf(style);
+  const lines = [""];
+  for (const word of text.slice(0, 600).split(/\s+/)) {
+    const longer = lines[lines.length - 1] ? `${lines[lines.length - 1]} ${word}` : word;
+    if (pen.measureText(longer).width <= room || !lines[lines.length - 1]) lines[lines.length - 1] = longer;
+    else if (lines.length < 3) lines.push(word);
+    else return [...lines.slice(0, 2), `${lines[2]} …`];
+  }
+  return lines;
 }
 
 function colorBar(desk, x, y, width) {
@@ -98,10 +141,11 @@ function colorBar(desk, x, y, width) {
     context.fillStyle = `rgb(${rgb})`;
     context.fillRect(i, 0, 1, 1);
   });
+  const soft = { kind: "text", size: 10, soft: true };
   return [
     { kind: "bitmap", canvas, x, y, width, height: 10 },
-    ...ticks.map(([at, text]) => ({ kind: "text", text, x: x + at * width, y: y + 24, size: 10, soft: true, middle: true })),
-    { kind: "text", text: note, x, y: y + 42, size: 10, soft: true, room: width * 1.8 },
+    ...ticks.map(([at, text]) => ({ ...soft, text, x: x + at * width, y: y + 24, middle: true })),
+    { ...soft, text: note, x, y: y + 42, room: width * 1.5 },
   ];
 }
 

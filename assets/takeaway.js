@@ -36,14 +36,14 @@ function addTakeaway(root, viewer, colors) {
 
   const save = (ending, type, content) => download(fileName(viewer.trace, ending), type, content);
   const png = (scale) => async () => {
-    const sheet = sheetCanvas(layOutSheet(desk, { pixels: SHEET.picture * scale }), scale);
+    const sheet = sheetCanvas(layOutSheet(desk, scale), scale);
     const file = await new Promise((done) => sheet.toBlob(done, "image/png"));
     save(scale > 1 ? `@${scale}x.png` : ".png", "image/png", file);
     return `Saved, ${sheet.width} × ${sheet.height} pixels.`;
   };
   add("Picture and atlas, PNG", [1, 2, 4].map((scale) => [`${scale}×`, `${scale} times the size`, png(scale)]));
   add("Atlas, SVG", [
-    ["SVG", "with real text", () => save(".svg", "image/svg+xml", sheetSvg(layOutSheet(desk, { atlas: true })))],
+    ["SVG", "with real text", () => save(".svg", "image/svg+xml", sheetSvg(layOutSheet(desk)))],
   ]);
   add("Across the steps, GIF", [
     [

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from viz.draw import animation, overlay
+from viz.header import described
 from viz.questions import answer, shown_map
 from viz.view import Query, View
 
@@ -83,35 +84,35 @@ def write_html(trace: Trace | str | Path, path: str | Path, view: View | None = 
         view: what it opens with.
 
     Raises:
-        viz.tracefile.TraceFileError: where `trace` is a file that is none.
+        viz.header.HeaderError: where `trace` is a file that is none.
     """
     from viz.viewer import pack
 
     if isinstance(trace, (str, Path)):
-        content = Path(trace).read_bytes()
+        document = _document(Path(trace), view)
     else:
         packed = pack(trace)
-        content = packed.read_bytes()
+        document = _document(packed, view)
         packed.unlink()
-    Path(path).write_text(_document(content, view), encoding="utf-8")
+    Path(path).write_text(document, encoding="utf-8")
     return Path(path)
 
 
-def _document(content: bytes, view: View | None) -> str:
+def _document(file: Path, view: View | None) -> str:
     """The HTML file. Everything variable in it is base64, or JSON without "<", or escaped."""
     from viz.viewer import ASSETS, DIVERGING, SEQUENTIAL, colormap, scripts
 
-    caption = _recipe_of(content).get("caption")
+    caption = described(file)["recipe"].get("caption")
     title = caption[:200] if isinstance(caption, str) else "a recorded trace"
     page = {
         "view": view.to_json() if view else {},
         "colors": {"colormap": colormap(SEQUENTIAL), "diverging": colormap(DIVERGING)},
     }
     script = f"(() => {{\n{scripts()}\n{(ASSETS / 'standalone.js').read_text()}\n}})();"
-    style = "\n".join((ASSETS / name).read_text() for name in ("viewer.css", "standalone.css"))
+    style = "\n".join((ASSETS / name).read_text() for name in ("viewer.css", "takeaway.css", "standalone.css"))
     if re.search(r"</(script|style)", script + style, re.IGNORECASE):
         raise ValueError("a script or a style would end early: it holds its own closing tag")
-    data = base64.b64encode(gzip.compress(content, 6, mtime=0)).decode()
+    data = base64.b64encode(gzip.compress(file.read_bytes(), 6, mtime=0)).decode()
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -141,15 +142,3 @@ def _policy(script: str, style: str) -> str:
         f"default-src 'none'; script-src {known(script)}; style-src {known(style)}; img-src data: blob:; "
         "worker-src blob:; base-uri 'none'; form-action 'none'"
     )
-
-
-def _recipe_of(content: bytes) -> dict:
-    """The recipe in the bytes of a trace's file. The file is read whole and checked where it is opened, not here."""
-    from viz.tracefile import TraceFileError
-
-    try:
-        length = int.from_bytes(content[:8], "little")
-        recipe = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["trace"])["recipe"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise TraceFileError("expected the file of a trace, got something else") from error
-    return recipe if isinstance(recipe, dict) else {}
