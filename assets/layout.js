@@ -20,6 +20,47 @@ function columnsFor(steps, count, chosen) {
   return columns;
 }
 
+// Cells, columns and labels for the width there is. A view's layer and step stay.
+function buildAtlas(desk) {
+  const { ui, trace, state, painter, pinPainter } = desk;
+  const steps = trace.steps.length;
+  const { mode, room, labels, largest } = arrange(ui.main.clientWidth, steps);
+  ui.main.dataset.mode = mode;
+  const longer = Math.max(...trace.size) / trace.size[1];
+  const side = Math.min(largest, Math.max(32, (Math.floor((room - labels) / steps) - GAP) * longer));
+  for (const each of [painter, pinPainter]) each.measure(side, trace.size);
+  const { pitch } = painter.css;
+  desk.columns = columnsFor(steps, Math.max(2, Math.floor((room - labels + GAP) / pitch.x)), state.step);
+  desk.compact = labels < 100;
+  painter.resize(trace.layers.length, desk.columns.length);
+  ui.main.style.setProperty("--pg-labels", `${labels}px`);
+  ui.main.style.setProperty("--pg-atlas", `${labels + desk.columns.length * pitch.x}px`);
+  labelAtlas(ui, trace, desk.columns, painter.css, desk.compact);
+  ui.atlas.labels.childNodes.forEach((label, layer) => label.addEventListener("click", () => desk.choose({ layer })));
+  buildPins(desk);
+}
+
+function buildPins(desk) {
+  if (!desk.columns.length) return;
+  desk.pinPainter.resize(Math.max(1, desk.state.pins.length), desk.columns.length);
+  desk.pinsDrawn = "";
+  labelPins(desk);
+}
+
+function buildHeads(desk) {
+  const { ui, layer } = desk;
+  ui.heads.strip.replaceChildren();
+  ui.heads.tiles = [-1, ...Array(layer.heads).keys()].map((head) => {
+    const button = makeButton("pg-head", undefined, ui.heads.strip);
+    const canvas = make("canvas", "", undefined, button);
+    make("span", "", head < 0 ? "mean" : `head ${head}`, button);
+    button.addEventListener("click", () => desk.choose({ head }));
+    desk.watchHead(canvas, head);
+    return { head, button, canvas };
+  });
+  ui.heads.note.textContent = layer.label;
+}
+
 // The atlas's labels, timesteps and thumbnails, for columns of this size.
 function labelAtlas(ui, trace, columns, { pitch, side }, compact) {
   const { previews, labels, ticks } = ui.atlas;
@@ -48,32 +89,30 @@ function labelAtlas(ui, trace, columns, { pitch, side }, compact) {
     thumbnail.height = preview.height;
     thumbnail.getContext("2d").putImageData(preview, 0, 0);
   });
-  const all = columns.length === trace.steps.length ? "" : `${columns.length} of ${trace.steps.length} steps shown; `;
-  ui.atlas.note.textContent = `${all}each cell is one map: where this pixel looks, noise to picture`;
 }
 
-// One row for each pin, under the atlas: a button with its number and what it asks about, and one to remove it.
-function labelPins(ui, state, layer, pitch, { activate, remove }) {
+// One row for each pin, under the atlas, and a chip in the row of tools: to show the pin, and to remove it.
+function labelPins(desk) {
+  const { ui, state, layer } = desk;
   const { group, labels, note } = ui.pins;
   group.hidden = !state.pins.length;
-  note.textContent = `in ${layer.label}, step by step`;
+  note.textContent = `each in ${layer.label}, step by step`;
   labels.replaceChildren();
   ui.chips.replaceChildren();
   state.pins.forEach((query, i) => {
     const name = nameOf(query, layer);
-    const active = i === state.active;
+    const pressed = String(i === state.active);
     const label = makeButton("pg-label", undefined, labels, `Pin ${i + 1}, ${name}`);
-    label.style.height = `${pitch.y}px`;
-    label.setAttribute("aria-pressed", String(active));
-    makeDot(i, label);
-    make("span", "pg-grid", name, label);
-    label.addEventListener("click", () => activate(i));
     const chip = make("span", "pg-chip", undefined, ui.chips);
-    const choose = makeButton("", undefined, chip, `Show pin ${i + 1}, ${name}`);
-    choose.setAttribute("aria-pressed", String(active));
-    makeDot(i, choose);
-    choose.addEventListener("click", () => activate(i));
-    makeButton("", "×", chip, `Remove pin ${i + 1}`).addEventListener("click", () => remove(i));
+    const shows = makeButton("", undefined, chip, `Show pin ${i + 1}, ${name}`);
+    label.style.height = `${desk.pinPainter.css.pitch.y}px`;
+    for (const button of [label, shows]) {
+      button.setAttribute("aria-pressed", pressed);
+      makeDot(i, button);
+      button.addEventListener("click", () => desk.choose({ active: i }));
+    }
+    make("span", "pg-grid", desk.compact ? shortNameOf(query, layer) : name, label);
+    makeButton("", "×", chip, `Remove pin ${i + 1}`).addEventListener("click", () => removePin(desk, i));
   });
 }
 
@@ -82,7 +121,8 @@ function makeDot(number, parent) {
 }
 
 // What of the atlas is chosen.
-function markAtlas(ui, state, columns, { pitch, side }) {
+function markAtlas({ ui, trace, state, columns, painter }) {
+  const { pitch, side } = painter.css;
   const column = columns.indexOf(state.step);
   Object.assign(ui.atlas.mark.style, {
     transform: `translate(${column * pitch.x}px, ${state.layer * pitch.y}px)`,
@@ -91,6 +131,10 @@ function markAtlas(ui, state, columns, { pitch, side }) {
   });
   ui.atlas.labels.childNodes.forEach((label, i) => label.setAttribute("aria-pressed", String(i === state.layer)));
   ui.atlas.ticks.childNodes.forEach((tick, i) => tick.classList.toggle("pg-chosen", i === column));
+  const some = columns.length < trace.steps.length ? `${columns.length} of ${trace.steps.length} steps shown; ` : "";
+  const asked = state.active >= 0 ? { pixel: "pixel", box: "rectangle", region: "region" }[state.pins[state.active].kind] : "pixel";
+  const says = state.mode === "column" ? `who looks at this ${asked}` : `where this ${asked} looks`;
+  ui.atlas.note.textContent = `${some}each cell is one map: ${says}, noise to picture`;
 }
 
 // The colour bar's ticks and its words.

@@ -164,16 +164,21 @@ function boxOf({ width, height }, layer, query) {
   return [from[1] * width, from[0] * height, (to[1] - from[1]) * width, (to[0] - from[0]) * height];
 }
 
+const bounds = new WeakMap(); // {region: the rectangle around it}
+
 function boundsOf(query) {
+  if (bounds.has(query)) return bounds.get(query);
   const [height, width] = query.grid;
   const mask = decodeMask(query);
-  const on = [...mask.keys()].filter((i) => mask[i]);
-  const rows = on.map((i) => Math.floor(i / width));
-  const columns = on.map((i) => i % width);
-  return {
-    from: [Math.min(...rows) / height, Math.min(...columns) / width],
-    to: [(Math.max(...rows) + 1) / height, (Math.max(...columns) + 1) / width],
-  };
+  const box = { from: [1, 1], to: [0, 0] };
+  for (let i = 0; i < mask.length; i++) {
+    if (!mask[i]) continue;
+    const [y, x] = [Math.floor(i / width), i % width];
+    box.from = [Math.min(box.from[0], y / height), Math.min(box.from[1], x / width)];
+    box.to = [Math.max(box.to[0], (y + 1) / height), Math.max(box.to[1], (x + 1) / width)];
+  }
+  bounds.set(query, box);
+  return box;
 }
 
 const edges = new WeakMap(); // {region: {size of a canvas: its edge}}

@@ -133,6 +133,7 @@ function wirePicture(desk) {
   canvas.addEventListener("pointermove", (event) => {
     if (!desk.trace) return;
     const point = placeIn(event, canvas);
+    desk.speak(false);
     if (!press) desk.hover(point);
     else if (press.moved || Math.hypot(event.clientX - press.x, event.clientY - press.y) > TAP) drag(event, point);
     else if (desk.state.tool === "point") desk.hover(point);
@@ -147,6 +148,24 @@ function wirePicture(desk) {
   canvas.addEventListener("pointercancel", () => (press = null));
 }
 
+// A click into a grid of maps chooses the step, and the layer or the pin.
+function wireAtlas(desk) {
+  const { atlas, pins } = desk.ui;
+  const stepAt = (column) => desk.columns[Math.floor(column * desk.columns.length)];
+  atlas.canvas.addEventListener("click", (event) => {
+    const [row, column] = placeIn(event, atlas.canvas);
+    desk.choose({ layer: Math.floor(row * desk.trace.layers.length), step: stepAt(column) });
+  });
+  pins.canvas.addEventListener("click", (event) => {
+    const [row, column] = placeIn(event, pins.canvas);
+    desk.choose({ active: Math.floor(row * desk.state.pins.length), step: stepAt(column) });
+  });
+  atlas.previews.addEventListener("click", ({ target }) => {
+    const { column } = target.dataset;
+    if (column !== undefined) desk.choose({ step: desk.columns[Number(column)], base: "preview" });
+  });
+}
+
 // -- the keys ------------------------------------------------------------------------------------------------------------
 
 const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
@@ -157,6 +176,7 @@ function moveQuery(desk, [down, right], grow) {
   const next = moved(query, down, right, layer);
   if (state.active >= 0) replacePin(desk, next);
   else desk.hover(next.point);
+  desk.speak(true);
 }
 
 // Makes a pixel a rectangle, or a rectangle larger, by a cell of the layer that is shown.

@@ -94,11 +94,12 @@ class Choices {
 function buildTools(choices, parent) {
   const tools = make("div", "pg-tools", undefined, parent);
   choices.segment("mode", "Direction", { row: "Looks at", column: "Is looked at by" }, tools);
-  choices.toggle("special", "− mean row", "What is special about this pixel: its row minus the mean row of all pixels", tools);
+  choices.toggle("special", "What is special", "What is special about this pixel: its row minus the mean row of all pixels", tools);
   choices.segment("tool", "Ask with", TOOLS, tools);
   const chips = make("div", "pg-chips", undefined, tools);
-  const slot = make("div", "pg-slot", undefined, tools);
-  const help = makeButton("pg-toggle pg-ask", "?", tools, "Keys and touch");
+  const end = make("div", "pg-end", undefined, tools);
+  const slot = make("div", "pg-slot", undefined, end);
+  const help = makeButton("pg-toggle pg-ask", "?", end, "Keys and touch");
   const dialog = make("dialog", "pg-help", undefined, parent);
   make("h2", "", "Keys and touch", dialog);
   const list = make("dl", "", undefined, dialog);
@@ -131,6 +132,8 @@ function buildPicture(choices, parent) {
   const stepLabel = make("span", "pg-step", "", player);
   const sentence = make("p", "pg-sentence", "", card);
   sentence.setAttribute("aria-live", "polite");
+  sentence.id = `pg-${Math.random().toString(36).slice(2)}`;
+  canvas.setAttribute("aria-describedby", sentence.id);
   const where = make("p", "pg-where", "", card);
   const hint = make("p", "pg-hint", "", card);
   const [overlay, base] = [document.createElement("canvas"), document.createElement("canvas")];

@@ -47,6 +47,12 @@ function nameOf(query, layer) {
   return `${query.kind === "box" ? "rectangle" : "region"}, ${length} pixel${length > 1 ? "s" : ""}`;
 }
 
+function shortNameOf(query, layer) {
+  const cells = cellsOf(query, layer).tokens;
+  if (query.kind !== "pixel") return `${cells.length} px`;
+  return `${Math.floor(cells[0] / layer.width)}, ${cells[0] % layer.width}`;
+}
+
 // "The pixel at …" or "The mean of the 12 pixels in the region …", with layer and step.
 function subjectOf(trace, state, query, layer, cells) {
   const grid = `${layer.height}×${layer.width} map, layer ${layer.label}, ${formatStep(trace, state.step)},`;

@@ -42,6 +42,42 @@ def test_rows_and_columns_worked_by_hand():
     assert torch.allclose(trace.rows("a", step=0, query=(0, 1), head=0), torch.tensor([[0.1, 0.2], [0.3, 0.4]]))
 
 
+def test_regions_and_the_mean_row_worked_by_hand():
+    log = torch.log(torch.tensor([[1.0, 1, 1, 1], [1, 2, 3, 4], [6, 1, 1, 2], [1, 1, 1, 7]]))
+    trace = by_hand(log)  # rows: all .25; .1 .2 .3 .4; .6 .1 .1 .2; .1 .1 .1 .7
+    weights = torch.tensor([[0.0, 3.0], [1.0, 0.0]])  # three quarters of the second row, one of the third
+    rows = trace.region_rows("a", step=0, weights=weights)
+    assert torch.allclose(rows, torch.tensor([[[0.225, 0.175], [0.25, 0.35]]]))
+    columns = trace.region_columns("a", step=0, weights=weights)  # of the second and the third column
+    assert torch.allclose(columns, torch.tensor([[[0.25, 0.225], [0.1, 0.1]]]))
+    mean = trace.mean_row("a", step=0)
+    assert torch.allclose(mean, torch.tensor([[[0.2625, 0.1625], [0.1875, 0.3875]]]))
+    assert torch.allclose(trace.mean_row("a", step=0, head=0), mean[0])
+    one = torch.tensor([[0.0, 0.1], [0.0, 0.0]])
+    assert torch.allclose(trace.region_rows("a", step=0, weights=one), trace.rows("a", step=0, query=(0, 1)))
+    assert torch.allclose(trace.region_columns("a", step=0, weights=one), trace.columns("a", step=0, key=(0, 1)))
+
+
+def test_regions_of_a_real_layer_are_means_of_its_rows_and_columns(trace):
+    layer = next(layer for layer in trace if layer.kind == "self")
+    weights = torch.zeros(layer.grid)
+    weights[3, 4], weights[20, 7] = 1, 3
+    both = [
+        (trace.region_rows, lambda place: trace.rows(layer.name, step=1, query=place)),
+        (trace.region_columns, lambda place: trace.columns(layer.name, step=1, key=place)),
+    ]
+    for region, one in both:
+        expected = one((3, 4)) / 4 + one((20, 7)) * 3 / 4
+        assert torch.allclose(region(layer.name, step=1, weights=weights), expected, atol=1e-7)
+    assert trace.mean_row(layer.name, step=1).sum(dim=(-1, -2)) == pytest.approx([1.0] * layer.heads, abs=1e-5)
+
+
+@pytest.mark.parametrize("weights", [torch.ones(3, 2), torch.zeros(2, 2), torch.tensor([[1.0, -1.0], [0.0, 0.0]])])
+def test_weights_that_are_no_region(weights):
+    with pytest.raises(ValueError, match="expected weights of the 2x2 grid of a"):
+        by_hand(torch.eye(4)).region_rows("a", step=0, weights=weights)
+
+
 def test_a_point_of_the_picture_is_a_cell_of_every_grid(trace):
     for layer in trace:
         assert trace.cell(layer.name, (0, 0)) == (0, 0)

@@ -26,7 +26,9 @@ _SKELETON = """
 <section class="pixelgaze pg-plots" aria-label="Plots">
   <div class="pg-plot-tools">
     <h2>Plots</h2>
-    <span class="pg-unpinned">Pin a pixel, a rectangle or a region to see how what it looks at changes over the steps.</span>
+    <span class="pg-unpinned">
+      Pin a pixel, a rectangle or a region to see how what it looks at changes over the steps.
+    </span>
   </div>
   <div class="pg-pinned" hidden>
     <div class="pg-plot-tools">
@@ -34,8 +36,10 @@ _SKELETON = """
         <button type="button" data-lines="layers" aria-pressed="true">a line a layer</button>
         <button type="button" data-lines="heads" aria-pressed="false">a line a head</button>
       </div>
-      <label class="pg-note-line">weight <select class="pg-regions" aria-label="Region whose weight is plotted"></select></label>
-      <span class="pg-regionless pg-note-line">Pin a rectangle or a region, too, to plot how much of the attention falls into it.</span>
+      <select class="pg-regions" aria-label="Region whose weight is plotted"></select>
+      <span class="pg-regionless pg-note-line">
+        Pin a rectangle or a region, too, to plot how much of the attention falls into it.
+      </span>
     </div>
     <p class="pg-note pg-note-line" role="status"></p>
     <div class="pg-grid"></div>
@@ -45,7 +49,7 @@ _SKELETON = """
 
 
 class Plots(gr.HTML):
-    """Entropy, distance and weight of what the pinned query looks at, over the steps; and the chosen map with values."""
+    """Entropy, distance and weight of what the pinned query looks at, over the steps; the chosen map with values."""
 
     def __init__(self, **arguments) -> None:
         super().__init__(

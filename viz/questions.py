@@ -57,20 +57,11 @@ def answer(
     Returns:
         (H, h, w) float32.
     """
-    import torch
-
-    found = trace.layers[layer]
-    weights = torch.from_numpy(shares(query, found.grid)).flatten().float()
-    cells = weights.nonzero().squeeze(-1)
-    q, k = (store[trace.branches[-1], layer, step].float() for store in (trace.queries, trace.keys))
+    ask = {"step": step, "weights": shares(query, trace.layers[layer].grid)}
     if mode == "column":
-        maps = torch.cat([rows[..., cells] @ weights[cells] for rows in _rows(q, k, found.scale)], dim=-1)  # (H, N)
-    else:
-        blocks = zip(_rows(q[:, cells], k, found.scale), weights[cells].split(_BLOCK), strict=True)
-        maps = sum(part @ rows for rows, part in blocks)
-        if special:
-            maps = maps - sum(rows.sum(-2) for rows in _rows(q, k, found.scale)) / found.tokens
-    return maps.unflatten(-1, found.grid).numpy()
+        return trace.region_columns(layer, **ask).numpy()
+    maps = trace.region_rows(layer, **ask)
+    return (maps - trace.mean_row(layer, step=step) if special else maps).numpy()
 
 
 def shown_map(trace: Trace, view: View) -> np.ndarray:
@@ -78,15 +69,6 @@ def shown_map(trace: Trace, view: View) -> np.ndarray:
     maps = answer(trace, view.query, view.layer, view.step, mode=view.mode or "row", special=bool(view.special))
     chosen = maps.mean(0) if view.head < 0 else maps[min(view.head, len(maps) - 1)]
     return chosen * chosen.size
-
-
-_BLOCK = 1024
-
-
-def _rows(q, k, scale: float):
-    """Attention of H heads, (H, n, M) at a time, so that memory stays bounded."""
-    for block in q.split(_BLOCK, dim=-2):
-        yield (block @ k.transpose(-1, -2) * scale).softmax(-1)
 
 
 def _overlaps(cells: int, start: np.ndarray, end: np.ndarray) -> np.ndarray:

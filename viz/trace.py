@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+_BLOCK = 1024  # queries whose rows are held at a time
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -122,20 +124,42 @@ class Trace:
     ) -> torch.Tensor:
         """Who looks at one pixel: A[:, j], (H, h, w) float32. A column does not sum to 1.
 
-        Costs a softmax over every row of the layer; memory is bounded by working through the queries in blocks.
+        Costs a softmax over every row of the layer.
         Arguments and errors as for `rows`; self-attention layers only (ValueError).
         """
-        where, found = self._find(layer, step, branch)
-        if found.kind != "self":
-            raise ValueError(f"{layer!r} is cross-attention: its keys are words, not pixels; use rows")
+        where, found, heads = self._self_attention(layer, step, head, branch)
         index = _token(found, key, "key")
-        heads = _heads(found, head)
-        q, k = self.queries[where][heads].float(), self.keys[where][heads].float()
-        blocks = []
-        for block in q.split(1024, dim=-2):  # (H, n, d)
-            scores = block @ k.transpose(-1, -2) * found.scale  # (H, n, M)
-            blocks.append((scores[..., index] - scores.logsumexp(dim=-1)).exp())
+        blocks = [weights[..., index] for weights in self._weights(where, found, heads)]
         return torch.cat(blocks, dim=-1).unflatten(-1, found.grid)
+
+    def region_rows(
+        self, layer: str, *, step: int, weights: torch.Tensor, head: int | None = None, branch: str | None = None
+    ) -> torch.Tensor:
+        """What a region looks at: the mean of its pixels' rows, (H, h, w) float32; every head sums to 1.
+
+        Args:
+            weights: (h, w), not negative, not all zero: how much of each cell belongs to the region.
+
+        Arguments and errors otherwise as for `rows`; self-attention layers only (ValueError).
+        """
+        where, found, heads = self._self_attention(layer, step, head, branch)
+        share = _shares(found, weights)
+        inside = share.nonzero().squeeze(-1)
+        blocks = zip(inside.split(_BLOCK), self._weights(where, found, heads, inside), strict=True)
+        return sum(torch.einsum("n,...nm->...m", share[i], rows) for i, rows in blocks).unflatten(-1, found.grid)
+
+    def region_columns(
+        self, layer: str, *, step: int, weights: torch.Tensor, head: int | None = None, branch: str | None = None
+    ) -> torch.Tensor:
+        """Who looks at a region: the mean of its pixels' columns, (H, h, w). Arguments as for `region_rows`."""
+        where, found, heads = self._self_attention(layer, step, head, branch)
+        share = _shares(found, weights)
+        return torch.cat([rows @ share for rows in self._weights(where, found, heads)], -1).unflatten(-1, found.grid)
+
+    def mean_row(self, layer: str, *, step: int, head: int | None = None, branch: str | None = None) -> torch.Tensor:
+        """What all pixels of a layer look at on average, (H, h, w); every head sums to 1. Arguments as for `rows`."""
+        grid = self._self_attention(layer, step, head, branch)[1].grid
+        return self.region_rows(layer, step=step, weights=torch.ones(grid), head=head, branch=branch)
 
     def atlas(self, point: tuple[float, float], *, branch: str | None = None) -> dict[str, torch.Tensor]:
         """The rows of one place of the picture in every self-attention layer: {layer: (S, H, h, w)}.
@@ -245,6 +269,20 @@ class Trace:
             raise KeyError(f"step {step!r} was not recorded; recorded are {self.steps}")
         return (branch, name, step), layer
 
+    def _self_attention(self, name: str, step: int, head: int | None, branch: str | None) -> tuple:
+        where, found = self._find(name, step, branch)
+        if found.kind != "self":
+            raise ValueError(f"{name!r} is cross-attention: its keys are words, not pixels; use rows")
+        return where, found, _heads(found, head)
+
+    def _weights(
+        self, where: tuple[str, str, int], layer: Layer, heads: int | slice, queries: torch.Tensor | None = None
+    ) -> Iterator[torch.Tensor]:
+        """Rows of some queries, or of all, (H, n, M), a block at a time, so that memory is bounded."""
+        q, k = self.queries[where][heads].float(), self.keys[where][heads].float()
+        for block in (q if queries is None else q[..., queries, :]).split(_BLOCK, dim=-2):
+            yield torch.softmax(block @ k.transpose(-1, -2) * layer.scale, dim=-1)
+
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers.values())
 
@@ -254,6 +292,17 @@ def _token(layer: Layer, place: tuple[int, int], what: str) -> int:
     if not (0 <= row < height and 0 <= column < width):
         raise IndexError(f"{what} {tuple(place)} is outside the {height}x{width} grid of {layer.name}")
     return row * width + column
+
+
+def _shares(layer: Layer, weights: torch.Tensor) -> torch.Tensor:
+    """(N,), of sum 1."""
+    weights = torch.as_tensor(weights, dtype=torch.float32)
+    if tuple(weights.shape) != layer.grid or not weights.isfinite().all() or weights.min() < 0 or not weights.any():
+        raise ValueError(
+            f"expected weights of the {layer.grid[0]}x{layer.grid[1]} grid of {layer.name}, not negative and not all "
+            f"zero; got {tuple(weights.shape)} from {weights.min().item():g} to {weights.max().item():g}"
+        )
+    return (weights / weights.sum()).flatten()
 
 
 def _heads(layer: Layer, head: int | None) -> int | slice:

@@ -19,9 +19,11 @@ SEQUENTIAL, DIVERGING = "Inferno", "balance"
 # In the order in which they need one another; the stand-alone file holds the same.
 SCRIPTS = [
     ASSETS / f"{name}.js"
-    for name in ("trace", "attention", "query", "answers", "scale", "words", "paint", "skeleton", "layout", "pointer")
-] + [ASSETS / f"{name}.js" for name in ("viewer", "files", "sheet", "takeaway")]
-
+    for name in (
+        *("trace", "attention", "query", "answers", "scale", "words", "paint", "draw", "skeleton", "layout"),
+        *("pointer", "readout", "viewer", "compare", "files", "sheet", "takeaway"),
+    )
+]
 LIBRARIES = [ASSETS / "vendor" / "fflate.js", ASSETS / "vendor" / "gifenc.js"]
 
 # Constant on purpose: Gradio renders templates as Handlebars and then as JavaScript; nothing variable may be in them.
@@ -37,9 +39,10 @@ async function show() {
   const value = props.value;
   if (!value || !value.trace) return;
   const { url } = value.trace;
-  if (url === shown) return viewer.view(value.view);
+  const again = shown === url;
   shown = url;
   try {
+    if (again) return viewer.view(value.view);
     const answer = await fetch(url);
     if (!answer.ok) throw new Error("The trace is no longer on the server; draw it again.");
     const buffer = await answer.arrayBuffer();
@@ -49,15 +52,51 @@ async function show() {
     shown = null;
   }
 }
+if (props.compares) {
+  makeButton("pg-toggle", "Compare", viewer.slot).addEventListener("click", () => {
+    const { caption, seed } = viewer.trace.recipe;
+    trigger("compare", { caption, seed });
+  });
+}
+if (props.beside) {
+  const first = document.querySelector(`#${props.beside} .pixelgaze`).viewer;
+  root.classList.add("pg-beside");
+  linkViewers(first, viewer);
+  const others = make("select", "pg-others", undefined, viewer.slot);
+  others.setAttribute("aria-label", "The trace to compare with");
+  make("option", "", "Compare with …", others).value = "";
+  for (const [i, name] of props.others.entries()) make("option", "", name, others).value = i;
+  others.addEventListener("change", () => others.value && trigger("pick", { index: Number(others.value) }));
+  makeButton("pg-toggle", "Keep the left one here", viewer.slot).addEventListener("click", () => {
+    if (!first.trace) return;
+    shown = others.value = "";
+    viewer.open(first.trace.buffer, first.viewNow());
+  });
+  makeButton("pg-toggle", "Close", viewer.slot).addEventListener("click", () => trigger("leave"));
+}
 watch("value", show);
 show();
 """
 
 
 class Viewer(gr.HTML):
-    """A live canvas: point at the picture, and the atlas shows where that pixel looks. Its value is made by `shown`."""
+    """A live canvas: point at the picture, and the atlas shows where that pixel looks. Its value is made by `shown`.
 
-    def __init__(self, value: dict | None = None, **arguments) -> None:
+    Args:
+        compares: has a button whose `compare` event says which trace (caption, seed) is to be compared with another.
+        beside: the elem_id of the viewer whose cursor this one shares; its `pick` event has an index into `others`,
+            the names of what it can show, and `leave` is for closing it.
+    """
+
+    def __init__(
+        self,
+        value: dict | None = None,
+        *,
+        compares: bool = False,
+        beside: str | None = None,
+        others: list[str] | None = None,
+        **arguments,
+    ) -> None:
         super().__init__(
             value,
             html_template=_SKELETON,
@@ -65,6 +104,9 @@ class Viewer(gr.HTML):
             apply_default_css=False,
             colormap=colormap(SEQUENTIAL),
             diverging=colormap(DIVERGING),
+            compares=compares,
+            beside=beside,
+            others=others or [],
             **arguments,
         )
 

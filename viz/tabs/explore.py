@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Iterator
 
 import gradio as gr
 from gradio.data_classes import FileData
 
-from models.revision import revision, versions
 from viz.gallery import exhibits
-from viz.links import LinkError, decode, differences
-from viz.live import Live, Stopped, bundled, follow, progress, stop, stoppable
+from viz.live import Live, bundled, follow, progress, stop, stoppable
 from viz.plotview import Plots
 from viz.recipe import Recipe, RecipeError, check_words
+from viz.tabs import beside, linked
+from viz.tabs.drawing import drawn
 from viz.takeaway import TakeAway
 from viz.toast import warn
 from viz.view import View
-from viz.viewer import Viewer, pack, save_temporary, shown
+from viz.viewer import Viewer, save_temporary, shown
 
 CAPTIONS = [
     "a round purple monster with two yellow eyes, red horns and a toothy mouth on a blue background",
@@ -46,7 +45,10 @@ def build(page: gr.Blocks) -> None:
             guidance = gr.Number(2.5, label="Guidance", step=0.5, min_width=92, elem_id="guidance")
             generate = gr.Button("Generate", variant="primary", scale=2, min_width=120, elem_id="generate")
     live = Live(elem_id="live")
-    viewer = Viewer(_exhibit(0), elem_id="viewer")
+    with gr.Row(elem_id="pair"):
+        with gr.Column(min_width=340):
+            viewer = Viewer(_exhibit(0), compares=True, elem_id="viewer")
+        beside.build(viewer, "viewer")
     takeaway = TakeAway(elem_id="takeaway")
     plots = Plots(elem_id="plots")
     with gr.Row():
@@ -86,24 +88,7 @@ def build(page: gr.Blocks) -> None:
     )
     takeaway.wire(viewer)
     plots.wire(viewer)
-    linked = gr.State(None)  # what a link asks for and has to be drawn again: (recipe, view)
-    page.load(
-        _arrive,
-        None,
-        [viewer, live, linked, *asked],
-        show_progress="hidden",
-        concurrency_limit=None,
-        api_visibility="private",
-    )
-    linked.change(
-        _draw_linked,
-        linked,
-        [viewer, live],
-        show_progress="hidden",
-        concurrency_id="model",
-        concurrency_limit=1,
-        api_visibility="private",
-    )
+    linked.wire(page, viewer, live, asked)
     live.stop(stop, None, None, show_progress="hidden", api_visibility="private", queue=False)
     gr.api(trace, api_name="trace", concurrency_id="model", concurrency_limit=1)
 
@@ -138,53 +123,7 @@ def _generate(caption: str, seed: float, steps: float, guidance: float, request:
     except RecipeError:  # _announce has said so
         yield gr.skip(), None
         return
-    yield from _drawn(recipe, None, request.session_hash)
-
-
-def _drawn(recipe: Recipe, view: View | None, session: str) -> Iterator[tuple]:
-    try:
-        with stoppable(session) as stopped:
-            pipeline = bundled()
-            for message in check_words(recipe, pipeline):
-                warn(message)
-            for news in follow(recipe, pipeline, stopped):
-                yield (gr.skip(), news) if isinstance(news, dict) else (shown(pack(news), view), None)
-    except Stopped:
-        yield gr.skip(), None
-    except RecipeError as error:
-        warn(str(error))
-        yield gr.skip(), None
-    except Exception as error:
-        logging.exception("a run failed")
-        warn(f"The picture could not be drawn and recorded: {error}")
-        yield gr.skip(), None
-
-
-def _arrive(request: gr.Request) -> tuple:
-    """Follow the link that the page was opened with; a recorded trace is shown at once, another is drawn again."""
-    nothing = (gr.skip(),) * 7
-    text = request.query_params.get("look")
-    if text is None:
-        return nothing
-    try:
-        recipe, view = decode(text)
-    except LinkError as error:
-        warn(f"{error} Here is a recorded picture instead.")
-        return nothing
-    if (differing := differences(recipe, revision(), versions())) is not None:
-        warn(differing)
-    boxes = (recipe.caption, recipe.seed, recipe.steps, recipe.guidance)
-    for exhibit in exhibits():
-        if Recipe(exhibit.caption, seed=exhibit.seed) == recipe and view.step in exhibit.steps:
-            return (shown(exhibit.trace, view), gr.skip(), gr.skip(), *boxes)
-    return (gr.skip(), progress(0, recipe.steps), (recipe, view), *boxes)
-
-
-def _draw_linked(linked: tuple[Recipe, View] | None, request: gr.Request) -> Iterator[tuple]:
-    if linked is None:
-        yield gr.skip(), gr.skip()
-    else:
-        yield from _drawn(*linked, request.session_hash)
+    yield from drawn(recipe, None, request.session_hash)
 
 
 def trace(caption: str, seed: int = 0, steps: int = 25, guidance: float = 2.5, request: gr.Request = None) -> FileData:

@@ -1,0 +1,31 @@
+// Two viewers with one cursor: what is done in one happens in the other, each on its own trace.
+
+// Keeps `beside` in step with `first`, and the other way round: point, pins, direction, head and scale as they are; the
+// layer by its name, where both have it; the step by its place in the course. A trace that `beside` opens takes the view
+// that `first` has. Returns a function that ends it.
+function linkViewers(first, beside) {
+  let busy = false;
+  const quietly = (from, to, act) => {
+    if (busy || !from.trace || !to.trace || !to.root.isConnected) return;
+    busy = true; // what follows must not be followed
+    try {
+      act(from, to);
+    } finally {
+      busy = false;
+    }
+  };
+  const follow = (from, to) => {
+    const last = ({ steps }) => Math.max(1, steps.length - 1);
+    const step = Math.round((from.state.step / last(from.trace)) * last(to.trace));
+    to.view({ ...from.viewNow(), step: to.trace.steps[Math.min(step, to.trace.steps.length - 1)] });
+  };
+  const point = (from, to) => to.hover(from.state.point, true);
+  const ends = [
+    first.onchange(() => quietly(first, beside, follow)),
+    beside.onchange((kind) => (kind === "open" ? quietly(first, beside, follow) : quietly(beside, first, follow))),
+    first.onhover(() => quietly(first, beside, point)),
+    beside.onhover(() => quietly(beside, first, point)),
+  ];
+  quietly(first, beside, follow);
+  return () => ends.forEach((end) => end());
+}

@@ -1,0 +1,67 @@
+// One repaint: from what is chosen to all that shows it. `desk` is the viewer's inside, see viewer.js.
+
+// The colours of one map, or null while it is not computed.
+function shade(desk, query, layer, step, head) {
+  const { answers, state, scale, scratch, colors } = desk;
+  if (!answers.read(query, layer, step, head, state, scratch)) return null;
+  return colorize(desk.tableOf(scale, "solid"), scale, scratch, layer.tokens, colors);
+}
+
+function drawChosen(desk, query, layer) {
+  const { state, scale, map, colors } = desk;
+  const { canvas, base, overlay } = desk.ui.picture;
+  desk.known = desk.answers.read(query, layer, state.step, state.head, state, map);
+  if (desk.known) paintMap(overlay, layer, colorize(desk.tableOf(scale, "veil"), scale, map, layer.tokens, colors));
+  paintPicture(canvas, base, desk.known ? overlay : null, state.smooth);
+  state.pins.forEach((pin, i) => i !== state.active && paintQuery(canvas, layer, pin, i, false));
+  paintQuery(canvas, layer, query, state.active < 0 ? null : state.active, true);
+}
+
+function drawHeads(desk, query, layer) {
+  for (const { head, canvas } of desk.ui.heads.tiles) {
+    const shown = shade(desk, query, layer, desk.state.step, head);
+    if (shown) paintMap(canvas, layer, shown);
+    else canvas.width = layer.width; // empty
+  }
+}
+
+// The layer that is chosen comes first, so that it is computed first.
+function drawAtlas(desk, query, chosen) {
+  const { painter, columns, state } = desk;
+  for (const layer of [chosen, ...desk.trace.layers.filter((other) => other !== chosen)]) {
+    columns.forEach((step, column) => {
+      painter.paint(layer.index, column, layer, shade(desk, query, layer, step, state.head), state.smooth);
+    });
+  }
+  painter.show();
+}
+
+// The rows of the pins change with the view, not with the mouse.
+function drawPins(desk, layer) {
+  const { state, columns, pinPainter } = desk;
+  const { pins, mode, special, head, range, log, smooth } = state;
+  const now = JSON.stringify([pins, mode, special, head, range, log, smooth, layer.index, columns]);
+  if (!pins.length || now === desk.pinsDrawn) return;
+  let whole = true;
+  pins.forEach((pin, row) => {
+    columns.forEach((step, column) => {
+      const shown = shade(desk, pin, layer, step, head);
+      whole &&= shown !== null;
+      pinPainter.paint(row, column, layer, shown, smooth);
+    });
+  });
+  pinPainter.show();
+  desk.pinsDrawn = whole ? now : "";
+}
+
+function drawAll(desk) {
+  const { query, layer, state, ui, answers } = desk;
+  answers.begin(state.pins);
+  drawChosen(desk, query, layer);
+  drawHeads(desk, query, layer);
+  drawAtlas(desk, query, layer);
+  drawPins(desk, layer);
+  describe(ui, desk.trace, state, query, desk.known ? desk.map : null);
+  showScale(ui, desk.scale, desk.known ? largestOf(desk.map, layer.tokens) : 1, state);
+  answers.work();
+}
