@@ -62,8 +62,8 @@ function showChoices(regions) {
   }
   const select = part("regions");
   const options = regions.flatMap((i) => [
-    [`${i} in`, `inside pin ${i + 1}`],
-    [`${i} out`, `outside pin ${i + 1}`],
+    [`${i} in`, `weight inside pin ${i + 1}`],
+    [`${i} out`, `weight outside pin ${i + 1}`],
   ]);
   select.hidden = !options.length;
   select.replaceChildren();
@@ -76,18 +76,27 @@ function showChoices(regions) {
 
 const color = (name) => getComputedStyle(body).getPropertyValue(name).trim();
 
-function dressed(layout) {
+function dressed(layout, place) {
+  const narrow = place.clientWidth < 480;
+  const ticks = layout.xaxis.tickvals && narrow ? thinned(layout.xaxis) : {};
   const axis = { gridcolor: color("--pg-line"), linecolor: color("--pg-line"), zerolinecolor: color("--pg-line") };
   return {
     ...layout,
     font: { ...layout.font, color: color("--pg-ink") },
-    xaxis: { ...layout.xaxis, ...axis },
+    xaxis: { ...layout.xaxis, ...axis, ...ticks },
+    legend: { ...layout.legend, ...(narrow ? { orientation: "h", y: -0.22, yanchor: "top" } : {}) },
     yaxis: { ...layout.yaxis, ...axis },
     hoverlabel: { bgcolor: color("--pg-surface"), font: { color: color("--pg-ink") }, bordercolor: color("--pg-line") },
     paper_bgcolor: color("--pg-surface"),
     plot_bgcolor: color("--pg-surface"),
   };
 }
+
+// Every third mark, where there is no room for all.
+const thinned = ({ tickvals, ticktext }) => ({
+  tickvals: tickvals.filter((_, i) => i % 3 === 0),
+  ticktext: ticktext.filter((_, i) => i % 3 === 0),
+});
 
 const lineAt = (step) => [
   { type: "line", xref: "x", yref: "paper", x0: step, x1: step, y0: 0, y1: 1, line: { color: color("--pg-accent"), width: 2 } },
@@ -107,10 +116,12 @@ function showMap() {
   if (!figure || view.active < 0) return;
   const layer = viewer.trace.layers.find(({ name }) => name === view.layer);
   const numbers = viewer.mapOf(layer, viewer.trace.steps.indexOf(view.step), view.head);
-  const grid = Array.from({ length: layer.height }, (_, y) => Array.from(numbers.subarray(y * layer.width, (y + 1) * layer.width)));
+  const rowOf = (y) => Array.from(numbers.subarray(y * layer.width, (y + 1) * layer.width));
+  const { sequential, diverging } = props.value;
   const special = view.special && view.mode === "row";
-  const colors = special ? { zmid: 0, zmin: null, colorscale: props.value.diverging } : { zmid: null, zmin: 0, colorscale: props.value.sequential };
-  window.Plotly.restyle(figure, { z: [grid], ...Object.fromEntries(Object.entries(colors).map(([k, v]) => [k, [v]])) });
+  const [zmid, zmin, colors] = special ? [0, null, diverging] : [null, 0, sequential];
+  const z = Array.from({ length: layer.height }, (_, y) => rowOf(y));
+  window.Plotly.restyle(figure, { z: [z], zmid: [zmid], zmin: [zmin], colorscale: [colors] });
 }
 
 async function draw() {
@@ -119,18 +130,17 @@ async function draw() {
   part("note").textContent = value.note;
   if (!value.figures.length) return;
   const Plotly = await load(value.plotly.url);
-  const step = root.viewer.viewNow().step;
-  for (const { key, figure } of value.figures) {
-    const place = figureNode(key);
-    place.parentNode.hidden = false;
-    const layout = dressed(figure.layout);
-    if (key !== "map") layout.shapes = lineAt(step);
+  const places = value.figures.map(({ key }) => figureNode(key)); // all of them first: they share the width
+  const kept = value.figures.map(({ key }) => key);
+  for (const figure of body.querySelectorAll(".pg-figure")) figure.parentNode.hidden = !kept.includes(figure.dataset.key);
+  for (const [i, { key, figure }] of value.figures.entries()) {
+    const place = places[i];
+    const layout = dressed(figure.layout, place);
+    if (key !== "map") layout.shapes = lineAt(root.viewer.viewNow().step);
     await Plotly.react(place, figure.data, layout, { responsive: true, displaylogo: false, displayModeBar: false });
     if (!place.wired) place.on("plotly_click", ({ points }) => key !== "map" && root.viewer.view({ step: points[0].x }));
     place.wired = true;
   }
-  const kept = value.figures.map(({ key }) => key);
-  for (const figure of figures()) figure.parentNode.hidden = !kept.includes(figure.dataset.key);
   showMap();
 }
 
@@ -196,10 +206,8 @@ async function start() {
   });
   root.viewer.onchange(follow);
   watch("value", draw);
-  new MutationObserver(() => figures().forEach((figure) => window.Plotly.relayout(figure, dressed(figure.layout)))).observe(
-    document.body,
-    { attributeFilter: ["class"] },
-  );
+  const dress = () => figures().forEach((figure) => window.Plotly.relayout(figure, dressed(figure.layout, figure)));
+  new MutationObserver(dress).observe(document.body, { attributeFilter: ["class"] }); // light and dark
   follow();
 }
 

@@ -32,9 +32,9 @@ _SKELETON = """
   </div>
   <div class="pg-pinned" hidden>
     <div class="pg-plot-tools">
-      <div class="pg-segment" role="group" aria-label="One line for each">
-        <button type="button" data-lines="layers" aria-pressed="true">a line a layer</button>
-        <button type="button" data-lines="heads" aria-pressed="false">a line a head</button>
+      <div class="pg-segment" role="group" aria-label="One line for each layer, or for each head">
+        <button type="button" data-lines="layers" aria-pressed="true">by layer</button>
+        <button type="button" data-lines="heads" aria-pressed="false">by head</button>
       </div>
       <select class="pg-regions" aria-label="Region whose weight is plotted"></select>
       <span class="pg-regionless pg-note-line">
@@ -113,7 +113,7 @@ def plotted(trace: Trace, view: View, *, lines: str = "layers", region: int = -1
     curves = follow(
         trace, view.query, layer=view.layer if heads else None, head=view.head, region=place, outside=outside
     )
-    where = f"pin {region + 1}"
+    where = "" if place is None else f"pin {region + 1}"
     drawn = {
         "entropy": (curves.entropy, "Entropy", "bits"),
         "distance": (curves.distance, "Mean attention distance", "picture pixels"),
