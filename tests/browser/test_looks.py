@@ -76,7 +76,7 @@ def test_a_link_draws_the_same_picture_after_a_restart(chromium):
         numbers = page.evaluate(f"Array.from({VIEWER}.mapOf({VIEWER}.trace.layers[0], 1, 0)).join()")
         page.close()
     with server() as (url, _):
-        page = open_page(chromium.new_context(), f"{url}/?{look}")
+        page = open_page(chromium, f"{url}/?{look}")
         wait_for_caption(page, caption)
         assert page.evaluate(PICTURE) == picture
         assert page.evaluate(f"{VIEWER}.viewNow()") == view
@@ -94,7 +94,7 @@ def test_a_link_to_a_recorded_trace_opens_it(page, chromium, url):
     view, picture, look = page.evaluate(f"{VIEWER}.viewNow()"), page.evaluate(PICTURE), copy_link(page)
     recipe, decoded = decode(look.removeprefix("look="))
     assert recipe == Recipe(EXHIBIT.caption, seed=EXHIBIT.seed) and json.loads(json.dumps(decoded.to_json())) == view
-    fresh = open_page(chromium.new_context(), f"{url}/?{look}")
+    fresh = open_page(chromium, f"{url}/?{look}")
     wait_for_caption(fresh, EXHIBIT.caption)
     assert fresh.evaluate(PICTURE) == picture and fresh.evaluate(f"{VIEWER}.viewNow()") == view
     expected = Trace.load(EXHIBIT.trace)
@@ -189,9 +189,10 @@ def test_a_file_let_go_over_the_page_is_opened(page):
         const content = await (await fetch(address)).arrayBuffer();
         const transfer = new DataTransfer();
         transfer.items.add(new File([content], "dropped.safetensors"));
-        for (const type of ["dragenter", "dragover"]) window.dispatchEvent(new DragEvent(type, { dataTransfer: transfer }));
+        const tell = (type) => window.dispatchEvent(new DragEvent(type, { dataTransfer: transfer }));
+        ["dragenter", "dragover"].forEach(tell);
         if (document.querySelector(".pg-drop").hidden) throw new Error("nothing says that it may be let go");
-        window.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer }));
+        tell("drop");
         }""",
         f"{page.url.rstrip('/')}/gradio_api/file={exhibits()[3].trace}",
     )
