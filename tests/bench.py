@@ -11,10 +11,13 @@ import statistics
 import time
 from collections.abc import Callable
 
-from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, browser, look, open_page, server
+from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, browser, look, open_page, server, settle
 
 CAPTION = "a round purple monster with two yellow eyes, red horns and a toothy mouth on a blue background"
 RUNS, HOVERS = 7, 300
+PIXEL = {"kind": "pixel", "point": [0.55, 0.33]}
+BOX = {"kind": "box", "from": [0.4, 0.55], "to": [0.62, 0.72]}
+REGION = {"kind": "region", "grid": [8, 8], "mask": "_wAAAAAAAAA"}  # the uppermost eighth
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -55,9 +58,11 @@ def recording() -> dict[str, float]:
     }
 
 
-def hovering(page) -> dict[str, float]:
-    """Milliseconds of repainting the picture's overlay and the whole atlas, for real moves of a real mouse."""
-    page.evaluate(f"{VIEWER}.choose({{pins: [], active: -1}})")
+def hovering(page, pins: int = 0) -> dict[str, float]:
+    """Milliseconds of repainting picture and atlas for real moves of a real mouse, with the mean of all heads."""
+    marked = [PIXEL, BOX, REGION, PIXEL | {"point": [0.7, 0.6]}][:pins]
+    page.evaluate(f"(pins) => {VIEWER}.view({{pins, active: -1, head: -1}})", marked)
+    settle(page)
     generator = random.Random(0)
     for _ in range(30):
         look(page, generator.random(), generator.random())
@@ -67,6 +72,29 @@ def hovering(page) -> dict[str, float]:
     frames = sorted(page.evaluate(f"{VIEWER}.frames"))
     steps = page.evaluate(f"{VIEWER}.trace.steps.length")
     return {"steps": steps, "median": frames[len(frames) // 2], "p95": frames[int(0.95 * len(frames))]}
+
+
+def remembering(page, hovers: int = 10_000) -> dict[str, float]:
+    """What hovering leaves behind in the tab: megabytes of JavaScript's heap, after collecting, before and after."""
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("Performance.enable")
+
+    def heap() -> float:
+        devtools.send("HeapProfiler.collectGarbage")
+        metrics = devtools.send("Performance.getMetrics")["metrics"]
+        return next(metric["value"] for metric in metrics if metric["name"] == "JSHeapUsedSize") / 1e6
+
+    hover = f"""(count) => {{
+        for (let i = 0; i < count; i++) {{
+            {VIEWER}.hover([(i * 0.618) % 1, (i * 0.414) % 1]);
+            {VIEWER}.repaint();
+        }}
+    }}"""
+    page.evaluate(hover, 500)  # everything that is made once is made
+    before = heap()
+    for _ in range(10):
+        page.evaluate(hover, hovers // 10)
+    return {"before": round(before, 1), "after": round(heap(), 1)}
 
 
 def page_figures() -> dict[str, float]:
@@ -84,15 +112,19 @@ def page_figures() -> dict[str, float]:
         gallery = hovering(page)
         page.locator("#generate").click()
         page.wait_for_function(f"{VIEWER}.trace.steps.length === 25", timeout=120_000)
-        whole = hovering(page)
+        whole, pinned = hovering(page), hovering(page, pins=4)
         shown = page.locator(f"{ROOT_OF_VIEWER} .pg-tick").count()
+        heap = remembering(page)
     print(f"hover on a gallery trace: {gallery}; on 25 steps: {whole}, of which {shown} are on screen")
+    print(f"with four pins: {pinned}; heap over 10,000 hovers, in MB: {heap}")
     return {
         "served_seconds": round(served, 2),
         "first_map_seconds": round(statistics.median(openings), 2),
         "hover_p95_ms": round(whole["p95"], 1),
         "hover_median_ms": round(whole["median"], 1),
         "hover_gallery_p95_ms": round(gallery["p95"], 1),
+        "hover_four_pins_p95_ms": round(pinned["p95"], 1),
+        "heap_growth_mb": round(heap["after"] - heap["before"], 2),
     }
 
 

@@ -17,6 +17,8 @@ def theme() -> gr.themes.Base:
     ).set(
         body_background_fill="#f6f7f9",
         body_background_fill_dark="#0f1116",
+        body_text_color_subdued="#565d6b",
+        body_text_color_subdued_dark="#9aa2b1",
         block_background_fill="#ffffff",
         block_background_fill_dark="#171a21",
         block_border_color="#dfe2e8",

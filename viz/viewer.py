@@ -34,7 +34,8 @@ const root = element.querySelector(".pixelgaze");
 const viewer = createViewer(root, { colormap: props.colormap, diverging: props.diverging });
 root.viewer = viewer;
 root.takeaway = addTakeaway(root, viewer, { colormap: props.colormap, diverging: props.diverging });
-let shown = null;
+let shown = null; // the address of the trace that is on show, or on its way
+let coming = null; // the view that the trace on its way will open with
 async function show() {
   const value = props.value;
   if (!value || !value.trace) return;
@@ -42,14 +43,18 @@ async function show() {
   const again = shown === url;
   shown = url;
   try {
-    if (again) return viewer.view(value.view);
+    if (again && !coming) return viewer.view(value.view);
+    coming = value.view;
+    if (again) return;
     const answer = await fetch(url);
     if (!answer.ok) throw new Error("The trace is no longer on the server; draw it again.");
     const buffer = await answer.arrayBuffer();
-    if (shown === url) viewer.open(buffer, value.view);
+    if (shown !== url) return;
+    viewer.open(buffer, coming);
+    coming = null;
   } catch (error) {
     viewer.say(error.message);
-    shown = null;
+    shown = coming = null;
   }
 }
 if (props.compares) {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import re
 import shutil
@@ -14,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).parent.parent.parent
@@ -76,7 +80,7 @@ def open_page(
 
 def look(page: Page, row: float, column: float) -> None:
     """Move the mouse to a place of the picture, in 0..1, and wait for the repaint."""
-    box = page.locator(".pg-picture").bounding_box()
+    box = page.locator(f"{ROOT_OF_VIEWER} .pg-picture").bounding_box()
     page.mouse.move(box["x"] + column * box["width"], box["y"] + row * box["height"])
     page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
@@ -88,3 +92,22 @@ def taken(page: Page, label: str) -> tuple[str, bytes]:
     with page.expect_download(timeout=90_000) as download:
         page.get_by_role("button", name=label).click()
     return download.value.suggested_filename, Path(download.value.path()).read_bytes()
+
+
+def settle(page: Page) -> None:
+    """Wait until all that is on screen is computed and painted."""
+    page.evaluate(f"async () => {{ await {VIEWER}.whole() }}")
+
+
+def state(page: Page) -> dict:
+    return page.evaluate(f"() => ({{...{VIEWER}.state}})")
+
+
+def atlas_pixels(page: Page) -> np.ndarray:
+    return pixels_of(page, ".pg-maps canvas")
+
+
+def pixels_of(page: Page, selector: str) -> np.ndarray:
+    """(h, w, 3) of a canvas, whatever lies over it."""
+    url = page.locator(selector).evaluate("(canvas) => canvas.toDataURL()")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGB"))

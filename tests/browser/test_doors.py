@@ -1,4 +1,4 @@
-"""Text from outside stays text: through every door (caption, link, file), on the page, in the one HTML file and the SVG.
+"""Text from outside stays text: through every door (caption, link, file), on the page, in the HTML file and the SVG.
 
 Whatever would be executed calls `pg_pwned`; whatever would become markup leaves an <img> or a <b>.
 """
@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, browser, open_page, server, taken
+from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, browser, server, taken
 from tests.browser.test_takeaway import open_alone
 from tests.test_links import forged
 from viz import Trace, record

@@ -1,53 +1,16 @@
 """The page in a real Chromium, from a real server."""
 
 import base64
-import io
 import json
 import re
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, browser, look, open_page, server
+from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, atlas_pixels, look, open_page, pixels_of, state
 from viz import Trace, record
 from viz.gallery import exhibits
 from viz.runs import previewer
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with browser() as chromium:
-        yield chromium
-
-
-@pytest.fixture(scope="module")
-def url():
-    with server() as (url, _):
-        yield url
-
-
-@pytest.fixture
-def page(chromium, url):
-    page = open_page(chromium, url)
-    yield page
-    complaints = page.complaints
-    page.close()
-    assert complaints == []
-
-
-def atlas_pixels(page) -> np.ndarray:
-    return pixels_of(page, ".pg-maps canvas")
-
-
-def pixels_of(page, selector: str) -> np.ndarray:
-    """(h, w, 3) of a canvas, whatever lies over it."""
-    url = page.locator(selector).evaluate("(canvas) => canvas.toDataURL()")
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGB"))
-
-
-def state(page) -> dict:
-    return page.evaluate(f"() => ({{...{VIEWER}.state}})")
 
 
 def test_it_opens_on_the_first_exhibit_with_a_chosen_query(page):

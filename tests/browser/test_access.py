@@ -1,0 +1,99 @@
+"""The page for those who use no mouse, see no colours, or have a small screen."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from tests.browser.chromium import VIEWER, open_page, settle, state
+
+PINS = [
+    {"kind": "pixel", "point": [0.3, 0.3]},
+    {"kind": "box", "from": [0.4, 0.55], "to": [0.6, 0.7]},
+    {"kind": "region", "grid": [8, 8], "mask": "_wAAAAAAAAA"},
+]
+
+
+def view(page, **changes) -> None:
+    page.evaluate(f"(view) => {VIEWER}.view(view)", changes)
+    settle(page)
+
+
+def serious(page) -> list[str]:
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{violation['id']}: {node['html'][:200]}: {node['failureSummary']}"
+        for violation in found
+        if violation["impact"] in ("serious", "critical")
+        for node in violation["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_axe_finds_nothing_serious(chromium, url, scheme, width):
+    page = open_page(chromium, url, width=width, scheme=scheme)
+    assert serious(page) == []
+    view(page, pins=PINS, active=1, mode="column")
+    page.get_by_role("button", name="Compare").click()
+    page.wait_for_selector("#second .pg-main:not([hidden])")
+    assert serious(page) == []
+    page.get_by_role("button", name="Keys and touch").click()
+    assert serious(page) == []
+    page.close()
+
+
+def test_everything_is_reached_with_the_tab_key(page):
+    view(page, pins=PINS, active=1)
+    page.evaluate("document.activeElement.blur()")
+    reached = set()
+    for _ in range(90):
+        page.keyboard.press("Tab")
+        reached.add(
+            page.evaluate(
+                "() => { document.activeElement.dataset.reached = 'yes'; return document.activeElement.className }"
+            )
+        )
+    buttons = "#viewer :is(button, input, canvas[tabindex], select):not([disabled]):not(dialog *)"
+    missed = page.locator(buttons).evaluate_all(
+        "(all) => all.filter((one) => !one.dataset.reached && one.checkVisibility()).map((one) => one.outerHTML)"
+    )
+    assert missed == [] and any("pg-picture" in name for name in reached)
+
+
+def test_the_map_is_told_in_words_but_not_at_every_move(page):
+    sentence, picture = page.locator(".pg-sentence"), page.locator(".pg-picture")
+    assert picture.get_attribute("aria-describedby") == sentence.get_attribute("id")
+    box = picture.bounding_box()
+    page.mouse.move(box["x"] + 30, box["y"] + 30)
+    page.mouse.move(box["x"] + 40, box["y"] + 30)
+    assert sentence.get_attribute("aria-live") == "off"
+    picture.focus()
+    page.keyboard.press("ArrowDown")
+    assert sentence.get_attribute("aria-live") == "polite"
+    before = sentence.inner_text()
+    page.keyboard.press("r")
+    settle(page)
+    assert "is looked at" in sentence.inner_text() != before
+    view(page, pins=PINS, active=2)
+    assert "The mean of the 128 pixels in the region" in sentence.inner_text()
+    assert state(page)["mode"] == "column"
+
+
+@pytest.mark.parametrize("width", [1440, 768, 390])
+def test_no_text_is_cut_off_and_nothing_sticks_out(chromium, url, width):
+    page = open_page(chromium, url, width=width)
+    for changes in (
+        {"pins": PINS, "active": 1, "heads": True},
+        {"mode": "column", "range": "own", "smooth": True},
+        {"mode": "row", "special": True, "log": False, "heads": False},
+    ):
+        view(page, **changes)
+        page.mouse.move(width - 3, 500)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        cut = page.locator("#viewer *:not(canvas)").evaluate_all(
+            """(all) => all.filter((one) => one.checkVisibility() && one.childNodes.length
+                && (one.scrollWidth > one.clientWidth + 1 && getComputedStyle(one).display !== "inline"
+                    || one.getBoundingClientRect().right > innerWidth)).map((one) => one.outerHTML.slice(0, 200))"""
+        )
+        assert cut == []
+    assert page.complaints == []
+    page.close()

@@ -1,0 +1,361 @@
+"""Every way to ask: pixels, rectangles, painted regions, pins, columns, the mean row, keys, touch, two traces."""
+
+import base64
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from tests.browser.chromium import VIEWER, atlas_pixels, look, open_page, pixels_of, settle, state
+from viz import Trace
+from viz.gallery import exhibits
+
+CHOSEN = ", ".join(f"{VIEWER}.{part}" for part in (f"trace.layers[{VIEWER}.state.layer]", "state.step", "state.head"))
+PIXEL = {"kind": "pixel", "point": [0.4, 0.7]}
+BOX = {"kind": "box", "from": [0.4, 0.55], "to": [0.625, 0.721875]}
+
+
+@pytest.fixture(scope="module")
+def trace():
+    return Trace.load(exhibits()[0].trace)
+
+
+def painted() -> np.ndarray:
+    """A region by hand on the picture's 64x64 pixels: a slanted bar and a far-off speck."""
+    mask = np.zeros((64, 64), bool)
+    for row in range(20, 41):
+        mask[row, row - 10 : row - 4] = True
+    mask[60, 63] = True
+    return mask
+
+
+def as_query(mask: np.ndarray) -> dict:
+    text = base64.urlsafe_b64encode(np.packbits(mask.flatten()).tobytes()).decode().rstrip("=")
+    return {"kind": "region", "grid": list(mask.shape), "mask": text}
+
+
+QUERIES = {"pixel": PIXEL, "box": BOX, "region": as_query(painted())}
+
+
+def shares(query: dict, grid: tuple[int, int]) -> torch.Tensor:
+    """(h, w): how much of each cell a query covers, worked out another way than the viewer does: by 640x640 samples."""
+    at = (np.arange(640) + 0.5) / 640
+    if query["kind"] == "pixel":
+        fine = np.zeros((640, 640))
+        fine[int(query["point"][0] * grid[0]) * 640 // grid[0], int(query["point"][1] * grid[1]) * 640 // grid[1]] = 1
+    elif query["kind"] == "box":
+        inside = [(at >= query["from"][axis]) & (at < query["to"][axis]) for axis in (0, 1)]
+        fine = np.outer(*inside)
+    else:
+        fine = np.kron(painted(), np.ones((10, 10)))
+    h, w = grid
+    return torch.tensor(fine.reshape(h, 640 // h, w, 640 // w).mean((1, 3)))
+
+
+def expected(trace: Trace, name: str, step: int, query: dict, mode: str, special: bool) -> torch.Tensor:
+    """(H, h, w), in times uniform."""
+    layer = trace.layers[name]
+    ask = trace.region_columns if mode == "column" else trace.region_rows
+    maps = ask(name, step=step, weights=shares(query, layer.grid))
+    if special and mode == "row":
+        maps = maps - trace.mean_row(name, step=step)
+    return maps * layer.tokens
+
+
+def view(page, **changes) -> None:
+    page.evaluate(f"(view) => {VIEWER}.view(view)", changes)
+
+
+@pytest.mark.parametrize("kind", QUERIES)
+@pytest.mark.parametrize(("mode", "special"), [("row", False), ("row", True), ("column", False)])
+def test_numbers_of_every_way_to_ask_equal_pythons(page, trace, kind, mode, special):
+    query = QUERIES[kind]
+    view(page, pins=[query], active=0, mode=mode, special=special)
+    settle(page)
+    steps = [0, len(trace.steps) - 1]
+    script = f"""([layers, steps, heads]) => {VIEWER}.trace.layers.map((layer) =>
+        steps.map((step) => heads.map((head) => Array.from({VIEWER}.mapOf(layer, step, head)))))"""
+    shown = page.evaluate(script, [list(trace.layers), steps, [-1, 0, 3]])
+    for name, of_layer in zip(trace.layers, shown, strict=True):
+        for step, (mean, first, last) in zip(steps, of_layer, strict=True):
+            maps = expected(trace, name, trace.steps[step], query, mode, special).flatten(1)
+            right = torch.stack([maps.mean(0), maps[0], maps[3]])
+            assert (torch.tensor([mean, first, last]) - right).abs().max() <= 1e-3 * max(1, right.abs().max()), name
+    on_screen = page.evaluate(f"[Array.from({VIEWER}.map), Array.from({VIEWER}.mapOf({CHOSEN}))]")
+    assert on_screen[0] == on_screen[1]
+
+
+def test_a_hovered_pixel_is_answered_like_a_pinned_one(page, trace):
+    """Hovering computes one head of one row and keeps nothing; pins are kept whole."""
+    for mode, special in (("row", True), ("column", False)):
+        view(page, pins=[], point=PIXEL["point"], mode=mode, special=special, head=1)
+        settle(page)
+        name = trace.layers[exhibits()[0].layer].name
+        right = expected(trace, name, exhibits()[0].step, PIXEL, mode, special)[1].flatten()
+        shown = torch.tensor(page.evaluate(f"Array.from({VIEWER}.map)"))
+        assert (shown - right).abs().max() <= 1e-3 * max(1, right.abs().max())
+
+
+def test_what_takes_long_is_done_by_a_worker(chromium, url):
+    """And where there are no workers, it is still done."""
+    for script, workers in (("", 1), ("delete window.Worker", 0)):
+        page = chromium.new_page()
+        page.add_init_script(script)
+        page.goto(url)
+        page.wait_for_selector("#viewer .pg-main:not([hidden])")
+        view(page, mode="column", pins=[BOX], active=0)
+        settle(page)
+        assert len(page.workers) == workers
+        assert page.evaluate(f"{VIEWER}.map.length") == 1024
+        page.close()
+
+
+def click(page, row: float, column: float) -> None:
+    look(page, row, column)
+    page.mouse.down()
+    page.mouse.up()
+
+
+def test_four_pins_each_with_a_row_and_a_way_out(page):
+    for i, place in enumerate([(0.3, 0.3), (0.3, 0.6), (0.6, 0.3), (0.9, 0.9)]):
+        click(page, *place)
+        assert (len(state(page)["pins"]), state(page)["active"]) == (i + 1, i)
+    click(page, 0.1, 0.5)  # one too many takes the place of the latest
+    pins = state(page)["pins"]
+    assert len(pins) == 4 and pins[3]["point"] == pytest.approx([0.1, 0.5], abs=0.01)
+    settle(page)
+    rows = np.split(pixels_of(page, ".pg-pin-maps canvas"), 4)
+    assert all((a != b).mean() > 0.1 for i, a in enumerate(rows) for b in rows[:i])
+    dots = page.locator(".pg-pin-labels .pg-dot").evaluate_all("(dots) => dots.map((dot) => dot.style.background)")
+    assert len(set(dots)) == 4
+    click(page, 0.3, 0.3)  # a pin that is there is shown,
+    assert state(page)["active"] == 0 and len(state(page)["pins"]) == 4
+    click(page, 0.3, 0.3)  # and removed when it was
+    assert state(page)["active"] == -1 and len(state(page)["pins"]) == 3
+    maps = page.locator(".pg-pin-maps canvas")
+    maps.click(position={"x": 5, "y": 0.5 * maps.bounding_box()["height"]})
+    assert (state(page)["active"], state(page)["step"]) == (1, 0)
+    page.get_by_role("button", name="Remove pin 1").click()
+    assert state(page)["active"] == 0 and len(state(page)["pins"]) == 2
+    page.keyboard.press("Escape")
+    assert state(page)["active"] == -1 and len(state(page)["pins"]) == 2
+    page.keyboard.press("Escape")
+    assert state(page)["pins"] == [] and page.locator(".pg-pins").is_hidden()
+
+
+def test_pins_stay_on_the_picture_while_another_pixel_is_looked_at(page):
+    view(page, pins=[PIXEL, BOX], active=-1, point=[0.1, 0.1])
+    settle(page)
+    with_pins = pixels_of(page, ".pg-picture")
+    view(page, pins=[], point=[0.1, 0.1])
+    settle(page)
+    changed = (with_pins != pixels_of(page, ".pg-picture")).any(-1)
+    height, width = changed.shape
+    down, across = (int(p * side) for p, side in zip(PIXEL["point"], changed.shape, strict=True))
+    assert changed[down - height // 20 : down + height // 20, across - width // 20 : across + width // 20].any()
+    assert changed[int(0.4 * height) - 4 : int(0.4 * height) + 5, int(0.6 * width)].any()  # an edge of the rectangle
+    assert not changed[: int(0.3 * height)].any()
+
+
+def drag(page, *places, shift: bool = False) -> None:
+    look(page, *places[0])
+    page.mouse.down()
+    if shift:
+        page.keyboard.down("Shift")
+    for place in places[1:]:
+        look(page, *place)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+
+
+def test_a_rectangle_is_dragged(page):
+    page.get_by_role("button", name="Rectangle").click()
+    drag(page, (0.6, 0.7), (0.5, 0.6), (0.4, 0.55))  # from the lower right to the upper left
+    (box,) = state(page)["pins"]
+    assert box["kind"] == "box"
+    assert box["from"] == pytest.approx([0.4, 0.55], abs=0.01) and box["to"] == pytest.approx([0.6, 0.7], abs=0.01)
+    settle(page)
+    count = page.evaluate("document.querySelector('#viewer .pg-sentence').textContent")
+    assert "The mean of the 48 pixels in the rectangle on the 32×32 map" in count  # 8 rows and 6 columns are touched
+    click(page, 0.1, 0.1)  # a click is a pixel with every tool
+    assert [pin["kind"] for pin in state(page)["pins"]] == ["box", "pixel"]
+
+
+def test_a_region_is_painted_and_added_to(page):
+    page.get_by_role("button", name="Brush").click()
+    drag(page, (0.2, 0.2), (0.2, 0.5))
+    (pin,) = state(page)["pins"]
+    covered = mask_of(pin)
+    rows, columns = np.nonzero(covered)
+    assert pin["grid"] == [64, 64]
+    assert (rows.min(), rows.max()) == pytest.approx((12.8 - 3.2, 12.8 + 2.2), abs=1)
+    assert (columns.min(), columns.max()) == pytest.approx((12.8 - 3.2, 32 + 2.2), abs=1)
+    assert covered[12, 13:33].all()  # no gaps, however fast the mouse moved
+    drag(page, (0.8, 0.8), (0.82, 0.82), shift=True)
+    (pin,) = state(page)["pins"]
+    assert (mask_of(pin)[covered]).all() and mask_of(pin)[52, 52]
+    settle(page)
+    assert "pixels in the region on the" in page.locator(".pg-sentence").inner_text()
+    drag(page, (0.5, 0.2), (0.5, 0.3))
+    assert len(state(page)["pins"]) == 2
+
+
+def mask_of(query: dict) -> np.ndarray:
+    data = base64.urlsafe_b64decode(query["mask"] + "=" * (-len(query["mask"]) % 4))
+    return np.unpackbits(np.frombuffer(data, np.uint8))[: np.prod(query["grid"])].reshape(query["grid"]).astype(bool)
+
+
+def test_the_keys(page):
+    view(page, pins=[], point=[0.5, 0.5], layer="mid_block.attentions.0.transformer_blocks.0.attn1", head=-1)
+    page.mouse.move(0, 0)
+    page.evaluate("document.activeElement.blur()")
+    start = state(page)["step"]
+    for key, field, value in [
+        ("]", "step", start + 1),
+        ("[", "step", start),
+        ("h", "head", 0),
+        ("r", "mode", "column"),
+        ("r", "mode", "row"),
+        ("ArrowDown", "point", [5.5 / 8, 4.5 / 8]),
+        ("Enter", "active", 0),
+        ("Escape", "active", -1),
+    ]:
+        page.keyboard.press(key)
+        assert state(page)[field] == value, key
+    page.keyboard.press("Escape")
+    page.keyboard.press("Shift+ArrowRight")
+    (box,) = state(page)["pins"]
+    assert box["from"] == [5 / 8, 4 / 8] and box["to"] == [6 / 8, 6 / 8]
+    page.keyboard.press("ArrowUp")
+    assert state(page)["pins"][0]["from"] == [4 / 8, 4 / 8]
+    before = state(page)["step"]
+    page.keyboard.press("Space")
+    page.wait_for_function(f"{VIEWER}.state.step !== {before}")
+    page.keyboard.press("Space")
+    page.get_by_role("button", name="Play the steps").wait_for()
+
+
+def test_keys_are_letters_where_something_is_typed(page):
+    before = state(page)
+    page.locator("#caption textarea").click()
+    page.keyboard.type("hr[] ")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Escape")
+    assert state(page) == before
+
+
+def test_the_keys_are_shown_behind_a_question_mark(page):
+    page.get_by_role("button", name="Keys and touch").click()
+    dialog = page.get_by_role("dialog")
+    assert "is looked at by" in dialog.inner_text()
+    before = state(page)
+    page.keyboard.press("h")  # nothing happens behind it
+    page.keyboard.press("Escape")
+    dialog.wait_for(state="hidden")
+    assert state(page) == before
+
+
+def test_regions_can_be_painted_without_a_mouse(page):
+    page.get_by_role("button", name="Brush").click()
+    view(page, pins=[], point=[0.5, 0.5])
+    page.locator(".pg-picture").focus()
+    page.keyboard.press("Enter")
+    (pin,) = state(page)["pins"]
+    assert pin["kind"] == "region" and mask_of(pin)[32, 32] and mask_of(pin).sum() > 20
+
+
+def test_touch(chromium, url):
+    page = open_page(chromium, url, width=390, height=844, has_touch=True)
+    page.locator(".pg-picture").scroll_into_view_if_needed()
+    box = page.locator(".pg-picture").bounding_box()
+    x, y = box["x"] + 0.25 * box["width"], box["y"] + 0.25 * box["height"]
+    page.touchscreen.tap(x, y)
+    assert state(page)["active"] == 0
+    assert state(page)["pins"][0]["point"] == pytest.approx([0.25, 0.25], abs=0.01)
+    touches = page.context.new_cdp_session(page)
+    scrolled = page.evaluate("scrollY")
+    for kind, at in (("touchStart", 0), ("touchMove", 40), ("touchMove", 80)):
+        touches.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x + at, "y": y + at}]})
+    touches.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    now = state(page)
+    assert now["active"] == -1 and len(now["pins"]) == 1 and page.evaluate("scrollY") == scrolled
+    assert now["point"] == pytest.approx([0.25 + 80 / box["height"], 0.25 + 80 / box["width"]], abs=0.02)
+    actions = page.locator("#viewer *").evaluate_all("(nodes) => nodes.map((n) => getComputedStyle(n).touchAction)")
+    assert actions.count("none") == 1  # the page can be scrolled from everywhere but the picture
+    page.close()
+
+
+def test_all_heads_large(page):
+    small = page.locator(".pg-head canvas").first.bounding_box()["width"]
+    page.get_by_role("button", name="large").click()
+    sizes = page.locator(".pg-head canvas").evaluate_all("(all) => all.map((one) => one.getBoundingClientRect())")
+    assert len(sizes) == 5 and all(size["width"] > 2 * small and size["top"] == sizes[0]["top"] for size in sizes)
+
+
+def test_a_view_holds_all_of_it(page, chromium, url):
+    asked = {"pins": list(QUERIES.values()), "active": 2, "mode": "column", "range": "own", "log": False}
+    view(page, **asked, step=9, head=1, layer="up_blocks.1.attentions.0.transformer_blocks.0.attn1", smooth=True)
+    settle(page)
+    held = json.loads(json.dumps(page.evaluate(f"{VIEWER}.viewNow()")))
+    assert set(held) == {
+        *("pins", "active", "point", "mode", "layer", "step", "head", "special", "range", "log", "smooth", "base"),
+        "heads",
+    }
+    other = open_page(chromium, url)
+    view(other, **held)
+    settle(other)
+    assert other.evaluate(f"{VIEWER}.viewNow()") == held
+    assert np.array_equal(atlas_pixels(other), atlas_pixels(page))
+    assert np.array_equal(pixels_of(other, ".pg-pin-maps canvas"), pixels_of(page, ".pg-pin-maps canvas"))
+    other.close()
+
+
+@pytest.mark.parametrize(
+    "pin",
+    [
+        None,
+        {},
+        {"kind": "pixel", "point": [0.5]},
+        {"kind": "pixel", "point": [0.5, 1.5]},
+        {"kind": "pixel", "point": ["<img src=x onerror=alert(1)>", 0]},
+        {"kind": "box", "from": [0.5, 0.5], "to": [0.5, 0.6]},
+        {"kind": "region", "grid": [8, 8], "mask": "AAAAAAAAAAA"},
+        {"kind": "region", "grid": [8, 8], "mask": "!"},
+        {"kind": "region", "grid": [10**9, 10**9], "mask": "_wAAAAAAAAA"},
+    ],
+)
+def test_a_pin_that_is_none_changes_nothing(page, pin):
+    before = state(page)
+    message = page.evaluate(
+        f"(pin) => {{ try {{ {VIEWER}.view({{pins: [pin]}}) }} catch (e) {{ return e.message }} }}", pin
+    )
+    assert message.startswith("This view asks about something that is not a pixel")
+    assert state(page) == before
+
+
+def test_two_traces_with_one_cursor(page):
+    second = "document.querySelector('#second .pixelgaze').viewer"
+    page.get_by_role("button", name="Compare").click()
+    page.wait_for_selector("#second .pg-main:not([hidden])")
+    first_title, other_title = (page.locator(f"{part} .pg-title") for part in ("#viewer", "#second"))
+    assert first_title.inner_text() == exhibits()[0].caption and other_title.inner_text() == exhibits()[1].caption
+    settle(page)
+    look(page, 0.3, 0.6)
+    assert page.evaluate(f"{second}.state.point") == pytest.approx([0.3, 0.6], abs=0.01)
+    page.locator("#second").get_by_role("button", name="middle").click()
+    page.locator("#second").get_by_label("Denoising step").fill("2")
+    view(page, mode="column", pins=[BOX], active=0)
+    ignored = "({tool, ...rest}) => rest"
+    assert page.evaluate(f"({ignored})({second}.state)") == page.evaluate(f"({ignored})({VIEWER}.state)")
+    assert state(page)["step"] == 2 and state(page)["layer"] == 3
+    page.locator("#second").get_by_role("button", name="Keep the left one here").click()
+    assert other_title.inner_text() == exhibits()[0].caption
+    page.get_by_label("The trace to compare with").select_option("1")
+    page.wait_for_function(
+        f"document.querySelector('#second .pg-title').textContent === {json.dumps(exhibits()[1].caption)}"
+    )
+    page.locator("#second").get_by_role("button", name="Close").click()
+    page.locator("#second").wait_for(state="detached")
+    look(page, 0.3, 0.3)
+    assert page.locator("#viewer .pg-main").get_attribute("data-mode") == "three"

@@ -1,0 +1,181 @@
+"""Honest scales: what the colour bar says, what the cells are, and every number beside them."""
+
+import re
+
+import numpy as np
+import pytest
+
+from tests.browser.chromium import VIEWER, atlas_pixels, look, settle, state
+from viz import Trace
+from viz.gallery import exhibits
+from viz.viewer import DIVERGING, SEQUENTIAL, colormap
+
+
+@pytest.fixture(scope="module")
+def trace():
+    return Trace.load(exhibits()[0].trace)
+
+
+def view(page, **changes) -> None:
+    page.evaluate(f"(view) => {VIEWER}.view(view)", changes)
+    settle(page)
+
+
+def row_of(trace, point, head=None) -> np.ndarray:
+    """(H, h, w) or (h, w) of the first exhibit's layer and step: weights."""
+    exhibit = exhibits()[0]
+    query = trace.cell(exhibit.layer, (point[0] * 64, point[1] * 64))
+    return trace.rows(exhibit.layer, step=exhibit.step, query=query, head=head).numpy()
+
+
+def ticks(page) -> list[tuple[float, str]]:
+    script = "(all) => all.map((tick) => [parseFloat(tick.style.left) / 100, tick.textContent])"
+    return [tuple(tick) for tick in page.locator(".pg-bar-ticks span").evaluate_all(script)]
+
+
+def number(text: str) -> float:
+    text = text.replace("¼", "0.25").replace("½", "0.5").replace("−", "-").replace("×", "")
+    return float(text)
+
+
+@pytest.mark.parametrize("special", [False, True])
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("span", ["common", "own"])
+def test_the_bar_says_what_the_colours_mean(page, special, log, span):
+    """The colour that a number gets is the one that stands over its tick."""
+    view(page, special=special, log=log, range=span, head=2)
+    marks = ticks(page)
+    colors = np.array(colormap(DIVERGING if special else SEQUENTIAL))
+    largest = page.evaluate(f"Math.max(...{VIEWER}.map.map(Math.abs))")
+    numbers = [number(text) for _, text in marks]
+    if span == "own":
+        numbers = [min(largest, max(-largest, n)) for n in numbers] + [largest]  # the chosen map's own largest
+        marks = [*marks, (1.0, "")]
+    found = page.evaluate(f"(numbers) => Array.from({VIEWER}.colorsOf(Float32Array.from(numbers)))", numbers)
+    for (at, text), color in zip(marks, np.reshape(found, (-1, 4)), strict=True):
+        near = colors[max(0, round(at * 255) - 4) : round(at * 255) + 5]
+        assert np.abs(near - color[:3]).max(1).min() <= 6, text
+    note = page.locator(".pg-scale .pg-note").inner_text()
+    assert ("log" if log else "linear") in note and marks[0][1] in note
+    assert ("the same in every map" in note) == (span == "common")
+    assert ("mean row" in note) == special
+    if span == "own":
+        assert number(ticks(page)[-1][1]) == pytest.approx(largest, rel=0.05)
+
+
+def test_own_ranges_belong_to_each_map(page):
+    """With its own range every map has the brightest colour; with the common one only what deserves it."""
+    brightest = np.array(colormap(SEQUENTIAL)[255])
+    for span, wanted in (("own", 100), ("common", 40)):
+        view(page, range=span, log=False, head=-1)
+        pixels = atlas_pixels(page)
+        cells = [cell for row in np.array_split(pixels, 10) for cell in np.array_split(row, 10, axis=1)]
+        full = sum(bool((np.abs(cell.astype(int) - brightest).max(-1) <= 2).any()) for cell in cells)
+        assert full == 100 if wanted == 100 else full < wanted
+
+
+def test_cells_are_drawn_as_cells_unless_asked_otherwise(page):
+    assert not state(page)["smooth"]
+    view(page, head=2)
+    height = atlas_pixels(page).shape[0] // 10
+    eight = atlas_pixels(page)[3 * height : 3 * height + height - 2, : height - 2]  # 8x8 cells, layer "middle"
+    assert len(np.unique(eight.reshape(-1, 3), axis=0)) <= 64
+    page.get_by_role("button", name="smooth").click()
+    settle(page)
+    eight = atlas_pixels(page)[3 * height : 3 * height + height - 2, : height - 2]
+    assert len(np.unique(eight.reshape(-1, 3), axis=0)) > 200
+    assert "smoothed" in page.locator(".pg-scale .pg-note").inner_text()
+    rendering = page.locator(".pg-maps canvas").evaluate("(canvas) => getComputedStyle(canvas).imageRendering")
+    assert rendering == "auto"
+
+
+def readout(page) -> dict:
+    text = page.locator(".pg-readout").inner_text()
+    found = re.search(r"row (\d+), column (\d+) · weight ([\d.e+−-]+) · (\S+) uniform", text)
+    row, column, weight, times = found.groups()
+    return {"cell": (int(row), int(column)), "weight": number(weight), "times": number(times), "text": text}
+
+
+def test_the_cell_under_the_cursor(page, trace):
+    exhibit = exhibits()[0]
+    point = exhibit.point
+    view(page, pins=[{"kind": "pixel", "point": list(point)}], active=0, head=2)
+    weights = row_of(trace, point, 2)
+    look(page, 0.5, 0.45)
+    shown = readout(page)
+    assert shown["cell"] == (16, 14)
+    assert shown["weight"] == pytest.approx(weights[16, 14], rel=5e-3)
+    assert shown["times"] == pytest.approx(weights[16, 14] * 1024, rel=0.05)
+
+    maps = page.locator(".pg-maps canvas")
+    box = maps.bounding_box()
+    side = box["height"] / 10
+    page.mouse.move(box["x"] + 2 * side + 0.3 * (side - 2), box["y"] + side + 0.6 * (side - 2))
+    page.wait_for_function("document.querySelector('.pg-readout').textContent.includes('down 2')")
+    shown = readout(page)
+    name = list(trace.layers)[1]
+    other = trace.rows(name, step=trace.steps[2], query=trace.cell(name, (point[0] * 64, point[1] * 64)), head=2)
+    assert shown["cell"] == (9, 4) and f"step {trace.steps[2]}" in shown["text"]
+    assert shown["weight"] == pytest.approx(other[9, 4].item(), rel=5e-3)
+
+    head = page.locator(".pg-head canvas").nth(4).bounding_box()
+    page.mouse.move(head["x"] + 0.51 * head["width"], head["y"] + 0.51 * head["height"])
+    page.wait_for_function("document.querySelector('.pg-readout').textContent.includes('head 3')")
+    shown = readout(page)
+    assert shown["cell"] == (16, 16)
+    assert shown["weight"] == pytest.approx(row_of(trace, point, 3)[16, 16], rel=5e-3)
+    page.mouse.move(5, 5)
+    page.locator(".pg-readout").wait_for(state="hidden")
+
+
+def numbers(page) -> dict[str, str]:
+    script = "(all) => all.map((item) => [item.firstChild.textContent, item.lastChild.textContent])"
+    return dict(page.locator(".pg-numbers div").evaluate_all(script))
+
+
+def test_the_numbers_of_a_row(page, trace):
+    """Entropy, effective keys and distance, worked out from Python's row."""
+    view(page, point=[0.3, 0.3], head=1)
+    row = row_of(trace, (0.3, 0.3), 1)
+    middle = trace.cell(exhibits()[0].layer, (0.3 * 64, 0.3 * 64))
+    down, across = np.indices(row.shape)
+    entropy = float(-(row * np.log2(row)).sum())
+    distance = (row * np.hypot(2 * (down - middle[0]), 2 * (across - middle[1]))).sum()  # a cell is 2 pixels
+    peak = np.unravel_index(row.argmax(), row.shape)
+    found = numbers(page)
+    assert number(found["entropy"].split()[0]) == pytest.approx(entropy, abs=0.06)
+    assert number(found["effective keys"].split()[0]) == pytest.approx(2**entropy, abs=1 + 0.01 * 2**entropy)
+    assert number(found["mean distance"].split()[0]) == pytest.approx(distance, abs=0.06)
+    assert number(found["peak, times uniform"]) == pytest.approx(row.max() * 1024, rel=0.05)
+    offset = [number(part) for part in found["peak offset: Δrow, Δcolumn"].split(", ")]
+    assert offset == [peak[0] - middle[0], peak[1] - middle[1]]
+
+
+def test_a_column_is_not_called_a_distribution(page, trace):
+    view(page, mode="column", point=[0.3, 0.3], head=1)
+    exhibit = exhibits()[0]
+    key = trace.cell(exhibit.layer, (0.3 * 64, 0.3 * 64))
+    column = trace.columns(exhibit.layer, step=exhibit.step, key=key, head=1)
+    found = numbers(page)
+    assert not any("entropy" in name or "keys" in name for name in found)
+    assert number(found["received, × an average pixel"]) == pytest.approx(column.sum().item(), rel=0.05)
+    assert "it does not sum to one" in page.locator(".pg-scale .pg-note").inner_text()
+    assert "what an average pixel receives" in page.locator(".pg-sentence").inner_text()
+    assert "who looks at this pixel" in page.locator(".pg-right .pg-note").first.inner_text()
+    assert page.get_by_role("button", name="What is special").is_disabled()
+
+
+def test_what_is_special_has_a_sign(page, trace):
+    view(page, special=True, point=list(exhibits()[0].point), head=2)
+    exhibit = exhibits()[0]
+    row = row_of(trace, exhibit.point, 2) - trace.mean_row(exhibit.layer, step=exhibit.step, head=2).numpy()
+    found = numbers(page)
+    assert number(found["most above the mean row"]) == pytest.approx(row.max() * 1024, rel=0.05)
+    assert number(found["most below it"]) == pytest.approx(row.min() * 1024, rel=0.05)
+    share = number(found["attention placed otherwise"].split()[0])
+    assert share == pytest.approx(50 * np.abs(row).sum(), abs=0.6)
+    look(page, 0.5, 0.45)
+    assert "looks more than others at" in page.locator(".pg-sentence").inner_text()
+    view(page, pins=[{"kind": "pixel", "point": [0.5, 0.45]}], active=0)
+    look(page, 0.02, 0.02)
+    assert re.search(r"weight −0\.\d+ · −", page.locator(".pg-readout").inner_text())
