@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import time
 
 import pytest
 
@@ -101,6 +102,18 @@ def test_a_link_to_a_recorded_trace_opens_it(page, chromium, url):
     assert picture.split(",")[:3] == [str(n) for n in expected.picture[0, 0]]
     assert fresh.evaluate(f"{VIEWER}.trace.steps") == expected.steps  # opened, not drawn again
     fresh.close()
+
+
+def test_a_link_that_comes_while_its_trace_is_fetched(chromium, url):
+    page = chromium.new_page()
+    page.route(re.compile("safetensors"), lambda route: (time.sleep(1.5), route.continue_()))
+    first = exhibits()[0]
+    look = encode(Recipe(first.caption, seed=first.seed), View((0.25, 0.75), first.layer, 8, 1))
+    page.goto(f"{url}/?look={look}")
+    page.wait_for_selector(f"{ROOT_OF_VIEWER} .pg-main:not([hidden])")
+    assert page.evaluate(f"{VIEWER}.viewNow()")["point"] == [0.25, 0.75]
+    assert page.evaluate(f"{VIEWER}.viewNow()")["step"] == 8
+    page.close()
 
 
 LINK = encode(Recipe("a red monster", steps=2), View((0.5, 0.5), EXHIBIT.layer, 1))
