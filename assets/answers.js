@@ -10,7 +10,13 @@ function createAnswers(trace, onNews) {
   const kept = new Map(); // {pin: {row: [layer][step], column: [layer][step]}}, maps of all heads
   let wanted = [];
   let current = null;
-  const worker = startWorker((result) => finish(result));
+  let worker = startWorker(
+    (result) => finish(result),
+    () => {
+      worker = null; // the page it stands in forbids it
+      if (current) runHere();
+    },
+  );
 
   function run({ layer, step, cells, logSums }) {
     const [q, k] = [layer.queries[step], layer.keys[step]];
@@ -34,7 +40,11 @@ function createAnswers(trace, onNews) {
     const { tokens, heads, headDim, scale } = layer;
     const job = { layer: { tokens, heads, headDim, scale }, q: layer.queries[step], k: layer.keys[step], cells, logSums };
     if (worker) worker.postMessage(job);
-    else setTimeout(() => current && finish(run(current)));
+    else runHere();
+  }
+
+  function runHere() {
+    setTimeout(() => current && finish(run(current)));
   }
 
   function finish(result) {
@@ -118,7 +128,7 @@ function addHead({ tokens, heads }, maps, head, factor, out) {
 
 // A worker that runs the text of `arithmetic`, so that a file opened from disk needs no second file. Null where there
 // are none: the same is then done here, between frames.
-function startWorker(onResult) {
+function startWorker(onResult, onFailure) {
   const source = `
     const attention = (${arithmetic})();
     onmessage = ({ data: { layer, q, k, cells, logSums } }) =>
@@ -127,6 +137,7 @@ function startWorker(onResult) {
     const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
     const worker = new Worker(address);
     worker.onmessage = ({ data }) => onResult(data);
+    worker.onerror = onFailure;
     return worker;
   } catch {
     return null;

@@ -6,7 +6,8 @@
 function linkViewers(first, beside) {
   let busy = false;
   const quietly = (from, to, act) => {
-    if (busy || !from.trace || !to.trace || !to.root.isConnected) return;
+    if (!beside.root.isConnected) return end(); // it was closed, and may be forgotten
+    if (busy || !from.trace || !to.trace) return;
     busy = true; // what follows must not be followed
     try {
       act(from, to);
@@ -26,6 +27,7 @@ function linkViewers(first, beside) {
     first.onhover(() => quietly(first, beside, point)),
     beside.onhover(() => quietly(beside, first, point)),
   ];
+  const end = () => ends.forEach((stop) => stop());
   quietly(first, beside, follow);
-  return () => ends.forEach((end) => end());
+  return end;
 }

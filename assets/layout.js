@@ -140,6 +140,9 @@ function markAtlas({ ui, trace, state, columns, painter }) {
 // The colour bar's ticks and its words.
 function showScale(ui, scale, largest, { mode, smooth }) {
   const marks = ticksOf(scale, largest);
+  const now = JSON.stringify([marks, scale, mode, smooth]);
+  if (ui.ticks.dataset.shown === now) return;
+  ui.ticks.dataset.shown = now;
   while (ui.ticks.childNodes.length > marks.length) ui.ticks.lastChild.remove();
   marks.forEach(([at, text], i) => {
     const tick = ui.ticks.childNodes[i] || make("span", "", "", ui.ticks);

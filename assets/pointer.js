@@ -133,7 +133,7 @@ function wirePicture(desk) {
   canvas.addEventListener("pointermove", (event) => {
     if (!desk.trace) return;
     const point = placeIn(event, canvas);
-    desk.speak(false);
+    if (desk.state.active < 0) desk.speak(false); // what is pinned has been said and stays
     if (!press) desk.hover(point);
     else if (press.moved || Math.hypot(event.clientX - press.x, event.clientY - press.y) > TAP) drag(event, point);
     else if (desk.state.tool === "point") desk.hover(point);
@@ -229,7 +229,10 @@ function pressKey(desk, key, shift) {
 function wireKeys(desk) {
   const { root, ui } = desk;
   document.addEventListener("keydown", function act(event) {
-    if (!root.isConnected) return document.removeEventListener("keydown", act);
+    if (!root.isConnected) {
+      document.removeEventListener("keydown", act);
+      return desk.answers?.close();
+    }
     const { target, key } = event;
     if (!desk.trace || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || ui.dialog.open) return;
     const first = [...document.querySelectorAll(".pg-main:not([hidden])")].find((main) => main.offsetParent);

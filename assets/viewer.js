@@ -61,7 +61,7 @@ function createDesk(root, { colormap, diverging }) {
     },
     // Screen readers are told what the keys do and what is pinned, not every move of the mouse.
     speak(on) {
-      const live = on || this.state.active >= 0 ? "polite" : "off";
+      const live = on ? "polite" : "off";
       if (ui.sentence.getAttribute("aria-live") !== live) ui.sentence.setAttribute("aria-live", live);
     },
   };
@@ -77,7 +77,7 @@ function createViewer(root, palettes) {
 
   function repaint() {
     dirty = false;
-    if (!desk.trace) return;
+    if (!desk.trace || !desk.columns.length) return; // nothing to show, or nowhere yet
     const began = performance.now();
     drawAll(desk);
     frames.push(performance.now() - began);
@@ -131,7 +131,7 @@ function createViewer(root, palettes) {
     ui.main.dataset.heads = state.heads ? "large" : "small";
     ui.main.classList.toggle("pg-smooth", state.smooth);
     ui.choices.fields.special[0].disabled = state.mode === "column";
-    desk.speak(true);
+    desk.speak(playing === null);
     if (!desk.trace) return;
     const chosen = Math.min(state.head, desk.layer.heads - 1);
     for (const { head, button } of ui.heads.tiles) button.setAttribute("aria-pressed", String(head === chosen));

@@ -70,6 +70,7 @@ function describe(ui, trace, state, query, map) {
   ui.where.textContent = `${layer.name}, ${formatHead(layer, state.head)}`;
   if (!map) {
     ui.sentence.append("is being computed …");
+    for (const value of ui.numbers.querySelectorAll("dd")) value.textContent = "…";
     return;
   }
   const middle = middleOf(cells, layer);

@@ -7,7 +7,7 @@ import torch
 from viz import Trace
 from viz.recipe import Recipe
 from viz.runs import perform
-from viz.viewer import View, colormap, pack, shown
+from viz.viewer import ASSETS, DIVERGING, SCRIPTS, View, colormap, pack, shown
 
 
 def test_the_colour_map_rises_in_lightness():
@@ -17,6 +17,17 @@ def test_the_colour_map_rises_in_lightness():
     luminance = linear @ torch.tensor([0.2126, 0.7152, 0.0722], dtype=torch.float64)
     assert colors.shape == (256, 3) and luminance[0] < 0.01 and luminance[-1] > 0.8
     assert (luminance.diff() > -1e-3).all()
+
+
+def test_the_colours_of_differences_have_their_lightest_in_the_middle():
+    colors = torch.tensor(colormap(DIVERGING), dtype=torch.float64) @ torch.tensor([0.2126, 0.7152, 0.0722]).double()
+    assert 110 <= colors.argmax() <= 145
+    assert (colors[:110].diff() > -1).all() and (colors[145:].diff() < 1).all()
+    assert (colors[:110] - colors.flip(0)[:110]).abs().max() < 60  # as strong below zero as above
+
+
+def test_every_script_is_served():
+    assert sorted(SCRIPTS) == sorted(ASSETS.glob("*.js"))
 
 
 def test_the_value_is_small_and_holds_a_file_not_its_bytes(shared_pipeline):

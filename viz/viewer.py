@@ -75,6 +75,7 @@ if (props.beside) {
   makeButton("pg-toggle", "Keep the left one here", viewer.slot).addEventListener("click", () => {
     if (!first.trace) return;
     shown = others.value = "";
+    props.value = {}; // so that the trace that was here before is news when it is picked again
     viewer.open(first.trace.buffer, first.viewNow());
   });
   makeButton("pg-toggle", "Close", viewer.slot).addEventListener("click", () => trigger("leave"));

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.browser.chromium import ROOT, VIEWER, browser, open_page, server
 
 FOLDER = ROOT / "assets" / "screenshots"
-SIZES = {1440: 900, 390: 844}
+SIZES = {1440: 900, 768: 1024, 390: 844}
 
 
 def main(folder: Path = FOLDER) -> None:

@@ -99,9 +99,16 @@ def test_a_hovered_pixel_is_answered_like_a_pinned_one(page, trace):
 
 def test_what_takes_long_is_done_by_a_worker(chromium, url):
     """And where there are no workers, it is still done."""
-    for script, workers in (("", 1), ("delete window.Worker", 0)):
+
+    def forbid(route):
+        answer = route.fetch()
+        route.fulfill(response=answer, headers=answer.headers | {"content-security-policy": "worker-src 'none'"})
+
+    for script, forbidden, workers in (("", False, 1), ("delete window.Worker", False, 0), ("", True, 0)):
         page = chromium.new_page()
         page.add_init_script(script)
+        if forbidden:
+            page.route(f"{url}/", forbid)
         page.goto(url)
         page.wait_for_selector("#viewer .pg-main:not([hidden])")
         view(page, mode="column", pins=[BOX], active=0)
