@@ -77,7 +77,7 @@ function showChoices(regions) {
 const color = (name) => getComputedStyle(body).getPropertyValue(name).trim();
 
 function dressed(layout, place) {
-  const narrow = place.clientWidth < 480;
+  const narrow = isNarrow(place);
   const ticks = layout.xaxis.tickvals && narrow ? thinned(layout.xaxis) : {};
   const axis = { gridcolor: color("--pg-line"), linecolor: color("--pg-line"), zerolinecolor: color("--pg-line") };
   return {
@@ -90,6 +90,17 @@ function dressed(layout, place) {
     paper_bgcolor: color("--pg-surface"),
     plot_bgcolor: color("--pg-surface"),
   };
+}
+
+const isNarrow = (place) => place.clientWidth < 480;
+
+// The figures that are drawn, once more for their room and the page's colours.
+function redress() {
+  for (const { key, figure } of (props.value && props.value.figures) || []) {
+    const place = figures().find(({ dataset }) => dataset.key === key);
+    const shapes = key === "map" ? [] : lineAt(root.viewer.viewNow().step);
+    if (place) window.Plotly.relayout(place, { ...dressed(figure.layout, place), shapes });
+  }
 }
 
 // Every third mark, where there is no room for all.
@@ -206,8 +217,13 @@ async function start() {
   });
   root.viewer.onchange(follow);
   watch("value", draw);
-  const dress = () => figures().forEach((figure) => window.Plotly.relayout(figure, dressed(figure.layout, figure)));
-  new MutationObserver(dress).observe(document.body, { attributeFilter: ["class"] }); // light and dark
+  new MutationObserver(redress).observe(document.body, { attributeFilter: ["class"] }); // light and dark
+  let narrow = isNarrow(part("grid"));
+  new ResizeObserver(() => {
+    if (narrow === isNarrow(part("grid"))) return;
+    narrow = !narrow;
+    redress();
+  }).observe(part("grid"));
   follow();
 }
 

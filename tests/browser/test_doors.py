@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, browser, server, taken
+from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, taken
 from tests.browser.test_takeaway import open_alone
 from tests.test_links import forged
 from viz import Trace, record
@@ -30,18 +30,6 @@ TEXTS = {
 }
 TRAP = "window.pg_pwned = () => { window.pg_caught = true; }; window.alert = window.pg_pwned;"
 WATCHED = "#viewer, #takeaway, #plots, .toast-body, .pg-live"
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with browser() as chromium:
-        yield chromium
-
-
-@pytest.fixture(scope="module")
-def url():
-    with server() as (url, _):
-        yield url
 
 
 def open_trapped(chromium, url):

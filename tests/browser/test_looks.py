@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, browser, open_page, server
+from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, open_page, server
 from viz import Trace, record
 from viz.gallery import exhibits
 from viz.links import decode, encode
@@ -30,25 +30,6 @@ ASKED = {
     "smooth": True,
     "base": "preview",
 }
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with browser() as chromium:
-        yield chromium
-
-
-@pytest.fixture(scope="module")
-def url():
-    with server() as (url, _):
-        yield url
-
-
-@pytest.fixture
-def page(chromium, url):
-    page = open_page(chromium, url)
-    yield page
-    page.close()
 
 
 def copy_link(page) -> str:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser.chromium import VIEWER, browser, look, open_page, server
+from tests.browser.chromium import VIEWER, look, open_page
+from tests.browser.test_access import serious
 from viz import Trace
 from viz.curves import follow
 from viz.gallery import exhibits
@@ -19,18 +20,6 @@ from viz.view import Box, Pixel
 EXHIBIT = exhibits()[0]
 PIN = {"kind": "pixel", "point": [0.55, 0.34]}
 BOX = {"kind": "box", "from": [0.5, 0.6], "to": [0.65, 0.8]}
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with browser() as chromium:
-        yield chromium
-
-
-@pytest.fixture(scope="module")
-def url():
-    with server() as (url, _):
-        yield url
 
 
 @pytest.fixture
@@ -151,6 +140,8 @@ def test_they_fit(chromium, url, width):
     wait_for_lines(page, "weight", LAST)
     page.wait_for_function("document.querySelectorAll('.pg-figure .main-svg').length >= 8")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.get_by_role("button", name="Take away").first.click()
+    assert serious(page) == []
     for figure in page.locator(".pg-figure").all():
         inside, drawn = figure.bounding_box(), figure.locator(".main-svg").first.bounding_box()
         assert drawn["width"] <= inside["width"] + 1

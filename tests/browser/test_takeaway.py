@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, browser, look, open_page, server, taken
+from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, look, open_page, server, taken
 from viz import Trace
 from viz.export import rows_on_show, write_html
 from viz.gallery import exhibits
@@ -20,12 +20,6 @@ EXHIBIT = exhibits()[0]
 VIEW = View(EXHIBIT.point, EXHIBIT.layer, EXHIBIT.step, EXHIBIT.head)
 PIXEL = {"kind": "pixel", "point": [0.3, 0.7]}
 BOX = {"kind": "box", "from": [0.4, 0.3], "to": [0.62, 0.55]}
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with browser() as chromium:
-        yield chromium
 
 
 @pytest.fixture(scope="module")
