@@ -84,7 +84,7 @@ function dressed(layout, place) {
     ...layout,
     font: { ...layout.font, color: color("--pg-ink") },
     xaxis: { ...layout.xaxis, ...axis, ...ticks },
-    legend: { ...layout.legend, ...(narrow ? { orientation: "h", y: -0.22, yanchor: "top" } : {}) },
+    legend: { ...layout.legend, ...(narrow ? { orientation: "h", y: -0.34, yanchor: "top" } : {}) },
     yaxis: { ...layout.yaxis, ...axis },
     hoverlabel: { bgcolor: color("--pg-surface"), font: { color: color("--pg-ink") }, bordercolor: color("--pg-line") },
     paper_bgcolor: color("--pg-surface"),

@@ -47,7 +47,9 @@ def over_steps(
             hovertemplate="%{y:.3g}",
         )
     named = [f"{step}" if t is None else f"{t:g}" for step, t in zip(steps, timesteps, strict=True)]
-    figure.update_xaxes(title_text="timestep t, noise to picture", tickvals=list(steps), ticktext=named, tickangle=0)
+    figure.update_xaxes(
+        title={"text": "timestep t, noise to picture", "standoff": 6}, tickvals=list(steps), ticktext=named, tickangle=0
+    )
     figure.update_yaxes(title_text=_text(unit), rangemode="tozero")
     return _dressed(figure, title).update_layout(hovermode="x unified")
 
