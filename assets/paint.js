@@ -135,13 +135,18 @@ function paintQuery(canvas, layer, query, number, active) {
       context.strokeRect(x - grow, y - grow, w + 2 * grow, h + 2 * grow);
     }
   }
-  if (number !== null) paintNumber(context, box, number, color, line);
+  if (number === null) return;
+  const right = query.kind === "region" ? boundsOf(query).corner * canvas.width : box[0] + box[2];
+  paintNumber(context, [right, box[1]], number, color, line);
 }
 
 // The pin's number, at its upper right corner, inside the picture.
-function paintNumber(context, [x, y, w], number, color, line) {
+function paintNumber(context, [right, top], number, color, line) {
   const radius = 7 * line + 2;
-  const at = [Math.min(context.canvas.width - radius - 1, x + w + radius + 2 * line), Math.max(radius + 1, y - radius)];
+  const at = [
+    Math.min(context.canvas.width - radius - 1, right + radius + 2 * line),
+    Math.max(radius + 1, top - radius),
+  ];
   context.beginPath();
   context.arc(...at, radius, 0, 2 * Math.PI);
   context.fillStyle = color;
@@ -170,10 +175,11 @@ function boundsOf(query) {
   if (bounds.has(query)) return bounds.get(query);
   const [height, width] = query.grid;
   const mask = decodeMask(query);
-  const box = { from: [1, 1], to: [0, 0] };
+  const box = { from: [1, 1], to: [0, 0], corner: 0 }; // `corner` is where its uppermost pixels end, to the right
   for (let i = 0; i < mask.length; i++) {
     if (!mask[i]) continue;
     const [y, x] = [Math.floor(i / width), i % width];
+    if (y / height <= box.from[0]) box.corner = (x + 1) / width;
     box.from = [Math.min(box.from[0], y / height), Math.min(box.from[1], x / width)];
     box.to = [Math.max(box.to[0], (y + 1) / height), Math.max(box.to[1], (x + 1) / width)];
   }

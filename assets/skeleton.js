@@ -42,7 +42,7 @@ const KEYS = [
   ["Escape", "let go of the pin; once more: remove all pins"],
 ];
 const TOUCH = `Tap the picture to pin a pixel, tap the pin to let it go, drag to look around. With the rectangle or the brush, drag to
-mark a region; Shift adds to it. Up to ${MAX_PINS} pins at once; a further one takes the place of the latest.`;
+mark a region; with the brush, Shift adds to the one that is shown. Up to ${MAX_PINS} pins at once; a further one takes the place of the latest.`;
 
 function makeButton(className, text, parent, label) {
   const button = make("button", className, text, parent);

@@ -93,7 +93,10 @@ function showNumbers(node, numbers) {
 
 // How far the peak is from the asking pixel, in cells: rows down, columns to the right.
 function offsetOf(peak, middle, { width }) {
-  const signed = (n) => `${n > 0 ? "+" : n < 0 ? "−" : ""}${Number(Math.abs(n).toFixed(1))}`;
+  const signed = (cells) => {
+    const n = Number(cells.toFixed(1));
+    return `${n > 0 ? "+" : n < 0 ? "−" : ""}${Math.abs(n)}`;
+  };
   return `${signed(Math.floor(peak / width) - middle[0])}, ${signed((peak % width) - middle[1])}`;
 }
 

@@ -99,6 +99,12 @@ def settle(page: Page) -> None:
     page.evaluate(f"async () => {{ await {VIEWER}.whole() }}")
 
 
+def view(page: Page, **changes) -> None:
+    """Change what is looked at, and wait until it is painted."""
+    page.evaluate(f"(view) => {VIEWER}.view(view)", changes)
+    settle(page)
+
+
 def state(page: Page) -> dict:
     return page.evaluate(f"() => ({{...{VIEWER}.state}})")
 

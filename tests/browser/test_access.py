@@ -3,18 +3,13 @@
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from tests.browser.chromium import VIEWER, open_page, settle, state
+from tests.browser.chromium import open_page, settle, state, view
 
 PINS = [
     {"kind": "pixel", "point": [0.3, 0.3]},
     {"kind": "box", "from": [0.4, 0.55], "to": [0.6, 0.7]},
     {"kind": "region", "grid": [8, 8], "mask": "_wAAAAAAAAA"},
 ]
-
-
-def view(page, **changes) -> None:
-    page.evaluate(f"(view) => {VIEWER}.view(view)", changes)
-    settle(page)
 
 
 def serious(page) -> list[str]:

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.browser.chromium import VIEWER, atlas_pixels, look, settle, state
+from tests.browser.chromium import VIEWER, atlas_pixels, look, settle, state, view
 from viz import Trace
 from viz.gallery import exhibits
 from viz.viewer import DIVERGING, SEQUENTIAL, colormap
@@ -14,11 +14,6 @@ from viz.viewer import DIVERGING, SEQUENTIAL, colormap
 @pytest.fixture(scope="module")
 def trace():
     return Trace.load(exhibits()[0].trace)
-
-
-def view(page, **changes) -> None:
-    page.evaluate(f"(view) => {VIEWER}.view(view)", changes)
-    settle(page)
 
 
 def row_of(trace, point, head=None) -> np.ndarray:

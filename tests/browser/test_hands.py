@@ -1,0 +1,159 @@
+"""Keys, touch, views, and two traces side by side."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.browser.chromium import VIEWER, atlas_pixels, look, open_page, pixels_of, settle, state, view
+from viz.gallery import exhibits
+
+BOX = {"kind": "box", "from": [0.4, 0.55], "to": [0.625, 0.72]}
+REGION = {"kind": "region", "grid": [8, 8], "mask": "_wAAAAAAAAA"}  # the uppermost eighth
+QUERIES = [{"kind": "pixel", "point": [0.4, 0.7]}, BOX, REGION]
+
+
+def test_the_keys(page):
+    view(page, pins=[], point=[0.5, 0.5], layer="mid_block.attentions.0.transformer_blocks.0.attn1", head=-1)
+    page.mouse.move(0, 0)
+    page.evaluate("document.activeElement.blur()")
+    start = state(page)["step"]
+    for key, field, value in [
+        ("]", "step", start + 1),
+        ("[", "step", start),
+        ("h", "head", 0),
+        ("r", "mode", "column"),
+        ("r", "mode", "row"),
+        ("ArrowDown", "point", [5.5 / 8, 4.5 / 8]),
+        ("Enter", "active", 0),
+        ("Escape", "active", -1),
+    ]:
+        page.keyboard.press(key)
+        assert state(page)[field] == value, key
+    page.keyboard.press("Escape")
+    page.keyboard.press("Shift+ArrowRight")
+    (box,) = state(page)["pins"]
+    assert box["from"] == [5 / 8, 4 / 8] and box["to"] == [6 / 8, 6 / 8]
+    page.keyboard.press("ArrowUp")
+    assert state(page)["pins"][0]["from"] == [4 / 8, 4 / 8]
+    before = state(page)["step"]
+    page.keyboard.press("Space")
+    page.wait_for_function(f"{VIEWER}.state.step !== {before}")
+    page.keyboard.press("Space")
+    page.get_by_role("button", name="Play the steps").wait_for()
+
+
+def test_keys_are_letters_where_something_is_typed(page):
+    before = state(page)
+    page.locator("#caption textarea").click()
+    page.keyboard.type("hr[] ")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Escape")
+    assert state(page) == before
+
+
+def test_the_keys_are_shown_behind_a_question_mark(page):
+    page.get_by_role("button", name="Keys and touch").click()
+    dialog = page.get_by_role("dialog")
+    assert "is looked at by" in dialog.inner_text()
+    before = state(page)
+    page.keyboard.press("h")  # nothing happens behind it
+    page.keyboard.press("Escape")
+    dialog.wait_for(state="hidden")
+    assert state(page) == before
+
+
+def test_touch(chromium, url):
+    page = open_page(chromium, url, width=390, height=844, has_touch=True)
+    page.locator(".pg-picture").scroll_into_view_if_needed()
+    box = page.locator(".pg-picture").bounding_box()
+    x, y = box["x"] + 0.25 * box["width"], box["y"] + 0.25 * box["height"]
+    page.touchscreen.tap(x, y)
+    assert state(page)["active"] == 0
+    assert state(page)["pins"][0]["point"] == pytest.approx([0.25, 0.25], abs=0.01)
+    touches = page.context.new_cdp_session(page)
+    scrolled = page.evaluate("scrollY")
+    for kind, at in (("touchStart", 0), ("touchMove", 40), ("touchMove", 80)):
+        touches.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x + at, "y": y + at}]})
+    touches.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    now = state(page)
+    assert now["active"] == -1 and len(now["pins"]) == 1 and page.evaluate("scrollY") == scrolled
+    assert now["point"] == pytest.approx([0.25 + 80 / box["height"], 0.25 + 80 / box["width"]], abs=0.02)
+    actions = page.locator("#viewer *").evaluate_all("(nodes) => nodes.map((n) => getComputedStyle(n).touchAction)")
+    assert actions.count("none") == 1  # the page can be scrolled from everywhere but the picture
+    page.close()
+
+
+def test_all_heads_large(page):
+    small = page.locator(".pg-head canvas").first.bounding_box()["width"]
+    page.get_by_role("button", name="large").click()
+    sizes = page.locator(".pg-head canvas").evaluate_all("(all) => all.map((one) => one.getBoundingClientRect())")
+    assert len(sizes) == 5 and all(size["width"] > 2 * small and size["top"] == sizes[0]["top"] for size in sizes)
+
+
+def test_a_view_holds_all_of_it(page, chromium, url):
+    asked = {"pins": QUERIES, "active": 2, "mode": "column", "range": "own", "log": False}
+    view(page, **asked, step=9, head=1, layer="up_blocks.1.attentions.0.transformer_blocks.0.attn1", smooth=True)
+    settle(page)
+    held = json.loads(json.dumps(page.evaluate(f"{VIEWER}.viewNow()")))
+    assert set(held) == {
+        *("pins", "active", "point", "mode", "layer", "step", "head", "special", "range", "log", "smooth", "base"),
+        "heads",
+    }
+    other = open_page(chromium, url)
+    view(other, **held)
+    settle(other)
+    assert other.evaluate(f"{VIEWER}.viewNow()") == held
+    assert np.array_equal(atlas_pixels(other), atlas_pixels(page))
+    assert np.array_equal(pixels_of(other, ".pg-pin-maps canvas"), pixels_of(page, ".pg-pin-maps canvas"))
+    other.close()
+
+
+@pytest.mark.parametrize(
+    "pin",
+    [
+        None,
+        {},
+        {"kind": "pixel", "point": [0.5]},
+        {"kind": "pixel", "point": [0.5, 1.5]},
+        {"kind": "pixel", "point": ["<img src=x onerror=alert(1)>", 0]},
+        {"kind": "box", "from": [0.5, 0.5], "to": [0.5, 0.6]},
+        {"kind": "region", "grid": [8, 8], "mask": "AAAAAAAAAAA"},
+        {"kind": "region", "grid": [8, 8], "mask": "!"},
+        {"kind": "region", "grid": [10**9, 10**9], "mask": "_wAAAAAAAAA"},
+    ],
+)
+def test_a_pin_that_is_none_changes_nothing(page, pin):
+    before = state(page)
+    message = page.evaluate(
+        f"(pin) => {{ try {{ {VIEWER}.view({{pins: [pin]}}) }} catch (e) {{ return e.message }} }}", pin
+    )
+    assert message.startswith("This view asks about something that is not a pixel")
+    assert state(page) == before
+
+
+def test_two_traces_with_one_cursor(page):
+    second = "document.querySelector('#second .pixelgaze').viewer"
+    page.get_by_role("button", name="Compare").click()
+    page.wait_for_selector("#second .pg-main:not([hidden])")
+    first_title, other_title = (page.locator(f"{part} .pg-title") for part in ("#viewer", "#second"))
+    assert first_title.inner_text() == exhibits()[0].caption and other_title.inner_text() == exhibits()[1].caption
+    settle(page)
+    look(page, 0.3, 0.6)
+    assert page.evaluate(f"{second}.state.point") == pytest.approx([0.3, 0.6], abs=0.01)
+    page.locator("#second").get_by_role("button", name="middle").click()
+    page.locator("#second").get_by_label("Denoising step").fill("2")
+    view(page, mode="column", pins=[BOX], active=0)
+    ignored = "({tool, ...rest}) => rest"
+    assert page.evaluate(f"({ignored})({second}.state)") == page.evaluate(f"({ignored})({VIEWER}.state)")
+    assert state(page)["step"] == 2 and state(page)["layer"] == 3
+    page.locator("#second").get_by_role("button", name="Keep the left one here").click()
+    assert other_title.inner_text() == exhibits()[0].caption
+    page.get_by_label("The trace to compare with").select_option("1")
+    page.wait_for_function(
+        f"document.querySelector('#second .pg-title').textContent === {json.dumps(exhibits()[1].caption)}"
+    )
+    page.locator("#second").get_by_role("button", name="Close").click()
+    page.locator("#second").wait_for(state="detached")
+    look(page, 0.3, 0.3)
+    assert page.locator("#viewer .pg-main").get_attribute("data-mode") == "three"
