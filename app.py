@@ -13,7 +13,9 @@ import gradio as gr
 
 from viz.gallery import GALLERY
 from viz.live import bundled, stop
+from viz.plotview import PLOTLY
 from viz.tabs import explore
+from viz.takeaway import MAX_FILE
 from viz.theme import theme
 from viz.viewer import ASSETS
 
@@ -27,11 +29,11 @@ HEADER = """
 
 def build() -> gr.Blocks:
     """The page: which tabs, in which order."""
-    gr.set_static_paths([GALLERY])
+    gr.set_static_paths([GALLERY, PLOTLY])
     with gr.Blocks(title="PixelGaze", analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
         gr.HTML(HEADER, apply_default_css=False)
         with gr.Tab("Explore"):
-            explore.build()
+            explore.build(page)
         page.unload(stop)
     return page
 
@@ -47,10 +49,11 @@ def main() -> None:
         server_name=arguments.host,
         server_port=arguments.port,
         theme=theme(),
-        css_paths=[ASSETS / "viewer.css", ASSETS / "page.css"],
+        css_paths=[ASSETS / name for name in ("viewer.css", "takeaway.css", "plots.css", "page.css")],
         inbrowser=arguments.open,
         prevent_thread_lock=True,
         footer_links=["api"],
+        max_file_size=MAX_FILE,
         run_history=False,
         ssr_mode=False,
     )

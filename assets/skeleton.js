@@ -12,10 +12,11 @@ function make(tag, className, text, parent) {
 function introduce(ui, trace) {
   const { caption, seed, steps, guidance } = trace.recipe;
   ui.title.textContent = typeof caption === "string" ? caption : "";
+  const plain = (value) => ["number", "string"].includes(typeof value); // a file may say anything
   const parts = [
-    seed !== undefined && `seed ${seed}`,
-    steps !== undefined && `${steps} steps`,
-    guidance !== undefined && `guidance ${guidance}`,
+    plain(seed) && `seed ${seed}`,
+    plain(steps) && `${steps} steps`,
+    plain(guidance) && `guidance ${guidance}`,
   ];
   ui.recipe.textContent = parts.filter(Boolean).join(" · ");
   const refused = Object.keys(trace.skipped).length;

@@ -10,6 +10,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from viz.header import described
+
 GALLERY = Path(__file__).parent.parent / "assets" / "gallery"
 GALLERY_STEPS = 10  # of 25; fp16, self-attention only: 9 MB a trace
 
@@ -29,6 +31,11 @@ class Exhibit:
     @property
     def trace(self) -> Path:
         return GALLERY / f"{self.name}.safetensors"
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps that its trace holds."""
+        return [step for step, _ in described(self.trace)["timesteps"]]
 
     @property
     def picture(self) -> Path:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 
 MAX_CAPTION, MAX_STEPS, MAX_GUIDANCE, MAX_SEED = 300, 100, 20.0, 2**32 - 1
+MODELS = ("critters",)
+MAX_VERSIONS, MAX_VERSION = 8, 40
 
 
 class RecipeError(ValueError):
@@ -15,6 +17,9 @@ class RecipeError(ValueError):
 class Recipe:
     """What to draw and how. The same recipe gives the same trace.
 
+    `revision` (a hash of the weights) and `versions` (of libraries) say what it was followed with, where it was: they
+    are no part of what is asked for, but where they differ from what is here, the picture may, too.
+
     Raises:
         RecipeError: when a value is out of its range, saying what is expected and what came.
     """
@@ -24,6 +29,8 @@ class Recipe:
     steps: int = 25
     guidance: float = 2.5
     model: str = "critters"
+    revision: str = field(default="", compare=False)
+    versions: dict[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.caption, str) or not self.caption.strip():
@@ -35,6 +42,31 @@ class Recipe:
         guidance = self.guidance
         if not _is_number(guidance) or not 0 <= guidance <= MAX_GUIDANCE:
             raise RecipeError(f"Guidance must be a number from 0 to {MAX_GUIDANCE:g}; got {_short(guidance)}.")
+        if self.model not in MODELS:
+            raise RecipeError(f"The model must be {' or '.join(MODELS)}; got {_short(self.model)}.")
+        if not isinstance(self.revision, str) or len(self.revision) > MAX_VERSION:
+            raise RecipeError(f"The revision must be at most {MAX_VERSION} letters; got {_short(self.revision)}.")
+        self._checked_versions()
+
+    @classmethod
+    def from_json(cls, said: object) -> Recipe:
+        """A recipe as a trace or a link holds it; raises RecipeError. What else is said in it is left out."""
+        if not isinstance(said, dict) or "caption" not in said:
+            raise RecipeError("This recipe does not say what to draw.")
+        known = ("caption", "seed", "steps", "guidance", "model", "revision", "versions")
+        return cls(**{name: said[name] for name in known if name in said})
+
+    def to_json(self) -> dict:
+        """What `from_json` reads; empty fields are left out."""
+        return {name: value for name, value in asdict(self).items() if value not in ("", {})}
+
+    def _checked_versions(self) -> None:
+        versions = self.versions
+        if not isinstance(versions, dict) or len(versions) > MAX_VERSIONS:
+            raise RecipeError(f"The versions must be an object of at most {MAX_VERSIONS}; got {_short(versions)}.")
+        for text in (*versions, *versions.values()):
+            if not isinstance(text, str) or len(text) > MAX_VERSION:
+                raise RecipeError(f"A version must be at most {MAX_VERSION} letters; got {_short(text)}.")
 
     def _whole(self, name: str, what: str, low: int, high: int) -> None:
         value = getattr(self, name)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from importlib.metadata import version
 
 import numpy as np
 import torch
 
 from models.pipeline import x0_estimate
+from models.revision import revision, versions
 from viz.recipe import Recipe, spread
 from viz.recorder import Preview, record
 from viz.trace import Trace
@@ -59,6 +59,7 @@ def perform(
     trace.picture = np.asarray(image)
     trace.recipe = asdict(recipe) | {
         "sampler": type(pipeline.scheduler).__name__,
-        "versions": {name: version(name) for name in ("torch", "diffusers")},
+        "revision": revision(recipe.model),
+        "versions": versions(),
     }
     return trace

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import gradio as gr
 from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
 from plotly.colors import sample_colorscale, unlabel_rgb
+
+from viz.view import View
 
 ASSETS = Path(__file__).parent.parent / "assets"
 
@@ -20,9 +21,10 @@ SCRIPTS = [
     ASSETS / f"{name}.js"
     for name in (
         *("trace", "attention", "query", "answers", "scale", "words", "paint", "draw", "skeleton", "layout"),
-        *("pointer", "readout", "viewer", "compare"),
+        *("pointer", "readout", "viewer", "compare", "files", "sheet", "takeaway"),
     )
 ]
+LIBRARIES = [ASSETS / "vendor" / "fflate.js", ASSETS / "vendor" / "gifenc.js"]
 
 # Constant on purpose: Gradio renders templates as Handlebars and then as JavaScript; nothing variable may be in them.
 _SKELETON = '<div class="pixelgaze"><p class="pg-message">Loading the viewer…</p></div>'
@@ -31,7 +33,9 @@ _HOST = """
 const root = element.querySelector(".pixelgaze");
 const viewer = createViewer(root, { colormap: props.colormap, diverging: props.diverging });
 root.viewer = viewer;
-let shown = null;
+root.takeaway = addTakeaway(root, viewer, { colormap: props.colormap, diverging: props.diverging });
+let shown = null; // the address of the trace that is on show, or on its way
+let coming = null; // the view that the trace on its way will open with
 async function show() {
   const value = props.value;
   if (!value || !value.trace) return;
@@ -39,14 +43,18 @@ async function show() {
   const again = shown === url;
   shown = url;
   try {
-    if (again) return viewer.view(value.view);
+    if (again && !coming) return viewer.view(value.view);
+    coming = value.view;
+    if (again) return;
     const answer = await fetch(url);
     if (!answer.ok) throw new Error("The trace is no longer on the server; draw it again.");
     const buffer = await answer.arrayBuffer();
-    if (shown === url) viewer.open(buffer, value.view);
+    if (shown !== url) return;
+    viewer.open(buffer, coming);
+    coming = null;
   } catch (error) {
     viewer.say(error.message);
-    shown = null;
+    shown = coming = null;
   }
 }
 if (props.compares) {
@@ -77,19 +85,6 @@ show();
 """
 
 
-@dataclass(frozen=True)
-class View:
-    """What of a trace is looked at: `point` is (row, column) in 0..1 of the picture, `head` -1 the mean of all."""
-
-    point: tuple[float, float]
-    layer: str
-    step: int
-    head: int = -1
-
-    def to_json(self) -> dict:
-        return asdict(self)
-
-
 class Viewer(gr.HTML):
     """A live canvas: point at the picture, and the atlas shows where that pixel looks. Its value is made by `shown`.
 
@@ -111,7 +106,7 @@ class Viewer(gr.HTML):
         super().__init__(
             value,
             html_template=_SKELETON,
-            js_on_load="\n".join([script.read_text() for script in SCRIPTS] + [_HOST]),
+            js_on_load=f"{scripts()}\n{_HOST}",
             apply_default_css=False,
             colormap=colormap(SEQUENTIAL),
             diverging=colormap(DIVERGING),
@@ -123,6 +118,13 @@ class Viewer(gr.HTML):
 
     def api_info(self) -> dict:
         return {"type": "object", "description": "the file of a trace, and the view to open it with"}
+
+
+def scripts() -> str:
+    """All JavaScript of the viewer. A library runs in a function of its own, which gives one name to ours."""
+    wrapped = "const {0} = (function (self, exports) {{\n{1}\nreturn self.{0} || exports;\n}})({{}}, {{}});"
+    libraries = [wrapped.format(path.stem, path.read_text()) for path in LIBRARIES]
+    return "\n".join(libraries + [path.read_text() for path in SCRIPTS])
 
 
 def shown(path: str | Path, view: View | None = None) -> dict:

@@ -85,6 +85,15 @@ def look(page: Page, row: float, column: float) -> None:
     page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
+def taken(page: Page, label: str) -> tuple[str, bytes]:
+    """What a button of the "Take away" menu gives: the file's name and its bytes."""
+    if not page.locator(".pg-menu").first.is_visible():
+        page.get_by_role("button", name="Take away").first.click()
+    with page.expect_download(timeout=90_000) as download:
+        page.get_by_role("button", name=label).click()
+    return download.value.suggested_filename, Path(download.value.path()).read_bytes()
+
+
 def settle(page: Page) -> None:
     """Wait until all that is on screen is computed and painted."""
     page.evaluate(f"async () => {{ await {VIEWER}.whole() }}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Iterator
 
@@ -10,10 +9,15 @@ import gradio as gr
 from gradio.data_classes import FileData
 
 from viz.gallery import exhibits
-from viz.live import Live, Stopped, bundled, follow, progress, stop, stoppable
+from viz.live import Live, bundled, follow, progress, stop, stoppable
+from viz.plotview import Plots
 from viz.recipe import Recipe, RecipeError, check_words
-from viz.tabs import beside
-from viz.viewer import View, Viewer, pack, save_temporary, shown
+from viz.tabs import beside, linked
+from viz.tabs.drawing import drawn
+from viz.takeaway import TakeAway
+from viz.toast import warn
+from viz.view import View
+from viz.viewer import Viewer, save_temporary, shown
 
 CAPTIONS = [
     "a round purple monster with two yellow eyes, red horns and a toothy mouth on a blue background",
@@ -22,8 +26,8 @@ CAPTIONS = [
 ]
 
 
-def build() -> None:
-    """Lay the tab out in the Blocks that is being built."""
+def build(page: gr.Blocks) -> None:
+    """Lay the tab out in `page`, the Blocks that is being built."""
     gallery = exhibits()
     with gr.Row(elem_id="draw"):
         with gr.Column(scale=8, min_width=320):
@@ -45,6 +49,8 @@ def build() -> None:
         with gr.Column(min_width=340):
             viewer = Viewer(_exhibit(0), compares=True, elem_id="viewer")
         beside.build(viewer, "viewer")
+    takeaway = TakeAway(elem_id="takeaway")
+    plots = Plots(elem_id="plots")
     with gr.Row():
         with gr.Column(scale=3, min_width=340):
             shelf = gr.Gallery(
@@ -80,6 +86,9 @@ def build() -> None:
         concurrency_limit=1,
         api_visibility="private",
     )
+    takeaway.wire(viewer)
+    plots.wire(viewer)
+    linked.wire(page, viewer, live, asked)
     live.stop(stop, None, None, show_progress="hidden", api_visibility="private", queue=False)
     gr.api(trace, api_name="trace", concurrency_id="model", concurrency_limit=1)
 
@@ -103,7 +112,7 @@ def _announce(caption: str, seed: float, steps: float, guidance: float) -> dict 
     try:
         return progress(0, Recipe(caption, seed, steps, guidance).steps)
     except RecipeError as error:
-        gr.Warning(str(error))
+        warn(str(error))
         return None
 
 
@@ -114,22 +123,7 @@ def _generate(caption: str, seed: float, steps: float, guidance: float, request:
     except RecipeError:  # _announce has said so
         yield gr.skip(), None
         return
-    try:
-        with stoppable(request.session_hash) as stopped:
-            pipeline = bundled()
-            for message in check_words(recipe, pipeline):
-                gr.Warning(message)
-            for news in follow(recipe, pipeline, stopped):
-                yield (gr.skip(), news) if isinstance(news, dict) else (shown(pack(news)), None)
-    except Stopped:
-        yield gr.skip(), None
-    except RecipeError as error:
-        gr.Warning(str(error))
-        yield gr.skip(), None
-    except Exception as error:
-        logging.exception("a run failed")
-        gr.Warning(f"The picture could not be drawn and recorded: {error}")
-        yield gr.skip(), None
+    yield from drawn(recipe, None, request.session_hash)
 
 
 def trace(caption: str, seed: int = 0, steps: int = 25, guidance: float = 2.5, request: gr.Request = None) -> FileData:

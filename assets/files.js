@@ -1,0 +1,59 @@
+// Files made in the browser: numpy's arrays, zipped; GIFs; and handing a file to the reader. Nothing here knows a viewer.
+
+// One array in numpy's format (NEP 1): Float32Array, Int32Array or Float64Array with a shape, or a list of texts.
+function npy(values, shape) {
+  const kinds = [[Float32Array, "<f4"], [Int32Array, "<i4"], [Float64Array, "<f8"]];
+  let [descr, numbers] = [(kinds.find(([type]) => values instanceof type) || [])[1], values];
+  if (!descr) {
+    const points = values.map((text) => Array.from(text, (letter) => letter.codePointAt(0)));
+    const longest = Math.max(1, ...points.map((each) => each.length));
+    numbers = new Uint32Array(values.length * longest);
+    points.forEach((each, i) => numbers.set(each, i * longest));
+    descr = `<U${longest}`;
+  }
+  const sides = shape.length === 1 ? `${shape[0]},` : shape.join(", ");
+  const said = `{'descr': '${descr}', 'fortran_order': False, 'shape': (${sides}), }`;
+  const header = said.padEnd(Math.ceil((said.length + 11) / 64) * 64 - 11) + "\n"; // 10 bytes stand before it
+  const bytes = new Uint8Array(10 + header.length + numbers.byteLength);
+  bytes.set([0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0, header.length & 255, header.length >> 8]);
+  bytes.set(new TextEncoder().encode(header), 10);
+  bytes.set(new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength), 10 + header.length);
+  return bytes;
+}
+
+// { name: [values, shape] } as the bytes of an NPZ file.
+function npz(arrays) {
+  const files = Object.entries(arrays).map(([name, [values, shape]]) => [`${name}.npy`, npy(values, shape)]);
+  return fflate.zipSync(Object.fromEntries(files), { level: 6 });
+}
+
+// Canvases of one size as the bytes of a GIF that repeats; the last frame stays three times as long.
+async function gif(canvases, milliseconds = 350) {
+  const encoder = gifenc.GIFEncoder();
+  for (const [i, canvas] of canvases.entries()) {
+    const { data, width, height } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    const palette = gifenc.quantize(data, 256);
+    const delay = i < canvases.length - 1 ? milliseconds : 3 * milliseconds;
+    encoder.writeFrame(gifenc.applyPalette(data, palette), width, height, { palette, delay });
+    await new Promise((done) => setTimeout(done)); // the page stays alive
+  }
+  encoder.finish();
+  return encoder.bytes();
+}
+
+// Starts a download. `content` is bytes, text or a Blob.
+function download(name, type, content) {
+  const address = URL.createObjectURL(content instanceof Blob ? content : new Blob([content], { type }));
+  const link = document.createElement("a");
+  Object.assign(link, { href: address, download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(address), 60_000);
+}
+
+// A file's name from a caption: letters, digits and dashes only.
+function fileName(trace, ending) {
+  const { caption, seed } = trace.recipe;
+  const words = typeof caption === "string" ? caption.toLowerCase().match(/[a-z0-9]+/g) || [] : [];
+  const short = words.join("-").slice(0, 60).replace(/-+$/, "");
+  return `pixelgaze-${[short, Number.isInteger(seed) && `seed-${seed}`].filter(Boolean).join("-") || "trace"}${ending}`;
+}

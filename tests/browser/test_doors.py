@@ -1,0 +1,155 @@
+"""Text from outside stays text: through every door (caption, link, file), on the page, in the HTML file and the SVG.
+
+Whatever would be executed calls `pg_pwned`; whatever would become markup leaves an <img> or a <b>.
+"""
+
+import io
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+
+from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, taken
+from tests.browser.test_takeaway import open_alone
+from tests.test_links import forged
+from viz import Trace, record
+from viz.export import write_html
+from viz.gallery import exhibits
+from viz.recipe import Recipe
+from viz.runs import perform
+from viz.view import View
+
+TEXTS = {
+    "an image": "<img src=x onerror=pg_pwned()><b>bold</b>",
+    "a template": "${1+1} ${pg_pwned()} {{value}} {{{value}}}",
+    "a lone opening": "${",
+    "quotes": "\"'` \" onmouseover=pg_pwned() ' \\ </script><script>pg_pwned()</script><!--",
+    "10,000 characters": "<b>" * 3_333 + "x",
+}
+TRAP = "window.pg_pwned = () => { window.pg_caught = true; }; window.alert = window.pg_pwned;"
+WATCHED = "#viewer, #takeaway, #plots, .toast-body, .pg-live"
+
+
+def open_trapped(chromium, url):
+    context = chromium.new_context(viewport={"width": 1440, "height": 900})
+    context.add_init_script(TRAP)
+    page = context.new_page()
+    page.goto(url)
+    page.wait_for_selector(f"{ROOT_OF_VIEWER} .pg-main:not([hidden])")
+    return page
+
+
+def assert_harmless(page) -> None:
+    assert page.evaluate("window.pg_caught") is None
+    for tag in ("img[src='x']", "b", "script"):
+        assert page.locator(f":is({WATCHED}) {tag}").count() == 0, tag
+    inside = page.evaluate("document.body.innerText")
+    assert "${1+1}" in inside or "2 ${" not in inside
+
+
+def hostile_trace(text: str, pipeline) -> Trace:
+    """A trace in which everything that may be text is hostile."""
+    trace = perform(Recipe("a red monster", steps=2), pipeline)
+    first, *_ = [layer.name for layer in trace if layer.kind == "self"]
+    trace = trace.select(layers=[first])
+    rename = {first: text[:280] or "x"}
+    layer = trace.layers[first]
+    trace.layers = {rename[first]: type(layer)(**{**vars(layer), "name": rename[first]})}
+    for store in (trace.queries, trace.keys):
+        for branch, name, step in list(store):
+            store[branch, rename[name], step] = store.pop((branch, name, step))
+    trace.proofs, trace.proved = {}, {rename[first]: 1e-6}
+    trace.skipped = {text: text}
+    trace.recipe = {name: text for name in ("caption", "seed", "steps", "guidance", "model", "sampler", text)}
+    return trace
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_the_caption(chromium, url, text):
+    page = open_trapped(chromium, url)
+    caption = f"a red monster {text}"
+    page.locator("#caption textarea").fill(caption)
+    page.locator("#steps input").fill("2")
+    page.locator("#generate").click()
+    if len(caption) > 300:
+        page.locator(".toast-body", has_text="at most 300 are read").wait_for()
+    else:
+        page.wait_for_function(f"{VIEWER}.trace.steps.length === 2", timeout=90_000)
+        assert page.locator(".pg-title").inner_text().split() == caption.split()
+        svg = taken(page, "with real text")[1]
+        assert svg.count(b"<image") == 10 * 2 + 1 and b"<img" not in svg and b"<b>" not in svg
+        ElementTree.fromstring(svg)
+    assert_harmless(page)
+    page.context.close()
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_the_link(chromium, url, text):
+    """As itself, and with a checksum that is right: in the recipe's and in the view's fields."""
+    view = View((0.5, 0.5), exhibits()[0].layer, 16).to_json()
+    said = [
+        {"recipe": {"caption": "a red monster", "model": text}, "view": view},
+        {"recipe": {"caption": "a red monster", "revision": text, "versions": {"torch": text}}, "view": view},
+        {"recipe": {"caption": exhibits()[0].caption, "seed": 8}, "view": view | {"mode": text}},
+        {"recipe": {"caption": exhibits()[0].caption, "seed": 8}, "view": view | {"layer": text}},
+        {"recipe": {"caption": exhibits()[0].caption, "seed": 8}, "view": view | {text: text}},
+    ]
+    page = open_trapped(chromium, url)
+    for look in [text[:2000], *(forged(json.dumps(each).encode()) for each in said)]:
+        page.goto(f"{url}/?{page.evaluate('(look) => new URLSearchParams({ look }).toString()', look)}")
+        page.wait_for_selector(f"{ROOT_OF_VIEWER} .pg-main:not([hidden])")
+        page.wait_for_timeout(700)
+        assert_harmless(page)
+    page.context.close()
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_the_file(chromium, url, text, tmp_path, shared_pipeline):
+    path = hostile_trace(text, shared_pipeline).save(tmp_path / "hostile.safetensors")
+    page = open_trapped(chromium, url)
+    page.locator(".pg-takeaway").first.wait_for()
+    page.get_by_role("button", name="Take away").first.click()
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="a safetensors file").click()
+    chooser.value.set_files(path)
+    page.wait_for_function(f"{VIEWER}.trace.steps.length === 2")
+    assert page.evaluate(f"{VIEWER}.trace.layers[0].name") == text[:280]
+    assert page.evaluate(f"{VIEWER}.trace.recipe.caption") == text[:1000]
+    page.evaluate(f"{VIEWER}.view({{pins: [{{kind: 'box', from: [0.2, 0.2], to: [0.5, 0.5]}}], active: 0}})")
+    page.wait_for_function("document.querySelectorAll('.pg-figure .main-svg').length >= 4", timeout=90_000)
+    svg = taken(page, "with real text")[1]
+    assert svg.count(b"<image") == 3 and b"<img" not in svg
+    ElementTree.fromstring(svg)
+    with np.load(io.BytesIO(taken(page, "the maps of atlas and pins")[1])) as rows:
+        assert rows["layers"][0] == text[:280]
+    name, document = taken(page, "one HTML file")
+    assert re.fullmatch(r"pixelgaze-[a-z0-9-]+\.html", name) and text[:9].encode() not in document[:300]
+    assert_harmless(page)
+    page.context.close()
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_the_one_html_file(chromium, text, tmp_path, shared_pipeline):
+    """Written from Python, where nothing has looked at the trace's words before."""
+    trace = hostile_trace(text, shared_pipeline)
+    page = open_alone(chromium, write_html(trace, tmp_path / "page.html", View((0.5, 0.5), text[:280] or "x", 1)))
+    assert page.locator(".pg-title").inner_text().split() == text.split()
+    assert page.title().split() == f"{text[:200]} · PixelGaze".split()
+    svg = taken(page, "with real text")[1]
+    assert svg.count(b"<image") == 3
+    ElementTree.fromstring(svg)
+    taken(page, "2 times the size")
+    assert page.evaluate("window.pg_caught") is None and page.locator("img, b").count() == 0
+    assert page.complaints == []  # a blocked script would be one
+    page.context.close()
+
+
+def test_values_of_a_recipe_that_are_no_text(chromium, tmp_path, shared_pipeline):
+    with record(shared_pipeline.unet, steps=[0]) as trace:
+        shared_pipeline("a red monster", num_inference_steps=2)
+    trace.recipe = {"caption": ["<b>"], "seed": {"toString": 1}, "steps": None, "guidance": [[]], "__proto__": {"x": 1}}
+    page = open_alone(chromium, write_html(trace, tmp_path / "page.html"))
+    assert page.locator(f"{ROOT_OF_VIEWER} .pg-main").is_visible() and page.complaints == []
+    page.context.close()

@@ -1,0 +1,195 @@
+"""Links and files that open a view again, on the page in a real Chromium."""
+
+import json
+import re
+import shutil
+import time
+
+import pytest
+
+from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, open_page, server
+from viz import Trace, record
+from viz.gallery import exhibits
+from viz.links import decode, encode
+from viz.recipe import Recipe
+from viz.view import View
+
+EXHIBIT = exhibits()[1]
+PICTURE = f"Array.from({VIEWER}.trace.picture.data).join()"
+ASKED = {
+    "pins": [
+        {"kind": "pixel", "point": [0.3, 0.7]},
+        {"kind": "box", "from": [0.4, 0.3], "to": [0.625, 0.55]},
+        {"kind": "region", "grid": [8, 8], "mask": "AAAYPDwYAAA"},
+    ],
+    "active": 2,
+    "mode": "column",
+    "head": 1,
+    "range": "own",
+    "log": False,
+    "smooth": True,
+    "base": "preview",
+}
+
+
+def copy_link(page) -> str:
+    page.get_by_role("button", name="Take away").first.click()
+    page.get_by_role("button", name="a link that draws").click()
+    page.locator(".pg-news", has_text="address bar").wait_for()
+    assert "?look=" in page.url
+    return page.url.split("?", 1)[1]
+
+
+def wait_for_caption(page, caption: str) -> None:
+    page.wait_for_function(f"{VIEWER}.trace.recipe.caption === {json.dumps(caption)}", timeout=120_000)
+
+
+def test_a_link_draws_the_same_picture_after_a_restart(chromium):
+    caption = "a square green monster with three yelow eyes & “horns”"
+    with server() as (url, _):
+        page = open_page(chromium, url)
+        page.locator("#caption textarea").fill(caption)
+        page.locator("#seed input").fill("12")
+        page.locator("#steps input").fill("4")
+        page.locator("#generate").click()
+        wait_for_caption(page, caption)
+        page.evaluate(f"(view) => {VIEWER}.view(view)", {**ASKED, "step": 2, "layer": EXHIBIT.layer})
+        view, picture, look = page.evaluate(f"{VIEWER}.viewNow()"), page.evaluate(PICTURE), copy_link(page)
+        numbers = page.evaluate(f"Array.from({VIEWER}.mapOf({VIEWER}.trace.layers[0], 1, 0)).join()")
+        page.close()
+    with server() as (url, _):
+        page = open_page(chromium, f"{url}/?{look}")
+        wait_for_caption(page, caption)
+        assert page.evaluate(PICTURE) == picture
+        assert page.evaluate(f"{VIEWER}.viewNow()") == view
+        assert view["active"] == 2 and len(view["pins"]) == 3 and view["mode"] == "column" and view["step"] == 2
+        assert page.evaluate(f"Array.from({VIEWER}.mapOf({VIEWER}.trace.layers[0], 1, 0)).join()") == numbers
+        assert page.locator("#caption textarea").input_value() == caption
+        assert page.locator("#steps input").input_value() == "4"
+        page.close()
+
+
+def test_a_link_to_a_recorded_trace_opens_it(page, chromium, url):
+    page.locator("#shelf button.thumbnail-item").nth(1).click()
+    wait_for_caption(page, EXHIBIT.caption)
+    page.evaluate(f"(view) => {VIEWER}.view(view)", ASKED)
+    view, picture, look = page.evaluate(f"{VIEWER}.viewNow()"), page.evaluate(PICTURE), copy_link(page)
+    recipe, decoded = decode(look.removeprefix("look="))
+    assert recipe == Recipe(EXHIBIT.caption, seed=EXHIBIT.seed) and json.loads(json.dumps(decoded.to_json())) == view
+    fresh = open_page(chromium, f"{url}/?{look}")
+    wait_for_caption(fresh, EXHIBIT.caption)
+    assert fresh.evaluate(PICTURE) == picture and fresh.evaluate(f"{VIEWER}.viewNow()") == view
+    expected = Trace.load(EXHIBIT.trace)
+    assert picture.split(",")[:3] == [str(n) for n in expected.picture[0, 0]]
+    assert fresh.evaluate(f"{VIEWER}.trace.steps") == expected.steps  # opened, not drawn again
+    fresh.close()
+
+
+def test_a_link_that_comes_while_its_trace_is_fetched(chromium, url):
+    page = chromium.new_page()
+    page.route(re.compile("safetensors"), lambda route: (time.sleep(1.5), route.continue_()))
+    first = exhibits()[0]
+    look = encode(Recipe(first.caption, seed=first.seed), View((0.25, 0.75), first.layer, 8, 1))
+    page.goto(f"{url}/?look={look}")
+    page.wait_for_selector(f"{ROOT_OF_VIEWER} .pg-main:not([hidden])")
+    assert page.evaluate(f"{VIEWER}.viewNow()")["point"] == [0.25, 0.75]
+    assert page.evaluate(f"{VIEWER}.viewNow()")["step"] == 8
+    page.close()
+
+
+LINK = encode(Recipe("a red monster", steps=2), View((0.5, 0.5), EXHIBIT.layer, 1))
+
+
+@pytest.mark.parametrize(
+    ("look", "message"),
+    [
+        (LINK[:-5], "This link was cut short"),
+        (LINK[:20] + ("A" if LINK[20] != "A" else "B") + LINK[21:], "This link was changed on its way"),
+        ("", "This link was cut short"),
+        ("%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E", "it holds signs that no link has"),
+    ],
+)
+def test_a_link_that_cannot_be_followed(chromium, url, look, message):
+    page = open_page(chromium, f"{url}/?look={look}")
+    page.locator(".toast-body", has_text=message).wait_for()
+    assert page.locator(".pg-title").inner_text() == exhibits()[0].caption
+    page.close()
+
+
+def test_a_link_made_with_other_weights_says_so(chromium, url):
+    recipe = Recipe(EXHIBIT.caption, seed=EXHIBIT.seed, revision="0123456789ab", versions={"torch": "1.0"})
+    page = open_page(chromium, f"{url}/?look={encode(recipe, View((0.5, 0.5), EXHIBIT.layer, 16))}")
+    page.locator(".toast-body", has_text="made with the weights 0123456789ab (here ").wait_for()
+    wait_for_caption(page, EXHIBIT.caption)
+    page.close()
+
+
+def drop(page, path) -> None:
+    """As a reader does: the file is dragged over the page and let go."""
+    page.locator("#takeaway input[type=file]").wait_for(state="attached")
+    page.wait_for_function("document.querySelector('#viewer .pg-takeaway') !== null")
+    page.get_by_role("button", name="Take away").first.click()
+    page.get_by_role("button", name="a safetensors file").wait_for()
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="a safetensors file").click()
+    chooser.value.set_files(path)
+
+
+def test_a_saved_trace_is_opened(page, tmp_path):
+    path = shutil.copy(exhibits()[2].trace, tmp_path / "mine.safetensors")
+    drop(page, path)
+    wait_for_caption(page, exhibits()[2].caption)
+    page.locator(".pg-news", has_text="Opened").wait_for()
+    assert page.evaluate(PICTURE).split(",")[:3] == [str(n) for n in Trace.load(path).picture[0, 0]]
+
+
+def test_a_trace_with_words_of_its_own_is_opened(page, tmp_path, shared_pipeline):
+    with record(shared_pipeline.unet) as trace:  # no recipe, no picture, cross-attention, single precision
+        shared_pipeline("a red monster", num_inference_steps=3)
+    drop(page, trace.save(tmp_path / "run.safetensors"))
+    page.wait_for_function(f"{VIEWER}.trace.steps.length === 3")
+    assert page.evaluate(f"{VIEWER}.trace.layers.length") == sum(layer.kind == "self" for layer in trace)
+    page.get_by_role("button", name="a link that draws").click()
+    page.locator(".pg-news", has_text="No link: this trace's recipe cannot be followed here").wait_for()
+
+
+BAD = [
+    (lambda content: b"short", "not a whole safetensors file"),
+    (lambda content: content[: len(content) // 2], "was it cut short?"),
+    (lambda content: content.replace(b"pixelgaze-trace", b"pixelgaze-other", 1), "expected the format"),
+    (lambda content: content.replace(b'\\"heads\\": 4', b'\\"heads\\": 5', 1), "to be floats of shape"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "message"), BAD)
+def test_a_file_that_is_no_trace_changes_nothing(page, tmp_path, spoil, message):
+    path = tmp_path / "bad <img src=x onerror=alert(1)>.safetensors"
+    content = EXHIBIT.trace.read_bytes()
+    path.write_bytes(spoil(content))
+    assert path.read_bytes() != content
+    drop(page, path)
+    page.locator(".toast-body", has_text=message).wait_for()
+    assert page.locator(".pg-title").inner_text() == exhibits()[0].caption
+    assert page.locator(".toast-body img, .pg-news img").count() == 0
+    page.get_by_role("button", name="1 times the size").click()  # all goes on
+    page.locator(".pg-news", has_text=re.compile(r"Saved, \d+ × \d+")).wait_for()
+
+
+def test_a_file_let_go_over_the_page_is_opened(page):
+    page.wait_for_function("document.querySelector('#viewer .pg-takeaway') !== null")
+    page.wait_for_timeout(500)
+    page.evaluate(
+        """async (address) => {
+        const content = await (await fetch(address)).arrayBuffer();
+        const transfer = new DataTransfer();
+        transfer.items.add(new File([content], "dropped.safetensors"));
+        const tell = (type) => window.dispatchEvent(new DragEvent(type, { dataTransfer: transfer }));
+        ["dragenter", "dragover"].forEach(tell);
+        if (document.querySelector(".pg-drop").hidden) throw new Error("nothing says that it may be let go");
+        tell("drop");
+        }""",
+        f"{page.url.rstrip('/')}/gradio_api/file={exhibits()[3].trace}",
+    )
+    wait_for_caption(page, exhibits()[3].caption)
+    assert not page.locator(".pg-drop").is_visible()
+    assert page.locator(f"{ROOT_OF_VIEWER} .pg-proof").inner_text().startswith("✓ verified")

@@ -1,0 +1,148 @@
+"""The plots under the viewer, in a real Chromium: they follow the pin, and their step is the one on screen."""
+
+import csv
+import io
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.browser.chromium import VIEWER, look, open_page
+from tests.browser.test_access import serious
+from viz import Trace
+from viz.curves import follow
+from viz.gallery import exhibits
+from viz.labels import layer_label
+from viz.view import Box, Pixel
+
+EXHIBIT = exhibits()[0]
+PIN = {"kind": "pixel", "point": [0.55, 0.34]}
+BOX = {"kind": "box", "from": [0.5, 0.6], "to": [0.65, 0.8]}
+
+
+@pytest.fixture
+def page(chromium, url):
+    page = open_page(chromium, url, height=1000)
+    page.scripts = []
+    page.on("request", lambda request: "plotly" in request.url and page.scripts.append(request.url))
+    page.wait_for_function("document.querySelector('#viewer .pg-takeaway') !== null")
+    yield page
+    complaints = page.complaints
+    page.close()
+    assert complaints == []
+
+
+def pin(page, *pins, active=0) -> None:
+    page.evaluate(f"(pins) => {VIEWER}.view({{ pins, active: {active} }})", list(pins))
+
+
+def lines(page, key: str) -> dict[str, list[float]]:
+    """{name: values} of a figure, or nothing where there is none."""
+    return page.evaluate(
+        """(key) => {
+        const figure = document.querySelector(`.pg-plot:not([hidden]) .pg-figure[data-key="${key}"]`);
+        return Object.fromEntries(((figure && figure.data) || []).map(({ meta, y }) => [meta, Array.from(y)]));
+        }""",
+        key,
+    )
+
+
+def wait_for_lines(page, key: str, name: str) -> None:
+    page.wait_for_function(
+        """([key, name]) => {
+        const figure = document.querySelector(`.pg-plot:not([hidden]) .pg-figure[data-key="${key}"]`);
+        return figure && figure.data && figure.data.some(({ meta }) => meta === name);
+        }""",
+        arg=[key, name],
+        timeout=90_000,
+    )
+
+
+LAST = layer_label(EXHIBIT.layer)
+MARK = "document.querySelector('.pg-figure[data-key=entropy]').layout.shapes[0].x0"
+
+
+def test_nothing_is_loaded_before_something_is_pinned(page):
+    look(page, 0.2, 0.2)
+    look(page, 0.6, 0.4)
+    assert page.get_by_text("Pin a pixel, a rectangle or a region to see how").is_visible()
+    assert page.scripts == [] and page.locator(".pg-figure").count() == 0
+
+
+def test_they_follow_the_pin_and_equal_python(page):
+    trace = Trace.load(EXHIBIT.trace)
+    pin(page, PIN)
+    wait_for_lines(page, "entropy", LAST)
+    assert lines(page, "weight") == {} and page.get_by_text("Pin a rectangle or a region, too").is_visible()
+    pin(page, PIN, BOX)
+    wait_for_lines(page, "weight", LAST)
+    expected = follow(
+        trace, Pixel(tuple(PIN["point"])), head=EXHIBIT.head, region=Box(tuple(BOX["from"]), tuple(BOX["to"]))
+    )
+    for key, wanted in (("entropy", expected.entropy), ("distance", expected.distance), ("weight", expected.weight)):
+        shown = lines(page, key)
+        assert list(shown) == list(wanted)
+        assert all(np.allclose(shown[name], wanted[name], rtol=1e-3, atol=1e-4) for name in wanted), key
+    before = lines(page, "entropy")
+    look(page, 0.8, 0.8)  # not the mouse
+    page.wait_for_timeout(600)
+    assert lines(page, "entropy") == before
+    page.get_by_role("button", name="by head").click()
+    wait_for_lines(page, "entropy", "head 3")
+    assert list(lines(page, "entropy")) == ["mean", "head 0", "head 1", "head 2", "head 3"]
+    page.keyboard.press("Escape")
+
+
+def test_the_step_on_screen_is_a_line_that_moves_at_once(page):
+    pin(page, PIN)
+    wait_for_lines(page, "entropy", LAST)
+    page.wait_for_function(f"{MARK} === {EXHIBIT.step}")
+    moved = page.evaluate(f"() => {{ {VIEWER}.view({{ step: 3 }}); return {MARK}; }}")
+    assert moved == 3
+
+
+def test_the_map_with_values_is_the_viewer_s(page):
+    pin(page, PIN)
+    wait_for_lines(page, "entropy", LAST)
+    held = "document.querySelector('.pg-figure[data-key=map]').data[0].z.map((row) => Array.from(row))"
+    for step, head in ((16, -1), (24, 1)):
+        page.evaluate(f"{VIEWER}.view({{ step: {step}, head: {head} }})")
+        index = Trace.load(EXHIBIT.trace).steps.index(step)
+        wanted = page.evaluate(f"Array.from({VIEWER}.mapOf({VIEWER}.trace.layers[9], {index}, {head}))")
+        page.wait_for_function(f"Math.abs({held}[17][9] - {wanted[17 * 32 + 9]}) < 1e-3")
+        assert np.allclose(np.ravel(page.evaluate(held)), wanted, atol=1e-3)
+
+
+def test_they_download(page, tmp_path):
+    pin(page, PIN)
+    wait_for_lines(page, "entropy", LAST)
+    files = {}
+    for kind in ("PNG", "SVG", "CSV"):
+        with page.expect_download(timeout=60_000) as download:
+            page.get_by_role("button", name=f"entropy, {kind}").click()
+        assert download.value.suggested_filename == f"pixelgaze-entropy.{kind.lower()}"
+        files[kind] = Path(download.value.path()).read_bytes()
+    assert Image.open(io.BytesIO(files["PNG"])).size == (1800, 1120)
+    assert LAST in "".join(ElementTree.fromstring(files["SVG"]).itertext())
+    header, *rows = csv.reader(io.StringIO(files["CSV"].decode()))
+    shown = lines(page, "entropy")
+    assert header == ["step", *shown] and [int(row[0]) for row in rows] == Trace.load(EXHIBIT.trace).steps
+    assert np.allclose(np.array(rows, float)[:, 1:].T, list(shown.values()))
+
+
+@pytest.mark.parametrize("width", [1440, 768, 390])
+def test_they_fit(chromium, url, width):
+    page = open_page(chromium, url, width=width)
+    page.wait_for_function("document.querySelector('#viewer .pg-takeaway') !== null")
+    pin(page, PIN, BOX)
+    wait_for_lines(page, "weight", LAST)
+    page.wait_for_function("document.querySelectorAll('.pg-figure .main-svg').length >= 8")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.get_by_role("button", name="Take away").first.click()
+    assert serious(page) == []
+    for figure in page.locator(".pg-figure").all():
+        inside, drawn = figure.bounding_box(), figure.locator(".main-svg").first.bounding_box()
+        assert drawn["width"] <= inside["width"] + 1
+    page.close()

@@ -1,0 +1,183 @@
+"""What can be taken away, in a real Chromium: from one HTML file with the network off, and from the page."""
+
+import io
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, look, open_page, server, taken
+from viz import Trace
+from viz.export import rows_on_show, write_html
+from viz.gallery import exhibits
+from viz.labels import layer_label
+from viz.view import View
+
+EXHIBIT = exhibits()[0]
+VIEW = View(EXHIBIT.point, EXHIBIT.layer, EXHIBIT.step, EXHIBIT.head)
+PIXEL = {"kind": "pixel", "point": [0.3, 0.7]}
+BOX = {"kind": "box", "from": [0.4, 0.3], "to": [0.62, 0.55]}
+
+
+@pytest.fixture(scope="module")
+def trace() -> Trace:
+    return Trace.load(EXHIBIT.trace)
+
+
+@pytest.fixture(scope="module")
+def alone(chromium, tmp_path_factory):
+    """The stand-alone file of the first exhibit, opened from disk with the network off."""
+    path = write_html(EXHIBIT.trace, tmp_path_factory.mktemp("alone") / "twins.html", VIEW)
+    page = open_alone(chromium, path)
+    yield page
+    assert page.complaints == []
+    assert all(address.startswith(("file:", "data:", "blob:")) for address in page.asked), page.asked
+
+
+def open_alone(chromium, path):
+    page = chromium.new_context(viewport={"width": 1440, "height": 900}, offline=True).new_page()
+    page.complaints, page.asked = [], []
+    page.on("console", lambda said: said.type in ("error", "warning") and page.complaints.append(said.text))
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on("request", lambda request: page.asked.append(request.url))
+    page.goto(path.as_uri(), timeout=120_000)
+    page.wait_for_selector(f"{ROOT_OF_VIEWER} .pg-main:not([hidden])", timeout=60_000)
+    return page
+
+
+def ask(page, **view) -> None:
+    page.evaluate(f"(view) => {VIEWER}.view(view)", {"pins": [], "active": -1, "mode": "row", "special": False} | view)
+    page.evaluate(f"{VIEWER}.whole()")
+
+
+def atlas(page) -> np.ndarray:
+    url = page.locator(".pg-maps canvas").first.evaluate("(canvas) => canvas.toDataURL().split(',')[1]")
+    return np.frombuffer(url.encode(), np.uint8)
+
+
+def test_the_file_opens_with_its_view_and_can_be_pointed_at(alone):
+    now = alone.evaluate(f"{VIEWER}.viewNow()")
+    assert (
+        tuple(now["point"]) == VIEW.point and (now["layer"], now["step"], now["head"]) == (*vars(VIEW).values(),)[1:4]
+    )
+    assert alone.title() == f"{EXHIBIT.caption} · PixelGaze"
+    before = atlas(alone)
+    look(alone, 0.1, 0.1)
+    pointed = atlas(alone)
+    assert len(pointed) != len(before) or (pointed != before).any()
+    alone.mouse.down()
+    alone.mouse.up()
+    look(alone, 0.6, 0.5)
+    assert alone.evaluate(f"{VIEWER}.viewNow().pins.length") == 1 and np.array_equal(atlas(alone), pointed)
+    ask(alone)
+
+
+def test_it_follows_the_colour_scheme(alone):
+    for scheme, color in (("dark", "rgb(15, 17, 22)"), ("light", "rgb(246, 247, 249)")):
+        alone.emulate_media(color_scheme=scheme)
+        alone.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        assert alone.evaluate("getComputedStyle(document.body).backgroundColor") == color
+
+
+def test_only_what_works_alone_is_offered(alone):
+    alone.get_by_role("button", name="Take away").click()
+    offered = alone.locator(".pg-take span").all_inner_texts()
+    assert len(offered) == 5 and not any("link" in text or "HTML" in text for text in offered)
+    alone.keyboard.press("Escape")
+
+
+def test_png_at_three_sizes(alone):
+    sizes = [Image.open(io.BytesIO(taken(alone, f"{n} times the size")[1])).size for n in (1, 2, 4)]
+    (width, height), *_ = sizes
+    assert width > 900 and height > 500
+    assert [(round(w / width, 2), round(h / height, 2)) for w, h in sizes] == [(1, 1), (2, 2), (4, 4)]
+    sheet = np.asarray(Image.open(io.BytesIO(taken(alone, "2 times the size")[1])).convert("RGB"))
+    assert (sheet[:40] == 255).mean() > 0.8 and len(np.unique(sheet.reshape(-1, 3), axis=0)) > 200
+
+
+def test_svg_has_real_text(alone, trace):
+    name, svg = taken(alone, "with real text")
+    assert name.endswith(".svg") and len(svg) > 10_000
+    texts = ["".join(node.itertext()) for node in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+    assert {layer_label(layer.name) for layer in trace} <= set(texts)
+    assert {f"{t:g}" for t in trace.timesteps.values()} <= set(texts)
+    assert EXHIBIT.caption in " ".join(texts) and "times uniform" in " ".join(texts)
+    images = list(ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}image"))
+    assert len(images) == len(trace.layers) * len(trace.steps) + 1
+
+
+def test_gif_across_the_steps(alone, trace):
+    gif = Image.open(io.BytesIO(taken(alone, "the map over the picture")[1]))
+    assert gif.n_frames == len(trace.steps) and gif.info["loop"] == 0
+    first = np.asarray(gif.convert("RGB"), int)
+    gif.seek(gif.n_frames - 1)
+    assert np.abs(first - np.asarray(gif.convert("RGB"))).mean() > 3
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"head": 2},
+        {"head": -1, "pins": [PIXEL, BOX], "active": 1},
+        {"head": -1, "pins": [BOX], "active": 0, "mode": "column"},
+        {"head": 0, "special": True},
+    ],
+    ids=["a head", "a rectangle", "a column", "less the mean row"],
+)
+def test_npz_equals_python(alone, trace, asked):
+    ask(alone, **asked)
+    said = alone.evaluate(f"{VIEWER}.viewNow()")
+    name, content = taken(alone, "the maps of atlas and pins")
+    assert name.endswith(".npz")
+    expected = rows_on_show(trace, View.from_json(said))
+    with np.load(io.BytesIO(content)) as rows:
+        assert set(rows) == set(expected)
+        for key in (key for key in expected if key.startswith(("maps_", "pin_"))):
+            assert rows[key].shape == expected[key].shape
+            assert np.abs(rows[key] - expected[key]).max() <= 1e-3 * max(1, np.abs(expected[key]).max()), key
+        for key in ("layers", "steps", "timesteps"):
+            assert np.array_equal(rows[key], expected[key])
+        assert json.loads(str(rows["view"])) == said and json.loads(str(rows["recipe"])) == trace.recipe
+    ask(alone)
+
+
+def test_the_trace_itself(alone):
+    name, content = taken(alone, "Q and K of every layer")
+    assert content == EXHIBIT.trace.read_bytes()
+    assert re.fullmatch(r"pixelgaze-a-round-purple-monster[a-z-]*-seed-8\.safetensors", name)
+
+
+def test_the_menu_with_the_keyboard(alone):
+    button = alone.get_by_role("button", name="Take away")
+    alone.keyboard.press("Escape")
+    button.focus()
+    alone.keyboard.press("Enter")
+    assert button.get_attribute("aria-expanded") == "true"
+    alone.keyboard.press("Tab")
+    assert alone.evaluate("document.activeElement.textContent") == "1×"
+    ask(alone, pins=[PIXEL], active=0)
+    alone.keyboard.press("Escape")
+    assert button.get_attribute("aria-expanded") == "false" and button.evaluate("(b) => b === document.activeElement")
+    assert alone.evaluate(f"{VIEWER}.viewNow().pins.length") == 1  # the pin stays
+    ask(alone)
+
+
+def test_the_page_gives_one_html_file(chromium, tmp_path):
+    with server() as (url, _):
+        page = open_page(chromium, url, accept_downloads=True)
+        page.evaluate(
+            f"(view) => {VIEWER}.view(view)", {"pins": [PIXEL, BOX], "active": 1, "layer": EXHIBIT.layer, "step": 8}
+        )
+        view = page.evaluate(f"{VIEWER}.viewNow()")
+        name, content = taken(page, "one HTML file")
+        assert name.startswith("pixelgaze-a-round-purple-monster") and name.endswith(".html")
+        page.get_by_text(re.compile(r"Saved, \d+\.\d MB")).wait_for()
+        assert page.complaints == []
+        page.close()
+    (tmp_path / "page.html").write_bytes(content)
+    alone = open_alone(chromium, tmp_path / "page.html")
+    assert alone.evaluate(f"{VIEWER}.viewNow()") == view
+    alone.close()

@@ -1,0 +1,95 @@
+"""Files to take away, made in Python."""
+
+import base64
+import gzip
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from viz import Trace
+from viz.export import rows_on_show, write_gif, write_html, write_npz
+from viz.gallery import exhibits
+from viz.header import HeaderError, described
+from viz.recipe import Recipe
+from viz.runs import perform
+from viz.view import Box, Pixel, View
+
+EXHIBIT = exhibits()[0]
+VIEW = View(EXHIBIT.point, EXHIBIT.layer, EXHIBIT.step, EXHIBIT.head)
+HOSTILE = "</script><img src=x onerror=alert(1)> ${1+1} ${ \"'` <!-- " + "x" * 10_000
+
+
+@pytest.fixture(scope="module")
+def trace() -> Trace:
+    return Trace.load(EXHIBIT.trace)
+
+
+def parts(path) -> tuple[str, dict, bytes]:
+    document = path.read_text()
+    (page,) = re.findall(r'<script type="application/json" id="pg-page">(.*?)</script>', document, re.DOTALL)
+    (held,) = re.findall(r'<script type="text/plain" id="pg-trace">(.*?)</script>', document, re.DOTALL)
+    return document, json.loads(page), gzip.decompress(base64.b64decode(held))
+
+
+@pytest.mark.parametrize("exhibit", exhibits(), ids=lambda exhibit: exhibit.name)
+def test_one_html_file_of_a_gallery_trace_is_below_14_mb(exhibit, tmp_path):
+    path = write_html(exhibit.trace, tmp_path / "page.html", VIEW)
+    assert path.stat().st_size < 14_000_000
+    document, page, held = parts(path)
+    assert held == exhibit.trace.read_bytes()
+    assert page["view"] == json.loads(json.dumps(VIEW.to_json()))
+    assert exhibit.caption in document[:2000]
+
+
+def test_it_may_ask_no_network_and_run_nothing_else(tmp_path):
+    document, _, _ = parts(write_html(EXHIBIT.trace, tmp_path / "page.html"))
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', document)
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe" not in policy and "http" not in policy and "*" not in policy
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", document)
+
+
+def test_from_a_trace_in_memory(tmp_path, shared_pipeline):
+    trace = perform(Recipe("a red monster", steps=2), shared_pipeline)
+    trace.recipe["caption"] = trace.recipe["more"] = HOSTILE
+    document, page, held = parts(write_html(trace, tmp_path / "page.html"))
+    assert page["view"] == {}
+    (tmp_path / "held").write_bytes(held)
+    assert Trace.load(tmp_path / "held").recipe["caption"] == HOSTILE
+    assert HOSTILE[:20] not in document and "<img" not in document and document.count("</script>") == 3
+    assert "&lt;img src=x onerror=alert(1)&gt; ${1+1}" in document[:3000]  # the title
+
+
+def test_what_is_no_trace(tmp_path):
+    for content in (b"", b"short", b"\x02" + bytes(7) + b"{}", bytes(100)):
+        (tmp_path / "file").write_bytes(content)
+        with pytest.raises(HeaderError, match="expected the file of a trace"):
+            write_html(tmp_path / "file", tmp_path / "page.html")
+    assert described(EXHIBIT.trace)["recipe"]["seed"] == EXHIBIT.seed
+    assert EXHIBIT.steps == Trace.load(EXHIBIT.trace).steps
+
+
+def test_rows_on_show(trace, tmp_path):
+    pins = (Pixel((0.2, 0.2)), Box((0.1, 0.1), (0.4, 0.3)))
+    view = View(EXHIBIT.point, EXHIBIT.layer, EXHIBIT.step, 2, pins=pins, active=-1)
+    with np.load(write_npz(trace, tmp_path / "rows.npz", view)) as rows:
+        assert list(rows["layers"]) == list(trace.layers) and list(rows["steps"]) == trace.steps
+        assert json.loads(str(rows["view"]))["head"] == 2
+        place = tuple(part * 64 for part in EXHIBIT.point)
+        for i, (name, layer) in enumerate(trace.layers.items()):
+            expected = [trace.rows(name, step=s, query=trace.cell(name, place), head=2) for s in trace.steps]
+            assert np.allclose(rows[f"maps_{i:02}"], np.stack(expected) * layer.tokens, atol=1e-4)
+        pinned = trace.rows(EXHIBIT.layer, step=trace.steps[3], query=(6, 6), head=2) * 1024
+        assert np.allclose(rows["pin_1"][3], pinned, atol=1e-4)
+    assert "pin_2" in rows_on_show(trace, view) and "pin_3" not in rows_on_show(trace, view)
+
+
+def test_an_animation_across_the_steps(trace, tmp_path):
+    gif = Image.open(write_gif(trace, tmp_path / "steps.gif", VIEW, size=64))
+    assert (gif.n_frames, gif.size) == (len(trace.steps), (64, 64))
+    first = np.asarray(gif.convert("RGB"), int)
+    gif.seek(gif.n_frames - 1)
+    assert np.abs(first - np.asarray(gif.convert("RGB"))).mean() > 5

@@ -1,0 +1,109 @@
+"""Pictures of maps, with Pillow: a map over its picture, the sheet of an atlas, an animation across the steps.
+
+Functions take arrays and return pictures or bytes. Maps are (h, w) in times uniform: 1 is what chance would give.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from plotly.colors import sample_colorscale, unlabel_rgb
+
+# The common scales of assets/scale.js, so that a colour means the same here and there.
+LOW, HIGH, LINEAR, DIFFERENCE, OWN, FOLD = -2, 5, 8, 4, 7, 31
+INK, SOFT, PAPER = "#16181d", "#565d6b", "#ffffff"
+
+
+@cache
+def palette(name: str = "Inferno") -> np.ndarray:
+    """(256, 3) uint8 of one of Plotly's perceptually uniform scales, from its low to its high end."""
+    colors = [unlabel_rgb(color) for color in sample_colorscale(name, [i / 255 for i in range(256)])]
+    return np.round(colors).astype(np.uint8)
+
+
+def positions(maps: np.ndarray, *, range: str = "common", log: bool = True, special: bool = False) -> np.ndarray:
+    """Where the numbers of maps (…, h, w) stand on their scale, 0 to 1 in the same shape.
+
+    Args:
+        range: "common", the same for all, or "own", up to each map's largest.
+        log: a logarithmic scale; special: maps are differences, and 0 stands in the middle.
+    """
+    maps = np.asarray(maps, float)
+    own = range == "own"
+    values = maps / np.maximum(np.abs(maps).max((-2, -1), keepdims=True), 1e-30) if own else maps
+    if special:
+        if log:
+            folded = np.log2(1 + np.abs(values * FOLD if own else values)) / np.log2(1 + FOLD)
+            return np.clip(0.5 + 0.5 * np.sign(values) * folded, 0, 1)
+        return np.clip(0.5 + 0.5 * values / (1 if own else DIFFERENCE), 0, 1)
+    if log:
+        logs = np.log2(np.maximum(values, 1e-30))
+        return np.clip(1 + logs / OWN if own else (logs - LOW) / (HIGH - LOW), 0, 1)
+    return np.clip(values / (1 if own else LINEAR), 0, 1)
+
+
+def colored(maps: np.ndarray, **scale) -> np.ndarray:
+    """(…, h, w, 3) uint8: the colours of maps; `scale` as for `positions`."""
+    colors = palette("balance" if scale.get("special") else "Inferno")
+    return colors[np.round(positions(maps, **scale) * 255).astype(int)]
+
+
+def overlay(picture: np.ndarray, shown: np.ndarray, *, size: int = 512, smooth: bool = False, **scale) -> Image.Image:
+    """A map laid over its picture, as the viewer draws it.
+
+    Args:
+        picture: (height, width, 3) uint8. shown: (h, w), of any grid.
+        size: of the result's longer side. smooth: blend cells; else they are drawn as the cells they are.
+        scale: as for `positions`.
+    """
+    height, width = (round(side * size / max(picture.shape[:2])) for side in picture.shape[:2])
+    base = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.NEAREST), float)
+    at = positions(shown, **scale)
+    strength = np.abs(2 * at - 1) if scale.get("special") else at
+    alpha = np.round(255 * (0.3 + 0.62 * np.sqrt(strength))).astype(np.uint8)  # hardly there where nothing is looked at
+    veil = Image.fromarray(np.dstack([colored(shown, **scale), alpha]))
+    veil = veil.resize((width, height), Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST)
+    dimmed = Image.fromarray((base * 0.65 + np.array([8, 6, 14]) * 0.35).round().astype(np.uint8)).convert("RGBA")
+    return Image.alpha_composite(dimmed, veil).convert("RGB")
+
+
+def sheet(
+    maps: dict[str, np.ndarray], timesteps: Sequence[float | None], *, title: str = "", cell: int = 48, **scale
+) -> Image.Image:
+    """The atlas: layers down, steps across, each with its name.
+
+    Args:
+        maps: {label: (S, h, w)}. timesteps: of the S steps.
+        cell: the longer side of one map, in pixels. scale: as for `positions`.
+    """
+    font, small = ImageFont.load_default(13), ImageFont.load_default(11)
+    ratio = next(iter(maps.values())).shape[-2:]
+    side = [max(1, round(cell * n / max(ratio))) for n in ratio]
+    labels, top, gap = max(int(font.getlength(label)) for label in maps) + 24, 34 if title else 12, 3
+    width = labels + len(timesteps) * (side[1] + gap) + 12
+    picture = Image.new("RGB", (width, top + len(maps) * (side[0] + gap) + 26), PAPER)
+    pen = ImageDraw.Draw(picture)
+    pen.text((12, 10), title, INK, font)
+    for row, (label, of_steps) in enumerate(maps.items()):
+        y = top + row * (side[0] + gap)
+        pen.text((12, y + side[0] / 2), label, INK, font, anchor="lm")
+        for column, colors in enumerate(colored(of_steps, **scale)):
+            tile = Image.fromarray(colors).resize((side[1], side[0]), Image.Resampling.NEAREST)
+            picture.paste(tile, (labels + column * (side[1] + gap), y))
+    for column, timestep in enumerate(timesteps):
+        x = labels + column * (side[1] + gap) + side[1] / 2
+        pen.text((x, picture.height - 12), "" if timestep is None else f"{timestep:g}", SOFT, small, anchor="mm")
+    return picture
+
+
+def animation(frames: Sequence[Image.Image], *, milliseconds: int = 350) -> bytes:
+    """A GIF that repeats; the last frame stays three times as long."""
+    file = io.BytesIO()
+    durations = [milliseconds] * (len(frames) - 1) + [3 * milliseconds]
+    first, *others = (frame.quantize(256, dither=Image.Dither.NONE) for frame in frames)
+    first.save(file, "GIF", save_all=True, append_images=others, duration=durations, loop=0, disposal=1)
+    return file.getvalue()

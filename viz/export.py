@@ -1,0 +1,144 @@
+"""What can be taken away as a file: the rows on show as NPZ, a GIF, and one HTML file with everything in it.
+
+write_npz(trace, "rows.npz", View((0.5, 0.3), layer, step))
+write_html(trace, "twins.html")        # opens from disk, with the network off
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import html
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from viz.draw import animation, overlay
+from viz.header import described
+from viz.questions import answer, shown_map
+from viz.view import Query, View
+
+if TYPE_CHECKING:
+    from viz.trace import Trace
+
+
+def rows_on_show(trace: Trace, view: View) -> dict[str, np.ndarray]:
+    """What the atlas of a view shows, as arrays with names; the browser's NPZ holds the same.
+
+    Returns:
+        {"maps_00", "maps_01", …}: (S, h, w) float32 in times uniform, one for each self-attention layer, of the view's
+        query, mode and head; {"pin_1", …}: the same of every pin, in the chosen layer; "layers" (L,) their names;
+        "steps" (S,), "timesteps" (S,) float64 (NaN where there is none); "view" and "recipe", JSON.
+    """
+    layers = [layer.name for layer in trace if layer.kind == "self"]
+    timesteps = [np.nan if t is None else t for t in trace.timesteps.values()]
+    names = {
+        "layers": np.array(layers),
+        "steps": np.array(trace.steps, np.int32),
+        "timesteps": np.array(timesteps, np.float64),
+        "view": np.array(json.dumps(view.to_json())),
+        "recipe": np.array(json.dumps(trace.recipe)),
+    }
+    maps = {f"maps_{i:02}": _over_steps(trace, view, view.query, name) for i, name in enumerate(layers)}
+    pins = {f"pin_{i}": _over_steps(trace, view, pin, view.layer) for i, pin in enumerate(view.pins or (), 1)}
+    return maps | pins | names
+
+
+def _over_steps(trace: Trace, view: View, query: Query, layer: str) -> np.ndarray:
+    maps = [
+        answer(trace, query, layer, step, mode=view.mode or "row", special=bool(view.special)) for step in trace.steps
+    ]
+    heads = np.stack(maps)  # (S, H, h, w)
+    chosen = heads.mean(1) if view.head < 0 else heads[:, min(view.head, heads.shape[1] - 1)]
+    return chosen * (chosen.shape[-2] * chosen.shape[-1])
+
+
+def write_npz(trace: Trace, path: str | Path, view: View) -> Path:
+    """Write `rows_on_show`; `numpy.load` reads it without pickle."""
+    with open(path, "wb") as file:
+        np.savez_compressed(file, **rows_on_show(trace, view))
+    return Path(path)
+
+
+def write_gif(trace: Trace, path: str | Path, view: View, *, size: int = 384) -> Path:
+    """Write an animation of the view's map over what the picture was expected to become, step by step."""
+    scale = {"range": view.range or "common", "log": view.log is not False, "special": bool(view.special)}
+    blank = np.zeros((*trace.size, 3), np.uint8) if trace.picture is None else trace.picture
+    frames = []
+    for step in trace.steps:
+        shown = shown_map(trace, View(**{**vars(view), "step": step}))
+        frames.append(overlay(trace.previews.get(step, blank), shown, size=size, smooth=bool(view.smooth), **scale))
+    Path(path).write_bytes(animation(frames))
+    return Path(path)
+
+
+def write_html(trace: Trace | str | Path, path: str | Path, view: View | None = None) -> Path:
+    """Write one HTML file that holds a trace and the viewer. It asks for nothing else, and its policy forbids it to.
+
+    Args:
+        trace: a trace, of which self-attention is kept in half precision, or the file of one that the viewer shows.
+        view: what it opens with.
+
+    Raises:
+        viz.header.HeaderError: where `trace` is a file that is none.
+    """
+    from viz.viewer import pack
+
+    if isinstance(trace, (str, Path)):
+        document = _document(Path(trace), view)
+    else:
+        packed = pack(trace)
+        document = _document(packed, view)
+        packed.unlink()
+    Path(path).write_text(document, encoding="utf-8")
+    return Path(path)
+
+
+def _document(file: Path, view: View | None) -> str:
+    """The HTML file. Everything variable in it is base64, or JSON without "<", or escaped."""
+    from viz.viewer import ASSETS, DIVERGING, SEQUENTIAL, colormap, scripts
+
+    caption = described(file)["recipe"].get("caption")
+    title = caption[:200] if isinstance(caption, str) else "a recorded trace"
+    page = {
+        "view": view.to_json() if view else {},
+        "colors": {"colormap": colormap(SEQUENTIAL), "diverging": colormap(DIVERGING)},
+    }
+    script = f"(() => {{\n{scripts()}\n{(ASSETS / 'standalone.js').read_text()}\n}})();"
+    style = "\n".join((ASSETS / name).read_text() for name in ("viewer.css", "takeaway.css", "standalone.css"))
+    if re.search(r"</(script|style)", script + style, re.IGNORECASE):
+        raise ValueError("a script or a style would end early: it holds its own closing tag")
+    data = base64.b64encode(gzip.compress(file.read_bytes(), 6, mtime=0)).decode()
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{_policy(script, style)}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{html.escape(title)} · PixelGaze</title>
+<style>{style}</style>
+</head>
+<body>
+<main id="viewer"><div class="pixelgaze"><p class="pg-message">Unpacking the trace…</p></div></main>
+<script type="application/json" id="pg-page">{json.dumps(page).replace("<", chr(92) + "u003c")}</script>
+<script type="text/plain" id="pg-trace">{data}</script>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def _policy(script: str, style: str) -> str:
+    """No network at all; no script and no style but the file's own, known by their hashes."""
+
+    def known(text: str) -> str:
+        return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+    return (
+        f"default-src 'none'; script-src {known(script)}; style-src {known(style)}; img-src data: blob:; "
+        "worker-src blob:; base-uri 'none'; form-action 'none'"
+    )

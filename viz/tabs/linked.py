@@ -1,0 +1,55 @@
+"""Opening the page with a link: a recorded trace is shown at once, any other is drawn again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import gradio as gr
+
+from models.revision import revision, versions
+from viz.gallery import exhibits
+from viz.links import LinkError, decode, differences
+from viz.live import progress
+from viz.recipe import Recipe
+from viz.tabs.drawing import drawn
+from viz.toast import warn
+from viz.view import View
+from viz.viewer import shown
+
+
+def wire(page: gr.Blocks, viewer: gr.HTML, live: gr.HTML, boxes: list[gr.components.Component]) -> None:
+    """Follow the link that `page` is opened with.
+
+    Args:
+        boxes: for caption, seed, steps and guidance.
+    """
+    linked = gr.State(None)  # what has to be drawn again: (recipe, view)
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    page.load(_arrive, None, [viewer, live, linked, *boxes], concurrency_limit=None, **quiet)
+    linked.change(_draw, linked, [viewer, live], concurrency_id="model", concurrency_limit=1, **quiet)
+
+
+def _arrive(request: gr.Request) -> tuple:
+    nothing = (gr.skip(),) * 7
+    text = request.query_params.get("look")
+    if text is None:
+        return nothing
+    try:
+        recipe, view = decode(text)
+    except LinkError as error:
+        warn(f"{error} Here is a recorded picture instead.")
+        return nothing
+    if (differing := differences(recipe, revision(), versions())) is not None:
+        warn(differing)
+    boxes = (recipe.caption, recipe.seed, recipe.steps, recipe.guidance)
+    for exhibit in exhibits():
+        if Recipe(exhibit.caption, seed=exhibit.seed) == recipe and view.step in exhibit.steps:
+            return (shown(exhibit.trace, view), gr.skip(), gr.skip(), *boxes)
+    return (gr.skip(), progress(0, recipe.steps), (recipe, view), *boxes)
+
+
+def _draw(linked: tuple[Recipe, View] | None, request: gr.Request) -> Iterator[tuple]:
+    if linked is None:
+        yield gr.skip(), gr.skip()
+    else:
+        yield from drawn(*linked, request.session_hash)
