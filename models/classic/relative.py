@@ -18,73 +18,81 @@ class RelativeAttention(nn.Module):
     r_δ is learned, the sum of a vector for δ's rows and one for its columns. `terms` gives the four apart.
 
     Because r_δ is such a sum, the score is also one product q·k of longer vectors: behind the head's d numbers, q_i has
-    what it thinks of each row and each column of the grid, and k_j a one in its own row and its own column. Those
-    pass through `to_q` and `to_k`, so that whoever watches q and k there sees the whole score; like
-    everywhere, it is divided by the root of their length, d + h + w.
+    what it thinks of each row and each column of the grid, and k_j a one in its own row and its own column. Like every
+    score it is divided by the root of their length, d + h + w.
     """
 
     def __init__(self, channels: int, grid: tuple[int, int], heads: int, head_dim: int) -> None:
         super().__init__()
-        self.heads, self.grid, (h, w), width = heads, tuple(grid), grid, heads * head_dim
-        self.scale = (head_dim + h + w) ** -0.5
-        self.content_query = nn.Linear(channels, width, bias=False)  # W_q
-        self.content_key = nn.Linear(channels, width, bias=False)  # W_k
-        self.position_key = nn.Linear(channels, width, bias=False)  # Ŵ_k
-        self.rows = nn.Parameter(torch.randn(2 * h - 1, channels))  # r, for −(h − 1) … h − 1 rows down
-        self.columns = nn.Parameter(torch.randn(2 * w - 1, channels))
-        self.u = nn.Parameter(torch.zeros(heads, 1, head_dim))
-        self.v = nn.Parameter(torch.randn(heads, 1, head_dim))  # not zero: heads differ in where they look at once
-        self.to_q, self.to_k = nn.Identity(), nn.Identity()
-        self.to_v = nn.Linear(channels, width, bias=False)
-        self.to_out = nn.Linear(width, channels)
+        self.heads, self.grid = heads, tuple(grid)
+        self.to_q = self.Queries(channels, self.grid, heads, head_dim)
+        self.to_k = self.Keys(channels, self.grid, heads, head_dim)
+        self.to_v = nn.Linear(channels, heads * head_dim, bias=False)
+        self.to_out = nn.Linear(heads * head_dim, channels)
+
+    class Queries(nn.Module):
+        """(B, N, C) to (B, N, H·(d + h + w)): W_q x_i + u, then (W_q x_i + v)·Ŵ_k r for every row and every column."""
+
+        def __init__(self, channels: int, grid: tuple[int, int], heads: int, head_dim: int) -> None:
+            super().__init__()
+            self.heads, self.grid = heads, grid
+            self.content = nn.Linear(channels, heads * head_dim, bias=False)  # W_q
+            self.position = nn.Linear(channels, heads * head_dim, bias=False)  # Ŵ_k
+            self.rows = nn.Parameter(torch.randn(2 * grid[0] - 1, channels))  # r, for −(h − 1) … h − 1 rows down
+            self.columns = nn.Parameter(torch.randn(2 * grid[1] - 1, channels))
+            self.u = nn.Parameter(torch.zeros(heads, head_dim))
+            self.v = nn.Parameter(torch.randn(heads, head_dim))  # not zero: at once heads differ in where they look
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            (h, w), pixel = self.grid, torch.arange(x.shape[1], device=x.device)
+            content = self.content(x).unflatten(2, (self.heads, -1))  # (B, N, H, d)
+            of_rows = self.asked(content + self.v, self.rows, pixel // w, h)  # (B, N, H, h)
+            of_columns = self.asked(content + self.v, self.columns, pixel % w, w)  # (B, N, H, w)
+            return torch.cat([content + self.u, of_rows, of_columns], dim=-1).flatten(2)
+
+        def asked(self, query: torch.Tensor, r: torch.Tensor, own: torch.Tensor, lines: int) -> torch.Tensor:
+            """What queries (B, N, H, d), each on a line `own` (N,), think of every line: (B, N, H, lines)."""
+            keys = self.position(r).unflatten(1, (self.heads, -1))  # (2·lines − 1, H, d)
+            every = torch.einsum("bnhd,thd->bnht", query, keys)  # for every δ
+            delta = torch.arange(lines, device=own.device) - own[:, None]  # (N, lines): the δ of each line
+            return every.gather(3, (delta + lines - 1)[:, None].expand(len(every), -1, self.heads, -1))
+
+    class Keys(nn.Module):
+        """(B, N, C) to (B, N, H·(d + h + w)): W_k x_j, then a one for its row and a one for its column."""
+
+        def __init__(self, channels: int, grid: tuple[int, int], heads: int, head_dim: int) -> None:
+            super().__init__()
+            self.heads, (h, w) = heads, grid
+            self.content = nn.Linear(channels, heads * head_dim, bias=False)  # W_k
+            place = torch.cat([torch.eye(h).repeat_interleave(w, dim=0), torch.eye(w).repeat(h, 1)], dim=1)
+            self.register_buffer("place", place, persistent=False)  # (N, h + w)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            content = self.content(x).unflatten(2, (self.heads, -1))  # (B, N, H, d)
+            place = self.place.to(content.dtype)[:, None].expand(len(x), -1, self.heads, -1)  # (B, N, H, h + w)
+            return torch.cat([content, place], dim=-1).flatten(2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        q, k = self._whole(x)
-        v = self._split(self.to_v(x))  # (B, H, N, d)
-        attention = torch.softmax(q @ k.transpose(2, 3) * self.scale, dim=-1)  # (B, H, N, N)
+        projected = self.to_q(x), self.to_k(x), self.to_v(x)
+        q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in projected)  # (B, H, N, …)
+        attention = torch.softmax(q @ k.transpose(2, 3) * q.shape[-1] ** -0.5, dim=-1)  # (B, H, N, N)
         return self.to_out((attention @ v).transpose(1, 2).flatten(2))  # (B, N, C)
 
     def terms(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """The four parts of the scaled scores, (B, H, N, N) each; their sum goes into the softmax.
 
-        Written as the equation has it, every δ looked up. It does not use what `forward` uses; a test compares them.
+        Written as the equation has it, every δ looked up; `forward` has another way, and a test compares them.
         """
-        content_query, content_key = self._split(self.content_query(x)), self._split(self.content_key(x))
-        h, w = self.grid
-        row, column = (
-            place.flatten().to(x.device) for place in torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
-        )
-        r = self.rows[row[None] - row[:, None] + h - 1] + self.columns[column[None] - column[:, None] + w - 1]
-        position_key = self.position_key(r).unflatten(-1, (self.heads, -1))  # (N, N, H, d): Ŵ_k r_δ
-        ones = torch.ones_like(content_query[..., :1])  # (B, H, N, 1): the same for every query
+        (h, w), ask, pixel = self.grid, self.to_q, torch.arange(x.shape[1], device=x.device)
+        query, key = (part.content(x).unflatten(2, (self.heads, -1)) for part in (ask, self.to_k))  # (B, N, H, d)
+        down, right = (place[None] - place[:, None] for place in (pixel // w, pixel % w))  # (N, N): δ = j − i
+        r = ask.rows[down + h - 1] + ask.columns[right + w - 1]  # (N, N, C)
+        position = ask.position(r).unflatten(2, (self.heads, -1))  # (N, N, H, d): Ŵ_k r_δ
+        all_alike = torch.zeros_like(query)  # (B, N, H, d): a query that does not depend on its pixel
         parts = {
-            "content·content": content_query @ content_key.transpose(2, 3),
-            "content·position": torch.einsum("bhid,ijhd->bhij", content_query, position_key),
-            "position·content": ones @ (self.u @ content_key.transpose(2, 3)),
-            "position·position": torch.einsum("bhid,ijhd->bhij", ones * self.v, position_key),
+            "content·content": torch.einsum("bihd,bjhd->bhij", query, key),
+            "content·position": torch.einsum("bihd,ijhd->bhij", query, position),
+            "position·content": torch.einsum("bihd,bjhd->bhij", all_alike + ask.u, key),
+            "position·position": torch.einsum("bihd,ijhd->bhij", all_alike + ask.v, position),
         }
-        return {name: part * self.scale for name, part in parts.items()}
-
-    def _whole(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """q and k, (B, H, N, d + h + w) each, such that q·k is all four terms at once."""
-        (batch, n, _), (h, w) = x.shape, self.grid
-        content_query, content_key = self._split(self.content_query(x)), self._split(self.content_key(x))
-        asks = content_query + self.v  # (B, H, N, d): what is asked of positions
-        pixel = torch.arange(n, device=x.device)
-        of_rows = self._asked(asks, self.rows, pixel // w, h)  # (B, H, N, h)
-        of_columns = self._asked(asks, self.columns, pixel % w, w)  # (B, H, N, w)
-        q = torch.cat([content_query + self.u, of_rows, of_columns], dim=-1)
-        places = torch.cat([torch.eye(h).repeat_interleave(w, 0), torch.eye(w).repeat(h, 1)], dim=-1)  # (N, h + w)
-        k = torch.cat([content_key, places.to(x).expand(batch, self.heads, -1, -1)], dim=-1)
-        q, k = (whole.transpose(1, 2).flatten(2) for whole in (q, k))  # (B, N, H·(d + h + w))
-        return self._split(self.to_q(q)), self._split(self.to_k(k))
-
-    def _asked(self, asks: torch.Tensor, table: torch.Tensor, own: torch.Tensor, size: int) -> torch.Tensor:
-        """What each query thinks of each line of the grid: (B, H, N, size), from the line it is on itself, (N,)."""
-        keys = self.position_key(table).unflatten(-1, (self.heads, -1)).transpose(0, 1)  # (H, 2·size − 1, d)
-        every = asks @ keys.transpose(1, 2)  # (B, H, N, 2·size − 1): for every δ
-        delta = torch.arange(size, device=own.device) - own[:, None] + size - 1  # (N, size): the δ of each line
-        return every.gather(3, delta.expand(*every.shape[:2], -1, -1))
-
-    def _split(self, tokens: torch.Tensor) -> torch.Tensor:
-        return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, N, H·d) to (B, H, N, d)
+        return {name: part * (query.shape[-1] + h + w) ** -0.5 for name, part in parts.items()}
