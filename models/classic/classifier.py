@@ -10,6 +10,8 @@ from torch import nn
 from models.attributes import ATTRIBUTES
 from models.classic.relative import RelativeAttention
 
+QUESTIONS = ("eye_count", "crown")
+
 
 class AttentionClassifier(ModelMixin, ConfigMixin):
     """6 layers of 9 heads that learn where to look: Cordonnier, Loukas, Jaggi 2020, arXiv 1911.03584, section 4.
@@ -21,7 +23,7 @@ class AttentionClassifier(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(
         self,
-        questions: Sequence[str] = ("eye_count", "crown"),
+        questions: Sequence[str] = QUESTIONS,
         sample_size: int = 64,
         patch: int = 4,
         channels: int = 144,
