@@ -19,6 +19,8 @@ from models.classic import (
     ResidualBlock,
     SelfAttention2d,
 )
+from viz import record
+from viz.probes import PROBES
 
 COPYABLE = {
     SelfAttention2d: ((16,), [(2, 16, 6, 5)]),
@@ -293,3 +295,42 @@ def test_the_classifier_is_six_layers_of_nine_heads_without_a_convolution():
     with torch.no_grad():
         answers = network(numbers(2, 3, 64, 64))
     assert {name: tuple(logits.shape) for name, logits in answers.items()} == {"eye_count": (2, 3), "crown": (2, 4)}
+
+
+class Alone(nn.Module):
+    """A network that is one block."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, sample: torch.Tensor, *words: torch.Tensor) -> torch.Tensor:
+        if isinstance(self.block, RelativeAttention):
+            return self.block(sample.flatten(2).transpose(1, 2))
+        return self.block(sample, *words)
+
+
+@pytest.mark.skipif(len(PROBES) < 5, reason="probes for these families are on their way")
+@pytest.mark.parametrize("block", [b for b in COPYABLE if b is not ResidualBlock], ids=lambda block: block.__name__)
+def test_every_block_is_recorded_and_proved(block):
+    arguments, shapes = COPYABLE[block]
+    channels = shapes[0][2] if block is RelativeAttention else shapes[0][1]
+    inputs = [numbers(1, channels, 6, 5), *(numbers(*shape) for shape in shapes[1:])]
+    network = Alone(awake(block(*arguments)))
+    with record(network) as trace, torch.no_grad():
+        network(*(x[:1] for x in inputs))
+    assert trace.skipped == {} and list(trace.layers) == ["block"] and trace.proved["block"] < 1e-5
+    layer = trace.layers["block"]
+    assert layer.grid == (6, 5) and layer.kind == ("cross" if block is CrossAttentionBlock else "self")
+    assert layer.heads == {SelfAttention2d: 1, AttnBlock: 1, QuadraticAttention: 9, RelativeAttention: 3}.get(block, 4)
+    assert layer.scale == pytest.approx(1 if block is SelfAttention2d else layer.head_dim**-0.5)
+
+
+@pytest.mark.skipif(len(PROBES) < 5, reason="probes for these families are on their way")
+def test_the_classifiers_heads_are_recorded():
+    network = awake(AttentionClassifier(channels=18, depth=2), 0.1)
+    with record(network) as trace, torch.no_grad():
+        network(numbers(1, 3, 64, 64))
+    assert trace.skipped == {} and list(trace.layers) == ["layers.0.attention", "layers.1.attention"]
+    assert {(layer.heads, layer.grid, layer.kind) for layer in trace} == {(9, (16, 16), "self")}
+    assert trace.rows("layers.1.attention", step=0, query=(3, 4)).shape == (9, 16, 16)
