@@ -13,7 +13,7 @@ import gradio as gr
 
 from viz.gallery import GALLERY
 from viz.live import bundled, stop
-from viz.tabs import explore
+from viz.tabs import explore, lesson
 from viz.theme import theme
 from viz.viewer import ASSETS
 
@@ -32,6 +32,8 @@ def build() -> gr.Blocks:
         gr.HTML(HEADER, apply_default_css=False)
         with gr.Tab("Explore"):
             explore.build()
+        with gr.Tab("How it works", render_children=True):  # ready before it is chosen
+            lesson.build()
         page.unload(stop)
     return page
 
@@ -47,7 +49,7 @@ def main() -> None:
         server_name=arguments.host,
         server_port=arguments.port,
         theme=theme(),
-        css_paths=[ASSETS / "viewer.css", ASSETS / "page.css"],
+        css_paths=[ASSETS / "viewer.css", ASSETS / "lesson.css", ASSETS / "page.css"],
         inbrowser=arguments.open,
         prevent_thread_lock=True,
         footer_links=["api"],

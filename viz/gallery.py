@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 GALLERY = Path(__file__).parent.parent / "assets" / "gallery"
+LESSON = GALLERY / "lesson.safetensors"  # what the tab "How it works" opens on: the first exhibit's view
 GALLERY_STEPS = 10  # of 25; fp16, self-attention only: 9 MB a trace
 
 
@@ -49,6 +50,7 @@ def record_all() -> None:
     from models import load
     from viz.recipe import Recipe, spread
     from viz.runs import perform
+    from viz.watched import replay
 
     pipeline = load("critters")
     for exhibit in exhibits():
@@ -58,6 +60,25 @@ def record_all() -> None:
         trace.select(layers=layers, steps=steps, dtype=torch.float16).save(exhibit.trace)
         Image.fromarray(trace.picture).resize((192, 192), Image.Resampling.NEAREST).save(exhibit.picture, optimize=True)
         print(f"{exhibit.trace.name}: {exhibit.trace.stat().st_size / 1e6:.1f} MB, {asdict(exhibit)}")
+    first = exhibits()[0]
+    calls = replay(pipeline, Recipe(first.caption, seed=first.seed))
+    write_lesson(first, pipeline, calls, first.layer, first.step, LESSON)
+
+
+def write_lesson(exhibit: Exhibit, pipeline, calls: list, layer: str, step: int, path: Path) -> Path:
+    """Watch a layer in an exhibit's run and write its lesson; `calls` are the run's, from `viz.watched.replay`."""
+    import numpy as np
+    from PIL import Image
+
+    from viz.lessonfile import write
+    from viz.watched import watch_call
+
+    seen = watch_call(pipeline.unet, calls[step], layer)
+    size = calls[step].sample.shape[-2:]
+    with Image.open(exhibit.picture) as picture:
+        array = np.asarray(picture.convert("RGB").resize(tuple(reversed(size)), Image.Resampling.NEAREST))
+    about = {"caption": exhibit.caption, "step": step, "timestep": seen.timestep}
+    return write(seen, pipeline.unet, path, picture=array, about=about)
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def _load():
 
 
 # One run at a time: a pipeline's scheduler keeps state, and a run whose page was closed may still be ending.
-_model = threading.Lock()
+model_in_use = threading.Lock()
 _stops: dict[str, threading.Event] = {}  # {session: set to end its run}
 
 
@@ -139,7 +139,7 @@ def follow(recipe: Recipe, pipeline, stopped: threading.Event) -> Iterator[dict 
 
     def run() -> None:
         try:
-            with _model:
+            with model_in_use:
                 if stopped.is_set():
                     raise Stopped
                 news.put(perform(recipe, pipeline, on_step=on_step, record_steps=BROWSER_STEPS))

@@ -40,6 +40,11 @@ class Call:
     args: tuple
     kwargs: dict
 
+    @property
+    def sample(self) -> torch.Tensor:
+        """(B, C, h, w), the noisy pictures."""
+        return next(v for v in (*self.args, *self.kwargs.values()) if isinstance(v, torch.Tensor) and v.ndim == 4)
+
 
 @dataclass(frozen=True)
 class Watched:
@@ -59,6 +64,7 @@ class Watched:
     """
 
     layer: Layer
+    timestep: float | None
     features: torch.Tensor
     given: torch.Tensor
     tokens: torch.Tensor
@@ -147,6 +153,7 @@ def _watched(
         raise ValueError(f"{layer.name!r} gives its values already projected, so its heads cannot be taken apart")
     watched = Watched(
         layer=layer,
+        timestep=trace.timesteps[0],
         features=_grid(features, layer),
         given=_grid(given, layer),
         tokens=tokens,
@@ -208,7 +215,7 @@ def _copied(value: object) -> object:
 
 def _index(call: Call) -> int:
     """Which picture of the batch is recorded: the first of the conditional half, where the batch is guided."""
-    sample = next(v for v in (*call.args, *call.kwargs.values()) if isinstance(v, torch.Tensor) and v.ndim == 4)
+    sample = call.sample
     half, odd = divmod(len(sample), 2)
     return half if half and not odd and torch.equal(sample[:half], sample[half:]) else 0
 
