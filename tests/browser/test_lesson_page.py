@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
 
 from models import load
 from tests.browser.chromium import browser, open_page, server
+from viz.experiments import convolution_gap
 from viz.gallery import LESSON, exhibits
 from viz.lesson import lesson
 from viz.recipe import Recipe
@@ -76,7 +78,7 @@ def test_the_file_it_opens_on_is_the_bundled_models(seen):
 
 
 def test_its_numbers_are_those_of_python(page, seen):
-    page.locator(".pl-heat input").fill("1")  # twice as hot
+    page.get_by_role("slider", name="temperature").fill("1")  # twice as hot
     page.locator("#lesson .pg-segment button").nth(1).click()
     page.evaluate(f"{PAGE}.ask(5 * 32 + 20)")
     shown, expected = panels(page), lesson(seen, (5, 20), 1, temperature=2)
@@ -97,6 +99,10 @@ def test_it_opens_on_the_exhibits_view_and_says_the_real_numbers(page):
     assert "√12" in sentence(page, 4)
     assert "sum to 1.000000" in sentence(page, 5)
     assert f"{shown['difference']:.1e}".replace("e-0", "e-") in sentence(page, 7)
+    for tab in ("Explore", "How it works"):  # leaving and coming back, the list still shows the query's row
+        page.get_by_role("tab", name=tab).click()
+    frame(page)
+    assert page.evaluate("document.querySelector('.pl-scroll').scrollTop") == (row * 32 + column - 6) * 20
     assert page.locator(".pl-top li").count() == 5
     assert page.locator(".pl-top li").first.inner_text().startswith(f"{shown['row'][shown['top'][0]]:.4f}")
 
@@ -144,6 +150,48 @@ def test_shuffling_shows_what_came_out(page):
     assert "no idea where anything is" in page.locator(".pl-shuffled").inner_text()
     page.get_by_role("button", name="Put them back").click()
     assert not figures.first.is_visible()
+
+
+def features_of_the_file() -> torch.Tensor:
+    with safe_open(LESSON, "pt") as file:
+        return file.get_tensor("features").permute(2, 0, 1) / 255  # (3, 32, 32)
+
+
+def test_nine_heads_become_the_convolution_that_torch_computes(page):
+    features, gaps = features_of_the_file(), {}
+    kernel = torch.tensor([[0.5, 0, -1], [2, 1.25, 0], [0, -0.75, 1]])
+    for i, entry in enumerate(kernel.flatten().tolist()):
+        page.locator(".pl-kernel input").nth(i).fill(str(entry))
+    convolution = torch.nn.Conv2d(3, 3, 3, bias=False)
+    convolution.weight.data = torch.eye(3)[:, :, None, None] * kernel  # each component by itself
+    for octave in (0, 2, 4):
+        page.locator(".pl-nine .pl-heat input").fill(str(octave))
+        gaps[octave] = page.evaluate(f"{PAGE}.nine.state.gap")
+        assert gaps[octave] == pytest.approx(convolution_gap(convolution, features, 2.0**octave), rel=1e-3, abs=1e-4)
+    assert gaps[0] > gaps[2] > 1e-2 and gaps[4] < 1e-4
+    assert f"{gaps[4]:.1e}".replace("e-0", "e-") + "." in page.locator(".pl-nine .pl-sentence").inner_text()
+
+
+def test_a_head_can_be_dragged_away_and_made_to_spread(page):
+    page.locator(".pl-nine .pl-heat input").fill("2")  # α = 4: a standard deviation of 0.35 cells
+    page.get_by_role("button", name="blur").click()
+    stage = page.locator("canvas[aria-label^='The nine heads']")
+    stage.scroll_into_view_if_needed()
+    box = stage.bounding_box()
+
+    def drag(start: tuple[float, float], end: tuple[float, float]) -> list:
+        for (down, right), act in ((start, page.mouse.down), (end, page.mouse.up)):
+            page.mouse.move(box["x"] + box["width"] * (0.5 + right / 7), box["y"] + box["height"] * (0.5 + down / 7))
+            act()
+        return page.evaluate(f"{PAGE}.nine.state.heads")
+
+    before = page.evaluate(f"{PAGE}.nine.state.gap")
+    assert drag((1, 1), (2.5, -2))[8]["centre"] == pytest.approx([2.5, -2], abs=0.05)
+    assert page.evaluate(f"{PAGE}.nine.state.gap") > before
+    spread = drag((2.5 - 8**-0.5, -2), (0.5, -2))[8]
+    assert spread["alpha"] == pytest.approx(1 / (2 * 2**2), rel=0.1) and spread["centre"] == pytest.approx(
+        [2.5, -2], abs=0.05
+    )
 
 
 def test_another_layer_is_watched_on_the_server(page):

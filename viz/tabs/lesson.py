@@ -29,6 +29,8 @@ a neighbour, it is told by the convolutions around it, which also make what it c
 </div>
 """
 
+SCRIPTS = ("trace.js", "skeleton.js", "lesson.js", "lessonpaint.js", "lessonnine.js", "lessonpage.js")
+
 # Constant on purpose, as in viz.viewer.
 _SKELETON = '<div class="pixelgaze pg-lesson"><p class="pg-message">Loading the lesson…</p></div>'
 
@@ -65,10 +67,7 @@ class LessonPanels(gr.HTML):
         super().__init__(
             value,
             html_template=_SKELETON,
-            js_on_load="\n".join(
-                [(ASSETS / name).read_text() for name in ("trace.js", "skeleton.js", "lesson.js", "lessonpage.js")]
-                + [_HOST]
-            ),
+            js_on_load="\n".join([(ASSETS / name).read_text() for name in SCRIPTS] + [_HOST]),
             apply_default_css=False,
             colormap=colormap("Inferno"),
             **arguments,
