@@ -14,7 +14,9 @@ const PANELS = [
 ];
 
 const VERDICTS = {
-  attention: (gap) => `Attention: largest difference ${gap.toExponential(1)}. Alone it has no idea where anything is.`,
+  attention: (gap) =>
+    `Attention: largest difference ${gap.toExponential(1)}. ` +
+    (gap < 1e-3 ? "Alone it has no idea where anything is." : "This block is told where each pixel is, by position terms."),
   convolution: (gap) => `A 3×3 convolution of this network: ${gap.toFixed(2)}. It knows who its neighbours are.`,
 };
 
@@ -190,7 +192,8 @@ function createLesson(root, { colormap }) {
     [lesson.colors, lesson.tokenScale] = [features.bytes, largestOf(lesson.tokens)];
     lesson.cells = { picture: picturesCells(lesson.tensors.get("picture")), features: picturesCells(features) };
     [ui.message.hidden, ui.main.hidden, state.hover, state.scrolled] = [true, false, -1, false];
-    ui.title.textContent = `${layerLabel(lesson.layer.name)}, step ${lesson.step}, t = ${formatTimestep(lesson.timestep)}`;
+    const noise = lesson.timestep === null ? "" : `, step ${lesson.step}, t = ${formatTimestep(lesson.timestep)}`;
+    ui.title.textContent = layerLabel(lesson.layer.name) + noise;
     ui.heads.replaceChildren();
     for (let h = 0; h < lesson.heads; h++) {
       plainButton(`head ${h}`, ui.heads).addEventListener("click", () => chooseHead(h));

@@ -128,12 +128,13 @@ function drawQuery(desk) {
   const { ui, lesson, panels, state } = desk;
   const { d, count, heads } = lesson;
   ui.query.sentence.textContent =
-    `x, the ${panels.pixel.length} numbers of this cell, times W_q gives its query q, ${d} numbers. The same W_q and W_k ` +
+    `x, the ${panels.pixel.length} numbers of this cell, ${lesson.query_weight ? "times W_q gives" : "with its place give"} ` +
+    `its query q, ${d} numbers. The same W_q and W_k ` +
     `serve every pixel: they are 1×1 convolutions, so ${count} pixels make ${count} queries and ${count} keys, one line ` +
     `each below. A row of Q is a pixel, not a channel.`;
   drawStrips(desk, ui.strips.query, [
     [`x, pixel ${state.query}`, panels.pixel],
-    [`q = W_q x, head ${state.head} of ${heads}`, panels.query],
+    [`${lesson.query_weight ? "q = W_q x" : "q"}, head ${state.head} of ${heads}`, panels.query],
   ]);
   const keys = rowOf(lesson.key, state.head, count * d);
   const largest = largestOf(keys);

@@ -62,23 +62,28 @@ def record_all() -> None:
         print(f"{exhibit.trace.name}: {exhibit.trace.stat().st_size / 1e6:.1f} MB, {asdict(exhibit)}")
     first = exhibits()[0]
     calls = replay(pipeline, Recipe(first.caption, seed=first.seed))
-    write_lesson(first, pipeline, calls, first.layer, first.step, LESSON)
+    write_lesson(first, pipeline.unet, calls[first.step], first.layer, first.step, LESSON)
 
 
-def write_lesson(exhibit: Exhibit, pipeline, calls: list, layer: str, step: int, path: Path) -> Path:
-    """Watch a layer in an exhibit's run and write its lesson; `calls` are the run's, from `viz.watched.replay`."""
+def picture_of(exhibit: Exhibit):
+    """(64, 64, 3) uint8, the exhibit's picture in its own size."""
     import numpy as np
     from PIL import Image
 
+    from models.critters import SIZE
+
+    with Image.open(exhibit.picture) as picture:
+        return np.asarray(picture.convert("RGB").resize((SIZE, SIZE), Image.Resampling.NEAREST))
+
+
+def write_lesson(exhibit: Exhibit, network, call, layer: str, step: int, path: Path) -> Path:
+    """Watch a layer of `network` in a call of it, a `viz.watched.Call`, and write its lesson."""
     from viz.lessonfile import write
     from viz.watched import watch_call
 
-    seen = watch_call(pipeline.unet, calls[step], layer)
-    size = calls[step].sample.shape[-2:]
-    with Image.open(exhibit.picture) as picture:
-        array = np.asarray(picture.convert("RGB").resize(tuple(reversed(size)), Image.Resampling.NEAREST))
+    seen = watch_call(network, call, layer)
     about = {"caption": exhibit.caption, "step": step, "timestep": seen.timestep}
-    return write(seen, pipeline.unet, path, picture=array, about=about)
+    return write(seen, network, path, picture=picture_of(exhibit), about=about)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
 from safetensors import safe_open
 
-from viz.gallery import LESSON, exhibits, write_lesson
+from viz.classics import call_of, layers_of, network_of, opened, trained
+from viz.gallery import LESSON, exhibits, picture_of, write_lesson
 from viz.live import bundled, model_in_use
 from viz.recipe import Recipe
 from viz.viewer import ASSETS, colormap
@@ -85,41 +86,62 @@ def shown(path: Path, view: dict | None = None) -> dict:
 def build() -> None:
     """Lay the tab out in the Blocks that is being built."""
     first = exhibits()[0]
-    layers, steps = _recorded(0)
+    layers, timesteps = _recorded(0)
+    networks = {"critters": "the bundled model"} | trained()
     gr.HTML(TEXT, apply_default_css=False)
     with gr.Row():
+        network = gr.Dropdown(_choices(networks), value="critters", label="Network", scale=2, visible=len(networks) > 1)
         which = gr.Dropdown([(e.caption, i) for i, e in enumerate(exhibits())], value=0, label="Picture", scale=3)
         layer = gr.Dropdown(layers, value=first.layer, label="Layer", scale=2)
-        step = gr.Dropdown(steps, value=first.step, label="Step", scale=1)
+        step = gr.Dropdown(list(timesteps), value=first.step, label="Step", scale=1)
     panels = LessonPanels(shown(LESSON, {"point": first.point, "head": max(0, first.head)}), elem_id="lesson")
+
+    asked, quiet = [network, which, layer, step], {"show_progress": "hidden", "api_visibility": "private"}
+    network.input(_layers, network, layer, concurrency_id="model", **quiet).then(
+        _watch, asked, panels, concurrency_id="model", **quiet
+    )
     for control in (which, layer, step):
-        control.input(
-            _watch,
-            [which, layer, step],
-            panels,
-            show_progress="hidden",
-            concurrency_id="model",
-            api_visibility="private",
-        )
+        control.input(_watch, asked, panels, concurrency_id="model", **quiet)
 
 
-def _recorded(index: int) -> tuple[list[str], list[int]]:
-    """The layers and steps of an exhibit's trace; read without torch."""
+def _choices(labels: dict[str, str]) -> list[tuple[str, str]]:
+    return [(label, name) for name, label in labels.items()]
+
+
+def _recorded(index: int) -> tuple[list[str], dict[int, float]]:
+    """The layers of an exhibit's trace and {step: timestep}; read without torch."""
     with safe_open(exhibits()[index].trace, "np") as file:
         said = json.loads(file.metadata()["trace"])
-    return [layer["name"] for layer in said["layers"]], [step for step, _ in said["timesteps"]]
+    return [layer["name"] for layer in said["layers"]], dict(said["timesteps"])
 
 
-def _watch(which: int, layer: str, step: int) -> dict:
+def _layers(network: str) -> dict:
+    """The layers of a network that was chosen; the first of its last grid is where to begin."""
+    names = _recorded(0)[0] if network == "critters" else layers_of(opened(network))
+    return gr.update(choices=names, value=exhibits()[0].layer if network == "critters" else names[-1])
+
+
+def _watch(network: str, which: int, layer: str, step: int) -> dict:
     try:
         with model_in_use:
             path = Path(get_upload_folder()) / f"lesson-{uuid.uuid4().hex}.safetensors"
             path.parent.mkdir(parents=True, exist_ok=True)
-            return shown(write_lesson(exhibits()[which], bundled(), _calls(which), layer, step, path))
+            model = bundled() if network == "critters" else opened(network)
+            return shown(
+                write_lesson(exhibits()[which], network_of(model), _call(network, which, step), layer, step, path)
+            )
     except Exception as error:
         logging.exception("a lesson failed")
         gr.Warning(f"This layer could not be watched: {error}")
         return gr.skip()
+
+
+def _call(network: str, which: int, step: int):
+    """What the network is shown: the bundled model what it was shown in the exhibit's run, others the exhibit's picture."""
+    if network == "critters":
+        return _calls(which)[step]
+    exhibit = exhibits()[which]
+    return call_of(opened(network), picture_of(exhibit), _recorded(which)[1][step], exhibit.caption)
 
 
 @lru_cache(maxsize=8)
