@@ -8,9 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from models import load, train_classic, zoo
+from models import load, train_classic
 from models import train as training
 from models.classic import AttentionClassifier, ClassicUNet
+from models.classic.trained import FOLDERS
+from models.classic.trained import KINDS as NAMED
 from models.pipeline import CritterPipeline
 from models.train import HELD_OUT, export, sample_sheet, train
 from models.train_classic import KINDS, ClassicConfig, accuracy, learned_gammas, lessons, trainer_of
@@ -36,7 +38,7 @@ def test_a_trained_network_can_be_opened_by_name_and_used(kind, tmp_path, monkey
     config = tiny(tmp_path / "run", kind)
     checkpoint = load_file(train(config, trainer_of(kind)))
     export(config, tmp_path / "exported", trainer_of(kind))
-    monkeypatch.setitem(zoo.BUNDLED, f"critters-{kind}", tmp_path / "exported")
+    monkeypatch.setitem(FOLDERS, f"critters-{kind}", tmp_path / "exported")
     opened = load(f"critters-{kind}")
     if kind == "classifier":
         network, prefix = opened, "classifier"
@@ -150,8 +152,12 @@ def test_the_real_networks_are_small_and_have_their_blocks_where_they_should(mon
         assert {"middle.attention"} < set(places)
 
 
+def test_every_kind_has_a_name():
+    assert set(NAMED) == set(KINDS)
+
+
 def test_a_network_that_is_not_trained_yet_says_how_to(monkeypatch, tmp_path):
-    monkeypatch.setitem(zoo.BUNDLED, "critters-sagan", tmp_path / "nothing")
+    monkeypatch.setitem(FOLDERS, "critters-sagan", tmp_path / "nothing")
     with pytest.raises(FileNotFoundError, match=r"'critters-sagan' has not been trained .*train_classic --kind sagan"):
         load("critters-sagan")
 

@@ -1,4 +1,4 @@
-"""The small networks of the papers' blocks, each shown the same picture, so that each can be asked about the same pixel.
+"""The small networks of the papers' blocks, all shown the same picture, to be asked about the same pixel.
 
 A network without text would draw a picture of its own. So a drawn critter is noised to a timestep instead, and shown to
 the network once; the classifier is shown it as it is. No torch is imported until a network is opened.
@@ -51,7 +51,7 @@ def layers_of(model) -> list[str]:
 
 
 def call_of(model, picture, timestep: float, caption: str) -> Call:
-    """The call that shows a network a picture, (h, w, 3) uint8, at the noise of a timestep (the same noise every time)."""
+    """The call that shows a network a picture, (h, w, 3) uint8, at the noise of a timestep: always the same noise."""
     import torch
 
     from viz.watched import Call

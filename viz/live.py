@@ -93,7 +93,7 @@ def _load():
 
 
 # One run at a time: a pipeline's scheduler keeps state, and a run whose page was closed may still be ending.
-model_in_use = threading.Lock()
+_model = threading.Lock()
 _stops: dict[str, threading.Event] = {}  # {session: set to end its run}
 
 
@@ -139,7 +139,7 @@ def follow(recipe: Recipe, pipeline, stopped: threading.Event) -> Iterator[dict 
 
     def run() -> None:
         try:
-            with model_in_use:
+            with _model:
                 if stopped.is_set():
                     raise Stopped
                 news.put(perform(recipe, pipeline, on_step=on_step, record_steps=BROWSER_STEPS))
@@ -152,3 +152,10 @@ def follow(recipe: Recipe, pipeline, stopped: threading.Event) -> Iterator[dict 
     if isinstance(item, Exception):
         raise item
     yield item
+
+
+@contextmanager
+def exclusive() -> Iterator[None]:
+    """Have the bundled pipeline to oneself: no run begins, and one that was going on has ended."""
+    with _model:
+        yield

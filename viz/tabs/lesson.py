@@ -15,7 +15,7 @@ from safetensors import safe_open
 
 from viz.classics import call_of, layers_of, network_of, opened, trained
 from viz.gallery import LESSON, exhibits, picture_of, write_lesson
-from viz.live import bundled, model_in_use
+from viz.live import bundled, exclusive
 from viz.recipe import Recipe
 from viz.viewer import ASSETS, colormap
 
@@ -123,7 +123,7 @@ def _layers(network: str) -> dict:
 
 def _watch(network: str, which: int, layer: str, step: int) -> dict:
     try:
-        with model_in_use:
+        with exclusive():
             path = Path(get_upload_folder()) / f"lesson-{uuid.uuid4().hex}.safetensors"
             path.parent.mkdir(parents=True, exist_ok=True)
             model = bundled() if network == "critters" else opened(network)
@@ -137,7 +137,7 @@ def _watch(network: str, which: int, layer: str, step: int) -> dict:
 
 
 def _call(network: str, which: int, step: int):
-    """What the network is shown: the bundled model what it was shown in the exhibit's run, others the exhibit's picture."""
+    """What the network is shown: what the bundled model was, in the exhibit's run; others, the exhibit's picture."""
     if network == "critters":
         return _calls(which)[step]
     exhibit = exhibits()[which]
