@@ -3,6 +3,7 @@
 # make lint      format and lint checks
 # make bench     the measured figures, as one JSON object on the last line
 # make train     trains the bundled model from scratch, or goes on where it stopped
+# make train-classic  trains the small networks of the papers' blocks the same way, into assets/classic
 # make evaluate  the bundled model's figures    make gallery      records assets/gallery again
 #                                               make screenshots  takes the README's pictures
 
@@ -10,7 +11,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: app test lint bench train evaluate gallery screenshots clean
+.PHONY: app test lint bench train train-classic evaluate gallery screenshots clean
 
 app: $(VENV)/app
 	$(BIN)/python app.py --open
@@ -27,6 +28,11 @@ bench: $(VENV)/dev $(VENV)/chromium
 
 train: $(VENV)/app
 	$(BIN)/python -m models.train
+
+train-classic: $(VENV)/app
+	for kind in sagan ddpm multihead cross classifier; do \
+	  $(BIN)/python -m models.train_classic --kind $$kind && \
+	  $(BIN)/python -m models.train_classic --kind $$kind --export assets/classic/$$kind || exit 1; done
 
 evaluate: $(VENV)/app
 	$(BIN)/python -m models.evaluate

@@ -14,7 +14,7 @@ import gradio as gr
 from viz.gallery import GALLERY
 from viz.live import bundled, stop
 from viz.plotview import PLOTLY
-from viz.tabs import explore
+from viz.tabs import explore, lesson
 from viz.takeaway import MAX_FILE
 from viz.theme import theme
 from viz.viewer import ASSETS
@@ -34,6 +34,8 @@ def build() -> gr.Blocks:
         gr.HTML(HEADER, apply_default_css=False)
         with gr.Tab("Explore"):
             explore.build(page)
+        with gr.Tab("How it works", render_children=True):  # ready before it is chosen
+            lesson.build()
         page.unload(stop)
     return page
 
@@ -49,7 +51,7 @@ def main() -> None:
         server_name=arguments.host,
         server_port=arguments.port,
         theme=theme(),
-        css_paths=[ASSETS / name for name in ("viewer.css", "takeaway.css", "plots.css", "page.css")],
+        css_paths=[ASSETS / name for name in ("viewer.css", "takeaway.css", "plots.css", "lesson.css", "page.css")],
         inbrowser=arguments.open,
         prevent_thread_lock=True,
         footer_links=["api"],

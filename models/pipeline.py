@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
-from diffusers import DDIMScheduler, DiffusionPipeline, ImagePipelineOutput, UNet2DConditionModel
+from diffusers import DDIMScheduler, DiffusionPipeline, ImagePipelineOutput, ModelMixin
 from PIL import Image
 
 from models.words import CaptionEncoder
@@ -15,12 +16,14 @@ from models.words import CaptionEncoder
 class CritterPipeline(DiffusionPipeline):
     """Draws critters from captions, with classifier-free guidance (Ho & Salimans 2022, arXiv 2207.12598).
 
-    Every picture has its own seed, so it does not depend on the batch it is drawn in.
+    Every picture has its own seed, so it does not depend on the batch it is drawn in. Without an encoder it draws
+    whatever the U-Net likes, without guidance, and captions only say how many pictures.
     """
 
     model_cpu_offload_seq = "encoder->unet"
+    _optional_components: ClassVar[list[str]] = ["encoder"]
 
-    def __init__(self, unet: UNet2DConditionModel, encoder: CaptionEncoder, scheduler: DDIMScheduler) -> None:
+    def __init__(self, unet: ModelMixin, encoder: CaptionEncoder | None, scheduler: DDIMScheduler) -> None:
         super().__init__()
         self.register_modules(unet=unet, encoder=encoder, scheduler=scheduler)
 
@@ -62,11 +65,12 @@ class CritterPipeline(DiffusionPipeline):
             raise ValueError(f"expected one seed a caption, got {len(seeds)} seeds for {len(captions)} captions")
         if any(side % 8 or side < 8 for side in size):
             raise ValueError(f"height and width must be multiples of 8, got {size[0]}x{size[1]}")
-        for message in dict.fromkeys(m for text in captions for m in self.encoder.read(text).warnings()):
+        texts = captions if self.encoder is not None else ()
+        for message in dict.fromkeys(m for text in texts for m in self.encoder.read(text).warnings()):
             warnings.warn(message, stacklevel=3)  # past torch.no_grad's wrapper
 
-        guided = guidance_scale > 1
-        words = self._words(captions, guided)
+        guided = guidance_scale > 1 and self.encoder is not None
+        words = self._words(captions, guided) if self.encoder is not None else None
         sample = torch.stack([torch.randn(3, *size, generator=torch.Generator().manual_seed(s)) for s in seeds])
         sample = sample.to(self.device, self.unet.dtype)
         self.scheduler.set_timesteps(num_inference_steps, device=self.device)

@@ -52,20 +52,8 @@ class TrainConfig:
     start_from: str = ""  # a pipeline's folder whose weights to begin with; none: begin at random
 
 
-# What a resumed run must have in common with the one it resumes, to end in the same weights.
-SCHEDULE = (
-    "steps",
-    "batch",
-    "learning_rate",
-    "warmup",
-    "ema",
-    "min_snr",
-    "min_weight",
-    "high_noise",
-    "clip",
-    "seed",
-    "start_from",
-)
+# What a resumed run may change: where it runs and what it leaves behind, but nothing that its weights depend on.
+ELSEWHERE = ("out", "checkpoint_every", "samples_every", "device")
 
 
 def new_unet() -> UNet2DConditionModel:
@@ -139,11 +127,9 @@ class Trainer:
     def __init__(self, config: TrainConfig) -> None:
         torch.manual_seed(config.seed)
         self.config, self.step = config, 0
-        self.networks = nn.ModuleDict({"unet": new_unet(), "encoder": CaptionEncoder()})
+        self.networks = self.new_networks()
         if config.start_from:
-            begin = CritterPipeline.from_pretrained(config.start_from, dtype=torch.float32)
-            self.networks["unet"].load_state_dict(begin.unet.state_dict())
-            self.networks["encoder"].load_state_dict(begin.encoder.state_dict())
+            self.begin_with(config.start_from)
         self.networks.to(config.device, memory_format=torch.channels_last)
         self.scheduler = new_scheduler()
         self.alphas = self.scheduler.alphas_cumprod.to(config.device)
@@ -151,10 +137,18 @@ class Trainer:
         self.average = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
         self.optimizer = torch.optim.AdamW(self.networks.parameters(), lr=config.learning_rate, weight_decay=0.01)
 
-    def train_step(self) -> float:
-        """One optimiser step; returns the loss."""
+    def new_networks(self) -> nn.ModuleDict:
+        """The untrained networks, by the names that the pipeline gives them."""
+        return nn.ModuleDict({"unet": new_unet(), "encoder": CaptionEncoder()})
+
+    def begin_with(self, folder: str) -> None:
+        begin = CritterPipeline.from_pretrained(folder, dtype=torch.float32)
+        for name, network in self.networks.items():
+            network.load_state_dict(getattr(begin, name).state_dict())
+
+    def loss(self, generator: torch.Generator) -> torch.Tensor:
+        """The loss of this step's batch; all that is random in it comes from `generator` and the step's number."""
         config, device = self.config, self.config.device
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
         pixels, captions = training_batch(self.step, config)
         timesteps = draw_timesteps(config, len(self.alphas), generator).to(device)
         noise = torch.randn(pixels.shape, generator=generator).to(device)
@@ -162,12 +156,25 @@ class Trainer:
         noisy = self.scheduler.add_noise(pixels, noise, timesteps)
         target = self.scheduler.get_velocity(pixels, noise, timesteps)
         with torch.autocast(torch.device(device).type, torch.bfloat16):
-            words = self.networks["encoder"](self.networks["encoder"].ids(captions).to(device))
-            velocity = self.networks["unet"](noisy.contiguous(memory_format=torch.channels_last), timesteps, words)
+            velocity = self.networks["unet"](
+                noisy.contiguous(memory_format=torch.channels_last), timesteps, self.words(captions)
+            )
         snr = self.alphas[timesteps] / (1 - self.alphas[timesteps])
         weight = (snr.clamp(max=config.min_snr) / (snr + 1)).clamp(min=config.min_weight)
         error = F.mse_loss(velocity.sample.float(), target, reduction="none").mean(dim=(1, 2, 3))
-        loss = (weight * error).mean()
+        return (weight * error).mean()
+
+    def words(self, captions: list[str]) -> torch.Tensor | None:
+        """(B, L, C) conditioning, or None for a network without text."""
+        if "encoder" not in self.networks:
+            return None
+        encoder = self.networks["encoder"]
+        return encoder(encoder.ids(captions).to(self.config.device))
+
+    def train_step(self) -> float:
+        """One optimiser step; returns the loss."""
+        config = self.config
+        loss = self.loss(torch.Generator().manual_seed(config.seed * 1_000_003 + self.step))
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.networks.parameters(), config.clip)
@@ -188,15 +195,22 @@ class Trainer:
         progress = (self.step - config.warmup) / max(1, config.steps - config.warmup)
         return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
-    def pipeline(self) -> CritterPipeline:
-        """A pipeline of the averaged weights, on the CPU in fp32."""
-        unet, encoder = new_unet(), CaptionEncoder()
-        for prefix, network in (("unet", unet), ("encoder", encoder)):
-            own = {n.removeprefix(prefix + "."): v for n, v in self.average.items() if n.startswith(prefix + ".")}
-            network.load_state_dict(own)
-        pipeline = CritterPipeline(unet.eval(), encoder.eval(), new_scheduler())
+    def averaged(self) -> dict[str, nn.Module]:
+        """New networks with the averaged weights, on the CPU in fp32."""
+        networks = self.new_networks().eval()
+        networks.load_state_dict(self.average)
+        return dict(networks.items())
+
+    def result(self) -> CritterPipeline:
+        """What the training is for: a pipeline of the averaged weights, on the CPU in fp32."""
+        networks = self.averaged()
+        pipeline = CritterPipeline(networks["unet"], networks.get("encoder"), new_scheduler())
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
+
+    def report(self, out: Path) -> None:
+        """Leave in `out` what shows how far the training is."""
+        sample_sheet(self.result()).save(out / f"samples_{self.step:06d}.png")
 
     def save(self, path: Path) -> None:
         """Write a checkpoint; a kill in the middle leaves the last one whole."""
@@ -218,9 +232,9 @@ class Trainer:
         """
         with safe_open(path, "pt", device=self.config.device) as file:
             before, now = json.loads(file.metadata()["config"]), asdict(self.config)
-            differ = [name for name in SCHEDULE if before[name] != now[name]]
+            differ = [name for name in now if name not in ELSEWHERE and before.get(name) != now[name]]
             if differ:
-                said = ", ".join(f"{name} {before[name]} (now {now[name]})" for name in differ)
+                said = ", ".join(f"{name} {before.get(name)} (now {now[name]})" for name in differ)
                 raise ValueError(f"{path} was trained with {said}; give the same, or another --out")
             self.step = int(file.metadata()["step"])
             with torch.no_grad():
@@ -243,11 +257,11 @@ def sample_sheet(pipeline: CritterPipeline, rows: int = 3, columns: int = 6) -> 
     return sheet.resize((2 * sheet.width, 2 * sheet.height), Image.Resampling.NEAREST)
 
 
-def train(config: TrainConfig) -> Path:
+def train(config: TrainConfig, kind: type[Trainer] = Trainer) -> Path:
     """Train, resuming from `config.out` where it holds a checkpoint; returns the path of the last checkpoint."""
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
-    trainer, checkpoint = Trainer(config), out / "checkpoint.safetensors"
+    trainer, checkpoint = kind(config), out / "checkpoint.safetensors"
     if checkpoint.exists():
         trainer.resume(checkpoint)
     bar = tqdm(initial=trainer.step, total=config.steps, unit="step", smoothing=0.02)
@@ -261,22 +275,27 @@ def train(config: TrainConfig) -> Path:
                 trainer.save(checkpoint)
                 log.flush()
             if trainer.step % config.samples_every == 0 or trainer.step == config.steps:
-                sample_sheet(trainer.pipeline()).save(out / f"samples_{trainer.step:06d}.png")
+                trainer.report(out)
     return checkpoint
 
 
-def export(config: TrainConfig, folder: Path) -> None:
-    """Write the averaged weights of the last checkpoint as a pipeline's folder, in half precision."""
-    trainer = Trainer(config)
+def export(config: TrainConfig, folder: Path, kind: type[Trainer] = Trainer) -> None:
+    """Write the averaged weights of the last checkpoint as a folder for `models.load`, in half precision."""
+    trainer = kind(config)
     trainer.resume(Path(config.out) / "checkpoint.safetensors")
-    trainer.pipeline().to(torch.float16).save_pretrained(folder, safe_serialization=True)
+    trainer.result().to(torch.float16).save_pretrained(folder, safe_serialization=True)
+
+
+def options(parser: argparse.ArgumentParser, config: type[TrainConfig]) -> None:
+    """An option for each field of the configuration."""
+    for field in fields(config):
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--export", type=Path, metavar="FOLDER", help="train nothing; write the last checkpoint there")
-    for field in fields(TrainConfig):
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
+    options(parser, TrainConfig)
     arguments = vars(parser.parse_args())
     folder, config = arguments.pop("export"), TrainConfig(**arguments)
     if folder:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from diffusers import DiffusionPipeline
 
+from models.classic.trained import FOLDERS, load_trained
 from models.pipeline import CritterPipeline
 
 BUNDLED = {"critters": Path(__file__).parent.parent / "assets" / "critters"}
@@ -17,7 +18,8 @@ def load(name: str | Path = "critters", *, device: str = "cpu", dtype: torch.dty
     """Open a diffusion pipeline.
 
     Args:
-        name: "critters", a folder written by `save_pretrained`, or a Hub id such as "google/ddpm-cifar10-32".
+        name: "critters", one of `models.classic.trained` ("critters-sagan"), a folder written by `save_pretrained`,
+            or a Hub id such as "google/ddpm-cifar10-32".
         device, dtype: where the networks go and their precision.
 
     Raises:
@@ -25,6 +27,8 @@ def load(name: str | Path = "critters", *, device: str = "cpu", dtype: torch.dty
 
     Only safetensors weights are opened, and no code that comes with a model is run.
     """
+    if str(name) in FOLDERS:
+        return load_trained(str(name), device=device, dtype=dtype)
     path = BUNDLED.get(str(name), Path(name))
     if path.is_dir():
         index = path / "model_index.json"

@@ -13,6 +13,7 @@ from pathlib import Path
 from viz.header import described
 
 GALLERY = Path(__file__).parent.parent / "assets" / "gallery"
+LESSON = GALLERY / "lesson.safetensors"  # what the tab "How it works" opens on: the first exhibit's view
 GALLERY_STEPS = 10  # of 25; fp16, self-attention only: 9 MB a trace
 
 
@@ -56,6 +57,7 @@ def record_all() -> None:
     from models import load
     from viz.recipe import Recipe, spread
     from viz.runs import perform
+    from viz.watched import replay
 
     pipeline = load("critters")
     for exhibit in exhibits():
@@ -65,6 +67,30 @@ def record_all() -> None:
         trace.select(layers=layers, steps=steps, dtype=torch.float16).save(exhibit.trace)
         Image.fromarray(trace.picture).resize((192, 192), Image.Resampling.NEAREST).save(exhibit.picture, optimize=True)
         print(f"{exhibit.trace.name}: {exhibit.trace.stat().st_size / 1e6:.1f} MB, {asdict(exhibit)}")
+    first = exhibits()[0]
+    calls = replay(pipeline, Recipe(first.caption, seed=first.seed))
+    write_lesson(first, pipeline.unet, calls[first.step], first.layer, first.step, LESSON)
+
+
+def picture_of(exhibit: Exhibit):
+    """(64, 64, 3) uint8, the exhibit's picture in its own size."""
+    import numpy as np
+    from PIL import Image
+
+    from models.critters import SIZE
+
+    with Image.open(exhibit.picture) as picture:
+        return np.asarray(picture.convert("RGB").resize((SIZE, SIZE), Image.Resampling.NEAREST))
+
+
+def write_lesson(exhibit: Exhibit, network, call, layer: str, step: int, path: Path) -> Path:
+    """Watch a layer of `network` in a call of it, a `viz.watched.Call`, and write its lesson."""
+    from viz.lessonfile import write
+    from viz.watched import watch_call
+
+    seen = watch_call(network, call, layer)
+    about = {"caption": exhibit.caption, "step": step, "timestep": seen.timestep}
+    return write(seen, network, path, picture=picture_of(exhibit), about=about)
 
 
 if __name__ == "__main__":

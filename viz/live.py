@@ -97,6 +97,13 @@ _model = threading.Lock()
 _stops: dict[str, threading.Event] = {}  # {session: set to end its run}
 
 
+@contextmanager
+def exclusive() -> Iterator[None]:
+    """Have the bundled pipeline to oneself: no run begins, and one that was going on has ended."""
+    with _model:
+        yield
+
+
 class Stopped(Exception):
     """Someone asked for the run to end."""
 

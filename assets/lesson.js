@@ -1,0 +1,86 @@
+// Opens the file of a lesson (viz/lessonfile.py) and computes its panels for any query. Nothing here touches the page.
+
+function openLesson(buffer) {
+  const { metadata, tensors } = readSafetensors(buffer);
+  const said = JSON.parse(metadata.lesson);
+  const floats = (name) => (tensors.has(name) ? toFloats(tensors.get(name)) : null);
+  const [height, width] = said.layer.grid;
+  const { heads } = said.layer;
+  const numbers = Object.fromEntries(
+    ["before", "tokens", "query", "key", "value", "output", "query_weight", "query_bias", "out_weight", "out_bias"].map(
+      (name) => [name, floats(name)],
+    ),
+  );
+  const d = numbers.query.length / (heads * height * width);
+  const dv = numbers.value.length / (heads * height * width);
+  return { ...said, ...numbers, tensors, height, width, heads, d, dv, count: height * width };
+}
+
+// The numbers of rows `index` of a list of rows of `size` numbers each.
+const rowOf = (list, index, size) => list.subarray(index * size, (index + 1) * size);
+const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
+
+// The softmax of one query's scores in one head: { scores, row, total }, each Float64Array of one number a key.
+function attend(lesson, index, head, temperature) {
+  const { count, d, heads } = lesson;
+  const at = head * count;
+  const query = rowOf(lesson.query, at + index, d);
+  const scores = new Float64Array(count);
+  for (let j = 0; j < count; j++) scores[j] = dot(query, rowOf(lesson.key, at + j, d)) * lesson.layer.scale;
+  const best = scores.reduce((a, b) => Math.max(a, b), -Infinity);
+  const row = scores.map((score) => Math.exp((score - best) / temperature));
+  const sum = row.reduce((a, b) => a + b, 0);
+  for (let j = 0; j < count; j++) row[j] /= sum;
+  return { scores, row, total: row.reduce((a, b) => a + b, 0) };
+}
+
+// A row's weighted sum of the values of its head: dv numbers.
+function gather(lesson, head, row) {
+  const { count, dv } = lesson;
+  const sum = new Float64Array(dv);
+  for (let j = 0; j < count; j++) {
+    const value = rowOf(lesson.value, head * count + j, dv);
+    for (let c = 0; c < dv; c++) sum[c] += row[j] * value[c];
+  }
+  return sum;
+}
+
+// All panels of one query, like viz/lesson.py's `lesson`.
+function panelsOf(lesson, index, head, temperature) {
+  const { heads, d, dv, count, out_weight: weight, out_bias: bias } = lesson;
+  const chosen = attend(lesson, index, head, temperature);
+  const joined = new Float64Array(heads * dv);
+  for (let h = 0; h < heads; h++) {
+    const row = h === head ? chosen.row : attend(lesson, index, h, temperature).row;
+    joined.set(gather(lesson, h, row), h * dv);
+  }
+  const channels = lesson.output.length / count;
+  let contribution = joined;
+  if (weight) {
+    contribution = Float64Array.from({ length: channels }, (_, c) => dot(joined, rowOf(weight, c, joined.length)) + (bias ? bias[c] : 0));
+  }
+  if (lesson.gamma !== null) contribution = contribution.map((x) => lesson.gamma * x);
+  const before = rowOf(lesson.before, index, lesson.before.length / count);
+  const output = contribution.map((x, c) => (x + (lesson.residual ? before[c] : 0)) / lesson.rescale);
+  const own = rowOf(lesson.output, index, channels);
+  const top = Array.from(chosen.row.keys()).sort((a, b) => chosen.row[b] - chosen.row[a]).slice(0, 5);
+  return {
+    ...chosen,
+    top,
+    pixel: rowOf(lesson.tokens, index, lesson.tokens.length / count),
+    query: rowOf(lesson.query, head * count + index, d),
+    attended: joined.slice(head * dv, (head + 1) * dv),
+    joined,
+    contribution,
+    before,
+    output,
+    own,
+    difference: output.reduce((worst, x, c) => Math.max(worst, Math.abs(x - own[c])), 0),
+  };
+}
+
+// How many 3×3 convolutions in a row until one cell can depend on the other.
+function convolutionsNeeded(lesson, query, key) {
+  const rows = Math.abs(Math.floor(query / lesson.width) - Math.floor(key / lesson.width));
+  return Math.max(1, rows, Math.abs((query % lesson.width) - (key % lesson.width)));
+}

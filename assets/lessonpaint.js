@@ -1,0 +1,248 @@
+// Draws the panels of a lesson. A `desk` is what the panels share: { root, ui, colormap, state, lesson, panels }, made by
+// createLesson in lessonpage.js.
+
+const BLUE = [37, 99, 235];
+const ORANGE = [234, 88, 12];
+const PALE = [243, 244, 246];
+const MARK = "#ffa057"; // what is hovered or pointed to, on dark pictures and pale strips alike
+const LINE = 20; // of the list, in CSS pixels
+
+// A signed number between -largest and largest as a colour: blue, pale, orange.
+function signedColor(value, largest) {
+  const t = Math.max(-1, Math.min(1, value / (largest || 1)));
+  const end = t < 0 ? BLUE : ORANGE;
+  return PALE.map((from, i) => Math.round(from + (end[i] - from) * Math.sqrt(Math.abs(t))));
+}
+
+const largestOf = (values) => values.reduce((worst, x) => Math.max(worst, Math.abs(x)), 0);
+const styled = (desk, name) => getComputedStyle(desk.root).getPropertyValue(name);
+
+// A canvas of exactly width×height cells from a function of the cell's index to [r, g, b].
+function cellsOf(width, height, color) {
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [width, height];
+  const image = new ImageData(width, height);
+  for (let i = 0; i < width * height; i++) image.data.set([...color(i), 255], 4 * i);
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  return canvas;
+}
+
+const picturesCells = ({ shape: [height, width], bytes }) =>
+  cellsOf(width, height, (i) => bytes.subarray(3 * i, 3 * i + 3));
+
+// A drawing surface as wide as its place, `ratio` times as high, in device pixels; coordinates are CSS pixels.
+function surface(canvas, ratio) {
+  const width = canvas.clientWidth || 260;
+  const height = Math.round(width * ratio);
+  const scale = window.devicePixelRatio || 1;
+  [canvas.width, canvas.height] = [Math.round(width * scale), Math.round(height * scale)];
+  canvas.style.height = `${height}px`;
+  const pen = canvas.getContext("2d");
+  pen.setTransform(scale, 0, 0, scale, 0, 0);
+  pen.imageSmoothingEnabled = false;
+  return { pen, width, height };
+}
+
+function outline(pen, x, y, width, height, color, thick = 2) {
+  for (const [style, line] of [["rgb(0 0 0 / 75%)", thick + 2], [color, thick]]) {
+    [pen.strokeStyle, pen.lineWidth] = [style, line];
+    pen.strokeRect(x, y, width, height);
+  }
+}
+
+// The box of a cell on a grid drawn `width` wide: x, y, side, side.
+function cellBox({ lesson }, index, width) {
+  const side = width / lesson.width;
+  return [(index % lesson.width) * side, Math.floor(index / lesson.width) * side, side, side];
+}
+
+function placeOf({ lesson }, index) {
+  return `row ${Math.floor(index / lesson.width)}, column ${index % lesson.width}`;
+}
+
+// Cells on a grid, darkened by `dim`, with the query and what is hovered outlined.
+function drawGrid(desk, node, source, dim = 0) {
+  const { lesson, state } = desk;
+  const { pen, width, height } = surface(node, lesson.height / lesson.width);
+  pen.drawImage(source, 0, 0, width, height);
+  pen.fillStyle = `rgb(0 0 0 / ${dim})`;
+  pen.fillRect(0, 0, width, height);
+  if (state.hover >= 0) outline(pen, ...cellBox(desk, state.hover, width), MARK);
+  outline(pen, ...cellBox(desk, state.query, width), "#fff");
+  return { pen, width, height };
+}
+
+// Lists of numbers as strips of colour, one under the other: [label, numbers, the largest, if not their own].
+function drawStrips(desk, node, list, thick = 16) {
+  const { pen, width } = surface(node, (list.length * (thick + 20)) / (node.clientWidth || 260));
+  pen.font = "12px system-ui, sans-serif";
+  pen.fillStyle = styled(desk, "--pg-soft");
+  list.forEach(([label, values, scale], i) => {
+    const y = i * (thick + 20);
+    pen.fillText(label, 0, y + 11);
+    const largest = scale ?? largestOf(values);
+    pen.drawImage(cellsOf(values.length, 1, (c) => signedColor(values[c], largest)), 0, y + 15, width, thick);
+  });
+}
+
+function drawPicture(desk) {
+  const { ui, lesson, panels, state } = desk;
+  ui.picture.sentence.textContent =
+    `Cell ${placeOf(desk, state.query)} of the layer's ${lesson.height}×${lesson.width} map: ${panels.before.length} ` +
+    `numbers, one a channel (colours are three principal components). A token is one such cell. Click a cell to ask it, or ` +
+    `use the arrow keys.`;
+  drawGrid(desk, ui.grids.picture, lesson.cells.picture);
+  drawGrid(desk, ui.grids.features, lesson.cells.features);
+}
+
+function drawList(desk) {
+  const { ui, lesson, state } = desk;
+  const { scroller, rows } = ui.flat;
+  ui.list.sentence.textContent =
+    `Row = ${Math.floor(state.query / lesson.width)} × ${lesson.width} + ${state.query % lesson.width} = ${state.query}. ` +
+    `Nothing is mixed: unflattening is the same thing backwards, ${state.query} = ${placeOf(desk, state.query)}.`;
+  const [width, height] = [scroller.clientWidth, scroller.clientHeight];
+  const { pen } = surface(rows, height / rows.clientWidth);
+  const first = Math.floor(scroller.scrollTop / LINE);
+  for (let i = first; i < Math.min(lesson.count, first + height / LINE + 1); i++) {
+    drawRow(desk, pen, i, i * LINE - scroller.scrollTop, width);
+  }
+}
+
+function drawRow(desk, pen, index, y, width) {
+  const { lesson, state } = desk;
+  const size = lesson.tokens.length / lesson.count;
+  const numbers = rowOf(lesson.tokens, index, size);
+  const asked = index === state.query;
+  pen.font = `${asked ? "bold " : ""}12px system-ui, sans-serif`;
+  pen.fillStyle = styled(desk, asked ? "--pg-ink" : "--pg-soft");
+  pen.fillText(String(index), 2, y + 14);
+  pen.fillStyle = `rgb(${lesson.colors.slice(3 * index, 3 * index + 3).join(" ")})`;
+  pen.fillRect(36, y + 2, 18, LINE - 4);
+  const strip = cellsOf(size, 1, (c) => signedColor(numbers[c], lesson.tokenScale));
+  pen.drawImage(strip, 58, y + 2, width - 62, LINE - 4);
+  if (asked || index === state.hover) outline(pen, 57, y + 1.5, width - 60, LINE - 3, asked ? "#fff" : MARK, 1.5);
+}
+
+function drawQuery(desk) {
+  const { ui, lesson, panels, state } = desk;
+  const { d, count, heads } = lesson;
+  ui.query.sentence.textContent =
+    `x, the ${panels.pixel.length} numbers of this cell, ${lesson.query_weight ? "times W_q gives" : "with its place give"} ` +
+    `its query q, ${d} numbers. The same W_q and W_k ` +
+    `serve every pixel: they are 1×1 convolutions, so ${count} pixels make ${count} queries and ${count} keys, one line ` +
+    `each below. A row of Q is a pixel, not a channel.`;
+  drawStrips(desk, ui.strips.query, [
+    [`x, pixel ${state.query}`, panels.pixel],
+    [`${lesson.query_weight ? "q = W_q x" : "q"}, head ${state.head} of ${heads}`, panels.query],
+  ]);
+  const keys = rowOf(lesson.key, state.head, count * d);
+  const largest = largestOf(keys);
+  const { pen, width, height } = surface(ui.strips.keys, 0.62);
+  pen.drawImage(cellsOf(d, count, (i) => signedColor(keys[i], largest)), 0, 0, width, height);
+  const line = height / count;
+  if (state.hover >= 0) outline(pen, 0, state.hover * line - 1, width, Math.max(3, line), MARK, 1);
+  outline(pen, 0, state.query * line - 1, width, Math.max(3, line), "#fff", 1);
+}
+
+function drawScores(desk) {
+  const { ui, lesson, panels, state } = desk;
+  const { scale } = lesson.layer;
+  const scaled = Math.abs(scale - 1) > 1e-9 ? `q·k / √${Math.round(1 / scale ** 2)}` : "q·k, unscaled";
+  const at = state.hover >= 0 ? state.hover : state.query;
+  ui.scores.sentence.textContent =
+    `Row ${state.query} of QKᵀ, ${scaled}, laid back on the grid: one pixel against every pixel. ` +
+    `At ${placeOf(desk, at)} it is ${panels.scores[at].toFixed(3)}.`;
+  const largest = largestOf(panels.scores);
+  const cells = cellsOf(lesson.width, lesson.height, (i) => signedColor(panels.scores[i], largest));
+  drawGrid(desk, ui.grids.scores, cells);
+}
+
+function drawSoftmax(desk) {
+  const { ui, lesson, panels, state, colormap } = desk;
+  ui.softmax.sentence.textContent =
+    `e to each score, divided by the sum: ${lesson.count} shares that sum to ${panels.total.toFixed(6)}.`;
+  const largest = panels.row[panels.top[0]];
+  const heat = (i) => colormap[Math.round((255 * panels.row[i]) / largest)];
+  drawGrid(desk, ui.grids.row, cellsOf(lesson.width, lesson.height, heat));
+  ui.top.forEach((entry, i) => {
+    const key = panels.top[i];
+    entry.hidden = key === undefined;
+    if (key === undefined) return;
+    entry.textContent = `${panels.row[key].toFixed(4)}  ${placeOf(desk, key)}`;
+    entry.classList.toggle("pl-at", key === state.hover);
+  });
+  ui.heat.textContent = `temperature ${state.temperature.toFixed(2)}`;
+}
+
+function drawValues(desk) {
+  const { ui, lesson, panels, state } = desk;
+  const { pen, width } = drawGrid(desk, ui.grids.arrows, lesson.cells.features, 0.35);
+  const centre = (index) => {
+    const [x, y, side] = cellBox(desk, index, width);
+    return [x + side / 2, y + side / 2];
+  };
+  pen.strokeStyle = pen.fillStyle = MARK;
+  for (const key of panels.top) {
+    pen.lineWidth = 1 + 4 * Math.sqrt(panels.row[key] / panels.row[panels.top[0]]);
+    pen.beginPath();
+    pen.moveTo(...centre(key));
+    pen.lineTo(...centre(state.query));
+    pen.stroke();
+    pen.beginPath();
+    pen.arc(...centre(key), 4, 0, 7);
+    pen.fill();
+  }
+  outline(pen, ...cellBox(desk, state.query, width), "#fff");
+  const share = panels.top.reduce((all, key) => all + panels.row[key], 0);
+  ui.values.sentence.textContent =
+    `Every pixel's value v, ${lesson.dv} numbers, times its share; added up. The five largest, drawn as arrows, make ` +
+    `${(100 * share).toFixed(1)} % of the sum. This is where something of a far pixel arrives here.`;
+  drawStrips(desk, ui.strips.sum, [[`Σ a·v, head ${state.head}`, panels.attended]]);
+}
+
+function drawOutput(desk) {
+  const { ui, lesson, panels, state } = desk;
+  const { gamma, heads, residual, out_weight } = lesson;
+  const largest = largestOf(panels.own);
+  const way = [gamma !== null && `times γ = ${gamma.toFixed(4)}`, out_weight && "through W_out"].filter(Boolean).join(", ");
+  drawStrips(
+    desk,
+    ui.strips.output,
+    [
+      [heads > 1 ? `heads 0 to ${heads - 1}, side by side` : "the one head's sum", panels.joined],
+      [way || "as it is", panels.contribution, largest],
+      ...(residual ? [["what came in, carried past (residual)", panels.before, largest]] : []),
+      ["what comes out, computed here", panels.output, largest],
+      ["the block's own output", panels.own, largest],
+    ],
+    22,
+  );
+  ui.output.sentence.textContent =
+    `All heads' sums side by side, ${way || "as they are"}${residual ? ", plus what came in" : ""}. ` +
+    `Largest difference to what the network's own block put out: ${panels.difference.toExponential(1)}` +
+    (state.temperature === 1 ? "." : `, at temperature ${state.temperature.toFixed(2)}; at 1 only rounding is left.`);
+}
+
+function drawField(desk) {
+  const { ui, lesson, panels, state } = desk;
+  const { pen, width } = drawGrid(desk, ui.grids.field, lesson.cells.features, 0.45);
+  const [x, y, side] = cellBox(desk, state.query, width);
+  const far = panels.top[0];
+  const needed = convolutionsNeeded(lesson, state.query, far);
+  pen.lineWidth = 2;
+  for (const [reach, color, dash] of [[needed, MARK, [5, 4]], [1, "#fff", []]]) {
+    pen.strokeStyle = color;
+    pen.setLineDash(dash);
+    pen.strokeRect(x - reach * side, y - reach * side, (2 * reach + 1) * side, (2 * reach + 1) * side);
+  }
+  outline(pen, ...cellBox(desk, far, width), MARK);
+  const near = panels.row.filter((_, j) => convolutionsNeeded(lesson, state.query, j) === 1);
+  const inside = near.reduce((all, weight) => all + weight, 0);
+  ui.field.sentence.textContent =
+    `A 3×3 convolution here sees the nine cells in the white square: ${(100 * inside).toFixed(1)} % of this row. To reach ` +
+    `${placeOf(desk, far)}, its largest entry, takes ${needed === 1 ? "one of them" : `${needed} of them in a row (dashed)`}. ` +
+    `Attention does not replace them: this network's convolutions make the features that attention compares.`;
+}
+
+const DRAWN = [drawPicture, drawList, drawQuery, drawScores, drawSoftmax, drawValues, drawOutput, drawField];

@@ -1,0 +1,211 @@
+"""The tab *How it works* in a real Chromium: its numbers are Python's, and its panels point at the same pixel."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from models import load
+from tests.browser.chromium import browser, open_page, server
+from viz.experiments import convolution_gap
+from viz.gallery import LESSON, exhibits
+from viz.lesson import lesson
+from viz.recipe import Recipe
+from viz.watched import replay, watch_call
+
+PAGE = "document.querySelector('.pg-lesson').lesson"
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with browser() as chromium:
+        yield chromium
+
+
+@pytest.fixture(scope="module")
+def url():
+    with server() as (url, _):
+        yield url
+
+
+@pytest.fixture
+def page(chromium, url):
+    page = open_page(chromium, url)
+    page.get_by_role("tab", name="How it works").click()
+    page.wait_for_selector("#lesson .pl-main")
+    yield page
+    complaints = page.complaints
+    page.close()
+    assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """What the bundled model does now, in the run and the layer that the tab opens on."""
+    exhibit = exhibits()[0]
+    pipeline = load("critters")
+    calls = replay(pipeline, Recipe(exhibit.caption, seed=exhibit.seed))
+    return watch_call(pipeline.unet, calls[exhibit.step], exhibit.layer)
+
+
+def panels(page) -> dict:
+    """The numbers on the page, as lists."""
+    return json.loads(page.evaluate(f"JSON.stringify({PAGE}.panels(), (_, x) => ArrayBuffer.isView(x) ? [...x] : x)"))
+
+
+def state(page) -> dict:
+    return page.evaluate(f"() => ({{...{PAGE}.state}})")
+
+
+def sentence(page, number: int) -> str:
+    return page.locator(".pl-card").nth(number - 1).locator(".pl-sentence").first.inner_text()
+
+
+def frame(page) -> None:
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def test_the_file_it_opens_on_is_the_bundled_models(seen):
+    with safe_open(LESSON, "pt") as file:
+        for name in ("query", "key", "value", "output"):
+            kept, now = file.get_tensor(name), getattr(seen, name)
+            assert (kept - now).abs().max() <= 1e-3 * now.abs().max(), f"{name}: run `make gallery` for the new model"
+        gaps = json.loads(file.metadata()["lesson"])["gaps"]
+    assert gaps["attention"] < 1e-5 < 0.1 < gaps["convolution"]
+    assert LESSON.stat().st_size < 2_000_000
+
+
+def test_its_numbers_are_those_of_python(page, seen):
+    page.get_by_role("slider", name="temperature").fill("1")  # twice as hot
+    page.locator("#lesson .pg-segment button").nth(1).click()
+    page.evaluate(f"{PAGE}.ask(5 * 32 + 20)")
+    shown, expected = panels(page), lesson(seen, (5, 20), 1, temperature=2)
+    for name in ("pixel", "query", "scores", "row", "attended", "joined", "contribution", "output"):
+        numbers = getattr(expected, name).flatten()
+        assert np.allclose(shown[name], numbers, rtol=2e-3, atol=2e-3 * numbers.abs().max().item()), name
+    assert shown["total"] == pytest.approx(1, abs=1e-9)
+    assert shown["top"][0] == expected.top[0].index
+    assert shown["difference"] == pytest.approx(expected.difference, rel=1e-2) and shown["difference"] > 1e-3
+
+
+def test_it_opens_on_the_exhibits_view_and_says_the_real_numbers(page):
+    exhibit, shown = exhibits()[0], panels(page)
+    row, column = (int(place * 32) for place in exhibit.point)
+    assert state(page)["query"] == row * 32 + column and state(page)["head"] == exhibit.head
+    assert shown["difference"] < 1e-5
+    assert f"Row = {row} × 32 + {column} = {row * 32 + column}" in sentence(page, 2)
+    assert "√12" in sentence(page, 4)
+    assert "sum to 1.000000" in sentence(page, 5)
+    assert f"{shown['difference']:.1e}".replace("e-0", "e-") in sentence(page, 7)
+    for tab in ("Explore", "How it works"):  # leaving and coming back, the list still shows the query's row
+        page.get_by_role("tab", name=tab).click()
+    frame(page)
+    assert page.evaluate("document.querySelector('.pl-scroll').scrollTop") == (row * 32 + column - 6) * 20
+    assert page.locator(".pl-top li").count() == 5
+    assert page.locator(".pl-top li").first.inner_text().startswith(f"{shown['row'][shown['top'][0]]:.4f}")
+
+
+def test_hovering_any_panel_points_at_the_same_pixel_in_all(page):
+    def pictures() -> list[str]:
+        return page.eval_on_selector_all(
+            ".pl-board > section:nth-child(-n+8) canvas", "all => all.map(c => c.toDataURL())"
+        )
+
+    frame(page)
+    before = pictures()
+    canvas = page.locator("canvas[aria-label='The scores, laid back on the grid']")
+    box = canvas.bounding_box()
+    canvas.hover(position={"x": box["width"] * (3.5 / 32), "y": box["height"] * (9.5 / 32)})
+    frame(page)
+    assert state(page)["hover"] == 9 * 32 + 3
+    changed = [a != b for a, b in zip(before, pictures(), strict=True)]
+    assert sum(changed) >= 7  # picture, features, keys, scores, softmax, arrows, field; the list where it is in view
+    assert "row 9, column 3" in sentence(page, 4)
+    page.locator(".pl-top li").nth(1).hover()
+    assert state(page)["hover"] == panels(page)["top"][1]
+
+
+def test_a_click_asks_another_pixel_and_arrow_keys_move_on(page):
+    canvas = page.locator("canvas[aria-label^='The layer']")
+    box = canvas.bounding_box()
+    canvas.click(position={"x": box["width"] * (20.5 / 32), "y": box["height"] * (4.5 / 32)})
+    assert state(page)["query"] == 4 * 32 + 20
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowLeft")
+    assert state(page)["query"] == 5 * 32 + 19
+    page.locator(".pl-scroll").evaluate("list => list.scrollTop = 0")
+    page.locator(".pl-scroll").click(position={"x": 100, "y": 50})
+    assert state(page)["query"] == 2
+
+
+def test_shuffling_shows_what_came_out(page):
+    figures = page.locator(".pl-figures canvas")
+    assert not figures.first.is_visible()
+    page.get_by_role("button", name="Shuffle the pixels").click()
+    assert figures.count() == 6
+    first, after = (figures.nth(i).evaluate("canvas => canvas.toDataURL()") for i in (4, 5))
+    assert first != after  # the convolution's
+    assert "no idea where anything is" in page.locator(".pl-shuffled").inner_text()
+    page.get_by_role("button", name="Put them back").click()
+    assert not figures.first.is_visible()
+
+
+def features_of_the_file() -> torch.Tensor:
+    with safe_open(LESSON, "pt") as file:
+        return file.get_tensor("features").permute(2, 0, 1) / 255  # (3, 32, 32)
+
+
+def test_nine_heads_become_the_convolution_that_torch_computes(page):
+    features, gaps = features_of_the_file(), {}
+    kernel = torch.tensor([[0.5, 0, -1], [2, 1.25, 0], [0, -0.75, 1]])
+    for i, entry in enumerate(kernel.flatten().tolist()):
+        page.locator(".pl-kernel input").nth(i).fill(str(entry))
+    convolution = torch.nn.Conv2d(3, 3, 3, bias=False)
+    convolution.weight.data = torch.eye(3)[:, :, None, None] * kernel  # each component by itself
+    for octave in (0, 2, 4):
+        page.locator(".pl-nine .pl-heat input").fill(str(octave))
+        gaps[octave] = page.evaluate(f"{PAGE}.nine.state.gap")
+        assert gaps[octave] == pytest.approx(convolution_gap(convolution, features, 2.0**octave), rel=1e-3, abs=1e-4)
+    assert gaps[0] > gaps[2] > 1e-2 and gaps[4] < 1e-4
+    assert f"{gaps[4]:.1e}".replace("e-0", "e-") + "." in page.locator(".pl-nine .pl-sentence").inner_text()
+
+
+def test_a_head_can_be_dragged_away_and_made_to_spread(page):
+    page.locator(".pl-nine .pl-heat input").fill("2")  # α = 4: a standard deviation of 0.35 cells
+    page.get_by_role("button", name="blur").click()
+    stage = page.locator("canvas[aria-label^='The nine heads']")
+    stage.scroll_into_view_if_needed()
+    box = stage.bounding_box()
+
+    def drag(start: tuple[float, float], end: tuple[float, float]) -> list:
+        for (down, right), act in ((start, page.mouse.down), (end, page.mouse.up)):
+            page.mouse.move(box["x"] + box["width"] * (0.5 + right / 7), box["y"] + box["height"] * (0.5 + down / 7))
+            act()
+        return page.evaluate(f"{PAGE}.nine.state.heads")
+
+    before = page.evaluate(f"{PAGE}.nine.state.gap")
+    assert drag((1, 1), (2.5, -2))[8]["centre"] == pytest.approx([2.5, -2], abs=0.05)
+    assert page.evaluate(f"{PAGE}.nine.state.gap") > before
+    spread = drag((2.5 - 8**-0.5, -2), (0.5, -2))[8]
+    assert spread["alpha"] == pytest.approx(1 / (2 * 2**2), rel=0.1) and spread["centre"] == pytest.approx(
+        [2.5, -2], abs=0.05
+    )
+
+
+def test_another_layer_is_watched_on_the_server(page):
+    page.get_by_role("combobox", name="Layer").click()
+    page.get_by_role("option", name="mid_block.attentions.0.transformer_blocks.0.attn1").click()
+    page.wait_for_function(f"{PAGE}.panels().row.length === 64", timeout=120_000)
+    assert panels(page)["difference"] < 1e-5
+    assert "middle" in page.locator(".pl-title").inner_text()
+    assert "8×8 map" in sentence(page, 1)
+
+
+def test_no_control_leaves_the_page_of_a_phone(chromium, url):
+    page = open_page(chromium, url, width=390, height=844)
+    page.get_by_role("tab", name="How it works").click()
+    page.wait_for_selector("#lesson .pl-main")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.close()

@@ -1,0 +1,66 @@
+"""The small networks of the papers' blocks, all shown the same picture, to be asked about the same pixel.
+
+A network without text would draw a picture of its own. So a drawn critter is noised to a timestep instead, and shown to
+the network once; the classifier is shown it as it is. No torch is imported until a network is opened.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from viz.watched import Call
+
+FOLDER = Path(__file__).parent.parent / "assets" / "classic"
+PAPERS = {
+    "sagan": "SAGAN: unscaled, with a learned γ (Zhang et al. 2018)",
+    "ddpm": "DDPM: one head over all channels (Ho et al. 2020)",
+    "multihead": "Multi-head, after scale and shift (Dhariwal & Nichol 2021)",
+    "cross": "Multi-head with cross-attention to words",
+    "classifier": "A classifier of nothing but attention (Cordonnier et al. 2020)",
+}
+
+
+def trained() -> dict[str, str]:
+    """{name for `models.load`: what to call it}, of the networks whose weights are there."""
+    return {f"critters-{kind}": label for kind, label in PAPERS.items() if (FOLDER / kind).is_dir()}
+
+
+@lru_cache(maxsize=2)
+def opened(name: str):
+    """What `models.load(name)` gives, kept."""
+    from models import load
+
+    return load(name)
+
+
+def network_of(model) -> nn.Module:
+    """The network that attends: a pipeline's U-Net, or the classifier itself."""
+    return getattr(model, "unet", model)
+
+
+def layers_of(model) -> list[str]:
+    """The self-attention layers, by name."""
+    from viz.probes import find_sites
+
+    return [name for name in find_sites(network_of(model))[0] if not name.endswith("cross")]
+
+
+def call_of(model, picture, timestep: float, caption: str) -> Call:
+    """The call that shows a network a picture, (h, w, 3) uint8, at the noise of a timestep: always the same noise."""
+    import torch
+
+    from viz.watched import Call
+
+    pixels = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+    if not hasattr(model, "unet"):
+        return Call((pixels,), {})
+    noise = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(0))
+    noisy = model.scheduler.add_noise(pixels, noise, torch.tensor([int(timestep)]))
+    with torch.no_grad():
+        words = () if model.encoder is None else (model.encoder(model.encoder.ids([caption])),)
+    return Call((noisy, torch.tensor(int(timestep)), *words), {})

@@ -1,0 +1,70 @@
+"""What the lesson tries out: shuffled pixels, heads that become a convolution, scores taken apart, heads' ellipses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from models.classic import QuadraticAttention, RelativeAttention
+from viz.lesson import flatten
+
+
+@dataclass(frozen=True)
+class Shuffle:
+    """The outputs (C, h, w) of shuffled pixels, and of pixels in order, shuffled afterwards; `gap` is the largest
+    difference between the two. None: the function has no idea where anything is."""
+
+    shuffled_first: torch.Tensor
+    shuffled_after: torch.Tensor
+    gap: float
+
+
+@torch.no_grad()
+def shuffle(function: Callable[[torch.Tensor], torch.Tensor], features: torch.Tensor, order: torch.Tensor) -> Shuffle:
+    """Permute the pixels of `features` (C, h, w) before and after `function`, (1, C, h, w) to (1, C', h, w)."""
+
+    def shuffled(grid: torch.Tensor) -> torch.Tensor:
+        return grid.flatten(-2)[..., order].unflatten(-1, grid.shape[-2:])
+
+    first, after = function(shuffled(features)[None])[0], shuffled(function(features[None])[0])
+    return Shuffle(first, after, (first - after).abs().max().item())
+
+
+def on_pixels(module: nn.Module, grid: tuple[int, int]) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A module that takes and gives lists of pixels (B, N, C), as a function of grids (B, C, h, w)."""
+    return lambda x: module(x.flatten(2).transpose(1, 2)).transpose(1, 2).unflatten(2, grid)
+
+
+@torch.no_grad()
+def convolution_gap(convolution: nn.Conv2d, features: torch.Tensor, sharpness: float) -> float:
+    """The largest difference between a K×K convolution of `features` (C, h, w) and K² heads of that sharpness.
+
+    Both are given the features with K // 2 zeros around them: heads would take the nearest pixel for one outside.
+    """
+    reach = convolution.kernel_size[0] // 2
+    padded = nn.functional.pad(features[None], (reach,) * 4)
+    heads = QuadraticAttention.from_convolution(convolution, sharpness)(padded)
+    height, width = features.shape[1:]
+    inside = heads[:, :, reach : reach + height, reach : reach + width]
+    return (inside - nn.functional.conv2d(padded, convolution.weight, convolution.bias)).abs().max().item()
+
+
+@torch.no_grad()
+def score_terms(
+    block: RelativeAttention, tokens: torch.Tensor, query: tuple[int, int], head: int
+) -> dict[str, torch.Tensor]:
+    """{which: (h, w)}: what content and position each add to one query's scores. `tokens` are (N, C)."""
+    index = flatten(block.grid, query)
+    return {name: part[0, head, index].unflatten(0, block.grid) for name, part in block.terms(tokens[None]).items()}
+
+
+def centre_and_spread(row: torch.Tensor, query: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where a row (h, w) lies, in cells: its mean shift from the query, (2,), and its covariance, (2, 2)."""
+    places = torch.cartesian_prod(*(torch.arange(side, dtype=torch.float64) for side in row.shape))  # (N, 2)
+    weights = row.flatten().double()
+    centre = weights @ places
+    away = places - centre
+    return (centre - torch.tensor(query)).float(), ((weights[:, None] * away).T @ away).float()

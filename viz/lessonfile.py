@@ -1,0 +1,94 @@
+"""The file of a lesson: one watched layer, packed for the browser, which computes the panels of any query itself.
+
+A safetensors file: numbers in float32, pictures (h, w, 3) uint8, the rest as JSON under "lesson" in its metadata.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from viz.experiments import Shuffle, on_pixels, shuffle
+from viz.lesson import feature_colors
+from viz.watched import Watched
+
+
+def write(seen: Watched, network: nn.Module, path: Path, *, picture: np.ndarray, about: dict) -> Path:
+    """Write what the page needs of a self-attention layer, with the experiment of the shuffled pixels already done.
+
+    Args:
+        picture: (h, w, 3) uint8, the run's result.
+        about: what the page says of the run: caption, step, timestep.
+    """
+    channels, (height, width) = len(seen.given), seen.layer.grid
+    order = torch.randperm(height * width, generator=torch.Generator().manual_seed(0))
+    attention = network.get_submodule(seen.layer.name)
+    shuffles = {"attention": shuffle(_of_grids(attention, seen), seen.given, order)}
+    convolution = own_convolution(network, channels)
+    if convolution is not None:
+        shuffles["convolution"] = shuffle(convolution, seen.given, order)
+    tensors = {
+        "picture": torch.from_numpy(np.array(picture)),
+        "features": _bytes(feature_colors(seen.features)),
+        "shuffled": _bytes(feature_colors(seen.given).flatten(0, 1)[order].unflatten(0, (height, width))),
+        "before": seen.features.flatten(1).T,
+        "tokens": seen.tokens,
+        "query": seen.query,
+        "key": seen.key,
+        "value": seen.value,
+        "output": seen.output,
+    }
+    for name, result in shuffles.items():
+        tensors |= {f"{name}/{when}": pixels for when, pixels in _pictures(result).items()}
+    for name in ("query_weight", "query_bias", "out_weight", "out_bias"):
+        if (weight := getattr(seen, name)) is not None:
+            tensors[name] = weight
+    said = about | {"layer": asdict(seen.layer), "gaps": {name: result.gap for name, result in shuffles.items()}}
+    said |= {name: getattr(seen, name) for name in ("gamma", "rescale", "residual")}
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    save_file(tensors, path, {"lesson": json.dumps(said)})
+    return path
+
+
+def own_convolution(network: nn.Module, channels: int) -> nn.Conv2d | None:
+    """A 3×3 convolution of the network's own that takes as many channels and keeps the grid."""
+
+    def fits(module: nn.Module) -> bool:
+        if not isinstance(module, nn.Conv2d) or module.in_channels != channels:
+            return False
+        return (module.kernel_size, module.stride, module.padding) == ((3, 3), (1, 1), (1, 1))
+
+    return next(filter(fits, network.modules()), None)
+
+
+def _of_grids(attention: nn.Module, seen: Watched) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The module as a function of grids, whether it takes them itself or, as in a transformer block, lists."""
+    try:
+        with torch.no_grad():
+            return (
+                attention if attention(seen.given[None]).shape[2:] == seen.given.shape[1:] else _lists(attention, seen)
+            )
+    except (RuntimeError, ValueError):
+        return _lists(attention, seen)
+
+
+def _lists(attention: nn.Module, seen: Watched) -> Callable[[torch.Tensor], torch.Tensor]:
+    return on_pixels(attention, seen.layer.grid)
+
+
+def _pictures(result: Shuffle) -> dict[str, torch.Tensor]:
+    """Both outputs in one set of colours, so that the same numbers look the same."""
+    both = feature_colors(torch.cat([result.shuffled_first, result.shuffled_after], dim=2))
+    first, after = both.chunk(2, dim=1)
+    return {"first": _bytes(first), "after": _bytes(after)}
+
+
+def _bytes(colors: torch.Tensor) -> torch.Tensor:
+    return (colors * 255).round().byte()
