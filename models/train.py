@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from models.attributes import ATTRIBUTES
-from models.critters import SIZE, draw
+from models.critters import SIZE, Critter, draw
 from models.pipeline import CritterPipeline
 from models.words import CaptionEncoder
 
@@ -43,7 +43,8 @@ class TrainConfig:
     ema: float = 0.999
     min_snr: float = 5.0  # Hang et al. 2023, arXiv 2303.09556
     min_weight: float = 0.3  # under high noise min-SNR weighs next to nothing, and there the parts are decided
-    high_noise: float = 0.5  # the part of a batch that is drawn from the noisiest fifth of the timesteps alone
+    deciding: float = 0.5  # the part of a batch noised to the timesteps at which the colours of parts are decided
+    face: float = 5.0  # how much more the upper body's pixels count: eyes are a thirtieth of the picture
     clip: float = 1.0
     seed: int = 0
     checkpoint_every: int = 250
@@ -51,6 +52,10 @@ class TrainConfig:
     device: str = "cpu"
     start_from: str = ""  # a pipeline's folder whose weights to begin with; none: begin at random
 
+
+# Where, of all timesteps, a U-Net in training makes up its mind about the colour of eyes: at 880 a quarter of its
+# estimates were right, at 700 nine in ten.
+DECIDING = (0.55, 0.95)
 
 # What a resumed run may change: where it runs and what it leaves behind, but nothing that its weights depend on.
 ELSEWHERE = ("out", "checkpoint_every", "samples_every", "device")
@@ -98,21 +103,34 @@ def said(rng: random.Random) -> list[str]:
     return [name for name in ATTRIBUTES if rng.random() < 0.5]
 
 
-def training_batch(step: int, config: TrainConfig) -> tuple[torch.Tensor, list[str]]:
-    """The pictures (B, 3, 64, 64) in [-1, 1] and captions of one step."""
+def training_batch(step: int, config: TrainConfig) -> tuple[torch.Tensor, list[str], torch.Tensor]:
+    """The pictures (B, 3, 64, 64) in [-1, 1], captions and pixels' weights (B, 1, 64, 64) of one step."""
     rng = random.Random(f"{config.seed} {step}")
     first = config.seed * 10_000_000 + step * config.batch  # a run with another seed sees other critters
     critters = [draw(seed=first + index) for index in range(config.batch)]
     names = [said(rng) for _ in critters]
     captions = [critter.caption(name) if name else "" for critter, name in zip(critters, names, strict=True)]
-    return to_pixels([critter.image for critter in critters]), captions
+    weights = torch.stack([pixel_weights(critter, config.face) for critter in critters])
+    return to_pixels([critter.image for critter in critters]), captions, weights
+
+
+def pixel_weights(critter: Critter, face: float) -> torch.Tensor:
+    """(1, 64, 64), of mean 1: `face` times as much where this body may have eyes as elsewhere.
+
+    A box that follows from the body alone: weights that followed the eyes would teach to see eyes everywhere.
+    """
+    rows, columns = (np.flatnonzero(critter.masks["body"].any(axis)) for axis in (1, 0))
+    weights = torch.ones(1, SIZE, SIZE)
+    bottom = rows[0] + (rows[-1] - rows[0]) * 2 // 3
+    weights[:, rows[0] : bottom + 1, columns[0] : columns[-1] + 1] = face
+    return weights / weights.mean()
 
 
 def draw_timesteps(config: TrainConfig, total: int, generator: torch.Generator) -> torch.Tensor:
-    """The timesteps (B,) of one step."""
+    """The timesteps (B,) of one step: everywhere, but `config.deciding` of them only where it counts."""
     anywhere = torch.randint(0, total, (config.batch,), generator=generator)
-    noisiest = torch.randint(total * 4 // 5, total, (config.batch,), generator=generator)
-    return torch.where(torch.rand(config.batch, generator=generator) < config.high_noise, noisiest, anywhere)
+    deciding = torch.randint(int(DECIDING[0] * total), int(DECIDING[1] * total), (config.batch,), generator=generator)
+    return torch.where(torch.rand(config.batch, generator=generator) < config.deciding, deciding, anywhere)
 
 
 def to_pixels(images: list) -> torch.Tensor:
@@ -149,7 +167,7 @@ class Trainer:
     def loss(self, generator: torch.Generator) -> torch.Tensor:
         """The loss of this step's batch; all that is random in it comes from `generator` and the step's number."""
         config, device = self.config, self.config.device
-        pixels, captions = training_batch(self.step, config)
+        pixels, captions, pixel_weight = training_batch(self.step, config)
         timesteps = draw_timesteps(config, len(self.alphas), generator).to(device)
         noise = torch.randn(pixels.shape, generator=generator).to(device)
         pixels = pixels.to(device)
@@ -161,8 +179,8 @@ class Trainer:
             )
         snr = self.alphas[timesteps] / (1 - self.alphas[timesteps])
         weight = (snr.clamp(max=config.min_snr) / (snr + 1)).clamp(min=config.min_weight)
-        error = F.mse_loss(velocity.sample.float(), target, reduction="none").mean(dim=(1, 2, 3))
-        return (weight * error).mean()
+        error = F.mse_loss(velocity.sample.float(), target, reduction="none") * pixel_weight.to(device)
+        return (weight * error.mean(dim=(1, 2, 3))).mean()
 
     def words(self, captions: list[str]) -> torch.Tensor | None:
         """(B, L, C) conditioning, or None for a network without text."""

@@ -1,6 +1,7 @@
 import random
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from diffusers.models.attention_processor import Attention
@@ -10,7 +11,20 @@ from safetensors.torch import load_file
 from models import load
 from models import train as training
 from models.attributes import ATTRIBUTES
-from models.train import HELD_OUT, TrainConfig, Trainer, export, new_unet, said, sample_sheet, train, training_batch
+from models.critters import draw
+from models.train import (
+    HELD_OUT,
+    TrainConfig,
+    Trainer,
+    draw_timesteps,
+    export,
+    new_unet,
+    pixel_weights,
+    said,
+    sample_sheet,
+    train,
+    training_batch,
+)
 
 
 @pytest.fixture
@@ -80,11 +94,30 @@ def test_what_is_exported_are_the_averaged_weights(tiny_training, tmp_path):
 
 def test_what_a_step_trains_on_follows_from_its_number():
     config = TrainConfig(batch=3)
-    (pixels, captions), (again, _), (other, _) = (training_batch(step, config) for step in (5, 5, 6))
+    (pixels, captions, weights), (again, *_), (other, *_) = (training_batch(step, config) for step in (5, 5, 6))
     assert pixels.shape == (3, 3, 64, 64) and len(captions) == 3
     assert -1 <= pixels.min() < -0.5 and 0.5 < pixels.max() <= 1
     assert torch.equal(pixels, again) and not torch.equal(pixels, other)
     assert config.steps * config.batch < HELD_OUT
+    assert weights.shape == (3, 1, 64, 64) and weights.mean(dim=(1, 2, 3)).tolist() == pytest.approx([1, 1, 1])
+
+
+def test_pixels_count_more_where_a_body_may_have_eyes():
+    for seed in range(60):
+        critter = draw(seed)
+        weights = pixel_weights(critter, 5.0)[0]
+        outside = weights[torch.from_numpy(critter.masks["background"])].min()
+        eyes = torch.from_numpy(np.any([mask for name, mask in critter.masks.items() if "eye" in name], axis=0))
+        assert (weights[eyes] > 4.9 * outside).float().mean() > 0.97, seed
+        assert (weights > outside).float().mean() < 0.4
+
+
+def test_half_of_the_pictures_are_noised_to_where_colours_are_decided():
+    generator = torch.Generator().manual_seed(0)
+    drawn = draw_timesteps(TrainConfig(batch=20_000), 1000, generator)
+    inside = ((drawn >= 550) & (drawn < 950)).float().mean().item()
+    assert inside == pytest.approx(0.5 + 0.5 * 0.4, abs=0.02)
+    assert drawn.min() == 0 and drawn.max() == 999
 
 
 def test_captions_leave_things_open():
