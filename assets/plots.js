@@ -6,6 +6,9 @@ const body = element.querySelector(".pg-plots");
 const part = (name) => body.querySelector(`.pg-${name}`);
 let root = null; // the viewer's
 let asked = ""; // what the figures were asked for
+let question = null; // the next one, while another is being answered: Gradio would answer the older one twice
+let answering = 0; // the number of the question that is being answered; 0 for none
+let count = 0;
 let timer = null;
 let plotly = null; // a promise: loaded when there is something to plot
 
@@ -53,7 +56,23 @@ function follow() {
   timer = setTimeout(() => showMap(), 60);
   if (key === asked) return;
   asked = key;
-  trigger("pinned", { view, ...choice });
+  question = { view, ...choice };
+  ask();
+}
+
+function ask() {
+  if (answering || !question) return;
+  answering = ++count;
+  trigger("pinned", { ...question, number: count });
+  question = null;
+  const mine = count;
+  setTimeout(() => mine === answering && settle(mine), 30_000); // an answer that was lost
+}
+
+function settle(number) {
+  if (number !== answering) return;
+  answering = 0;
+  ask();
 }
 
 function showChoices(regions) {
@@ -216,7 +235,10 @@ async function start() {
     follow();
   });
   root.viewer.onchange(follow);
-  watch("value", draw);
+  watch("value", () => {
+    if (props.value) settle(props.value.number);
+    draw();
+  });
   new MutationObserver(redress).observe(document.body, { attributeFilter: ["class"] }); // light and dark
   let narrow = isNarrow(part("grid"));
   new ResizeObserver(() => {

@@ -70,7 +70,7 @@ class Plots(gr.HTML):
             viewer,
             self,
             show_progress="hidden",
-            trigger_mode="always_last",
+            trigger_mode="multiple",  # the page asks one at a time
             api_visibility="private",
         )
 
@@ -80,9 +80,10 @@ def _figures(event: gr.EventData, value: dict) -> dict:
     try:
         view = View.from_json(event.view)
         trace = _opened(str(ours(value["trace"]["path"])))
-        return plotted(trace, view, lines=event.lines, region=event.region, outside=event.outside is True)
+        answer = plotted(trace, view, lines=event.lines, region=event.region, outside=event.outside is True)
     except (PermissionError, ViewError, KeyError) as error:
-        return {"note": str(error), "figures": []}
+        answer = {"note": str(error), "figures": []}
+    return answer | {"number": event.number}  # which question this answers
 
 
 @lru_cache(maxsize=3)

@@ -146,3 +146,15 @@ def test_they_fit(chromium, url, width):
         inside, drawn = figure.bounding_box(), figure.locator(".main-svg").first.bounding_box()
         assert drawn["width"] <= inside["width"] + 1
     page.close()
+
+
+def test_the_latest_of_many_pins_is_what_is_plotted(page):
+    pins = [PIN, {"kind": "pixel", "point": [0.1, 0.1]}, {"kind": "pixel", "point": [0.9, 0.5]}]
+    for count in (1, 2, 3):  # faster than answers come
+        pin(page, *pins[:count], active=count - 1)
+    page.locator(".pg-pinned [role=status]", has_text="What pin 3 looks at").wait_for(timeout=90_000)
+    wait_for_lines(page, "entropy", LAST)
+    expected = follow(Trace.load(EXHIBIT.trace), Pixel((0.9, 0.5)), head=EXHIBIT.head).entropy[LAST]
+    page.wait_for_function(
+        f"Math.abs(document.querySelector('.pg-figure[data-key=entropy]').data.at(-1).y[0] - {expected[0]}) < 1e-3"
+    )
