@@ -30,7 +30,16 @@ a neighbour, it is told by the convolutions around it, which also make what it c
 </div>
 """
 
-SCRIPTS = ("trace.js", "skeleton.js", "lesson.js", "lessonpaint.js", "lessonnine.js", "lessonpage.js")
+SCRIPTS = (
+    "trace.js",
+    "query.js",
+    "words.js",
+    "skeleton.js",
+    "lesson.js",
+    "lessonpaint.js",
+    "lessonnine.js",
+    "lessonpage.js",
+)
 
 # Constant on purpose, as in viz.viewer.
 _SKELETON = '<div class="pixelgaze pg-lesson"><p class="pg-message">Loading the lesson…</p></div>'
