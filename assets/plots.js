@@ -5,7 +5,8 @@
 const body = element.querySelector(".pg-plots");
 const part = (name) => body.querySelector(`.pg-${name}`);
 let root = null; // the viewer's
-let asked = ""; // what the figures were asked for
+let asked = ""; // what the figures were asked for,
+let trace = null; // and of which trace
 let question = null; // the next one, while another is being answered: Gradio would answer the older one twice
 let answering = 0; // the number of the question that is being answered; 0 for none
 let count = 0;
@@ -48,14 +49,14 @@ function follow() {
   if (!regions.includes(choice.region)) choice.region = regions.length ? regions[0] : -1;
   showChoices(regions);
   moveStep(view);
-  const { step, base, range, log, smooth, heads, point, layer, head, special, mode, ...rest } = view;
-  const wanted = { ...rest, lines: choice.lines, region: choice.region, outside: choice.outside, head };
+  const { pins, active, mode, layer, head } = view;
+  const wanted = { pins, active, mode, special: mode === "row" && view.special, head, ...choice };
   if (choice.lines === "heads") [wanted.layer, wanted.head] = [layer, -1];
-  const key = JSON.stringify([wanted, root.viewer.trace.recipe, root.viewer.trace.steps]);
+  const key = JSON.stringify(wanted);
   clearTimeout(timer);
   timer = setTimeout(() => showMap(), 60);
-  if (key === asked) return;
-  asked = key;
+  if (key === asked && root.viewer.trace === trace) return;
+  [asked, trace] = [key, root.viewer.trace];
   question = { view, ...choice };
   ask();
 }
@@ -174,10 +175,15 @@ async function draw() {
   showMap();
 }
 
+const KEYS = ["entropy", "received", "distance", "weight", "map"]; // in the order shown
+
 function figureNode(key) {
   const found = body.querySelector(`.pg-figure[data-key="${key}"]`);
   if (found) return found;
   const holder = node("figure", "pg-plot", undefined, part("grid"));
+  const later = KEYS.slice(KEYS.indexOf(key) + 1);
+  const next = Array.from(body.querySelectorAll(".pg-figure")).find(({ dataset }) => later.includes(dataset.key));
+  if (next) next.parentNode.before(holder);
   const place = node("div", "pg-figure", undefined, holder);
   place.dataset.key = key;
   const buttons = node("div", "pg-plot-buttons", undefined, holder);

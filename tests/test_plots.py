@@ -64,6 +64,18 @@ def test_curves_follow_rows(trace):
     assert follow(trace, EYE).weight is None
 
 
+def test_curves_follow_columns_worked_by_hand():
+    trace = by_hand(torch.log(torch.tensor([[1.0, 1, 1, 1], [1, 2, 3, 4], [6, 1, 1, 2], [1, 1, 1, 7]])))
+    curves = follow(trace, Pixel((0, 0)), mode="column", layer="a", region=Box((0.5, 0), (1, 1)))  # tokens 2 and 3
+    column = np.array([0.25, 0.1, 0.6, 0.1])  # who looks at token 0
+    assert curves.entropy is None and curves.received["head 0"] == pytest.approx([column.sum()])
+    assert curves.weight["head 0"] == pytest.approx([0.7 / 1.05])
+    side = np.array(trace.size) / 2
+    away = np.array([0, side[1], side[0], np.hypot(*side)])
+    assert curves.distance["mean"] == pytest.approx([column @ away / 1.05])
+    assert follow(trace, Pixel((0, 0))).received is None
+
+
 def test_a_line_a_head(trace):
     curves = follow(trace, EYE, layer=NAME)
     assert list(curves.entropy) == ["mean", "head 0", "head 1", "head 2", "head 3"]
@@ -100,6 +112,11 @@ def test_what_the_page_is_sent(trace):
     assert [figure["key"] for figure in plotted(trace, view, region=0)["figures"]] == ["entropy", "distance", "map"]
     z = np.array(value["figures"][-1]["figure"]["data"][0]["z"])
     assert np.allclose(z, shown_map(trace, view), atol=1e-4)
+    column = plotted(trace, View(**{**vars(view), "mode": "column"}), region=1)
+    assert [figure["key"] for figure in column["figures"]] == ["received", "distance", "weight", "map"]
+    assert "Who looks at pin 1" in column["note"] and "A column is no distribution" in column["note"]
+    special = plotted(trace, View(**{**vars(view), "special": True}))["note"]
+    assert "only the map is less the mean row" in special and special.startswith(value["note"])
     for region in (None, 7, "1", -5):
         assert len(plotted(trace, view, region=region)["figures"]) == 3
     with pytest.raises(ViewError, match="does not hold"):

@@ -23,12 +23,16 @@ class Curves:
     """Measures over the S recorded steps, each {label: (S,)}; `weight` is None where there is no region.
 
     Attributes:
-        entropy: bits. distance: picture pixels. weight: 0 to 1, the share of the attention that falls into the region.
+        entropy: bits, of rows; None for columns, which are no distributions.
+        received: of columns, what they sum to: 1 is what an average pixel receives; None for rows, which sum to 1.
+        distance: picture pixels. weight: 0 to 1, the share of the attention that falls into the region, or, of columns,
+            that comes from it.
     """
 
     steps: list[int]
     timesteps: list[float | None]
-    entropy: Lines
+    entropy: Lines | None
+    received: Lines | None
     distance: Lines
     weight: Lines | None
 
@@ -37,36 +41,38 @@ def follow(
     trace: Trace,
     query: Query,
     *,
+    mode: str = "row",
     layer: str | None = None,
     head: int = -1,
     region: Query | None = None,
     outside: bool = False,
 ) -> Curves:
-    """Measure what a query looks at (its rows, averaged over its cells) at every step.
+    """Measure at every step what a query looks at (its rows), or who looks at it (its columns), averaged over cells.
 
     Args:
+        mode: "row" or "column".
         layer: one line for each of its heads, and their mean; by default one line for each layer.
         head: of the lines of layers, the head they are of; -1 for the mean of all.
         region: where the weight is measured; with `outside` everywhere but there.
     """
     names = [found.name for found in trace if found.kind == "self"] if layer is None else [layer]
-    lines: dict[str, list[Lines]] = {"entropy": [], "distance": [], "weight": []}
+    column = mode == "column"
+    joined: dict[str, Lines] = {"entropy": {}, "received": {}, "distance": {}, "weight": {}}
     for name in names:
-        maps = np.stack([answer(trace, query, name, step) for step in trace.steps])  # (S, H, h, w)
+        maps = np.stack([answer(trace, query, name, step, mode=mode) for step in trace.steps])  # (S, H, h, w)
         grid = maps.shape[-2:]
         for label, shown in _chosen(maps, layer_label(name) if layer is None else None, head).items():
-            lines["entropy"].append({label: entropy(shown)})
-            lines["distance"].append({label: mean_distance(shown, middle(query, grid), trace.size)})
+            total = shown.sum((-2, -1))  # of rows 1
+            shares = shown / np.maximum(total, 1e-30)[:, None, None]
+            joined["received" if column else "entropy"][label] = total if column else entropy(shown)
+            joined["distance"][label] = mean_distance(shares, middle(query, grid), trace.size)
             if region is not None:
                 covered = coverage(region, grid)
-                lines["weight"].append({label: region_weight(shown, 1 - covered if outside else covered)})
-    joined = {measure: {k: v for line in found for k, v in line.items()} for measure, found in lines.items()}
+                joined["weight"][label] = region_weight(shares, 1 - covered if outside else covered)
     return Curves(
-        trace.steps,
-        list(trace.timesteps.values()),
-        joined["entropy"],
-        joined["distance"],
-        joined["weight"] if region is not None else None,
+        steps=trace.steps,
+        timesteps=list(trace.timesteps.values()),
+        **{measure: found or None for measure, found in joined.items()},
     )
 
 

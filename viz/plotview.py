@@ -18,6 +18,9 @@ from viz.view import Pixel, View, ViewError
 from viz.viewer import ASSETS, DIVERGING, SEQUENTIAL
 
 if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from viz.curves import Curves
     from viz.trace import Trace
 
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
@@ -27,7 +30,7 @@ _SKELETON = """
   <div class="pg-plot-tools">
     <h2>Plots</h2>
     <span class="pg-unpinned">
-      Pin a pixel, a rectangle or a region to see how what it looks at changes over the steps.
+      Pin a pixel, a rectangle or a region to see how what it looks at, or who looks at it, changes over the steps.
     </span>
   </div>
   <div class="pg-pinned" hidden>
@@ -38,7 +41,7 @@ _SKELETON = """
       </div>
       <select class="pg-regions" aria-label="Region whose weight is plotted"></select>
       <span class="pg-regionless pg-note-line">
-        Pin a rectangle or a region, too, to plot how much of the attention falls into it.
+        Pin a rectangle or a region, too, to plot how much of the attention falls into it, or comes from it.
       </span>
     </div>
     <p class="pg-note pg-note-line" role="status"></p>
@@ -49,7 +52,10 @@ _SKELETON = """
 
 
 class Plots(gr.HTML):
-    """Entropy, distance and weight of what the pinned query looks at, over the steps; the chosen map with values."""
+    """Entropy, distance and weight of what the pinned query looks at, over the steps; the chosen map with values.
+
+    Of columns, who looks at it, what is received stands in entropy's place.
+    """
 
     def __init__(self, **arguments) -> None:
         super().__init__(
@@ -101,7 +107,7 @@ def plotted(trace: Trace, view: View, *, lines: str = "layers", region: int = -1
         region: which pin's weight is plotted, if that is no pixel; with `outside` that of all but it.
     """
     from viz.curves import follow
-    from viz.plots import heatmap, over_steps
+    from viz.plots import heatmap
     from viz.questions import shown_map
 
     if view.layer not in trace.layers or view.step not in trace.timesteps:
@@ -112,33 +118,56 @@ def plotted(trace: Trace, view: View, *, lines: str = "layers", region: int = -1
     if isinstance(place, Pixel):
         place = None
     curves = follow(
-        trace, view.query, layer=view.layer if heads else None, head=view.head, region=place, outside=outside
+        trace,
+        view.query,
+        mode=view.mode or "row",
+        layer=view.layer if heads else None,
+        head=view.head,
+        region=place,
+        outside=outside,
     )
-    where = "" if place is None else f"pin {region + 1}"
-    drawn = {
-        "entropy": (curves.entropy, "Entropy", "bits"),
-        "distance": (curves.distance, "Mean attention distance", "picture pixels"),
-        "weight": (curves.weight, f"Weight {'outside' if outside else 'inside'} {where}", "share of the attention"),
-    }
-    figures = {
-        key: over_steps(values, curves.steps, curves.timesteps, title=title, unit=unit)
-        for key, (values, title, unit) in drawn.items()
-        if values is not None
-    }
+    figures = _over_steps(curves, "" if place is None else f"{'outside' if outside else 'inside'} pin {region + 1}")
     special = bool(view.special) and view.mode != "column"
     figures["map"] = heatmap(shown_map(trace, view), title="The chosen map", diverging=special)
-    subject = (
-        f"heads of {layer_label(view.layer)}"
-        if heads
-        else f"{'mean' if view.head < 0 else f'head {view.head}'} of every layer"
-    )
     return {
-        "note": f"What pin {(view.active or 0) + 1} looks at (its rows; of a region, their mean): {subject}.",
+        "note": _note(view, heads),
         "figures": [{"key": key, "figure": json.loads(figure.to_json())} for key, figure in figures.items()],
         "plotly": FileData(path=str(PLOTLY)).model_dump(),
         "sequential": _scale(SEQUENTIAL),
         "diverging": _scale(DIVERGING),
     }
+
+
+def _over_steps(curves: Curves, where: str) -> dict[str, go.Figure]:
+    """{key: figure}; `where` says which region the weight is of."""
+    from viz.plots import over_steps
+
+    column = curves.entropy is None
+    drawn = {
+        "entropy": (curves.entropy, "Entropy", "bits"),
+        "received": (curves.received, "Attention received", "× an average pixel"),
+        "distance": (curves.distance, "Mean attention distance", "picture pixels"),
+        "weight": (curves.weight, f"Weight {where}", f"share of the attention{' received' if column else ''}"),
+    }
+    return {
+        key: over_steps(values, curves.steps, curves.timesteps, title=title, unit=unit)
+        for key, (values, title, unit) in drawn.items()
+        if values is not None
+    }
+
+
+def _note(view: View, heads: bool) -> str:
+    """What the curves are of, in words: where the chosen map is another thing, that is said, too."""
+    pin = f"pin {(view.active or 0) + 1}"
+    head = "mean" if view.head < 0 else f"head {view.head}"
+    subject = f"heads of {layer_label(view.layer)}" if heads else f"{head} of every layer"
+    if view.mode == "column":
+        return (
+            f"Who looks at {pin} (its columns; of a region, their mean): {subject}. A column is no distribution and "
+            "has no entropy; plotted is how much is received, and of that the mean distance and the region's share."
+        )
+    rest = " The curves are of whole rows, only the map is less the mean row." if view.special else ""
+    return f"What {pin} looks at (its rows; of a region, their mean): {subject}.{rest}"
 
 
 def _scale(name: str) -> list[list]:

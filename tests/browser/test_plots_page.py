@@ -61,6 +61,7 @@ def wait_for_lines(page, key: str, name: str) -> None:
 
 
 LAST = layer_label(EXHIBIT.layer)
+WEIGHT = f"document.querySelector('.pg-figure[data-key=weight]').data.find(({{ meta }}) => meta === '{LAST}').y[0]"
 MARK = "document.querySelector('.pg-figure[data-key=entropy]').layout.shapes[0].x0"
 
 
@@ -93,6 +94,24 @@ def test_they_follow_the_pin_and_equal_python(page):
     wait_for_lines(page, "entropy", "head 3")
     assert list(lines(page, "entropy")) == ["mean", "head 0", "head 1", "head 2", "head 3"]
     page.keyboard.press("Escape")
+
+
+def test_columns_have_measures_of_their_own(page):
+    pin(page, PIN, BOX)
+    wait_for_lines(page, "weight", LAST)
+    page.keyboard.press("r")
+    wait_for_lines(page, "received", LAST)
+    place = {"mode": "column", "head": EXHIBIT.head, "region": Box(tuple(BOX["from"]), tuple(BOX["to"]))}
+    expected = follow(Trace.load(EXHIBIT.trace), Pixel(tuple(PIN["point"])), **place)
+    page.wait_for_function(f"Math.abs({WEIGHT} - {expected.weight[LAST][0]}) < 1e-3")
+    assert lines(page, "entropy") == {}
+    for key, wanted in (("received", expected.received), ("distance", expected.distance), ("weight", expected.weight)):
+        assert all(np.allclose(lines(page, key)[name], wanted[name], rtol=1e-3, atol=1e-4) for name in wanted), key
+    assert page.get_by_text("A column is no distribution and has no entropy").is_visible()
+    shown = page.locator(".pg-plot:not([hidden]) .pg-figure").evaluate_all("(all) => all.map((one) => one.dataset.key)")
+    assert shown == ["received", "distance", "weight", "map"]
+    page.keyboard.press("r")
+    wait_for_lines(page, "entropy", LAST)
 
 
 def test_the_step_on_screen_is_a_line_that_moves_at_once(page):
