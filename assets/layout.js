@@ -139,9 +139,9 @@ function markAtlas({ ui, trace, state, columns, painter }) {
 }
 
 // The colour bar's ticks and its words.
-function showScale(ui, scale, largest, { mode, smooth }) {
+function showScale(ui, scale, largest, state) {
   const marks = ticksOf(scale, largest);
-  const now = JSON.stringify([marks, scale, mode, smooth]);
+  const now = JSON.stringify([marks, scale, state.mode, state.smooth]);
   if (ui.ticks.dataset.shown === now) return;
   ui.ticks.dataset.shown = now;
   while (ui.ticks.childNodes.length > marks.length) ui.ticks.lastChild.remove();
@@ -150,8 +150,7 @@ function showScale(ui, scale, largest, { mode, smooth }) {
     tick.style.left = `${100 * at}%`;
     tick.textContent = text;
   });
-  const column = mode === "column" ? " A column is no distribution: it does not sum to one." : "";
-  ui.scaleNote.textContent = `${rangeNote(scale, largest, smooth)}.${column}`;
+  ui.scaleNote.textContent = scaleWords(scale, largest, state);
   ui.gradient.dataset.kind = scale.special ? "diverging" : "sequential";
 }
 

@@ -99,6 +99,12 @@ function rangeNote(scale, largest, smooth) {
   return smooth ? `${note}; smoothed: cells are not drawn as the cells they are` : note;
 }
 
+// All that stands under the colour bar; `state` is a view or the viewer's state.
+function scaleWords(scale, largest, { mode, smooth }) {
+  const column = mode === "column" ? " A column is no distribution: it does not sum to one." : "";
+  return `${rangeNote(scale, largest, smooth)}.${column}`;
+}
+
 function formatTimes(value) {
   if (value === 0) return "0×";
   return `${value >= 9.95 ? Math.round(value) : Number(value.toPrecision(2))}×`;

@@ -2,7 +2,7 @@
 //
 // It is laid out once, as a list of texts, bitmaps and boxes, and then drawn twice: on a canvas, or as SVG with real text.
 
-const SHEET = { margin: 24, cell: 44, gap: 3, labels: 148, picture: [280, 520], foot: 74, width: 640 };
+const SHEET = { margin: 24, cell: 44, gap: 3, labels: 148, picture: [280, 520], foot: 64, width: 640 };
 const FONT = "system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif";
 
 function canvasOf(image) {
@@ -56,14 +56,18 @@ function layOutSheet(desk, scale) {
   const sheet = measureSheet(desk, !scale);
   const titles = headings(desk, sheet.width);
   const top = titles[titles.length - 1].y + 18;
-  const height = top + Math.max(sheet.high + 26, sheet.picture.height) + SHEET.foot;
+  const pins = pinItems(desk, sheet, top + sheet.high + 44);
+  const below = view.pins.length ? 36 + view.pins.length * (sheet.side.y + SHEET.gap) : 0;
+  const bar = colorBar(desk, sheet);
+  const foot = SHEET.foot + 13 * bar.lines;
+  const height = top + Math.max(sheet.high + 26 + below, sheet.picture.height) + foot;
   const items = [{ kind: "box", x: 0, y: 0, width: sheet.width, height, fill: "#ffffff" }, ...titles];
   if (scale) {
     const canvas = pictureCanvas(desk, trace.steps.indexOf(view.step), Math.round(sheet.picture.width * scale), view.base);
     items.push({ kind: "bitmap", canvas, y: top, ...sheet.picture });
   }
   items.push(...atlasItems(desk, sheet, top), ...tickItems(viewer, sheet, top + sheet.high + 15));
-  items.push(...colorBar(desk, sheet.left, height - SHEET.foot + 16, Math.min(420, sheet.width - sheet.left - SHEET.margin)));
+  items.push(...pins, ...bar.items(sheet.left, height - foot + 16));
   return { width: sheet.width, height, items };
 }
 
@@ -80,12 +84,35 @@ function atlasItems(desk, { side, left }, top) {
     const maps = viewer.columns.flatMap((stepIndex, column) => {
       const numbers = viewer.mapOf(layer, stepIndex, view.head);
       const box = { x: left + SHEET.labels + column * (side.x + SHEET.gap), y, width: side.x, height: side.y };
-      const map = { kind: "bitmap", canvas: mapCanvas(desk.colorsOf(numbers, "solid"), layer), ...box };
+      const canvas = mapCanvas(desk.colorsOf(numbers, "solid"), layer);
+      const map = { kind: "bitmap", canvas, smooth: view.smooth, ...box };
       const chosen = layer.name === view.layer && trace.steps[stepIndex] === view.step;
       return chosen ? [map, { kind: "frame", ...box }] : [map];
     });
     return [label, grid, ...maps];
   });
+}
+
+// The rows of the pins, each with its colour and number, under the atlas.
+function pinItems(desk, { side, left }, y) {
+  const { viewer } = desk;
+  const view = viewer.viewNow();
+  const layer = viewer.trace.layers.find(({ name }) => name === view.layer);
+  const rows = view.pins.flatMap((pin, i) => {
+    const top = y + 14 + i * (side.y + SHEET.gap);
+    const middle = top + side.y / 2;
+    const dot = { kind: "dot", x: left + 8, y: middle, radius: 8, fill: PIN_COLORS[i] };
+    const number = { kind: "text", text: String(i + 1), x: left + 8, y: middle + 4, size: 11, weight: 700, middle: true };
+    const label = { kind: "text", text: nameOf(pin, layer), x: left + 22, y: middle + 4, size: 10, room: SHEET.labels - 26 };
+    const maps = viewer.columns.map((stepIndex, column) => {
+      const canvas = mapCanvas(desk.colorsOf(viewer.mapOf(layer, stepIndex, view.head, pin), "solid"), layer);
+      const x = left + SHEET.labels + column * (side.x + SHEET.gap);
+      return { kind: "bitmap", canvas, smooth: view.smooth, x, y: top, width: side.x, height: side.y };
+    });
+    return [dot, number, label, ...maps];
+  });
+  const text = `Pins, each in ${layer.label}`;
+  return rows.length ? [{ kind: "text", text, x: left, y, size: 12, weight: 700 }, ...rows] : [];
 }
 
 function tickItems({ trace, columns }, { side, left }, y) {
@@ -97,7 +124,7 @@ function tickItems({ trace, columns }, { side, left }, y) {
   return [{ kind: "text", text: "timestep t", x: left, y, size: 10, soft: true }, ...ticks];
 }
 
-function headings({ viewer, sentence }, width) {
+function headings({ viewer, sentence, where }, width) {
   const { caption } = viewer.trace.recipe;
   const room = width - 2 * SHEET.margin;
   const items = [];
@@ -105,6 +132,7 @@ function headings({ viewer, sentence }, width) {
   for (const [text, size, weight] of [
     [typeof caption === "string" ? caption : "", 15, 700],
     [sentence, 12, 400],
+    [where, 10, 400],
   ]) {
     for (const line of linesOf(text, { size, weight }, room)) {
       y += size + 6;
@@ -114,21 +142,24 @@ function headings({ viewer, sentence }, width) {
   return items;
 }
 
-// At most three lines that fit; of more, the third ends in "…".
-function linesOf(text, style, room) {
+// At most so many lines that fit; of more, the last ends in "…".
+function linesOf(text, style, room, most = 3) {
   const pen = document.createElement("canvas").getContext("2d");
   pen.font = fontOf(style);
   const lines = [""];
   for (const word of text.slice(0, 600).split(/\s+/)) {
     const longer = lines[lines.length - 1] ? `${lines[lines.length - 1]} ${word}` : word;
     if (pen.measureText(longer).width <= room || !lines[lines.length - 1]) lines[lines.length - 1] = longer;
-    else if (lines.length < 3) lines.push(word);
-    else return [...lines.slice(0, 2), `${lines[2]} …`];
+    else if (lines.length < most) lines.push(word);
+    else return [...lines.slice(0, -1), `${lines[most - 1]} …`];
   }
   return lines;
 }
 
-function colorBar(desk, x, y, width) {
+// The colour bar and the words of its scale: how many lines these take, and the items for a place.
+function colorBar(desk, sheet) {
+  const room = sheet.width - sheet.left - SHEET.margin;
+  const width = Math.min(420, room);
   const { viewer } = desk;
   const view = viewer.viewNow();
   const layer = viewer.trace.layers.find(({ name }) => name === view.layer);
@@ -142,11 +173,13 @@ function colorBar(desk, x, y, width) {
     context.fillRect(i, 0, 1, 1);
   });
   const soft = { kind: "text", size: 10, soft: true };
-  return [
+  const lines = linesOf(note, soft, room, 5);
+  const items = (x, y) => [
     { kind: "bitmap", canvas, x, y, width, height: 10 },
     ...ticks.map(([at, text]) => ({ ...soft, text, x: x + at * width, y: y + 24, middle: true })),
-    { ...soft, text: note, x, y: y + 42, room: width * 1.5 },
+    ...lines.map((text, i) => ({ ...soft, text, x, y: y + 42 + 13 * i })),
   ];
+  return { lines: lines.length, items };
 }
 
 const ink = (item) => (item.soft ? "#565d6b" : "#16181d");
@@ -167,11 +200,16 @@ function sheetCanvas({ width, height, items }, scale) {
   [canvas.width, canvas.height] = [Math.round(width * scale), Math.round(height * scale)];
   const context = canvas.getContext("2d");
   context.scale(scale, scale);
-  context.imageSmoothingEnabled = false;
   for (const item of items) {
     const { x, y } = item;
+    context.imageSmoothingEnabled = Boolean(item.smooth);
     if (item.kind === "bitmap") context.drawImage(item.canvas, x, y, item.width, item.height);
-    else if (item.kind === "box") {
+    else if (item.kind === "dot") {
+      context.beginPath();
+      context.arc(x, y, item.radius, 0, 2 * Math.PI);
+      context.fillStyle = item.fill;
+      context.fill();
+    } else if (item.kind === "box") {
       context.fillStyle = item.fill;
       context.fillRect(x, y, item.width, item.height);
     } else if (item.kind === "frame") {
@@ -196,9 +234,11 @@ function sheetSvg({ width, height, items }) {
   const place = ({ x, y, width, height }) => `x="${x}" y="${y}" width="${width}" height="${height}"`;
   const drawn = items.map((item) => {
     if (item.kind === "bitmap") {
-      const stretched = `preserveAspectRatio="none" style="image-rendering:pixelated" href="${item.canvas.toDataURL()}"`;
+      const rendering = item.smooth ? "auto" : "pixelated";
+      const stretched = `preserveAspectRatio="none" style="image-rendering:${rendering}" href="${item.canvas.toDataURL()}"`;
       return `<image ${place(item)} ${stretched}/>`;
     }
+    if (item.kind === "dot") return `<circle cx="${item.x}" cy="${item.y}" r="${item.radius}" fill="${item.fill}"/>`;
     if (item.kind === "box") return `<rect ${place(item)} fill="${item.fill}"/>`;
     if (item.kind === "frame") return `<rect ${place(item)} fill="none" stroke="#c2410c" stroke-width="2"/>`;
     const anchor = item.middle ? ' text-anchor="middle"' : "";

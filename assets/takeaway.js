@@ -109,22 +109,33 @@ function sheetDesk(root, viewer, { colormap, diverging }) {
     // Colours, marks and words of the colour bar; `largest` is that of the chosen map.
     bar(largest) {
       const { scale } = this;
-      const note = rangeNote(scale, largest, viewer.viewNow().smooth);
+      const note = scaleWords(scale, largest, viewer.viewNow());
       return { colors: scale.special ? diverging : colormap, ticks: ticksOf(scale, largest), note };
     },
     get sentence() {
       return root.querySelector(".pg-sentence").textContent;
     },
+    // The chosen layer's name, and the head.
+    get where() {
+      return root.querySelector(".pg-where").textContent;
+    },
   };
 }
 
-// One canvas a step, each with its step's name below the picture.
+// One canvas a step, each with its step's name and the words of its scale below the picture.
 function stepFrames(desk, pixels = 384) {
-  const { trace } = desk.viewer;
+  const { trace, viewNow, mapOf } = desk.viewer;
+  const view = viewNow();
+  const layer = trace.layers.find(({ name }) => name === view.layer);
+  const notes = trace.steps.map((_, stepIndex) => {
+    const { note } = desk.bar(largestOf(mapOf(layer, stepIndex, view.head), layer.tokens));
+    return linesOf(`${desk.where}: ${note}`, { size: 10 }, pixels - 20, 5);
+  });
+  const foot = 28 + 13 * Math.max(...notes.map(({ length }) => length));
   return trace.steps.map((_, stepIndex) => {
     const picture = pictureCanvas(desk, stepIndex, pixels, "preview");
     const canvas = document.createElement("canvas");
-    [canvas.width, canvas.height] = [picture.width, picture.height + 26];
+    [canvas.width, canvas.height] = [picture.width, picture.height + foot];
     const context = canvas.getContext("2d");
     context.fillStyle = "#16181d";
     context.fillRect(0, 0, canvas.width, canvas.height);
@@ -132,6 +143,8 @@ function stepFrames(desk, pixels = 384) {
     context.font = `13px ${FONT}`;
     context.fillStyle = "#ffffff";
     context.fillText(formatStep(trace, stepIndex), 10, picture.height + 18);
+    context.font = fontOf({ size: 10 });
+    notes[stepIndex].forEach((line, i) => context.fillText(line, 10, picture.height + 33 + 13 * i));
     return canvas;
   });
 }

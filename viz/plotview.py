@@ -142,12 +142,11 @@ def _over_steps(curves: Curves, where: str) -> dict[str, go.Figure]:
     """{key: figure}; `where` says which region the weight is of."""
     from viz.plots import over_steps
 
-    column = curves.entropy is None
     drawn = {
         "entropy": (curves.entropy, "Entropy", "bits"),
         "received": (curves.received, "Attention received", "× an average pixel"),
         "distance": (curves.distance, "Mean attention distance", "picture pixels"),
-        "weight": (curves.weight, f"Weight {where}", f"share of the attention{' received' if column else ''}"),
+        "weight": (curves.weight, f"Weight {where}", "share of the attention"),
     }
     return {
         key: over_steps(values, curves.steps, curves.timesteps, title=title, unit=unit)

@@ -109,6 +109,23 @@ def test_svg_has_real_text(alone, trace):
     assert len(images) == len(trace.layers) * len(trace.steps) + 1
 
 
+def test_the_sheet_says_its_scale_and_holds_the_pins(alone, trace):
+    """As on screen: the range in words, whole; the head; a row for each pin; and smoothed only where that is chosen."""
+    for smooth in (False, True):
+        ask(alone, pins=[PIXEL, BOX], active=0, mode="column", range="own", smooth=smooth)
+        svg = ElementTree.fromstring(taken(alone, "with real text")[1])
+        texts = ["".join(node.itertext()) for node in svg.iter("{http://www.w3.org/2000/svg}text")]
+        said = " ".join(texts)
+        assert alone.locator(".pg-scale .pg-note").inner_text() in said and "…" not in said
+        assert alone.locator(".pg-where").inner_text() in texts and f"Pins, each in {layer_label(EXHIBIT.layer)}" in texts
+        images = list(svg.iter("{http://www.w3.org/2000/svg}image"))
+        assert len(images) == (len(trace.layers) + 2) * len(trace.steps) + 1
+        assert sum("pixelated" not in image.get("style") for image in images) == (len(images) - 1 if smooth else 0)
+        fills = [circle.get("fill") for circle in svg.iter("{http://www.w3.org/2000/svg}circle")]
+        assert fills == ["#e69f00", "#56b4e9"]
+    ask(alone, range="common", smooth=False)
+
+
 def test_gif_across_the_steps(alone, trace):
     gif = Image.open(io.BytesIO(taken(alone, "the map over the picture")[1]))
     assert gif.n_frames == len(trace.steps) and gif.info["loop"] == 0
