@@ -19,17 +19,18 @@ function saveFrom(address, name) {
   link.click();
 }
 
-async function copyLink({ viewer }) {
+async function copyLink({ viewer, opened }) {
   const { text, problem } = await server.link({ recipe: viewer.trace.recipe, view: viewer.viewNow() });
   if (problem) throw new Error(problem);
   const address = `${location.origin}${location.pathname}?look=${text}`;
   history.replaceState(null, "", address);
+  const honest = opened ? " It does not hold the file that was opened: whoever follows it has the file's recipe drawn again." : "";
   try {
     await navigator.clipboard.writeText(address);
   } catch {
-    return "The link is in the address bar now; it could not be copied from here.";
+    return `The link is in the address bar now; it could not be copied from here.${honest}`;
   }
-  return "Copied; it is in the address bar, too.";
+  return `Copied; it is in the address bar, too.${honest}`;
 }
 
 async function openFile(file, say) {

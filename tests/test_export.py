@@ -93,3 +93,13 @@ def test_an_animation_across_the_steps(trace, tmp_path):
     first = np.asarray(gif.convert("RGB"), int)
     gif.seek(gif.n_frames - 1)
     assert np.abs(first - np.asarray(gif.convert("RGB"))).mean() > 5
+
+
+def test_a_column_has_no_difference_in_its_colours(trace, tmp_path):
+    """“What is special” stays chosen while columns are looked at, and does nothing there, as in the viewer."""
+    column = {**vars(VIEW), "mode": "column"}
+    paths = [
+        write_gif(trace, tmp_path / f"{special}.gif", View(**column | {"special": special}), size=64)
+        for special in (True, False)
+    ]
+    assert paths[0].read_bytes() == paths[1].read_bytes()

@@ -66,7 +66,8 @@ def write_npz(trace: Trace, path: str | Path, view: View) -> Path:
 
 def write_gif(trace: Trace, path: str | Path, view: View, *, size: int = 384) -> Path:
     """Write an animation of the view's map over what the picture was expected to become, step by step."""
-    scale = {"range": view.range or "common", "log": view.log is not False, "special": bool(view.special)}
+    special = bool(view.special) and view.mode != "column"  # which has no mean row taken off
+    scale = {"range": view.range or "common", "log": view.log is not False, "special": special}
     blank = np.zeros((*trace.size, 3), np.uint8) if trace.picture is None else trace.picture
     frames = []
     for step in trace.steps:

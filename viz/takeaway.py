@@ -103,7 +103,7 @@ def _own_folder() -> Path:
 def open_trace(event: gr.EventData) -> tuple[dict, dict]:
     """The file that was dropped, checked; what is on show stays where it cannot be opened."""
     try:
-        return shown(_checked(ours(event.path))), {"said": "Opened.", "at": uuid.uuid4().hex}
+        return shown(_checked(ours(event.path)), opened=True), {"said": "Opened.", "at": uuid.uuid4().hex}
     except (PermissionError, ValueError) as error:  # TraceFileError is a ValueError
         said = str(error)
     except Exception:

@@ -51,6 +51,7 @@ async function show() {
     const buffer = await answer.arrayBuffer();
     if (shown !== url) return;
     viewer.open(buffer, coming);
+    root.opened = value.opened === true;
     coming = null;
   } catch (error) {
     viewer.say(error.message);
@@ -127,12 +128,13 @@ def scripts() -> str:
     return "\n".join(libraries + [path.read_text() for path in SCRIPTS])
 
 
-def shown(path: str | Path, view: View | None = None) -> dict:
+def shown(path: str | Path, view: View | None = None, *, opened: bool = False) -> dict:
     """The value that makes a `Viewer` fetch and show the trace at `path`, keeping the view it has where none is given.
 
-    The small part of it travels as JSON at every update, so the trace itself is fetched as a file.
+    The small part of it travels as JSON at every update, so the trace itself is fetched as a file. `opened` says that
+    it is a reader's own file, which no link can hold.
     """
-    return {"trace": FileData(path=str(path)).model_dump(), "view": view.to_json() if view else {}}
+    return {"trace": FileData(path=str(path)).model_dump(), "view": view.to_json() if view else {}, "opened": opened}
 
 
 def pack(trace) -> Path:

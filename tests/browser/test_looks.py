@@ -116,6 +116,22 @@ def test_a_link_that_cannot_be_followed(chromium, url, look, message):
     page.close()
 
 
+@pytest.mark.parametrize(
+    ("recipe", "step", "message"),
+    [
+        (Recipe(EXHIBIT.caption, seed=EXHIBIT.seed), 16, "asks for the layer “no <b>such</b> layer”, which"),
+        (Recipe("a red monster", steps=2), 7, "asks for the layer “no <b>such</b> layer” and step 7, which"),
+    ],
+    ids=["recorded", "drawn"],
+)
+def test_a_link_to_what_the_trace_does_not_hold_says_so(chromium, url, recipe, step, message):
+    look = encode(recipe, View((0.5, 0.5), "no <b>such</b> layer", step))
+    page = open_page(chromium, f"{url}/?look={look}")
+    page.locator(".toast-body", has_text=message).wait_for(timeout=120_000)
+    wait_for_caption(page, recipe.caption)
+    page.close()
+
+
 def test_a_link_made_with_other_weights_says_so(chromium, url):
     recipe = Recipe(EXHIBIT.caption, seed=EXHIBIT.seed, revision="0123456789ab", versions={"torch": "1.0"})
     page = open_page(chromium, f"{url}/?look={encode(recipe, View((0.5, 0.5), EXHIBIT.layer, 16))}")
@@ -151,6 +167,17 @@ def test_a_trace_with_words_of_its_own_is_opened(page, tmp_path, shared_pipeline
     assert page.evaluate(f"{VIEWER}.trace.layers.length") == sum(layer.kind == "self" for layer in trace)
     page.get_by_role("button", name="a link that draws").click()
     page.locator(".pg-news", has_text="No link: this trace's recipe cannot be followed here").wait_for()
+
+
+def test_a_link_to_an_opened_file_says_what_it_does_not_hold(page, tmp_path):
+    drop(page, shutil.copy(exhibits()[2].trace, tmp_path / "mine.safetensors"))
+    wait_for_caption(page, exhibits()[2].caption)
+    page.get_by_role("button", name="a link that draws").click()
+    page.locator(".pg-news", has_text="It does not hold the file that was opened").wait_for()
+    page.locator("#shelf button.thumbnail-item").nth(1).click()
+    wait_for_caption(page, EXHIBIT.caption)
+    copy_link(page)
+    assert "does not hold" not in page.locator(".pg-news").first.inner_text()
 
 
 BAD = [

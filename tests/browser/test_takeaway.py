@@ -117,7 +117,9 @@ def test_the_sheet_says_its_scale_and_holds_the_pins(alone, trace):
         texts = ["".join(node.itertext()) for node in svg.iter("{http://www.w3.org/2000/svg}text")]
         said = " ".join(texts)
         assert alone.locator(".pg-scale .pg-note").inner_text() in said and "…" not in said
-        assert alone.locator(".pg-where").inner_text() in texts and f"Pins, each in {layer_label(EXHIBIT.layer)}" in texts
+        assert (
+            alone.locator(".pg-where").inner_text() in texts and f"Pins, each in {layer_label(EXHIBIT.layer)}" in texts
+        )
         images = list(svg.iter("{http://www.w3.org/2000/svg}image"))
         assert len(images) == (len(trace.layers) + 2) * len(trace.steps) + 1
         assert sum("pixelated" not in image.get("style") for image in images) == (len(images) - 1 if smooth else 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import gradio as gr
 
@@ -27,7 +27,12 @@ def drawn(recipe: Recipe, view: View | None, session: str) -> Iterator[tuple]:
             for message in check_words(recipe, pipeline):
                 warn(message)
             for news in follow(recipe, pipeline, stopped):
-                yield (gr.skip(), news) if isinstance(news, dict) else (shown(pack(news), view), None)
+                if isinstance(news, dict):
+                    yield gr.skip(), news
+                    continue
+                if view is not None:
+                    warn_of_missing(view, [layer.name for layer in news if layer.kind == "self"], news.steps)
+                yield shown(pack(news), view), None
     except Stopped:
         yield gr.skip(), None
     except RecipeError as error:
@@ -37,3 +42,11 @@ def drawn(recipe: Recipe, view: View | None, session: str) -> Iterator[tuple]:
         logging.exception("a run failed")
         warn(f"The picture could not be drawn and recorded: {error}")
         yield gr.skip(), None
+
+
+def warn_of_missing(view: View, layers: Collection[str], steps: Collection[int]) -> None:
+    """Say so where a view asks for what a trace does not hold; the viewer then keeps the layer or step it has."""
+    missing = [f"the layer “{view.layer[:60]}”"] * (view.layer not in layers)
+    missing += [f"step {view.step}"] * (view.step not in steps)
+    if missing:
+        warn(f"The link asks for {' and '.join(missing)}, which this trace does not hold. Another is shown instead.")

@@ -8,10 +8,11 @@ import gradio as gr
 
 from models.revision import revision, versions
 from viz.gallery import exhibits
+from viz.header import described
 from viz.links import LinkError, decode, differences
 from viz.live import progress
 from viz.recipe import Recipe
-from viz.tabs.drawing import drawn
+from viz.tabs.drawing import drawn, warn_of_missing
 from viz.toast import warn
 from viz.view import View
 from viz.viewer import shown
@@ -44,6 +45,8 @@ def _arrive(request: gr.Request) -> tuple:
     boxes = (recipe.caption, recipe.seed, recipe.steps, recipe.guidance)
     for exhibit in exhibits():
         if Recipe(exhibit.caption, seed=exhibit.seed) == recipe and view.step in exhibit.steps:
+            said = described(exhibit.trace)
+            warn_of_missing(view, [layer["name"] for layer in said["layers"]], exhibit.steps)
             return (shown(exhibit.trace, view), gr.skip(), gr.skip(), *boxes)
     return (gr.skip(), progress(0, recipe.steps), (recipe, view), *boxes)
 
