@@ -16,10 +16,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from viz.proof import attended, difference
+
 
 @dataclass(frozen=True)
 class Layer:
-    """One attention module. `keys` is the number of key tokens M; for self-attention it is h·w."""
+    """One attention module. `keys` is the number of key tokens M; for self-attention it is h·w + `extra`.
+
+    `extra` counts the keys that belong to no pixel (class or register tokens, learned ones); they come first.
+    """
 
     name: str
     kind: str  # "self" or "cross"
@@ -28,6 +33,7 @@ class Layer:
     head_dim: int
     keys: int
     scale: float
+    extra: int = 0
 
     @property
     def tokens(self) -> int:
@@ -36,12 +42,12 @@ class Layer:
 
 @dataclass(frozen=True)
 class Proof:
-    """What it takes to recompute some of a module's own output: `output` is (n, H·d), for the n `queries`."""
+    """What it takes to recompute some of a module's own output, for the n `queries`."""
 
     step: int
     queries: torch.Tensor  # (n,) int64
-    value: torch.Tensor  # (H, M, d)
-    output: torch.Tensor  # (n, H·d)
+    value: torch.Tensor  # (H, M, dv)
+    output: torch.Tensor  # (n, H·dv), or (n, dv) where the heads are added up
 
 
 @dataclass
@@ -104,7 +110,7 @@ class Trace:
 
         Returns:
             float32, (H, h, w) for self-attention and (H, M) for cross-attention, without H where `head` is given.
-            Every head's row sums to 1.
+            Every head's row sums to 1; where a layer has extra tokens, what they get is missing from it.
 
         Raises:
             KeyError: for a layer, step or branch that was not recorded, naming close ones.
@@ -115,7 +121,7 @@ class Trace:
         heads = _heads(found, head)
         q, k = self.queries[where][heads, index].float(), self.keys[where][heads].float()  # (H, d), (H, M, d)
         weights = torch.softmax((k @ q.unsqueeze(-1)).squeeze(-1) * found.scale, dim=-1)  # (H, M)
-        return weights.unflatten(-1, found.grid) if found.kind == "self" else weights
+        return weights[..., found.extra :].unflatten(-1, found.grid) if found.kind == "self" else weights
 
     def columns(
         self, layer: str, *, step: int, key: tuple[int, int], head: int | None = None, branch: str | None = None
@@ -128,7 +134,7 @@ class Trace:
         where, found = self._find(layer, step, branch)
         if found.kind != "self":
             raise ValueError(f"{layer!r} is cross-attention: its keys are words, not pixels; use rows")
-        index = _token(found, key, "key")
+        index = found.extra + _token(found, key, "key")
         heads = _heads(found, head)
         q, k = self.queries[where][heads].float(), self.keys[where][heads].float()
         blocks = []
@@ -166,11 +172,8 @@ class Trace:
 
     def _difference(self, name: str, proof: Proof) -> float:
         layer, where = self.layers[name], (self.branches[-1], name, proof.step)
-        q = self.queries[where][:, proof.queries].float()  # (H, n, d)
-        weights = torch.softmax(q @ self.keys[where].float().transpose(-1, -2) * layer.scale, dim=-1)  # (H, n, M)
-        recomputed = (weights @ proof.value.float()).transpose(0, 1).flatten(1)  # (n, H·d)
-        output = proof.output.float()
-        return ((recomputed - output).abs().max() / output.abs().max().clamp(min=1e-12)).item()
+        q = self.queries[where][:, proof.queries]  # (H, n, d)
+        return difference(attended(q, self.keys[where], proof.value, layer.scale, proof.output.shape[-1]), proof.output)
 
     def select(
         self,

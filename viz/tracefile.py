@@ -119,7 +119,10 @@ class _Reader:
             counts = (*layer.grid, layer.heads, layer.head_dim, layer.keys)
             if not all(isinstance(n, int) and 0 < n <= MAX_SIDE for n in counts) or len(layer.grid) != 2:
                 raise self.fail("positive sizes of a layer", counts)
-            if layer.kind not in ("self", "cross") or (layer.kind == "self" and layer.keys != layer.tokens):
+            if not isinstance(layer.extra, int) or not 0 <= layer.extra < layer.keys:
+                raise self.fail("a number of extra keys", layer.extra)
+            pixels = layer.keys - layer.extra
+            if layer.kind not in ("self", "cross") or (layer.kind == "self" and pixels != layer.tokens):
                 raise self.fail("a self-attention layer with a key for every pixel, or a cross-attention layer", entry)
             if not isinstance(layer.scale, (int, float)) or not np.isfinite(layer.scale):
                 raise self.fail("a finite scale", layer.scale)
@@ -163,9 +166,11 @@ class _Reader:
         self.left.remove(name)
         return self.file.get_tensor(name)
 
-    def _floats(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    def _floats(self, name: str, shape: tuple[int | None, ...]) -> torch.Tensor:
+        """A tensor of that shape, where None stands for any size."""
         tensor = self._take(name)
-        if tuple(tensor.shape) != shape or tensor.dtype not in FLOATS:
+        fits = len(shape) == tensor.ndim and all(n in (None, m) for n, m in zip(shape, tensor.shape, strict=True))
+        if not fits or tensor.dtype not in FLOATS:
             raise self.fail(f"{name!r} to be floats of shape {shape}", f"{tensor.dtype} {tuple(tensor.shape)}")
         if not tensor.isfinite().all():
             raise self.fail(f"{name!r} to be finite", "an infinity or a NaN")
@@ -176,8 +181,11 @@ class _Reader:
         inside = queries.ndim == 1 and queries.dtype == torch.int64 and len(queries)
         if not inside or queries.min() < 0 or queries.max() >= layer.tokens:
             raise self.fail(f"a proof of {layer.name} for pixels of its grid", queries.shape)
-        value = self._floats(f"proof/value/{layer.name}", (layer.heads, layer.keys, layer.head_dim))
-        output = self._floats(f"proof/output/{layer.name}", (len(queries), layer.heads * layer.head_dim))
+        value = self._floats(f"proof/value/{layer.name}", (layer.heads, layer.keys, None))
+        width = value.shape[-1]
+        output = self._floats(f"proof/output/{layer.name}", (len(queries), None))
+        if output.shape[-1] not in (width, layer.heads * width):
+            raise self.fail(f"a proof of {layer.name} with heads side by side or added up", tuple(output.shape))
         return Proof(step, queries, value, output)
 
     def _picture(self, name: str) -> np.ndarray:
