@@ -8,6 +8,7 @@ import torch
 # something else. Rounding alone stays a few times below each of these.
 TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 PROOF_QUERIES = 64
+PROOF_WIDTH = 16
 
 
 def attended(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, width: int) -> torch.Tensor:
@@ -33,6 +34,17 @@ def difference(recomputed: torch.Tensor, output: torch.Tensor) -> float:
     if largest == 0:
         raise ValueError("its output is zero everywhere, which proves nothing about its map")
     return ((recomputed - output).abs().max() / largest).item()
+
+
+def to_keep(v: torch.Tensor, output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What of v (H, M, dv) and output (n, C) a trace keeps to be verified again: the first channels of every head.
+
+    All of them were compared while recording; keeping all of V would cost half as much as a step of Q and K.
+    """
+    heads, _, width = v.shape
+    beside = output.shape[-1] == heads * width
+    kept = output.unflatten(-1, (heads, width))[..., :PROOF_WIDTH].flatten(1) if beside else output[:, :PROOF_WIDTH]
+    return v[..., :PROOF_WIDTH], kept
 
 
 def why_not(error: float, linear: bool) -> str:

@@ -21,7 +21,7 @@ from torch import nn
 from viz.calls import MAX_EXTRA, grid_of, indices, number, sample_of, timestep_of
 from viz.probes import Reading, Site, Tap, find_sites
 from viz.probes.site import first
-from viz.proof import PROOF_QUERIES, TOLERANCE, attended, difference, is_linear, why_not
+from viz.proof import PROOF_QUERIES, TOLERANCE, attended, difference, is_linear, to_keep, why_not
 from viz.trace import Layer, Proof, Trace
 
 Preview = Callable[[torch.Tensor, torch.Tensor | float | None, torch.Tensor], torch.Tensor]
@@ -217,7 +217,8 @@ class _Recorder:
             error = difference(attended(q[:, tokens], k, v, layer.scale, wanted.shape[-1]), wanted)
             if error <= TOLERANCE.get(q.dtype, 1e-5):
                 self.readings[name], self.trace.layers[name], self.trace.proved[name] = reading, layer, error
-                self.trace.proofs[name] = Proof(self.step, picked, _kept(v, self.dtype), _kept(wanted, self.dtype))
+                parts = (_kept(part, self.dtype) for part in to_keep(v, wanted))
+                self.trace.proofs[name] = Proof(self.step, picked, *parts)
                 return
             failures.append((error, is_linear(q[:, tokens], k, v, wanted)))
         raise ValueError(why_not(min(failures)[0], any(linear for _, linear in failures)))

@@ -42,7 +42,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Proof:
-    """What it takes to recompute some of a module's own output, for the n `queries`."""
+    """What it takes to recompute some of a module's own output: the first dv channels a head, for the n `queries`."""
 
     step: int
     queries: torch.Tensor  # (n,) int64
