@@ -96,10 +96,21 @@ def _pipeline(folder: Path, dtype: torch.dtype):
     # A pipeline of our own opens only through its own class: diffusers looks for it inside diffusers.
     ours = index.get("_class_name") == CritterPipeline.__name__
     opener = CritterPipeline if ours else DiffusionPipeline
+    _quieten()
     left_out = {name: None for name in ("safety_checker", "image_encoder") if name in components(index)}
     if "requires_safety_checker" in index:
         left_out["requires_safety_checker"] = False
     return opener.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True, **left_out)
+
+
+def _quieten() -> None:
+    """Progress is told through `progress`; the libraries' own bars would go to the server's console."""
+    from diffusers.utils import logging
+
+    logging.disable_progress_bar()
+    import transformers  # Stable Diffusion's text encoder
+
+    transformers.utils.logging.disable_progress_bar()
 
 
 def _bare_unet(folder: Path, dtype: torch.dtype):
