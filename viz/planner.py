@@ -11,7 +11,6 @@ computes nothing but shapes, in a fraction of a second for Stable Diffusion and 
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from viz.budget import amount
 from viz.calls import sample_of
 from viz.probes import Site, find_sites
 from viz.proof import PROOF_QUERIES, to_keep
@@ -27,7 +27,6 @@ from viz.recorder import _filtered, _Recorder
 from viz.trace import Layer, Trace
 
 FEW_STEPS = 5  # fewer than this say little about how maps change; then layers go before steps do
-SHARE = 0.25  # of the free memory, where nobody says how much may be used
 
 
 class OverBudget(ValueError):
@@ -95,10 +94,11 @@ class Plan:
         if self.total <= budget:
             return
         raise OverBudget(
-            f"Recording this would take {amount(self.total)} and may take {amount(budget)}. {self._advice(budget)}"
+            f"Recording this would take {amount(self.total)} and may take {amount(budget)}. {self.advice(budget)}"
         )
 
-    def _advice(self, budget: int) -> str:
+    def advice(self, budget: int) -> str:
+        """Which steps and layers would fit into `budget` bytes, in a sentence."""
         fitting = self.fit(budget)
         if fitting is None:
             return "Not even one layer and step would fit; allow more memory, or draw a smaller picture."
@@ -204,37 +204,3 @@ def _to_meta(value: object) -> object:
     if isinstance(value, dict):
         return {name: _to_meta(inner) for name, inner in value.items()}
     return value
-
-
-def free_memory() -> int:
-    """Bytes of memory that programs can still have."""
-    try:
-        with open("/proc/meminfo") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-
-
-def budget(asked: str | None = None) -> int:
-    """Bytes that recordings may take: "2GiB", "500 MB", "3e9", or a quarter of the free memory.
-
-    Raises:
-        ValueError: when it is not an amount of memory.
-    """
-    if not asked:
-        return int(free_memory() * SHARE)
-    text = asked.strip().lower().replace(" ", "")
-    units = {"gib": 2**30, "gb": 10**9, "g": 2**30, "mib": 2**20, "mb": 10**6, "m": 2**20, "": 1}
-    digits = text.rstrip("gimb")
-    try:
-        found = float(digits) * units[text[len(digits) :]]
-    except (ValueError, KeyError):
-        found = -1
-    if not 0 < found < 2**60:
-        raise ValueError(f"expected an amount of memory such as 2GiB or 500MB, got {asked[:40]!r}")
-    return int(found)
-
-
-def amount(size: int) -> str:
-    """Bytes for people: "431 MB", "2.1 GB"."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"

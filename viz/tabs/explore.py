@@ -12,6 +12,7 @@ from gradio.data_classes import FileData
 from viz.gallery import exhibits
 from viz.live import Live, Stopped, bundled, follow, progress, stop, stoppable
 from viz.recipe import Recipe, RecipeError, check_words
+from viz.tabs import model
 from viz.viewer import View, Viewer, pack, save_temporary, shown
 
 CAPTIONS = [
@@ -39,6 +40,7 @@ def build() -> None:
             steps = gr.Number(25, label="Steps", precision=None, min_width=80, elem_id="steps")
             guidance = gr.Number(2.5, label="Guidance", step=0.5, min_width=92, elem_id="guidance")
             generate = gr.Button("Generate", variant="primary", scale=2, min_width=120, elem_id="generate")
+    box = model.lay_out()
     live = Live(elem_id="live")
     viewer = Viewer(_exhibit(0), elem_id="viewer")
     with gr.Row():
@@ -76,6 +78,7 @@ def build() -> None:
         concurrency_limit=1,
         api_visibility="private",
     )
+    model.wire(box, viewer, live)
     live.stop(stop, None, None, show_progress="hidden", api_visibility="private", queue=False)
     gr.api(trace, api_name="trace", concurrency_id="model", concurrency_limit=1)
 
