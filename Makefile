@@ -2,6 +2,7 @@
 # make test      all tests, a real Chromium included
 # make lint      format and lint checks
 # make bench     the measured figures, as one JSON object on the last line
+# make bench-sd  recording at Stable Diffusion's size (4 GB of memory, some minutes)
 # make train     trains the bundled model from scratch, or goes on where it stopped
 # make evaluate  the bundled model's figures    make gallery      records assets/gallery again
 #                                               make screenshots  takes the README's pictures
@@ -10,7 +11,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: app test lint bench train evaluate gallery screenshots clean
+.PHONY: app test lint bench bench-sd train evaluate gallery screenshots clean
 
 app: $(VENV)/app
 	$(BIN)/python app.py --open
@@ -24,6 +25,9 @@ lint: $(VENV)/dev
 
 bench: $(VENV)/dev $(VENV)/chromium
 	$(BIN)/python -m tests.bench
+
+bench-sd: $(VENV)/dev
+	$(BIN)/python -m tests.bench_sd
 
 train: $(VENV)/app
 	$(BIN)/python -m models.train

@@ -116,6 +116,7 @@ class Trace:
         Raises:
             KeyError: for a layer, step or branch that was not recorded, naming close ones.
             IndexError: for a query outside the grid, or no such head.
+            ValueError: when what was recorded is not finite.
         """
         where, found = self._find(layer, step, branch)
         index = _token(found, query, "query")
@@ -123,6 +124,8 @@ class Trace:
         q, k = self.queries[where][heads, index].float(), self.keys[where][heads].float()  # (H, d), (H, M, d)
         scores = (q.unsqueeze(-2) @ k.transpose(-1, -2)).squeeze(-2)  # this way round it is four times as fast
         weights = torch.softmax(scores * found.scale, dim=-1)  # (H, M)
+        if not weights.isfinite().all():  # large files are not read through when they are opened
+            raise ValueError(f"{layer!r} holds an infinity or a NaN at step {step}: the trace is damaged")
         return weights[..., found.extra :].unflatten(-1, found.grid) if found.kind == "self" else weights
 
     def columns(

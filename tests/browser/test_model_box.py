@@ -57,7 +57,10 @@ def test_open_forecast_draw_and_look(page, served):
     page.wait_for_function(f"{VIEWER}.trace.steps.length === 5", timeout=90_000)
     assert page.evaluate(f"{VIEWER}.trace.layers.length") == 4
     Image.new("RGB", (40, 30), "red").save(served[1] / "photo.png")
-    page.locator("#model-photo input[type=file]").set_input_files(served[1] / "photo.png")
+    with page.expect_file_chooser() as chooser:
+        page.locator("#model-photo").click()
+    chooser.value.set_files(served[1] / "photo.png")
+    page.locator("#model-photo", has_text="photo.png ✓").wait_for()
     page.locator("#model-look").click()
     page.wait_for_function(f"{VIEWER}.trace.recipe.photo", timeout=90_000)
     assert not page.complaints
@@ -82,6 +85,7 @@ def test_what_cannot_be_opened_is_said(page, name, sentence):
 def test_what_does_not_fit_is_refused_with_what_would(page):
     open_model(page, "DDPM")
     said(page, "status", "DDPM is open")
+    said(page, "forecast", "4 layers × 10 calls")
     for side in ("Height", "Width"):
         page.get_by_label(side, exact=True).fill("64")
         page.get_by_label(side, exact=True).press("Tab")

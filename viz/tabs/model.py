@@ -28,6 +28,7 @@ from viz.opened import (
 from viz.recipe import RecipeError
 from viz.viewer import Viewer, pack, shown
 
+NO_PHOTO = "Choose a photo …"
 PRIVATE = {"show_progress": "hidden", "api_visibility": "private"}
 ASKED = ("prompt", "negative", "seed", "steps", "guidance", "height", "width")
 
@@ -37,12 +38,13 @@ class Box:
     """The box's components."""
 
     name: gr.Dropdown
-    upload: gr.File
+    upload: gr.UploadButton
     dtype: gr.Dropdown
     device: gr.Dropdown
     open: gr.Button
     status: gr.Textbox
     settings: gr.Column
+    words: gr.Row
     prompt: gr.Textbox
     negative: gr.Textbox
     sampler: gr.Dropdown
@@ -51,7 +53,7 @@ class Box:
     seed: gr.Number
     height: gr.Number
     width: gr.Number
-    photo: gr.File
+    photo: gr.UploadButton
     draw: gr.Button
     look: gr.Button
     forecast: gr.Textbox
@@ -77,32 +79,33 @@ def lay_out() -> Box:
 
 
 def _opening_row() -> dict:
-    with gr.Row(equal_height=True):
+    known = ", or a name from the models folder" if offered() else ""
+    with gr.Row(equal_height=False, elem_classes="pg-bottom"):
         name = gr.Dropdown(
             offered(),
             value=None,
-            label="A Hub id, such as google/ddpm-cifar10-32"
-            + (", or a name from the models folder" if offered() else ""),
+            label=f"A Hub id, such as google/ddpm-cifar10-32{known}",
             allow_custom_value=True,
             scale=6,
             min_width=300,
             elem_id="model-name",
         )
-        dtype = gr.Dropdown(["float32", "float16", "bfloat16"], label="Precision", scale=1, min_width=120)
-        device = gr.Dropdown(["the fastest", "cpu", "cuda", "mps"], label="Device", scale=1, min_width=120)
+        dtype = gr.Dropdown(["float32", "float16", "bfloat16"], label="Precision", scale=1, min_width=130)
+        device = gr.Dropdown(["the fastest", "cpu", "cuda", "mps"], label="Device", scale=1, min_width=130)
         button = gr.Button("Open", variant="primary", scale=1, min_width=100, elem_id="model-open")
-    upload = gr.File(
-        label="… or a Stable Diffusion checkpoint in one .safetensors file",
-        file_types=[".safetensors"],
-        type="filepath",
-        height=90,
-        elem_id="model-upload",
-    )
+        upload = gr.UploadButton(
+            "… or upload a .safetensors",
+            file_types=[".safetensors"],
+            type="filepath",
+            scale=1,
+            min_width=220,
+            elem_id="model-upload",
+        )
     return {"name": name, "upload": upload, "dtype": dtype, "device": device, "open": button}
 
 
 def _settings() -> dict:
-    with gr.Row():
+    with gr.Row() as words:
         prompt = gr.Textbox(label="Prompt", scale=2, min_width=280, max_lines=4, elem_id="model-prompt")
         negative = gr.Textbox(label="Negative prompt", scale=1, min_width=200, max_lines=4)
     with gr.Row():
@@ -125,8 +128,10 @@ def _settings() -> dict:
         thin = gr.Checkbox(label="Where not all fits, record what does", scale=1, min_width=200)
     with gr.Row(equal_height=True):
         draw = gr.Button("Draw and record", variant="primary", min_width=160, elem_id="model-draw")
-        look = gr.Button(f"Show it the photo, at up to {PHOTO_STEPS} noise levels", min_width=220, elem_id="model-look")
-    photo = gr.File(label="A photo", file_types=["image"], type="filepath", height=90, elem_id="model-photo")
+        photo = gr.UploadButton(
+            NO_PHOTO, file_types=["image"], type="filepath", variant="secondary", min_width=160, elem_id="model-photo"
+        )
+        look = gr.Button(f"Show it the photo, at {PHOTO_STEPS} noise levels", min_width=220, elem_id="model-look")
     skipped = gr.Textbox(
         label="Attention that is not shown, and why",
         interactive=False,
@@ -136,22 +141,18 @@ def _settings() -> dict:
     )
     numbers = {"steps": steps, "guidance": guidance, "seed": seed, "height": height, "width": width}
     rest = {"photo": photo, "draw": draw, "look": look, "forecast": note, "thin": thin, "skipped": skipped}
-    return {"prompt": prompt, "negative": negative, "sampler": sampler} | numbers | rest
+    return {"words": words, "prompt": prompt, "negative": negative, "sampler": sampler} | numbers | rest
 
 
 def wire(box: Box, viewer: Viewer, live: Live) -> None:
     """Connect the box to the viewer that shows its traces and the strip that shows their making."""
-    settings = ["status", "settings", "opened", "prompt", "negative", "sampler", "guidance", "height", "width", "photo"]
+    settings = ["status", "settings", "opened", "words", "sampler", "guidance", "height", "width"]
     opened = [getattr(box, name) for name in settings]
-    gr.on(
-        [box.open.click],
-        _open,
-        [box.name, box.upload, box.dtype, box.device],
-        opened,
-        concurrency_id="open",
-        concurrency_limit=1,
-        **PRIVATE,
-    ).then(_forecast, box.asked(), box.forecast, **PRIVATE)
+    one = {"concurrency_id": "open", "concurrency_limit": 1}
+    for event, open_, what in ((box.open.click, _open, box.name), (box.upload.upload, _open_file, box.upload)):
+        asked = [what, box.dtype, box.device]
+        event(open_, asked, opened, **one, **PRIVATE).then(_forecast, box.asked(), box.forecast, **PRIVATE)
+    box.photo.upload(_chosen, box.photo, box.photo, **PRIVATE)
     changed = [box.steps.change, box.height.change, box.width.change]
     gr.on(changed, _forecast, box.asked(), box.forecast, trigger_mode="always_last", **PRIVATE)
     outputs = [viewer, live, box.skipped]
@@ -165,14 +166,19 @@ def _warn(message: str) -> None:
     gr.Warning(html.escape(message))  # Gradio shows a warning's text as HTML
 
 
-def _open(name: str | None, upload: str | None, dtype: str, device: str) -> Iterator[tuple]:
-    skip = (gr.skip(),) * 9
+def _open(name: str | None, dtype: str, device: str) -> Iterator[tuple]:
+    yield from _opening(name or "", None, dtype, device)
+
+
+def _open_file(upload: str, dtype: str, device: str) -> Iterator[tuple]:
+    yield from _opening("", upload, dtype, device)
+
+
+def _opening(name: str, upload: str | None, dtype: str, device: str) -> Iterator[tuple]:
+    skip = (gr.skip(),) * 7
     try:
-        for news in opening(name or "", upload, dtype, device):
-            if isinstance(news, Opened):
-                yield _ready(news, dtype)
-            else:
-                yield news, *skip
+        for news in opening(name, upload, dtype, device):
+            yield _ready(news, dtype) if isinstance(news, Opened) else (news, *skip)
     except RecipeError as error:
         _warn(str(error))
         yield str(error), gr.Column(visible=False), None, *skip[2:]
@@ -188,14 +194,16 @@ def _ready(opened: Opened, dtype: str) -> tuple:
         f"{opened.name} is open: {kind}, {width}×{height} pixels, {dtype}, on {opened.pipeline.unet.device}.",
         gr.Column(visible=True),
         opened.name,
-        gr.Textbox(visible=opened.prompted),
-        gr.Textbox(visible=opened.prompted),
+        gr.Row(visible=opened.prompted),
         gr.Dropdown(opened.samplers, value=opened.samplers[0]),
         gr.Number(visible=opened.prompted),
         height,
         width,
-        gr.File(value=None),
     )
+
+
+def _chosen(photo: str | None) -> gr.UploadButton:
+    return gr.UploadButton(f"{Path(photo).name[:40]} ✓" if photo else NO_PHOTO)
 
 
 def _asked(values: tuple) -> tuple[Opened, object]:
