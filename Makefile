@@ -1,5 +1,6 @@
 # make app       opens the page (makes the virtual environment and installs first)
 # make test      all tests, a real Chromium included
+# make versions  the tests of recording on the two diffusers releases before the pinned one
 # make lint      format and lint checks
 # make bench     the measured figures, as one JSON object on the last line
 # make bench-sd  recording at Stable Diffusion's size (4 GB of memory, some minutes)
@@ -10,14 +11,24 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The newest of the two minor releases before the one in requirements.txt.
+DIFFUSERS_BEFORE := 0.41.0 0.40.0
 
-.PHONY: app test lint bench bench-sd train evaluate gallery screenshots clean
+.PHONY: app test versions lint bench bench-sd train evaluate gallery screenshots clean
 
 app: $(VENV)/app
 	$(BIN)/python app.py --open
 
 test: $(VENV)/dev $(VENV)/chromium
 	$(BIN)/python -m pytest
+
+versions: $(VENV)/dev
+	for version in $(DIFFUSERS_BEFORE); do \
+	  folder=$(VENV)/diffusers-$$version; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $$folder \
+	    diffusers==$$version && \
+	  PYTHONPATH=$$folder $(BIN)/python -m pytest tests/test_recorder.py tests/test_probes.py tests/test_planner.py || exit 1; \
+	done
 
 lint: $(VENV)/dev
 	$(BIN)/ruff format --check .

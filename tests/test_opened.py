@@ -111,6 +111,11 @@ def test_values_out_of_range_are_sentences(models, field, value, sentence):
         box.order_of(opened("DDPM"), ASKED | {field: value})
 
 
+def test_fields_that_are_not_shown_say_nothing(models):
+    order = box.order_of(opened("DDPM"), ASKED | {"prompt": None, "negative": None, "guidance": None})
+    assert (order.prompt, order.negative, order.guidance) == ("", "", None)
+
+
 def test_the_rules(tmp_path, monkeypatch):
     monkeypatch.setattr(box, "_rules", box.Rules())
     box.allow("2GB", str(tmp_path))

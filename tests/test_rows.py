@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests import families
-from viz import Trace, record, rows, tracefile
+from viz import Layer, Trace, record, rows, tracefile
 
 
 @pytest.fixture
@@ -92,10 +91,11 @@ def resident() -> int:
 
 
 def test_a_large_file_is_mapped_and_not_read(tmp_path, monkeypatch):
-    network = families.Net(families.ConvolutionalAttention(8, heads=8, dim_head=64))
-    with torch.no_grad(), record(network) as trace:
-        for _ in range(8):
-            network(torch.randn(1, 8, 64, 64), 5)
+    layer = Layer("attention", "self", (64, 64), 8, 64, 4096, 0.125)
+    trace = Trace({"attention": layer}, {step: 0.0 for step in range(8)}, ("conditional",), size=(64, 64))
+    for step in range(8):
+        where = "conditional", "attention", step
+        trace.queries[where], trace.keys[where] = torch.randn(8, 4096, 64), torch.randn(8, 4096, 64)
     path = trace.save(tmp_path / "large.safetensors")
     del trace
     assert path.stat().st_size > 120_000_000

@@ -161,10 +161,10 @@ def order_of(opened: Opened, asked: dict) -> Order:
     """
     from models.drawing import Order, sample_size
 
-    names = {"prompt": "prompt", "negative": "negative prompt"}
-    for what in names:
-        if len(asked[what]) > MAX_PROMPT:
-            raise RecipeError(f"The {names[what]} has {len(asked[what]):,} characters; at most {MAX_PROMPT} are read.")
+    words = {"prompt": asked["prompt"] or "", "negative prompt": asked["negative"] or ""}  # None while not shown
+    for what, text in words.items():
+        if len(text) > MAX_PROMPT:
+            raise RecipeError(f"The {what} has {len(text):,} characters; at most {MAX_PROMPT} are read.")
     steps = _whole(asked["steps"], "The number of steps", 1, MAX_STEPS)
     seed = _whole(asked["seed"], "The seed", 0, MAX_SEED)
     size = tuple(_whole(asked[side], f"The {side}", 8, MAX_SIDE) for side in ("height", "width"))
@@ -175,7 +175,7 @@ def order_of(opened: Opened, asked: dict) -> Order:
         sample_size(opened.pipeline, size)
     except ValueError as error:
         raise RecipeError(str(error)[0].upper() + str(error)[1:] + ".") from error
-    return Order(asked["prompt"], asked["negative"], seed, steps, guidance, size)
+    return Order(*words.values(), seed, steps, guidance, size)
 
 
 def _whole(value: float | None, what: str, low: int, high: int) -> int:
