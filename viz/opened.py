@@ -126,7 +126,7 @@ def _open(asked: str | Path, dtype: str, device: str, say: Callable[[str], None]
         say(words if done is None else f"{words} ({done:.0%})")
 
     try:
-        device = devices()[0] if device == "the fastest" else device
+        device = devices()[0] if device == "auto" else device
         pipeline = load(asked, dtype=dtype, device=device, progress=progress)
     except (CannotOpen, ValueError) as error:
         message = str(error).replace(str(Path(asked).parent) + "/", "") if isinstance(asked, Path) else str(error)

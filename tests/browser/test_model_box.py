@@ -36,12 +36,13 @@ def open_model(page, name):
 
 
 def said(page, name, words):
-    page.wait_for_function(
-        "([name, words]) =>"
-        " document.querySelector(`#model-${name} textarea, #model-${name} input`)?.value.includes(words)",
-        arg=[name, words],
-        timeout=90_000,
-    )
+    """Wait until a field says something; when it does not, tell what it says."""
+    box = field(page, name)
+    for _ in range(900):
+        if words in box.input_value():
+            return
+        page.wait_for_timeout(200)
+    raise AssertionError(f"expected {words!r} in {name}, found {box.input_value()!r}")
 
 
 def test_open_forecast_draw_and_look(page, served):

@@ -91,14 +91,14 @@ def _opening_row() -> dict:
             elem_id="model-name",
         )
         dtype = gr.Dropdown(["float32", "float16", "bfloat16"], label="Precision", scale=1, min_width=130)
-        device = gr.Dropdown(["the fastest", "cpu", "cuda", "mps"], label="Device", scale=1, min_width=130)
+        device = gr.Dropdown(["auto", "cpu", "cuda", "mps"], label="Device", scale=1, min_width=130)
         button = gr.Button("Open", variant="primary", scale=1, min_width=100, elem_id="model-open")
         upload = gr.UploadButton(
-            "… or upload a .safetensors",
+            "or upload one …",
             file_types=[".safetensors"],
             type="filepath",
             scale=1,
-            min_width=220,
+            min_width=150,
             elem_id="model-upload",
         )
     return {"name": name, "upload": upload, "dtype": dtype, "device": device, "open": button}
