@@ -13,7 +13,7 @@ import gradio as gr
 
 from viz.gallery import GALLERY
 from viz.live import bundled, stop
-from viz.opened import allow
+from viz.rules import allow
 from viz.tabs import explore
 from viz.theme import theme
 from viz.viewer import ASSETS

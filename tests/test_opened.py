@@ -7,6 +7,7 @@ from PIL import Image
 
 from tests.pipelines import PIPELINES
 from viz import opened as box
+from viz import rules
 from viz.budget import amount
 from viz.recipe import RecipeError
 
@@ -18,7 +19,7 @@ def models(tmp_path, monkeypatch):
     """A models folder with small pipelines; what is open and allowed is forgotten afterwards."""
     for name in ("DDPM", "Stable Diffusion", "image to image"):
         PIPELINES[name](tmp_path / "words").save_pretrained(tmp_path / "models" / name.replace(" ", "-"))
-    monkeypatch.setattr(box, "_rules", box.Rules(None, tmp_path / "models"))
+    monkeypatch.setattr(rules, "_rules", rules.Rules(None, tmp_path / "models"))
     monkeypatch.setattr(box, "_opened", None)
     return tmp_path / "models"
 
@@ -31,15 +32,15 @@ def opened(name: str) -> box.Opened:
 
 
 def test_only_hub_ids_and_the_models_folder_are_named(models):
-    assert box.offered() == ["DDPM", "Stable-Diffusion", "image-to-image"]
-    assert box.source("DDPM", None) == models / "DDPM"
-    assert box.source("google/ddpm-cifar10-32", None) == "google/ddpm-cifar10-32"
+    assert rules.offered() == ["DDPM", "Stable-Diffusion", "image-to-image"]
+    assert rules.source("DDPM", None) == models / "DDPM"
+    assert rules.source("google/ddpm-cifar10-32", None) == "google/ddpm-cifar10-32"
     for path in ("/etc", "../models", "~/x", "./a/b", "a/b/c", "DDPM/unet", str(models / "DDPM"), "C:\\x", "x" * 300):
         if path != "DDPM/unet":
             with pytest.raises(RecipeError, match="Expected a Hub id"):
-                box.source(path, None)
+                rules.source(path, None)
     with pytest.raises(RecipeError, match="Say which model"):
-        box.source("  ", None)
+        rules.source("  ", None)
 
 
 def test_a_model_that_cannot_be_opened_is_one_sentence_without_paths(models):
@@ -82,13 +83,13 @@ def test_the_forecast_is_exact_and_what_does_not_fit_is_refused(models, monkeypa
     order = box.order_of(model, ASKED | {"steps": 8})
     whole = box.planned(model, order)
     assert box.forecast(model, order).startswith(f"{amount(whole.total)} (4 layers × 8 calls of the network)")
-    monkeypatch.setattr(box, "_rules", box.Rules(str(whole.total - 1), None))
+    monkeypatch.setattr(rules, "_rules", rules.Rules(str(whole.total - 1), None))
     part = whole.fit(whole.total - 1)
     assert f"too much. All 4 layers and {len(part.steps)} of its 8 steps" in box.forecast(model, order)
     with pytest.raises(RecipeError, match="All 4 layers and 7 of its 8 steps would fit"):
         box.draw(model, order, model.samplers[0], None, False, lambda *_: None)
     assert len(box.draw(model, order, model.samplers[0], None, True, lambda *_: None).steps) == len(part.steps) == 7
-    monkeypatch.setattr(box, "_rules", box.Rules("100", None))
+    monkeypatch.setattr(rules, "_rules", rules.Rules("100", None))
     for thin in (False, True):
         with pytest.raises(RecipeError, match="Not even one layer and step would fit"):
             box.draw(model, order, model.samplers[0], None, thin, lambda *_: None)
@@ -117,11 +118,11 @@ def test_fields_that_are_not_shown_say_nothing(models):
 
 
 def test_the_rules(tmp_path, monkeypatch):
-    monkeypatch.setattr(box, "_rules", box.Rules())
-    box.allow("2GB", str(tmp_path))
-    assert box.allowed() == 2_000_000_000 and box.offered() == []
+    monkeypatch.setattr(rules, "_rules", rules.Rules())
+    rules.allow("2GB", str(tmp_path))
+    assert rules.allowed() == 2_000_000_000 and rules.offered() == []
     with pytest.raises(ValueError, match="no folder"):
-        box.allow(None, str(tmp_path / "none"))
+        rules.allow(None, str(tmp_path / "none"))
     with pytest.raises(ValueError, match="amount of memory"):
-        box.allow("plenty", None)
-    assert isinstance(box._rules.models, Path)
+        rules.allow("plenty", None)
+    assert isinstance(rules._rules.models, Path)

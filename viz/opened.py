@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from viz.budget import amount, budget
+from viz.budget import amount
 from viz.recipe import MAX_GUIDANCE, MAX_SEED, MAX_STEPS, RecipeError, spread
+from viz.rules import allowed, source
 
 if TYPE_CHECKING:  # torch is imported when a model is opened
     from PIL.Image import Image
@@ -28,14 +29,6 @@ PHOTO_STEPS = 10
 
 
 @dataclass(frozen=True)
-class Rules:
-    """What the one who started the server allows."""
-
-    memory: str | None = None
-    models: Path | None = None
-
-
-@dataclass(frozen=True)
 class Opened:
     """A pipeline, and the name it was asked for by."""
 
@@ -47,53 +40,8 @@ class Opened:
     size: tuple[int, int]
 
 
-_rules = Rules()
 _opening = threading.Lock()
 _opened: Opened | None = None
-
-
-def allow(memory: str | None, models: str | None) -> None:
-    """Set the rules.
-
-    Raises:
-        ValueError: when `memory` is no amount of memory, or `models` no folder.
-    """
-    global _rules
-    budget(memory)
-    if models is not None and not Path(models).is_dir():
-        raise ValueError(f"there is no folder {models}")
-    _rules = Rules(memory, Path(models).resolve() if models else None)
-
-
-def allowed() -> int:
-    """Bytes that one recording may take now."""
-    return budget(_rules.memory)
-
-
-def offered() -> list[str]:
-    """The names of the models in the models folder."""
-    if _rules.models is None:
-        return []
-    return sorted(path.name for path in _rules.models.iterdir() if path.is_dir() or path.suffix == ".safetensors")
-
-
-def source(name: str, upload: str | None) -> str | Path:
-    """What to open: an uploaded file, a model of the models folder, or a Hub id. Other paths are not looked at.
-
-    Raises:
-        RecipeError: for anything else.
-    """
-    if upload:
-        return Path(upload)
-    name = name.strip()
-    if not name:
-        raise RecipeError("Say which model: a Hub id such as google/ddpm-cifar10-32, or upload a file.")
-    if name in offered():
-        return _rules.models / name
-    if len(name) > 200 or name.startswith(("/", ".", "~", "\\")) or name.count("/") != 1:
-        known = ", ".join(offered()[:8]) or "none here; see --models"
-        raise RecipeError(f"Expected a Hub id such as google/ddpm-cifar10-32, or the name of a model folder ({known}).")
-    return name
 
 
 def opening(name: str, upload: str | None, dtype: str, device: str) -> Iterator[str | Opened]:

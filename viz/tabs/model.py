@@ -20,12 +20,12 @@ from viz.opened import (
     draw,
     forecast,
     look,
-    offered,
     opening,
     order_of,
     skipped_words,
 )
 from viz.recipe import RecipeError
+from viz.rules import offered
 from viz.viewer import Viewer, pack, shown
 
 NO_PHOTO = "Choose a photo …"
