@@ -94,7 +94,7 @@ def _opening_row() -> dict:
         device = gr.Dropdown(["auto", "cpu", "cuda", "mps"], label="Device", scale=1, min_width=130)
         button = gr.Button("Open", variant="primary", scale=1, min_width=100, elem_id="model-open")
         upload = gr.UploadButton(
-            "or upload one …",
+            "Upload …",
             file_types=[".safetensors"],
             type="filepath",
             scale=1,
