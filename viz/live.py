@@ -74,7 +74,8 @@ def _data_url(picture: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-_opening = threading.Lock()
+# One model is opened at a time: while one is, diffusers makes tensors without numbers, in every thread.
+opening_lock = threading.Lock()
 
 
 def bundled():
@@ -83,7 +84,7 @@ def bundled():
     What needs torch or diffusers is imported only by who holds a pipeline: two threads that import diffusers at the
     same time find it half made (0.42).
     """
-    with _opening:
+    with opening_lock:
         return _load()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -40,7 +39,6 @@ class Opened:
     size: tuple[int, int]
 
 
-_opening = threading.Lock()
 _opened: Opened | None = None
 
 
@@ -50,13 +48,13 @@ def opening(name: str, upload: str | None, dtype: str, device: str) -> Iterator[
     Raises:
         RecipeError: when it cannot be opened, with the reason.
     """
-    from viz.live import streamed
+    from viz.live import opening_lock, streamed
 
     asked = source(name, upload)
 
     def work(say: Callable[[str], None]) -> Opened:
         global _opened
-        with _opening:
+        with opening_lock:
             _opened = None
             _opened = _open(asked, dtype, device, say)
             return _opened
