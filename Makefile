@@ -1,7 +1,9 @@
 # make app       opens the page (makes the virtual environment and installs first)
 # make test      all tests, a real Chromium included
+# make versions  the tests of recording on the two diffusers releases before the pinned one
 # make lint      format and lint checks
 # make bench     the measured figures, as one JSON object on the last line
+# make bench-sd  recording at Stable Diffusion's size (4 GB of memory, some minutes)
 # make train     trains the bundled model from scratch, or goes on where it stopped
 # make train-classic  trains the small networks of the papers' blocks the same way, into assets/classic
 # make evaluate  the bundled model's figures    make gallery      records assets/gallery again
@@ -10,8 +12,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The newest of the two minor releases before the one in requirements.txt.
+DIFFUSERS_BEFORE := 0.41.0 0.40.0
 
-.PHONY: app test lint bench train train-classic evaluate gallery screenshots clean
+.PHONY: app test versions lint bench bench-sd train train-classic evaluate gallery screenshots clean
 
 app: $(VENV)/app
 	$(BIN)/python app.py --open
@@ -19,12 +23,23 @@ app: $(VENV)/app
 test: $(VENV)/dev $(VENV)/chromium
 	$(BIN)/python -m pytest
 
+versions: $(VENV)/dev
+	for version in $(DIFFUSERS_BEFORE); do \
+	  folder=$(VENV)/diffusers-$$version; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $$folder \
+	    diffusers==$$version && \
+	  PYTHONPATH=$$folder $(BIN)/python -m pytest tests/test_recorder.py tests/test_probes.py tests/test_planner.py || exit 1; \
+	done
+
 lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
 bench: $(VENV)/dev $(VENV)/chromium
 	$(BIN)/python -m tests.bench
+
+bench-sd: $(VENV)/dev
+	$(BIN)/python -m tests.bench_sd
 
 train: $(VENV)/app
 	$(BIN)/python -m models.train

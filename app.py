@@ -14,6 +14,7 @@ import gradio as gr
 from viz.gallery import GALLERY
 from viz.live import bundled, stop
 from viz.plotview import PLOTLY
+from viz.rules import allow
 from viz.tabs import explore, lesson
 from viz.takeaway import MAX_FILE
 from viz.theme import theme
@@ -45,7 +46,13 @@ def main() -> None:
     parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
     parser.add_argument("--port", type=int, default=None, help="the first free one from 7860 on, if not given")
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
+    parser.add_argument("--memory", help="what recordings may take: 2GiB, say; by default a quarter of what is free")
+    parser.add_argument("--models", help="a folder whose models (folders, .safetensors files) the page opens by name")
     arguments = parser.parse_args()
+    try:
+        allow(arguments.memory, arguments.models)
+    except ValueError as error:
+        parser.error(str(error))
     page = build()
     page.queue(max_size=20).launch(
         server_name=arguments.host,

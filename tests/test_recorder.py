@@ -7,7 +7,7 @@ from diffusers.models.attention_processor import Attention, AttnProcessor
 from torch import nn
 
 from viz import record
-from viz.recorder import _grid
+from viz.calls import grid_of
 
 CROSS = "down_blocks.1.attentions.0.transformer_blocks.0.attn2"
 SELF = "down_blocks.1.attentions.0.transformer_blocks.0.attn1"
@@ -99,10 +99,16 @@ def test_rows_equal_eager_attention_conditional(tiny_unet, size):
 
 
 def test_sides_that_do_not_halve_evenly():
-    assert _grid((30, 45), 15 * 23) == (15, 23)
-    assert _grid((30, 45), 8 * 12) == (8, 12)
-    with pytest.raises(ValueError, match=r"100 pixels fit no halving of the 30x45 sample"):
-        _grid((30, 45), 100)
+    assert grid_of((30, 45), 15 * 23) == ((15, 23), 0)
+    assert grid_of((30, 45), 8 * 12) == ((8, 12), 0)
+    with pytest.raises(ValueError, match=r"100 tokens fit no halving of the 30x45 sample"):
+        grid_of((30, 45), 100)
+
+
+def test_patches_and_the_tokens_before_them():
+    assert grid_of((224, 224), 16 * 16) == ((16, 16), 0)
+    assert grid_of((224, 224), 197) == ((14, 14), 1)
+    assert grid_of((224, 112), 16 * 8 + 5) == ((16, 8), 5)
 
 
 def test_halves_of_a_guided_batch(tiny_unet):

@@ -7,8 +7,12 @@ def __getattr__(name: str):
         from viz.recorder import record
 
         return record
+    if name == "plan":
+        from viz.planner import plan
+
+        return plan
     if name in ("Trace", "Layer"):
         from viz import trace
 
         return getattr(trace, name)
-    raise AttributeError(f"module 'viz' has no attribute {name!r}; it has 'record', 'Trace' and 'Layer'")
+    raise AttributeError(f"module 'viz' has no attribute {name!r}; it has 'record', 'plan', 'Trace' and 'Layer'")

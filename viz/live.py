@@ -6,7 +6,7 @@ import base64
 import io
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # torch is imported when the model is loaded, not when the pa
 
 # In a browser all Q and K of a trace lie in memory; this many steps of the bundled model are 22 MB to fetch.
 BROWSER_STEPS = 25
+
+OnStep = Callable[[int, "np.ndarray | None"], None]
 
 _SKELETON = """
 <div class="pixelgaze pg-live" hidden>
@@ -72,7 +74,8 @@ def _data_url(picture: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-_opening = threading.Lock()
+# One model is opened at a time: while one is, diffusers makes tensors without numbers, in every thread.
+opening_lock = threading.Lock()
 
 
 def bundled():
@@ -81,7 +84,7 @@ def bundled():
     What needs torch or diffusers is imported only by who holds a pipeline: two threads that import diffusers at the
     same time find it half made (0.42).
     """
-    with _opening:
+    with opening_lock:
         return _load()
 
 
@@ -134,28 +137,48 @@ def follow(recipe: Recipe, pipeline, stopped: threading.Event) -> Iterator[dict 
     """
     from viz.runs import perform
 
-    news: queue.Queue[dict | Trace | Exception] = queue.Queue()
+    def run(on_step: OnStep) -> Trace:
+        return perform(recipe, pipeline, on_step=on_step, record_steps=BROWSER_STEPS)
+
+    yield from watched(run, recipe.steps, stopped)
+
+
+def watched(run: Callable[[OnStep], Trace], steps: int, stopped: threading.Event) -> Iterator[dict | Trace]:
+    """Run something that calls `on_step(step, preview)`; yields a `progress` for each step, and then the trace.
+
+    One such run at a time; others wait. Raises what it raises, and Stopped when `stopped` was set before the end.
+    """
     latest: np.ndarray | None = None
 
-    def on_step(step: int, preview: np.ndarray | None) -> None:
-        nonlocal latest
-        if stopped.is_set():
-            raise Stopped
-        latest = latest if preview is None else preview
-        news.put(progress(step + 1, recipe.steps, latest))
+    def work(say: Callable[[dict], None]) -> Trace:
+        def on_step(step: int, preview: np.ndarray | None) -> None:
+            nonlocal latest
+            if stopped.is_set():
+                raise Stopped
+            latest = latest if preview is None else preview
+            say(progress(step + 1, steps, latest))
 
-    def run() -> None:
+        with _model:
+            if stopped.is_set():
+                raise Stopped
+            return run(on_step)
+
+    yield from streamed(work)
+
+
+def streamed(work: Callable[[Callable[[object], None]], object]) -> Iterator[object]:
+    """Do `work(say)` in a thread of its own; yields what it says, then what it returns, and raises what it raises."""
+    news: queue.Queue[tuple[str, object]] = queue.Queue()
+
+    def do() -> None:
         try:
-            with _model:
-                if stopped.is_set():
-                    raise Stopped
-                news.put(perform(recipe, pipeline, on_step=on_step, record_steps=BROWSER_STEPS))
+            news.put(("done", work(lambda said: news.put(("said", said)))))
         except Exception as error:  # handed to whoever follows, in their thread
-            news.put(error)
+            news.put(("failed", error))
 
-    threading.Thread(target=run, daemon=True).start()
-    while isinstance(item := news.get(), dict):
-        yield item
-    if isinstance(item, Exception):
-        raise item
-    yield item
+    threading.Thread(target=do, daemon=True).start()
+    while (item := news.get())[0] == "said":
+        yield item[1]
+    if item[0] == "failed":
+        raise item[1]
+    yield item[1]

@@ -10,7 +10,6 @@ fused kernel still runs, and the picture is bit-identical with and without recor
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -18,19 +17,14 @@ from functools import partial
 import torch
 from torch import nn
 
-from viz.probes import Site, find_sites
+from viz.calls import MAX_EXTRA, grid_of, indices, number, sample_of, timestep_of
+from viz.probes import Reading, Site, Tap, find_sites
+from viz.probes.site import first
+from viz.proof import PROOF_QUERIES, TOLERANCE, attended, difference, is_linear, to_keep, why_not
 from viz.shelf import Shelf, Shelved, require_fit
 from viz.trace import Layer, Proof, Trace
 
 Preview = Callable[[torch.Tensor, torch.Tensor | float | None, torch.Tensor], torch.Tensor]
-
-# What denoisers call the argument that says how noisy their input is.
-TIMESTEP_NAMES = ("timestep", "timesteps", "t", "time", "time_step", "noise_level", "noise_labels", "sigma", "sigmas")
-
-# How far softmax(QKᵀ)·V may be from the module's own output, relative to its largest entry, before it counts as
-# something else. Rounding alone stays a few times below each of these.
-TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
-PROOF_QUERIES = 64
 
 
 @contextmanager
@@ -114,15 +108,17 @@ class _Recorder:
         self.branch, self.picture, self.dtype, self.preview = branch, picture, dtype, preview
         self.step, self.active, self.shelf = -1, False, Shelf()
         self.indices: dict[str, int] = {}  # {branch: its index in the batch}
-        self.pending: dict[str, dict[int, torch.Tensor]] = {}  # {layer: {projection: (B, tokens, channels)}}
-        self.inputs: dict[str, dict[int, int]] = {}  # {layer: {projection: id of its input}}
+        self.batch = 0
+        self.pending: dict[str, dict[int, torch.Tensor]] = {}  # {layer: {tap: what it saw}}
+        self.sources: dict[str, dict[int, int]] = {}  # {layer: {tap: id of the tensor it comes from}}
+        self.readings: dict[str, Reading] = {}  # {layer: the one that was proved}
 
     def hooks(self, sites: dict[str, Site]) -> Iterator[torch.utils.hooks.RemovableHandle]:
         yield self.network.register_forward_pre_hook(self.begin, with_kwargs=True)
         for name, site in sites.items():
-            for index, projection in enumerate(site.projections):
-                yield projection.register_forward_hook(partial(self.projected, name, index), with_kwargs=True)
-            yield site.output.register_forward_pre_hook(partial(self.attended, name, site), with_kwargs=True)
+            for index, tap in enumerate(site.taps):
+                yield _watch(tap, partial(self.seen, name, index))
+            yield _watch(site.end, partial(self.ended, name, site))
         yield self.network.register_forward_hook(self.end, with_kwargs=True)
 
     # -- one call of the network -------------------------------------------------------------------------------------
@@ -134,35 +130,50 @@ class _Recorder:
         self.shelf.turn()
         if not self.active:
             return
-        sample = _sample(args, kwargs)
-        self.indices = _indices(sample, self.branch, self.picture)
+        sample = sample_of(args, kwargs)
+        self.batch = len(sample)
+        self.indices = indices(sample, self.branch, self.picture)
         self.trace.size = tuple(sample.shape[-2:])
         self.trace.branches = tuple(self.indices)
-        self.trace.timesteps[self.step] = _number(_timestep(network, args, kwargs))
+        self.trace.timesteps[self.step] = number(timestep_of(network, args, kwargs))
 
-    def projected(self, name: str, index: int, module: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
+    def seen(self, name: str, index: int, tap: Tap, args: tuple, kwargs: dict, output: object) -> None:
         if not self.active or name in self.trace.skipped:
             return
-        if not isinstance(output, torch.Tensor):
-            self._refuse(name, f"a projection of it returns {type(output).__name__}, not a tensor")
-            return
-        self.pending.setdefault(name, {})[index] = output.detach()
-        self.inputs.setdefault(name, {})[index] = id(_first(args, kwargs))
-
-    def attended(self, name: str, site: Site, module: nn.Module, args: tuple, kwargs: dict) -> None:
-        if not self.active or name in self.trace.skipped:
-            return
-        outputs = self.pending.pop(name, {})
         try:
-            if len(outputs) != len(site.projections):
+            tensor = self._read(tap, args, kwargs, output)
+        except Exception as error:  # a probe's mistake must not stop the network that is watched
+            self._refuse(name, str(error))
+            return
+        self.pending.setdefault(name, {})[index] = tensor.detach()
+        self.sources.setdefault(name, {})[index] = id(tensor if tap.before else first(args, kwargs))
+
+    def ended(self, name: str, site: Site, tap: Tap, args: tuple, kwargs: dict, output: object) -> None:
+        if not self.active or name in self.trace.skipped:
+            return
+        seen = self.pending.pop(name, {})
+        try:
+            if len(seen) != len(site.taps):
                 raise ValueError("not all of its projections were called before its output")
             if (next(iter(self.indices)), name, self.step) in self.trace.queries:
                 raise ValueError("it is called more than once a step, so a step has no single map")
-            self._keep(name, site, [outputs[i] for i in range(len(outputs))], _first(args, kwargs).detach())
+            joined = self._read(tap, args, kwargs, output).detach()
+            self._keep(name, site, [seen[i] for i in range(len(seen))], joined)
         except torch.OutOfMemoryError:
             raise
-        except Exception as error:  # a probe's mistake must not stop the network that is watched
+        except Exception as error:  # as above
             self._refuse(name, str(error))
+
+    def _read(self, tap: Tap, args: tuple, kwargs: dict, output: object) -> torch.Tensor:
+        tensor = tap.read(args, kwargs, output)
+        if not isinstance(tensor, torch.Tensor):
+            raise ValueError(f"a part of it gives {type(tensor).__name__} where a tensor was expected")
+        if tensor.shape[tap.batch] != self.batch:
+            raise ValueError(
+                f"it works on {tensor.shape[tap.batch]} pieces where the network has {self.batch} pictures; "
+                "attention within windows is not recorded"
+            )
+        return tensor
 
     def end(self, network: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
         for name in list(self.pending) if self.active else ():
@@ -170,46 +181,58 @@ class _Recorder:
         if self.active and self.preview is not None:
             index = list(self.indices.values())[-1]
             pick = slice(index, index + 1)
-            timestep = _timestep(network, args, kwargs)
+            timestep = timestep_of(network, args, kwargs)
             if isinstance(timestep, torch.Tensor) and timestep.ndim:
                 timestep = timestep[pick] if len(timestep) > 1 else timestep
             answer = output if isinstance(output, torch.Tensor) else output[0]
-            pixels = self.preview(_sample(args, kwargs)[pick].detach(), timestep, answer[pick].detach())[0]
+            pixels = self.preview(sample_of(args, kwargs)[pick].detach(), timestep, answer[pick].detach())[0]
             levels = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().byte()
             self.trace.previews[self.step] = levels.permute(1, 2, 0).cpu().numpy()
 
     # -- one layer ---------------------------------------------------------------------------------------------------
 
-    def _keep(self, name: str, site: Site, outputs: list[torch.Tensor], joined: torch.Tensor) -> None:
+    @torch.no_grad()
+    def _keep(self, name: str, site: Site, seen: list[torch.Tensor], joined: torch.Tensor) -> None:
+        def parts(index: int) -> list[torch.Tensor]:
+            return [tap.picture(tensor, index) for tap, tensor in zip(site.taps, seen, strict=True)]
+
+        if name not in self.readings:
+            index = list(self.indices.values())[-1]
+            self._prove(name, site, parts(index), site.end.picture(joined, index))
+        layer, reading = self.trace.layers[name], self.readings[name]
         for branch, index in self.indices.items():
-            q, k, v = site.split(*(output[index] for output in outputs))
-            if name not in self.trace.layers:
-                self.trace.layers[name] = self._describe(name, site, q, k)
+            q, k = reading.scores(*parts(index))
             where = (branch, name, self.step)
-            self.trace.queries[where] = self.shelf.put(q, self.dtype)
+            self.trace.queries[where] = self.shelf.put(q[:, q.shape[1] - layer.tokens :], self.dtype)
             self.trace.keys[where] = self.shelf.put(k, self.dtype)
-        if name not in self.trace.proved:
-            self._prove(name, q, k, v, joined[index])
 
-    def _describe(self, name: str, site: Site, q: torch.Tensor, k: torch.Tensor) -> Layer:
+    def _prove(self, name: str, site: Site, parts: list[torch.Tensor], output: torch.Tensor) -> None:
+        """Recompute some of the module's own output from q, k and v; settles how the site is read."""
+        failures = []
+        for reading in site.readings:
+            (q, k), v = reading.scores(*parts), reading.values(*parts)
+            layer = self._describe(name, reading, q, k)
+            picked = torch.linspace(0, layer.tokens - 1, min(PROOF_QUERIES, layer.tokens)).round().long()
+            tokens = picked.to(q.device) + (q.shape[1] - layer.tokens)
+            wanted = output[tokens]
+            error = difference(attended(q[:, tokens], k, v, layer.scale, wanted.shape[-1]), wanted)
+            if error <= TOLERANCE.get(q.dtype, 1e-5):
+                self.readings[name], self.trace.layers[name], self.trace.proved[name] = reading, layer, error
+                parts = (_copied(part, self.dtype) for part in to_keep(v, wanted))
+                self.trace.proofs[name] = Proof(self.step, picked, *parts)
+                return
+            failures.append((error, is_linear(q[:, tokens], k, v, wanted)))
+        raise ValueError(why_not(min(failures)[0], any(linear for _, linear in failures)))
+
+    def _describe(self, name: str, reading: Reading, q: torch.Tensor, k: torch.Tensor) -> Layer:
         heads, tokens, head_dim = q.shape
-        inputs = self.inputs[name]
-        kind = "self" if len(set(inputs.values())) == 1 and k.shape[1] == tokens else "cross"
-        scale = head_dim**-0.5 if site.scale is None else site.scale
-        return Layer(name, kind, _grid(self.trace.size, tokens), heads, head_dim, k.shape[1], scale)
-
-    def _prove(self, name: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, joined: torch.Tensor) -> None:
-        """Recompute some of the module's own output from q, k and v, in the network's own precision."""
-        layer, tokens = self.trace.layers[name], q.shape[1]
-        picked = torch.linspace(0, tokens - 1, min(PROOF_QUERIES, tokens)).round().long().to(q.device)
-        weights = torch.softmax(q[:, picked].float() @ k.float().transpose(-1, -2) * layer.scale, dim=-1)
-        recomputed = (weights @ v.float()).transpose(0, 1).flatten(1)  # (n, H·d)
-        output = joined.reshape(tokens, -1)[picked].float()
-        error = ((recomputed - output).abs().max() / output.abs().max().clamp(min=1e-12)).item()
-        if not error <= TOLERANCE.get(q.dtype, 1e-4):
-            raise ValueError(f"its output is not softmax(QKᵀ)·V of what was recorded (relative difference {error:.1e})")
-        self.trace.proved[name] = error
-        self.trace.proofs[name] = Proof(self.step, picked.cpu(), _copied(v, self.dtype), _copied(output, self.dtype))
+        grid, before = grid_of(self.trace.size, tokens)
+        extra = k.shape[1] - (tokens - before)
+        one_source = len(set(self.sources[name].values())) == 1
+        own = one_source and (extra == before or (before == 0 and 0 < extra <= MAX_EXTRA))
+        scale = head_dim**-0.5 if reading.scale is None else reading.scale
+        kind = "self" if own else "cross"
+        return Layer(name, kind, grid, heads, head_dim, k.shape[1], scale, extra if own else 0)
 
     def _refuse(self, name: str, reason: str) -> None:
         trace = self.trace
@@ -232,51 +255,12 @@ def _copied(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
     return copy
 
 
-def _first(args: tuple, kwargs: dict) -> torch.Tensor:
-    return args[0] if args else next(iter(kwargs.values()))
-
-
-def _sample(args: tuple, kwargs: dict) -> torch.Tensor:
-    for value in (*args, *kwargs.values()):
-        if isinstance(value, torch.Tensor) and value.ndim == 4:
-            return value
-    raise ValueError("the network was called without a picture: expected an argument of shape (B, C, h, w)")
-
-
-def _timestep(network: nn.Module, args: tuple, kwargs: dict) -> torch.Tensor | float | None:
-    try:
-        bound = inspect.signature(network.forward).bind_partial(*args, **kwargs).arguments
-    except TypeError:
-        bound = kwargs
-    return next((bound[name] for name in TIMESTEP_NAMES if bound.get(name) is not None), None)
-
-
-def _number(timestep: torch.Tensor | float | None) -> float | None:
-    return None if timestep is None else float(torch.as_tensor(timestep).flatten()[0])
-
-
-def _indices(sample: torch.Tensor, branch: str, picture: int) -> dict[str, int]:
-    """{branch: index in the batch}. Guided batches are (unconditional, conditional), diffusers' order."""
-    half, odd = divmod(len(sample), 2)
-    guided = half > 0 and not odd and torch.equal(sample[:half], sample[half:])
-    pictures = half if guided else len(sample)
-    if not 0 <= picture < pictures:
-        raise ValueError(f"picture {picture} was asked for, but the batch holds {pictures}")
-    if not guided:
-        if branch != "conditional":
-            raise ValueError(
-                f"branch={branch!r} was asked for, but the batch is not guided: its halves are different samples"
-            )
-        return {"conditional": picture}
-    both = {"unconditional": picture, "conditional": half + picture}
-    return both if branch == "both" else {branch: both[branch]}
-
-
-def _grid(size: tuple[int, int], tokens: int) -> tuple[int, int]:
-    """The (h, w) that a sample of `size` has where there are `tokens` pixels; U-Nets halve with ceil."""
-    height, width = size
-    while height * width > tokens and (height, width) != (1, 1):
-        height, width = -(-height // 2), -(-width // 2)
-    if height * width != tokens:
-        raise ValueError(f"its {tokens} pixels fit no halving of the {size[0]}x{size[1]} sample")
-    return height, width
+def _watch(tap: Tap, see: Callable[..., None]) -> torch.utils.hooks.RemovableHandle:
+    """Calls see(tap, args, kwargs, output) whenever the tap's module is called."""
+    if tap.before:
+        return tap.module.register_forward_pre_hook(
+            lambda module, args, kwargs: see(tap, args, kwargs, None), with_kwargs=True
+        )
+    return tap.module.register_forward_hook(
+        lambda module, args, kwargs, output: see(tap, args, kwargs, output), with_kwargs=True
+    )

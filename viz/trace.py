@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from viz.proof import attended, difference
 from viz.shelf import require_fit
 
 _BLOCK = 1024  # queries whose rows are held at a time
@@ -23,7 +24,10 @@ _BLOCK = 1024  # queries whose rows are held at a time
 
 @dataclass(frozen=True)
 class Layer:
-    """One attention module. `keys` is the number of key tokens M; for self-attention it is h·w."""
+    """One attention module. `keys` is the number of key tokens M; for self-attention it is h·w + `extra`.
+
+    `extra` counts the keys that belong to no pixel (class or register tokens, learned ones); they come first.
+    """
 
     name: str
     kind: str  # "self" or "cross"
@@ -32,6 +36,7 @@ class Layer:
     head_dim: int
     keys: int
     scale: float
+    extra: int = 0
 
     @property
     def tokens(self) -> int:
@@ -40,12 +45,12 @@ class Layer:
 
 @dataclass(frozen=True)
 class Proof:
-    """What it takes to recompute some of a module's own output: `output` is (n, H·d), for the n `queries`."""
+    """What it takes to recompute some of a module's own output: the first dv channels a head, for the n `queries`."""
 
     step: int
     queries: torch.Tensor  # (n,) int64
-    value: torch.Tensor  # (H, M, d)
-    output: torch.Tensor  # (n, H·d)
+    value: torch.Tensor  # (H, M, dv)
+    output: torch.Tensor  # (n, H·dv), or (n, dv) where the heads are added up
 
 
 @dataclass
@@ -108,18 +113,22 @@ class Trace:
 
         Returns:
             float32, (H, h, w) for self-attention and (H, M) for cross-attention, without H where `head` is given.
-            Every head's row sums to 1.
+            Every head's row sums to 1; where a layer has extra tokens, what they get is missing from it.
 
         Raises:
             KeyError: for a layer, step or branch that was not recorded, naming close ones.
             IndexError: for a query outside the grid, or no such head.
+            ValueError: when what was recorded is not finite.
         """
         where, found = self._find(layer, step, branch)
         index = _token(found, query, "query")
         heads = _heads(found, head)
         q, k = self.queries[where][heads, index].float(), self.keys[where][heads].float()  # (H, d), (H, M, d)
-        weights = torch.softmax((k @ q.unsqueeze(-1)).squeeze(-1) * found.scale, dim=-1)  # (H, M)
-        return weights.unflatten(-1, found.grid) if found.kind == "self" else weights
+        scores = (q.unsqueeze(-2) @ k.transpose(-1, -2)).squeeze(-2)  # this way round it is four times as fast
+        weights = torch.softmax(scores * found.scale, dim=-1)  # (H, M)
+        if not weights.isfinite().all():  # large files are not read through when they are opened
+            raise ValueError(f"{layer!r} holds an infinity or a NaN at step {step}: the trace is damaged")
+        return weights[..., found.extra :].unflatten(-1, found.grid) if found.kind == "self" else weights
 
     def columns(
         self, layer: str, *, step: int, key: tuple[int, int], head: int | None = None, branch: str | None = None
@@ -192,11 +201,8 @@ class Trace:
 
     def _difference(self, name: str, proof: Proof) -> float:
         layer, where = self.layers[name], (self.branches[-1], name, proof.step)
-        q = self.queries[where][:, proof.queries].float()  # (H, n, d)
-        weights = torch.softmax(q @ self.keys[where].float().transpose(-1, -2) * layer.scale, dim=-1)  # (H, n, M)
-        recomputed = (weights @ proof.value.float()).transpose(0, 1).flatten(1)  # (n, H·d)
-        output = proof.output.float()
-        return ((recomputed - output).abs().max() / output.abs().max().clamp(min=1e-12)).item()
+        q = self.queries[where][:, proof.queries]  # (H, n, d)
+        return difference(attended(q, self.keys[where], proof.value, layer.scale, proof.output.shape[-1]), proof.output)
 
     def select(
         self,
@@ -280,10 +286,10 @@ class Trace:
     def _weights(
         self, where: tuple[str, str, int], layer: Layer, heads: int | slice, queries: torch.Tensor | None = None
     ) -> Iterator[torch.Tensor]:
-        """Rows of some queries, or of all, (H, n, M), a block at a time, so that memory is bounded."""
+        """Rows of some queries, or of all, over the pixels, (H, n, N), a block at a time, so that memory is bounded."""
         q, k = self.queries[where][heads].float(), self.keys[where][heads].float()
         for block in (q if queries is None else q[..., queries, :]).split(_BLOCK, dim=-2):
-            yield torch.softmax(block @ k.transpose(-1, -2) * layer.scale, dim=-1)
+            yield torch.softmax(block @ k.transpose(-1, -2) * layer.scale, dim=-1)[..., layer.extra :]
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers.values())

@@ -26,6 +26,9 @@ FORMAT, VERSION = "pixelgaze-trace", "1"
 BRANCHES = (("conditional",), ("unconditional",), ("unconditional", "conditional"))
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 MAX_LAYERS, MAX_STEPS, MAX_SIDE = 1024, 10_000, 65_536
+# Files are mapped into memory, not read. One that is larger than this stays unread until its rows are asked for; that
+# its numbers are finite is then checked row by row.
+LARGE = 256_000_000
 
 
 class TraceFileError(ValueError):
@@ -77,7 +80,7 @@ def read(path: Path) -> Trace:
     """
     try:
         with safe_open(path, "pt") as file:
-            return _Reader(file, path.name).trace()
+            return _Reader(file, path.name, path.stat().st_size > LARGE).trace()
     except FileNotFoundError:
         raise
     except (SafetensorError, OSError) as error:
@@ -85,8 +88,8 @@ def read(path: Path) -> Trace:
 
 
 class _Reader:
-    def __init__(self, file: safe_open, name: str) -> None:
-        self.file, self.name, self.left = file, name, set(file.keys())
+    def __init__(self, file: safe_open, name: str, large: bool) -> None:
+        self.file, self.name, self.large, self.left = file, name, large, set(file.keys())
 
     def fail(self, expected: str, came: object) -> TraceFileError:
         return TraceFileError(
@@ -119,7 +122,10 @@ class _Reader:
             counts = (*layer.grid, layer.heads, layer.head_dim, layer.keys)
             if not all(isinstance(n, int) and 0 < n <= MAX_SIDE for n in counts) or len(layer.grid) != 2:
                 raise self.fail("positive sizes of a layer", counts)
-            if layer.kind not in ("self", "cross") or (layer.kind == "self" and layer.keys != layer.tokens):
+            if not isinstance(layer.extra, int) or not 0 <= layer.extra < layer.keys:
+                raise self.fail("a number of extra keys", layer.extra)
+            pixels = layer.keys - layer.extra
+            if layer.kind not in ("self", "cross") or (layer.kind == "self" and pixels != layer.tokens):
                 raise self.fail("a self-attention layer with a key for every pixel, or a cross-attention layer", entry)
             if not isinstance(layer.scale, (int, float)) or not np.isfinite(layer.scale):
                 raise self.fail("a finite scale", layer.scale)
@@ -163,11 +169,13 @@ class _Reader:
         self.left.remove(name)
         return self.file.get_tensor(name)
 
-    def _floats(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    def _floats(self, name: str, shape: tuple[int | None, ...]) -> torch.Tensor:
+        """A tensor of that shape, where None stands for any size."""
         tensor = self._take(name)
-        if tuple(tensor.shape) != shape or tensor.dtype not in FLOATS:
+        fits = len(shape) == tensor.ndim and all(n in (None, m) for n, m in zip(shape, tensor.shape, strict=True))
+        if not fits or tensor.dtype not in FLOATS:
             raise self.fail(f"{name!r} to be floats of shape {shape}", f"{tensor.dtype} {tuple(tensor.shape)}")
-        if not tensor.isfinite().all():
+        if not self.large and not tensor.isfinite().all():
             raise self.fail(f"{name!r} to be finite", "an infinity or a NaN")
         return tensor
 
@@ -176,8 +184,11 @@ class _Reader:
         inside = queries.ndim == 1 and queries.dtype == torch.int64 and len(queries)
         if not inside or queries.min() < 0 or queries.max() >= layer.tokens:
             raise self.fail(f"a proof of {layer.name} for pixels of its grid", queries.shape)
-        value = self._floats(f"proof/value/{layer.name}", (layer.heads, layer.keys, layer.head_dim))
-        output = self._floats(f"proof/output/{layer.name}", (len(queries), layer.heads * layer.head_dim))
+        value = self._floats(f"proof/value/{layer.name}", (layer.heads, layer.keys, None))
+        width = value.shape[-1]
+        output = self._floats(f"proof/output/{layer.name}", (len(queries), None))
+        if output.shape[-1] not in (width, layer.heads * width):
+            raise self.fail(f"a proof of {layer.name} with heads side by side or added up", tuple(output.shape))
         return Proof(step, queries, value, output)
 
     def _picture(self, name: str) -> np.ndarray:

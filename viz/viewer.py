@@ -138,10 +138,10 @@ def shown(path: str | Path, view: View | None = None, *, opened: bool = False) -
 
 
 def pack(trace) -> Path:
-    """Write what the browser needs of a trace to a file of its own: self-attention, in half precision."""
+    """Write what the browser needs of a trace to a file of its own: attention among pixels alone, in half precision."""
     import torch
 
-    layers = [layer.name for layer in trace if layer.kind == "self"]
+    layers = [layer.name for layer in trace if layer.kind == "self" and not layer.extra]
     return save_temporary(trace.select(layers=layers, dtype=torch.float16))
 
 

@@ -12,7 +12,7 @@ from viz.gallery import exhibits
 from viz.live import Live, bundled, follow, progress, stop, stoppable
 from viz.plotview import Plots
 from viz.recipe import Recipe, RecipeError, check_words
-from viz.tabs import beside, linked
+from viz.tabs import beside, linked, model
 from viz.tabs.drawing import drawn
 from viz.takeaway import TakeAway
 from viz.toast import warn
@@ -44,6 +44,7 @@ def build(page: gr.Blocks) -> None:
             steps = gr.Number(25, label="Steps", precision=None, min_width=80, elem_id="steps")
             guidance = gr.Number(2.5, label="Guidance", step=0.5, min_width=92, elem_id="guidance")
             generate = gr.Button("Generate", variant="primary", scale=2, min_width=120, elem_id="generate")
+    box = model.lay_out()
     live = Live(elem_id="live")
     with gr.Row(elem_id="pair"):
         with gr.Column(min_width=340):
@@ -89,6 +90,7 @@ def build(page: gr.Blocks) -> None:
     takeaway.wire(viewer)
     plots.wire(viewer)
     linked.wire(page, viewer, live, asked)
+    model.wire(box, viewer, live)
     live.stop(stop, None, None, show_progress="hidden", api_visibility="private", queue=False)
     gr.api(trace, api_name="trace", concurrency_id="model", concurrency_limit=1)
 

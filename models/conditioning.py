@@ -1,0 +1,53 @@
+"""What a network is told besides its sample and the time, for one call of it outside its pipeline."""
+
+from __future__ import annotations
+
+import torch
+from PIL import Image
+
+from models.bare import nothing
+from models.drawing import factor
+from models.pipeline import CritterPipeline
+
+
+@torch.no_grad()
+def conditioning(pipeline, prompt: str, size: tuple[int, int]) -> dict:
+    """The named arguments of a call of the U-Net on one sample of `size`, (height, width); no guidance.
+
+    A pipeline that reads text gives its embeddings; whatever else is expected is given as nothing, see `models.bare`.
+    """
+    given = nothing(pipeline.unet, size)
+    if isinstance(pipeline, CritterPipeline):
+        return given | {"encoder_hidden_states": pipeline._words([prompt], guided=False)}
+    if not hasattr(pipeline, "encode_prompt"):
+        return given
+    options = {"device": pipeline.unet.device, "num_images_per_prompt": 1, "do_classifier_free_guidance": False}
+    encoded = pipeline.encode_prompt(prompt, **options)
+    given["encoder_hidden_states"] = encoded[0]
+    if "added_cond_kwargs" in given and len(encoded) == 4:  # Stable Diffusion XL
+        given["added_cond_kwargs"]["text_embeds"] = encoded[2]
+    return given
+
+
+@torch.no_grad()
+def to_sample(pipeline, picture: Image.Image) -> torch.Tensor:
+    """A picture of the right size as the clean sample that a pipeline's network works on, (1, C, h, w).
+
+    Raises:
+        ValueError: when the network works on latents and nothing here makes them.
+    """
+    import numpy as np
+
+    unet = pipeline.unet
+    pixels = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)[None].float() / 127.5 - 1
+    pixels = pixels.to(unet.device, unet.dtype)
+    if factor(pipeline) == 1:
+        channels = unet.config.out_channels
+        if channels not in (1, 3):
+            raise ValueError(f"this U-Net works on {channels} channels of latents and came without its autoencoder")
+        return pixels[:, :channels] if channels == 3 else pixels.mean(1, keepdim=True)
+    if getattr(pipeline, "vae", None) is not None:
+        vae = pipeline.vae
+        latents = vae.encode(pixels.to(vae.dtype)).latent_dist.mode()
+        return ((latents - (vae.config.get("shift_factor") or 0)) * vae.config.scaling_factor).to(unet.dtype)
+    return pipeline.vqvae.encode(pixels).latents * pipeline.vqvae.config.scaling_factor

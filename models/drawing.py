@@ -1,0 +1,183 @@
+"""Drawing one picture with whatever pipeline was opened: what is asked for, put into the words of its own call."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from diffusers import UNet2DConditionModel
+from PIL import Image
+
+from models.bare import BarePipeline, denoised, look, sides_of
+
+OnStep = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to draw. What a pipeline has no use for is left out of its call.
+
+    Attributes:
+        size: (height, width) of the picture in pixels; None for the model's own.
+        image, mask: for image-to-image and inpainting; a white mask pixel is drawn anew.
+        strength: how much of the image is noise to begin with, 0 to 1.
+    """
+
+    prompt: str = ""
+    negative: str = ""
+    seed: int = 0
+    steps: int = 25
+    guidance: float | None = None
+    size: tuple[int, int] | None = None
+    image: Image.Image | None = None
+    mask: Image.Image | None = None
+    strength: float = 0.8
+
+
+def factor(pipeline) -> int:
+    """How many pixels of the picture one cell of the network's sample is wide."""
+    vae = getattr(pipeline, "vae", None) or getattr(pipeline, "vqvae", None)
+    if vae is None:
+        return 1
+    return 2 ** (len(vae.config.block_out_channels) - 1)
+
+
+def multiple(pipeline) -> int:
+    """What height and width of the picture have to be multiples of."""
+    conditional = isinstance(pipeline.unet, UNet2DConditionModel) and factor(pipeline) > 1
+    # Conditional U-Nets mend odd sides on the way up; unconditional ones have to halve evenly.
+    return factor(pipeline) * (1 if conditional else 2 ** (len(pipeline.unet.config.block_out_channels) - 1))
+
+
+def own_size(pipeline) -> tuple[int, int]:
+    """(height, width) of the picture that a pipeline was made to draw."""
+    height, width = sides_of(pipeline.unet)
+    return height * factor(pipeline), width * factor(pipeline)
+
+
+def sample_size(pipeline, size: tuple[int, int] | None) -> tuple[int, int]:
+    """(height, width) of the network's sample for a picture of `size`.
+
+    Raises:
+        ValueError: for sides that this pipeline cannot draw.
+    """
+    height, width = size or own_size(pipeline)
+    step = multiple(pipeline)
+    if height < step or width < step or height % step or width % step:
+        raise ValueError(f"height and width must be multiples of {step} for this model, got {height}x{width}")
+    return height // factor(pipeline), width // factor(pipeline)
+
+
+def takes(pipeline) -> set[str]:
+    """The names of what a pipeline's call takes: "prompt", "image", "guidance_scale", …"""
+    return set(inspect.signature(type(pipeline).__call__).parameters) - {"self", "args", "kwargs"}
+
+
+def timesteps(pipeline, order: Order) -> list[float]:
+    """The timestep of every call of the network, in order; samplers may call it more than once a step."""
+    scheduler = copy.deepcopy(pipeline.scheduler)
+    scheduler.set_timesteps(order.steps)
+    found = [float(timestep) for timestep in scheduler.timesteps]
+    if "strength" not in takes(pipeline):
+        return found
+    skipped = order.steps - min(int(order.steps * order.strength), order.steps)
+    return found[skipped * getattr(scheduler, "order", 1) :]
+
+
+def arguments(pipeline, order: Order) -> dict:
+    """What to call a pipeline with.
+
+    Raises:
+        ValueError: when it needs a picture, a mask or a size that the order does not have.
+    """
+    names = takes(pipeline)
+    height, width = order.size or own_size(pipeline)
+    sample = sample_size(pipeline, order.size)
+    if isinstance(pipeline, BarePipeline):
+        height, width = sample
+    given = {
+        "prompt": order.prompt,
+        "caption": order.prompt,
+        "seed": order.seed,
+        "generator": torch.Generator().manual_seed(order.seed),
+        "num_inference_steps": order.steps,
+        "height": height,
+        "width": width,
+    }
+    if order.guidance is not None:
+        given["guidance_scale"] = order.guidance
+    if order.negative:
+        given["negative_prompt"] = order.negative
+    if "image" in names:
+        given |= _pictures(names, order, (height, width))
+    return {name: value for name, value in given.items() if name in names}
+
+
+def _pictures(names: set[str], order: Order, size: tuple[int, int]) -> dict:
+    if order.image is None:
+        raise ValueError("this pipeline starts from a picture: upload one")
+    given = {
+        "image": order.image.convert("RGB").resize(size[::-1], Image.Resampling.LANCZOS),
+        "strength": order.strength,
+    }
+    if "mask_image" in names:
+        mask = order.mask or Image.new("L", order.image.size, 255)
+        given["mask_image"] = mask.convert("L").resize(size[::-1], Image.Resampling.NEAREST)
+    return given
+
+
+@contextmanager
+def _sized(pipeline, order: Order) -> Iterator[None]:
+    """Pipelines without a size of their own go by the network's configuration: set it for one call."""
+    if order.size is None or "height" in takes(pipeline):
+        yield
+        return
+    unet, before = pipeline.unet, pipeline.unet.config.sample_size
+    unet.register_to_config(sample_size=sample_size(pipeline, order.size))
+    try:
+        yield
+    finally:
+        unet.register_to_config(sample_size=before)
+
+
+@torch.no_grad()
+def draw(pipeline, order: Order, on_step: OnStep | None = None) -> Image.Image:
+    """Draw one picture.
+
+    Args:
+        on_step: called as `f(step)` after each call of the network; raising in it ends the run.
+
+    Raises:
+        ValueError: for a size, picture or mask that the pipeline cannot take.
+    """
+    given, step = arguments(pipeline, order), 0
+
+    def called(*_: object) -> None:
+        nonlocal step
+        if on_step is not None:
+            on_step(step)
+        step += 1
+
+    handle = pipeline.unet.register_forward_hook(called)
+    try:
+        if type(pipeline).__name__ == "LDMPipeline":
+            image = _latent(pipeline, order)
+        else:
+            with _sized(pipeline, order):
+                image = pipeline(**given).images[0]
+    finally:
+        handle.remove()
+    return image if isinstance(image, Image.Image) else look(torch.as_tensor(image))
+
+
+def _latent(pipeline, order: Order) -> Image.Image:
+    """What diffusers' LDMPipeline does, for any size: its own call can only draw squares."""
+    height, width = sample_size(pipeline, order.size)
+    generator = torch.Generator().manual_seed(order.seed)
+    latents = denoised(pipeline, generator, order.steps, (height, width))
+    decoded = pipeline.vqvae.decode(latents / pipeline.vqvae.config.scaling_factor).sample
+    return look(decoded[0])

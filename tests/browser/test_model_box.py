@@ -1,0 +1,95 @@
+"""The model box on the page: open a model, read what a run takes, draw, show it a photo, be refused."""
+
+import pytest
+from PIL import Image
+
+from tests.browser.chromium import VIEWER, browser, open_page, server
+from tests.pipelines import PIPELINES
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    root = tmp_path_factory.mktemp("models")
+    for name in ("DDPM", "Stable Diffusion"):
+        PIPELINES[name](root / "words").save_pretrained(root / "models" / name.replace(" ", "-"))
+    (root / "models" / "half").mkdir()
+    with server("--models", str(root / "models"), "--memory", "1MB") as (url, _):
+        yield url, root
+
+
+@pytest.fixture
+def page(served):
+    with browser() as chromium:
+        yield open_page(chromium, served[0])
+
+
+def field(page, name):
+    return page.locator(f"#model-{name} textarea, #model-{name} input").first
+
+
+def open_model(page, name):
+    if not field(page, "name").is_visible():
+        page.locator("#model-box > button").click()
+    field(page, "name").fill(name)
+    field(page, "name").press("Enter")
+    page.locator("#model-open").click()
+
+
+def said(page, name, words):
+    """Wait until a field says something; when it does not, tell what it says."""
+    box = field(page, name)
+    for _ in range(900):
+        if words in box.input_value():
+            return
+        page.wait_for_timeout(200)
+    raise AssertionError(f"expected {words!r} in {name}, found {box.input_value()!r}")
+
+
+def test_open_forecast_draw_and_look(page, served):
+    assert not field(page, "name").is_visible()  # collapsed
+    open_model(page, "Stable-Diffusion")
+    said(page, "status", "Stable-Diffusion is open: StableDiffusionPipeline, 16×16 pixels")
+    said(page, "forecast", "4 layers × 11 calls of the network); a recording may take 1 MB.")
+    field(page, "prompt").fill("a red monster")
+    field(page, "steps").fill("4")
+    field(page, "steps").press("Tab")
+    said(page, "forecast", "4 layers × 5 calls")
+    page.locator("#model-draw").click()
+    page.wait_for_function(f"{VIEWER}.trace.steps.length === 5", timeout=90_000)
+    assert page.evaluate(f"{VIEWER}.trace.layers.length") == 4
+    Image.new("RGB", (40, 30), "red").save(served[1] / "photo.png")
+    with page.expect_file_chooser() as chooser:
+        page.locator("#model-photo").click()
+    chooser.value.set_files(served[1] / "photo.png")
+    page.locator("#model-photo", has_text="photo.png ✓").wait_for()
+    page.locator("#model-look").click()
+    page.wait_for_function(f"{VIEWER}.trace.recipe.photo", timeout=90_000)
+    assert not page.complaints
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("half", "found no model_index.json there"),
+        ("/etc/passwd", "Expected a Hub id"),
+        ("<img src=x onerror=alert(1)>", "Expected a Hub id"),
+    ],
+)
+def test_what_cannot_be_opened_is_said(page, name, sentence):
+    open_model(page, name)
+    said(page, "status", sentence)
+    toast = page.locator(".toast-body").first
+    toast.wait_for()
+    assert sentence in toast.inner_text() and page.locator(".toast-body img").count() == 0
+
+
+def test_what_does_not_fit_is_refused_with_what_would(page):
+    open_model(page, "DDPM")
+    said(page, "status", "DDPM is open")
+    said(page, "forecast", "4 layers × 10 calls")
+    for side in ("Height", "Width"):
+        page.get_by_label(side, exact=True).fill("64")
+        page.get_by_label(side, exact=True).press("Tab")
+    said(page, "forecast", "That is too much.")
+    page.locator("#model-draw").click()
+    page.locator(".toast-body", has_text="would fit").wait_for(timeout=60_000)

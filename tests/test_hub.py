@@ -1,0 +1,126 @@
+"""Opening from the Hub, on a Hub of this machine: what is fetched, and what is said when it cannot be."""
+
+import json
+import os
+
+import pytest
+import torch
+
+from models import load
+from models.errors import CannotOpen
+from models.zoo import BUNDLED
+from tests.hub import hub
+from tests.pipelines import PIPELINES, unconditional
+
+
+@pytest.fixture
+def at_hub(tmp_path, monkeypatch):
+    """A Hub that serves {name: folder}, and a cache of its own."""
+    from huggingface_hub import constants
+
+    models = {}
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    with hub(models) as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        server.served = models
+        yield server
+
+
+@pytest.fixture
+def sd(tmp_path):
+    folder = tmp_path / "sd"
+    PIPELINES["Stable Diffusion"](tmp_path).save_pretrained(folder)
+    return folder
+
+
+def test_a_pipeline_is_fetched_with_progress_and_only_what_it_needs(at_hub, sd, tmp_path):
+    (sd / "v1-5-pruned.ckpt").write_bytes(b"never asked for")
+    (sd / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"never asked for")
+    (sd / "unet" / "diffusion_pytorch_model.fp16.safetensors").write_bytes(b"never asked for")
+    at_hub.served["someone/small"] = sd
+    said = []
+    opened = load("someone/small", progress=lambda done, words: said.append((done, words)))
+    assert type(opened).__name__ == "StableDiffusionPipeline"
+    fetched = [path for path in at_hub.asked if "/resolve/" in path]
+    assert any(path.endswith("unet/diffusion_pytorch_model.safetensors") for path in fetched)
+    assert not any(path.endswith((".ckpt", ".bin", "fp16.safetensors")) for path in fetched)
+    assert any(done == 1.0 for done, _ in said) and said[0] == (None, "Asking the Hub for someone/small")
+    assert said[-1][1] == "Loading the networks"
+
+
+def test_a_model_that_was_fetched_opens_without_a_network(at_hub, sd, monkeypatch):
+    from huggingface_hub import constants
+
+    at_hub.served["someone/small"] = sd
+    load("someone/small")
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    assert type(load("someone/small")).__name__ == "StableDiffusionPipeline"
+
+
+def test_a_bare_unet(at_hub, tmp_path):
+    unet = unconditional()
+    unet.save_pretrained(tmp_path / "unet")
+    at_hub.served["someone/unet"] = tmp_path / "unet"
+    opened = load("someone/unet")
+    assert torch.equal(opened.unet.conv_in.weight, unet.conv_in.weight)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("nobody/nothing", "there is no model 'nobody/nothing' on the Hub"),
+        ("someone/gated", "'someone/gated' is gated"),
+        ("someone/broken", "'someone/broken' could not be fetched"),
+    ],
+)
+def test_what_the_hub_refuses(at_hub, name, sentence):
+    with pytest.raises(CannotOpen, match=sentence):
+        load(name)
+
+
+def test_no_network(monkeypatch, tmp_path):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(
+        CannotOpen, match="'google/ddpm-cifar10-32' is not on this machine and the Hub cannot be reached"
+    ):
+        load("google/ddpm-cifar10-32")
+
+
+def test_pickles_are_refused_before_they_are_fetched(at_hub, sd):
+    weights = sd / "unet" / "diffusion_pytorch_model.safetensors"
+    os.rename(weights, weights.with_suffix(".bin"))
+    at_hub.served["someone/pickled"] = sd
+    with pytest.raises(CannotOpen, match="its unet come without safetensors: pickled weights can run any program"):
+        load("someone/pickled")
+    assert not any(path.endswith(".bin") for path in at_hub.asked)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"unet": ["my_unet", "MyUNet"]}, "its unet is code that comes with the model"),
+        ({"_class_name": ["pipeline", "MyPipeline"]}, "its pipeline is code that comes with the model"),
+        ({"unet": [None, None]}, "has no U-Net"),
+    ],
+)
+def test_remote_code_and_other_models_are_refused(at_hub, sd, change, sentence):
+    index = sd / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | change))
+    at_hub.served["someone/odd"] = sd
+    with pytest.raises(CannotOpen, match=sentence):
+        load("someone/odd")
+    assert not any(path.endswith(".safetensors") for path in at_hub.asked)
+
+
+def test_a_model_of_something_else(at_hub, tmp_path):
+    (tmp_path / "config.json").write_text('{"architectures": ["BertModel"]}')
+    at_hub.served["someone/bert"] = tmp_path
+    with pytest.raises(CannotOpen, match="a model that diffusers did not write"):
+        load("someone/bert")
+    assert "critters" in BUNDLED

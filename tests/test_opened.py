@@ -1,0 +1,128 @@
+"""The model somebody opened on the page: what may be opened, what a run takes, and running it."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.pipelines import PIPELINES
+from viz import opened as box
+from viz import rules
+from viz.budget import amount
+from viz.recipe import RecipeError
+
+ASKED = {"prompt": "a red monster", "negative": "", "seed": 1, "steps": 3, "guidance": 3.0, "height": 16, "width": 24}
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch):
+    """A models folder with small pipelines; what is open and allowed is forgotten afterwards."""
+    for name in ("DDPM", "Stable Diffusion", "image to image"):
+        PIPELINES[name](tmp_path / "words").save_pretrained(tmp_path / "models" / name.replace(" ", "-"))
+    monkeypatch.setattr(rules, "_rules", rules.Rules(None, tmp_path / "models"))
+    monkeypatch.setattr(box, "_opened", None)
+    return tmp_path / "models"
+
+
+def opened(name: str) -> box.Opened:
+    *said, found = box.opening(name, None, "float32", "cpu")
+    assert said and all(isinstance(words, str) for words in said)
+    assert box.current(name) is found
+    return found
+
+
+def test_only_hub_ids_and_the_models_folder_are_named(models):
+    assert rules.offered() == ["DDPM", "Stable-Diffusion", "image-to-image"]
+    assert rules.source("DDPM", None) == models / "DDPM"
+    assert rules.source("google/ddpm-cifar10-32", None) == "google/ddpm-cifar10-32"
+    for path in ("/etc", "../models", "~/x", "./a/b", "a/b/c", "DDPM/unet", str(models / "DDPM"), "C:\\x", "x" * 300):
+        if path != "DDPM/unet":
+            with pytest.raises(RecipeError, match="Expected a Hub id"):
+                rules.source(path, None)
+    with pytest.raises(RecipeError, match="Say which model"):
+        rules.source("  ", None)
+
+
+def test_a_model_that_cannot_be_opened_is_one_sentence_without_paths(models):
+    (models / "DDPM" / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(RecipeError, match=r"holds no safetensors weights") as caught:
+        list(box.opening("DDPM", None, "float32", "cpu"))
+    assert str(models) not in str(caught.value)
+    with pytest.raises(RecipeError, match="No model is open"):
+        box.current("DDPM")
+
+
+def test_drawing_is_recorded_and_another_model_takes_its_place(models):
+    model, steps = opened("Stable-Diffusion"), []
+    order = box.order_of(model, ASKED)
+    trace = box.draw(model, order, "DDIMScheduler", None, False, lambda step, preview: steps.append(step))
+    assert trace.recipe["sampler"] == "DDIMScheduler" and trace.recipe["model"] == "Stable-Diffusion"
+    assert steps == trace.steps == [0, 1, 2] and trace.picture.shape == (16, 24, 3)
+    assert {layer.kind for layer in trace} == {"self"}
+    opened("DDPM")
+    with pytest.raises(RecipeError, match="open yours again"):
+        box.current("Stable-Diffusion")
+
+
+def test_a_photo_is_looked_at_or_started_from(models, tmp_path):
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "photo.png")
+    for name in ("DDPM", "image-to-image"):
+        model = opened(name)
+        order = box.order_of(model, ASKED)
+        trace = box.look(model, order, model.samplers[0], tmp_path / "photo.png", False, lambda *_: None)
+        assert len(trace.recipe["photo"]) == 64 and trace.recipe["model"] == name
+        with pytest.raises(RecipeError, match="Upload a photo first"):
+            box.look(model, order, model.samplers[0], None, False, lambda *_: None)
+    assert box.draw(model, order, model.samplers[0], tmp_path / "photo.png", False, lambda *_: None).layers
+    with pytest.raises(RecipeError, match="starts from a picture"):
+        box.draw(model, order, model.samplers[0], None, False, lambda *_: None)
+
+
+def test_the_forecast_is_exact_and_what_does_not_fit_is_refused(models, monkeypatch):
+    model = opened("DDPM")
+    order = box.order_of(model, ASKED | {"steps": 8})
+    whole = box.planned(model, order)
+    assert box.forecast(model, order).startswith(f"{amount(whole.total)} (4 layers × 8 calls of the network)")
+    monkeypatch.setattr(rules, "_rules", rules.Rules(str(whole.total - 1), None))
+    part = whole.fit(whole.total - 1)
+    assert f"too much. All 4 layers and {len(part.steps)} of its 8 steps" in box.forecast(model, order)
+    with pytest.raises(RecipeError, match="All 4 layers and 7 of its 8 steps would fit"):
+        box.draw(model, order, model.samplers[0], None, False, lambda *_: None)
+    assert len(box.draw(model, order, model.samplers[0], None, True, lambda *_: None).steps) == len(part.steps) == 7
+    monkeypatch.setattr(rules, "_rules", rules.Rules("100", None))
+    for thin in (False, True):
+        with pytest.raises(RecipeError, match="Not even one layer and step would fit"):
+            box.draw(model, order, model.samplers[0], None, thin, lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("steps", 0, "steps must be a whole number from 1"),
+        ("steps", None, "steps must be"),
+        ("seed", 0.5, "The seed must be a whole number"),
+        ("height", 5000, "The height must be a whole number from 8"),
+        ("width", 17, "multiples of 2 for this model"),
+        ("guidance", 99, "Guidance must be a number from 0 to 20"),
+        ("prompt", "x" * 2000, "The prompt has 2,000 characters"),
+    ],
+)
+def test_values_out_of_range_are_sentences(models, field, value, sentence):
+    with pytest.raises(RecipeError, match=sentence):
+        box.order_of(opened("DDPM"), ASKED | {field: value})
+
+
+def test_fields_that_are_not_shown_say_nothing(models):
+    order = box.order_of(opened("DDPM"), ASKED | {"prompt": None, "negative": None, "guidance": None})
+    assert (order.prompt, order.negative, order.guidance) == ("", "", None)
+
+
+def test_the_rules(tmp_path, monkeypatch):
+    monkeypatch.setattr(rules, "_rules", rules.Rules())
+    rules.allow("2GB", str(tmp_path))
+    assert rules.allowed() == 2_000_000_000 and rules.offered() == []
+    with pytest.raises(ValueError, match="no folder"):
+        rules.allow(None, str(tmp_path / "none"))
+    with pytest.raises(ValueError, match="amount of memory"):
+        rules.allow("plenty", None)
+    assert isinstance(rules._rules.models, Path)

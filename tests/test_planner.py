@@ -1,0 +1,92 @@
+"""What a recording will take is known before it is made, to the byte."""
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+import viz
+from models.drawing import Order, draw
+from tests import families
+from tests.pipelines import PIPELINES
+from viz import record
+from viz.budget import amount, budget, free_memory
+from viz.planner import OverBudget
+
+# The public configuration of runwayml/stable-diffusion-v1-5's U-Net; what is not named is diffusers' default.
+SD15 = {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8}
+
+
+@pytest.mark.parametrize("name", ["DDPM", "Stable Diffusion", "Stable Diffusion XL"])
+@pytest.mark.parametrize("dtype", [None, torch.float16])
+def test_a_plan_is_what_is_kept(tmp_path, name, dtype):
+    pipeline = PIPELINES[name](tmp_path)
+    pipeline.set_progress_bar_config(disable=True)
+    before = {n: p.device for n, p in pipeline.unet.named_parameters()}
+    planned = viz.plan(pipeline, steps=3, size=(16, 24), dtype=dtype)
+    assert {n: p.device for n, p in pipeline.unet.named_parameters()} == before
+    with record(pipeline.unet, dtype=dtype, steps=range(3)) as trace:
+        draw(pipeline, Order("a red monster", steps=3, size=(16, 24), guidance=3.0))
+    words = {layer.name: layer.keys for layer in trace if layer.kind == "cross"}
+    assert planned.layers == trace.layers or words  # only the number of words is the tokenizer's
+    proofs = sum(t.nbytes for p in trace.proofs.values() for t in (p.queries, p.value, p.output))
+    assert planned.total == trace.kept_bytes + proofs
+    for layer in trace:
+        sizes = [s["conditional", layer.name, 0].nbytes for s in (trace.queries, trace.keys)]
+        assert planned.by_layer[layer.name] == sum(sizes)
+
+
+def test_a_plan_of_any_network():
+    network = families.Net(families.ConvolutionalAttention(32, memory=3))
+    planned = viz.plan(network, torch.zeros(1, 32, 6, 4), 7, steps=[0, 5])
+    assert planned.by_layer == {"attention": 4 * (24 + 27) * 8 * 4} and planned.steps == (0, 5)
+
+
+def test_stable_diffusion_fits_its_bar():
+    """All self-attention of the conditional half, 10 steps, fp16: at most 0.45 GiB. Weights are not made for this."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**SD15)
+    assert sum(p.numel() for p in unet.parameters()) == 859_520_964
+    call = torch.zeros(2, 4, 64, 64), torch.tensor(1), torch.zeros(2, 77, 768)
+    options = {"steps": 10, "dtype": torch.float16}
+    planned = viz.plan(unet, *call, layers=lambda name: name.endswith("attn1"), **options)
+    assert {layer.kind for layer in planned.layers.values()} == {"self"} and len(planned.layers) == 16
+    assert viz.plan(unet, *call, **options).total < 1.6 * planned.total  # words cost half as much again
+    assert planned.total < 0.45 * 2**30
+    assert {layer.grid for layer in planned.layers.values()} == {(64, 64), (32, 32), (16, 16), (8, 8)}
+
+
+@pytest.fixture(scope="module")
+def planned():
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**SD15)
+    call = torch.zeros(2, 4, 64, 64), torch.tensor(1), torch.zeros(2, 77, 768)
+    return viz.plan(unet, *call, steps=50, dtype=torch.float16)
+
+
+def test_steps_go_before_layers_do(planned):
+    assert planned.fit(planned.total) == planned
+    half = planned.fit(planned.total // 2)
+    assert half.layers == planned.layers and half.total <= planned.total // 2
+    assert half.steps[0] == 0 and half.steps[-1] == 49 and half.total + half.step_bytes > planned.total // 2
+    little = planned.fit(50_000_000)
+    assert 0 < len(little.layers) < len(planned.layers) and little.total <= 50_000_000 and len(little.steps) >= 5
+    assert planned.fit(10) is None
+
+
+def test_what_does_not_fit_is_refused_with_what_would(planned):
+    planned.check(planned.total)
+    with pytest.raises(OverBudget, match=r"take 3\.6 GB and may take 1\.0 GB\. All 32 layers and \d+ of its 50 steps"):
+        planned.check(10**9)
+    with pytest.raises(OverBudget, match=r"of its 32 layers, those up to .*×.*, and \d+ of its 50 steps would fit"):
+        planned.check(50_000_000)
+    with pytest.raises(OverBudget, match="Not even one layer"):
+        planned.check(1000)
+
+
+def test_budgets():
+    assert budget("2GiB") == 2**31 and budget("500 MB") == 500_000_000 and budget("3e9") == 3_000_000_000
+    assert 0.2 < budget() / free_memory() < 0.3
+    for wrong in ("lots", "-1GB", "0", "1TB"):
+        with pytest.raises(ValueError, match="such as 2GiB or 500MB"):
+            budget(wrong)
+    assert [amount(n) for n in (5_000, 431_400_000, 2_310_000_000)] == ["5 kB", "431 MB", "2.3 GB"]

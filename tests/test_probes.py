@@ -1,0 +1,308 @@
+"""Every family of attention modules: found by structure, proved, and its maps compared with maps made another way."""
+
+import re
+
+import pytest
+import torch
+import transformers as hf
+from torch import nn
+
+from tests import families as f
+from viz import Trace, record
+from viz.probes import PROBES
+
+PIXELS = torch.randn(2, 32, 6, 4, generator=torch.Generator().manual_seed(3))
+
+
+@torch.no_grad()
+def recorded(network, *arguments, **named) -> Trace:
+    network.eval()
+    plain = network(*arguments)
+    with record(network, **named) as trace:
+        watched = network(*arguments)
+    plain, watched = (y if torch.is_tensor(y) else y[0] for y in (plain, watched))
+    assert torch.equal(plain, watched)  # to the bit
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+    return trace
+
+
+def assert_proved(trace: Trace, names=("attention",), grid=(6, 4)) -> None:
+    assert set(trace.layers) == set(names) and not trace.skipped
+    assert max(trace.proved.values()) < 1e-5 and max(trace.verify().values()) < 1e-5
+    assert {layer.grid for layer in trace} == {grid}
+
+
+FAMILIES = {
+    "latent diffusion": (lambda: f.CrossAttention(32), True),
+    "timm": (lambda: f.TimmAttention(32), True),
+    "timm, normalised": (lambda: f.TimmAttention(32, qk_norm=True), True),
+    "packed 1x1 convolution": (lambda: f.ConvolutionalAttention(32), False),
+    "packed 1x1 convolution, memory": (lambda: f.ConvolutionalAttention(32, memory=3), False),
+    "improved-diffusion": (lambda: f.OpenAIAttention(32, legacy=True), False),
+    "guided-diffusion": (lambda: f.OpenAIAttention(32, legacy=False), False),
+    "EDM": (lambda: f.EDMAttention(32), False),
+    "AttnBlock": (lambda: f.AttnBlock(32), False),
+    "AttnBlock, other names": (lambda: f.AttnBlock(32, ("proj_q", "proj_k", "proj_v", "proj")), False),
+    "score_sde": (lambda: f.AttnBlockpp(32), False),
+    "SAGAN": (lambda: f.SAGANAttention(32), False),
+    "old diffusers": (lambda: f.OldDiffusersAttention(32), False),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_is_found_proved_and_told_the_time(family):
+    torch.manual_seed(1)
+    make, tokens = FAMILIES[family]
+    trace = recorded(f.Net(make(), tokens), PIXELS, torch.tensor([7, 7]), picture=1)
+    assert_proved(trace)
+    assert trace.layers["attention"].kind == "self" and trace.timesteps == {0: 7.0}
+
+
+def test_the_trace_of_every_family_survives_its_file(tmp_path):
+    for i, (make, tokens) in enumerate(FAMILIES.values()):
+        trace = recorded(f.Net(make(), tokens), PIXELS, 7)
+        again = Trace.load(trace.save(tmp_path / f"{i}.safetensors"))
+        assert again.verify() == pytest.approx(trace.verify(), rel=1e-3) and again.layers == trace.layers
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_the_proof_decides_the_order_of_the_heads(legacy):
+    """Both orders have the same shapes; the wrong one gives other maps."""
+    torch.manual_seed(2)
+    block = f.OpenAIAttention(32, legacy=legacy)
+    trace = recorded(f.Net(block), PIXELS, 7)
+    with torch.no_grad():
+        qkv = block.qkv(block.norm(PIXELS[:1].flatten(2)))[0]  # (3C, N)
+    parts = qkv.view(4, 3, 8, 24) if legacy else qkv.view(3, 4, 8, 24).transpose(0, 1)
+    expected = torch.softmax(parts[:, 0].transpose(1, 2) @ parts[:, 1] * 8**-0.5, dim=-1)  # (H, N, N)
+    assert (trace.rows("attention", step=0, query=(2, 1)).flatten(1) - expected[:, 9]).abs().max() < 1e-6
+
+
+def test_sagan_shows_the_map_it_returns_itself():
+    torch.manual_seed(3)
+    block = f.SAGANAttention(32)
+    trace = recorded(f.Net(block), PIXELS, 7)
+    own = block(PIXELS)[1][0]  # (N, N)
+    assert trace.layers["attention"].scale == 1 and trace.layers["attention"].head_dim == 4
+    assert (trace.rows("attention", step=0, query=(5, 3))[0].flatten() - own[23]).abs().max() < 1e-6
+    assert (trace.columns("attention", step=0, key=(5, 3))[0].flatten() - own[:, 23]).abs().max() < 1e-6
+
+
+def test_keys_that_belong_to_no_pixel_are_left_out_of_the_map():
+    torch.manual_seed(4)
+    block = f.ConvolutionalAttention(32, memory=3)
+    trace = recorded(f.Net(block), PIXELS, 7)
+    assert trace.layers["attention"].extra == 3 and trace.layers["attention"].keys == 27
+    row = trace.rows("attention", step=0, query=(0, 0))
+    assert row.shape == (4, 6, 4) and (row.flatten(1).sum(-1) < 1).all()
+    columns = torch.stack([trace.columns("attention", step=0, key=(i, j))[:, 0, 0] for i in range(6) for j in range(4)])
+    assert (columns.T - row.flatten(1)).abs().max() < 1e-6
+
+
+# -- what has no map -------------------------------------------------------------------------------------------------
+
+
+def refused(network, *arguments) -> dict[str, str]:
+    with torch.no_grad(), pytest.raises(ValueError, match="no layer could be recorded"), record(network) as trace:
+        network(*arguments)
+    assert not trace.layers and not trace.queries
+    return trace.skipped
+
+
+@pytest.mark.parametrize("memory", [0, 3])
+def test_linear_attention_is_named_as_such(memory):
+    reasons = refused(f.Net(f.LinearAttention(32, memory=memory)).eval(), PIXELS, 7)
+    assert "linear attention" in reasons["attention"] and "no map" in reasons["attention"]
+
+
+def test_a_gamma_of_zero_proves_nothing():
+    assert "zero everywhere" in refused(f.Net(f.SAGANAttention(32, gamma=0.0)).eval(), PIXELS, 7)["attention"]
+
+
+def test_windows_are_named_as_such():
+    reasons = refused(f.Net(f.Windows(32), tokens=True).eval(), PIXELS, 7)
+    assert "within windows" in reasons["attention.inner"]
+
+
+def test_another_scale_than_the_modules_own_is_no_proof():
+    block = f.TimmAttention(32)
+    block.scale = 1.0  # its forward does not use it
+    assert "is not softmax(QKᵀ)·V" in refused(f.Net(block, tokens=True).eval(), PIXELS, 7)["attention"]
+
+
+# -- nn.MultiheadAttention -------------------------------------------------------------------------------------------
+
+
+class Multihead(nn.Module):
+    def __init__(self, *, cross=False, batch_first=True, heads=4, named=False, **options):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(32, heads, batch_first=batch_first, **options)
+        self.cross, self.named = cross, named
+
+    def forward(self, x, words=None, sigma=1.0, **more):
+        tokens = x.flatten(2).transpose(1, 2)
+        words = words if self.cross else tokens
+        if not self.attention.batch_first:
+            tokens, words = tokens.transpose(0, 1), words.transpose(0, 1)
+            words = words if self.cross else tokens
+        if self.named:
+            return self.attention(query=tokens, key=words, value=words, **more)[0]
+        return self.attention(tokens, words, words, **more)[0]
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("cross", [False, True])
+@pytest.mark.parametrize("options", [{}, {"named": True}, {"bias": False}, {"heads": 1}])
+def test_multihead_attention(batch_first, cross, options):
+    torch.manual_seed(5)
+    network = Multihead(cross=cross, batch_first=batch_first, **options).eval()
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    words = torch.randn(2, 5, 32)
+    trace = recorded(network, PIXELS, words, 3.5, picture=1)
+    assert_proved(trace)
+    assert trace.layers["attention"].kind == ("cross" if cross else "self") and trace.timesteps == {0: 3.5}
+    tokens = PIXELS.flatten(2).transpose(1, 2)
+    inputs = [tokens, words if cross else tokens, words if cross else tokens]
+    with torch.no_grad():
+        _, own = network.attention(
+            *(x if batch_first else x.transpose(0, 1) for x in inputs), average_attn_weights=False
+        )
+    row = trace.rows("attention", step=0, query=(3, 2)).flatten(1)
+    assert (row - own[1][:, 14]).abs().max() < 1e-6
+
+
+def test_multihead_attention_of_other_widths():
+    torch.manual_seed(6)
+    network = Multihead(cross=True, kdim=12, vdim=12).eval()
+    assert_proved(recorded(network, PIXELS, torch.randn(2, 5, 12)))
+
+
+def test_masks_and_added_keys_are_refused():
+    hidden = torch.zeros(2, 24, dtype=torch.bool)
+    with torch.no_grad(), pytest.raises(ValueError, match="called with a mask"), record(network := Multihead().eval()):
+        network(PIXELS, key_padding_mask=hidden)
+    with (
+        torch.no_grad(),
+        pytest.raises(ValueError, match="add_bias_kv"),
+        record(network := Multihead(add_bias_kv=True)),
+    ):
+        network(PIXELS)
+
+
+def test_an_encoder_layer_that_runs_fused_is_named_and_runs_as_before():
+    torch.manual_seed(7)
+    layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
+    network = f.Net(nn.Sequential(f.TimmAttention(32), layer), tokens=True)
+    trace = recorded(network, PIXELS, 7)  # bit-identical, which it is not with a hook in the layer
+    assert set(trace.layers) == {"attention.0"}
+    assert "fused operation" in trace.skipped["attention.1"]
+
+
+def test_an_encoder_layer_that_does_not_run_fused_is_recorded():
+    torch.manual_seed(8)
+    unfused = f.Net(nn.TransformerEncoderLayer(32, 4, 64, batch_first=False, dropout=0.0), tokens=False)
+    unfused.forward = lambda x, t: unfused.attention(x.flatten(2).permute(2, 0, 1))
+    assert_proved(recorded(unfused, PIXELS, 7), ["attention.self_attn"])
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        network = f.Net(nn.TransformerEncoderLayer(32, 4, 64, batch_first=True, norm_first=True), tokens=True)
+        assert_proved(recorded(network, PIXELS, 7), ["attention.self_attn"])
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
+
+
+# -- networks that others wrote --------------------------------------------------------------------------------------
+
+SMALL = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, image_size=48)
+VISION = {
+    "ViT": (hf.ViTModel, hf.ViTConfig(patch_size=16, **SMALL), (3, 3), 1),
+    "DeiT": (hf.DeiTModel, hf.DeiTConfig(patch_size=16, **SMALL), (3, 3), 2),
+    "DINOv2": (hf.Dinov2Model, hf.Dinov2Config(patch_size=12, **SMALL), (4, 4), 1),
+    "DINOv2 with registers": (
+        hf.Dinov2WithRegistersModel,
+        hf.Dinov2WithRegistersConfig(patch_size=12, num_register_tokens=4, **SMALL),
+        (4, 4),
+        5,
+    ),
+    "CLIP": (hf.CLIPVisionModel, hf.CLIPVisionConfig(patch_size=8, **SMALL), (6, 6), 1),
+    "SigLIP": (hf.SiglipVisionModel, hf.SiglipVisionConfig(patch_size=8, vision_use_head=False, **SMALL), (6, 6), 0),
+    "BLIP (packed)": (hf.BlipVisionModel, hf.BlipVisionConfig(patch_size=8, **SMALL), (6, 6), 1),
+    "BEiT": (hf.BeitModel, hf.BeitConfig(patch_size=16, **SMALL), (3, 3), 1),
+}
+
+
+@pytest.mark.parametrize("name", VISION)
+def test_vision_models_of_the_transformers_library(name):
+    torch.manual_seed(9)
+    make, config, grid, extra = VISION[name]
+    config._attn_implementation = "eager"
+    network = make(config).eval()
+    pixels = torch.randn(2, 3, 48, 48)
+    trace = recorded(network, pixels, picture=1)
+    assert len(trace.layers) == 2 and not trace.skipped and max(trace.verify().values()) < 1e-5
+    assert {(layer.grid, layer.extra, layer.kind) for layer in trace} == {(grid, extra, "self")}
+    with torch.no_grad():
+        own = network(pixels, output_attentions=True).attentions  # (B, H, N, N) each
+    for layer, map_ in zip(trace, own, strict=True):
+        row = trace.rows(layer.name, step=0, query=(1, 2)).flatten(1)
+        assert (row - map_[1][:, extra + grid[1] + 2, extra:]).abs().max() < 1e-6
+
+
+def test_positions_added_to_the_scores_are_refused():
+    """SAM's relative positions change its maps, so q and k alone do not tell them; without them it is proved."""
+    sizes = dict(hidden_size=32, num_hidden_layers=1, num_attention_heads=4, image_size=64, patch_size=16, mlp_dim=64)
+    pixels = torch.randn(1, 3, 64, 64)
+    for relative in (True, False):
+        torch.manual_seed(10)
+        config = hf.SamVisionConfig(use_rel_pos=relative, window_size=0, global_attn_indexes=[0], **sizes)
+        network = hf.SamVisionModel(config).eval()
+        for parameter in network.parameters():
+            nn.init.normal_(parameter, std=0.3)
+        if relative:
+            (reason,) = refused(network, pixels).values()
+            assert "positions" in reason
+        else:
+            trace = recorded(network, pixels)
+            assert [layer.grid for layer in trace] == [(4, 4)] and max(trace.verify().values()) < 1e-5
+
+
+def test_shifted_windows_are_refused():
+    network = hf.SwinModel(hf.SwinConfig(image_size=32, patch_size=2, embed_dim=16, depths=[2], num_heads=[2])).eval()
+    assert set(re.sub(r".*(within windows).*", r"\1", r) for r in refused(network, torch.randn(1, 3, 32, 32)).values())
+
+
+def test_the_autoencoder_of_latent_diffusion():
+    from diffusers import AutoencoderKL
+
+    torch.manual_seed(11)
+    vae = AutoencoderKL(block_out_channels=(8,), norm_num_groups=4).eval()
+    trace = recorded(vae.decoder, torch.randn(1, 4, 6, 4))
+    assert [layer.heads for layer in trace] == [1]
+    assert_proved(trace, list(trace.layers))
+
+
+# -- one's own -------------------------------------------------------------------------------------------------------
+
+
+def test_the_documented_probe_of_ones_own_module():
+    import viz.probes.site as site
+
+    class Mine(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.wq, self.wk, self.wv, self.wo = (nn.Linear(32, 32) for _ in range(4))
+            self.heads = 4
+
+        def forward(self, x):
+            q, k, v = (project(x).unflatten(-1, (4, -1)).transpose(1, 2) for project in (self.wq, self.wk, self.wv))
+            return self.wo(nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+    example = re.search(r"^    from viz.*?append\(my_probe\)$", site.__doc__, re.DOTALL | re.MULTILINE).group()
+    assert len(example.splitlines()) <= 16
+    before = list(PROBES)
+    try:
+        exec("\n".join(line[4:] for line in example.splitlines()), {})
+        assert_proved(recorded(f.Net(Mine(), tokens=True), PIXELS, 7))
+    finally:
+        PROBES[:] = before

@@ -1,0 +1,53 @@
+"""Asking every probe about every module of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from viz.probes.multihead import fused_encoder_layer, multihead_attention
+from viz.probes.packed import packed_convolution, packed_convolution_1d, packed_linear
+from viz.probes.separate import one_head_convolutions, query_key_value, sagan, separate_projections
+from viz.probes.site import Site, Unprovable
+
+PROBES: list[Callable[[nn.Module], Site | None]] = [
+    separate_projections,
+    packed_linear,
+    packed_convolution,
+    packed_convolution_1d,
+    one_head_convolutions,
+    sagan,
+    multihead_attention,
+    fused_encoder_layer,
+    query_key_value,
+]
+
+
+def find_sites(network: nn.Module) -> tuple[dict[str, Site], dict[str, str]]:
+    """All attention modules of a network: {name: site}, and {name: why it was refused}.
+
+    What lies inside a refused module is not looked at.
+
+    Raises:
+        ValueError: when no probe recognises anything, naming the kinds of modules that were seen.
+    """
+    sites: dict[str, Site] = {}
+    skipped: dict[str, str] = {}
+    for name, module in network.named_modules():
+        if any(name.startswith(f"{refused}.") for refused in skipped):
+            continue
+        try:
+            site = next((site for probe in PROBES if (site := probe(module)) is not None), None)
+        except Unprovable as reason:
+            skipped[name] = str(reason)
+        else:
+            if site is not None:
+                sites[name] = site
+    if not sites and not skipped:
+        seen = sorted({type(module).__name__ for module in network.modules()})
+        known = ", ".join(probe.__name__ for probe in PROBES)
+        raise ValueError(
+            f"no attention was found in {type(network).__name__} by the probes ({known}); saw {', '.join(seen)}"
+        )
+    return sites, skipped

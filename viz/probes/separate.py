@@ -1,0 +1,103 @@
+"""Attention with a projection each for q, k and v."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from viz.probes.site import Reading, Site, Tap, Unprovable, attribute, heads_of, into, last_linear, out_of, to_heads
+
+
+def separate_projections(module: nn.Module) -> Site | None:
+    """`to_q`, `to_k`, `to_v`, `to_out`: diffusers' `Attention`, latent diffusion's `CrossAttention`, k-diffusion's."""
+    if not all(hasattr(module, name) for name in ("to_q", "to_k", "to_v", "to_out")):
+        return None
+    if getattr(module, "fused_projections", False):
+        raise Unprovable("its projections are fused, so to_q and to_k are never called; unfuse them before recording")
+    if module.to_q is None or module.to_k is None or module.to_v is None:
+        raise Unprovable("it lacks one of to_q, to_k and to_v")
+    if getattr(module, "added_kv_proj_dim", None) is not None:
+        raise Unprovable("its keys are joined by added ones (added_kv_proj_dim) that belong to no pixel")
+    # diffusers' fused kernel always scales by 1/√d, whatever `attn.scale` says; the others' scale is just that.
+    return _site(module, ("to_q", "to_k", "to_v"), into(last_linear(module.to_out)), heads_of(module), None)
+
+
+def query_key_value(module: nn.Module) -> Site | None:
+    """`query`, `key`, `value` or `q_proj`, `k_proj`, `v_proj`: the transformers library, and diffusers' old names.
+
+    Some of these project their output themselves, some return it as it is.
+    """
+    triples = ("query", "key", "value"), ("q_proj", "k_proj", "v_proj")
+    names = next((t for t in triples if all(isinstance(getattr(module, n, None), nn.Module) for n in t)), None)
+    if names is None:
+        return None
+    projection = attribute(module, "proj_attn", "out_proj", "o_proj", "projection_layer", "dense")
+    end = into(projection) if isinstance(projection, nn.Module) else Tap(module, _first_result)
+    return _site(module, names, end, heads_of(module), attribute(module, "scaling", "scale"))
+
+
+def _first_result(args: tuple, kwargs: dict, output: object) -> Tensor:
+    return output if isinstance(output, Tensor) else output[0]
+
+
+def one_head_convolutions(module: nn.Module) -> Site | None:
+    """A 1×1 convolution each and one head: ports of Ho et al.'s `AttnBlock`, latent diffusion's autoencoder."""
+    families = (
+        ("q", "k", "v", "proj_out"),
+        ("proj_q", "proj_k", "proj_v", "proj"),
+        ("NIN_0", "NIN_1", "NIN_2", "NIN_3"),
+    )
+    found = next((f for f in families if all(isinstance(getattr(module, n, None), nn.Module) for n in f)), None)
+    if found is None:
+        return None
+    *names, output = found
+    taps = [out_of(getattr(module, name)) for name in names]
+    end = into(getattr(module, output))
+    if found[0] == "NIN_0":  # a matrix in the place of a convolution, on (B, C, h, w) all the same
+        taps = [Tap(tap.module, tap.read, channels_first=True) for tap in taps]
+        end = Tap(end.module, end.read, before=True, channels_first=True)
+    return Site(tuple(taps), end, (_reading(1, None, None, None),))
+
+
+def sagan(module: nn.Module) -> Site | None:
+    """`query_conv`, `key_conv` of C/8 channels, `value_conv`, `gamma` (Zhang et al. 2019, "Self-Attention GANs").
+
+    It returns gamma·softmax(q·K)·V + x and does not scale the scores.
+    """
+    if not all(hasattr(module, name) for name in ("query_conv", "key_conv", "value_conv", "gamma")):
+        return None
+    names = "query_conv", "key_conv", "value_conv"
+
+    def change(args: tuple, kwargs: dict, output: object) -> Tensor:
+        x = args[0] if args else next(iter(kwargs.values()))
+        return _first_result(args, kwargs, output) - x
+
+    reading = Reading(
+        scores=lambda q, k, v: (to_heads(q, 1), to_heads(k, 1)),
+        values=lambda q, k, v: module.gamma * to_heads(v, 1),
+        scale=1.0,
+    )
+    taps = tuple(out_of(getattr(module, name)) for name in names)
+    return Site(taps, Tap(module, change, channels_first=True), (reading,))
+
+
+def _site(module: nn.Module, names: tuple[str, ...], end: Tap, heads: int, scale: float | None) -> Site:
+    taps = tuple(out_of(getattr(module, name)) for name in names)
+    norms = attribute(module, "norm_q", "q_norm", "query_norm"), attribute(module, "norm_k", "k_norm", "key_norm")
+    return Site(taps, end, (_reading(heads, *norms, scale),))
+
+
+def _reading(heads: int, norm_q: nn.Module | None, norm_k: nn.Module | None, scale: float | None) -> Reading:
+    return Reading(
+        scores=lambda q, k, v: (normed(q, heads, norm_q), normed(k, heads, norm_k)),
+        values=lambda q, k, v: to_heads(v, heads),
+        scale=float(scale) if isinstance(scale, (int, float)) else None,
+    )
+
+
+def normed(tokens: Tensor, heads: int, norm: nn.Module | None) -> Tensor:
+    """(N, H·d) to (H, N, d), normalised over each head's width, or over all heads' where the norm is as wide."""
+    if norm is None:
+        return to_heads(tokens, heads)
+    weight = getattr(norm, "weight", None)
+    across = heads > 1 and weight is not None and weight.numel() == tokens.shape[-1]
+    return to_heads(norm(tokens), heads) if across else norm(to_heads(tokens, heads))

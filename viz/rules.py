@@ -1,0 +1,64 @@
+"""What the one who started the server allows: how much memory, and which models are opened by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from viz.budget import budget
+from viz.recipe import RecipeError
+
+
+@dataclass(frozen=True)
+class Rules:
+    """`memory` is an amount as `viz.budget` reads it; `models` the folder whose models the page opens."""
+
+    memory: str | None = None
+    models: Path | None = None
+
+
+_rules = Rules()
+
+
+def allow(memory: str | None, models: str | None) -> None:
+    """Set the rules.
+
+    Raises:
+        ValueError: when `memory` is no amount of memory, or `models` no folder.
+    """
+    global _rules
+    budget(memory)
+    if models is not None and not Path(models).is_dir():
+        raise ValueError(f"there is no folder {models}")
+    _rules = Rules(memory, Path(models).resolve() if models else None)
+
+
+def allowed() -> int:
+    """Bytes that one recording may take now."""
+    return budget(_rules.memory)
+
+
+def offered() -> list[str]:
+    """The names of the models in the models folder."""
+    if _rules.models is None:
+        return []
+    return sorted(path.name for path in _rules.models.iterdir() if path.is_dir() or path.suffix == ".safetensors")
+
+
+def source(name: str, upload: str | None) -> str | Path:
+    """What to open: an uploaded file, a model of the models folder, or a Hub id. Other paths are not looked at.
+
+    Raises:
+        RecipeError: for anything else.
+    """
+    if upload:
+        return Path(upload)
+    name = name.strip()
+    if not name:
+        raise RecipeError("Say which model: a Hub id such as google/ddpm-cifar10-32, or upload a file.")
+    if name in offered():
+        return _rules.models / name
+    if len(name) > 200 or name.startswith(("/", ".", "~", "\\")) or name.count("/") != 1:
+        known = ", ".join(offered()[:8]) or "none here; see --models"
+        raise RecipeError(f"Expected a Hub id such as google/ddpm-cifar10-32, or the name of a model folder ({known}).")
+    return name
