@@ -29,7 +29,7 @@ TEXTS = {
     "10,000 characters": "<b>" * 3_333 + "x",
 }
 TRAP = "window.pg_pwned = () => { window.pg_caught = true; }; window.alert = window.pg_pwned;"
-WATCHED = "#viewer, #takeaway, #plots, .toast-body, .pg-live"
+WATCHED = "#viewer, #second, #takeaway, #plots, .toast-body, .pg-live"
 
 
 def open_trapped(chromium, url):
@@ -120,12 +120,16 @@ def test_the_file(chromium, url, text, tmp_path, shared_pipeline):
     page.evaluate(f"{VIEWER}.view({{pins: [{{kind: 'box', from: [0.2, 0.2], to: [0.5, 0.5]}}], active: 0}})")
     page.wait_for_function("document.querySelectorAll('.pg-figure .main-svg').length >= 4", timeout=90_000)
     svg = taken(page, "with real text")[1]
-    assert svg.count(b"<image") == 3 and b"<img" not in svg
+    assert svg.count(b"<image") == 2 * 2 + 1 and b"<img" not in svg
     ElementTree.fromstring(svg)
     with np.load(io.BytesIO(taken(page, "the maps of atlas and pins")[1])) as rows:
         assert rows["layers"][0] == text[:280]
     name, document = taken(page, "one HTML file")
     assert re.fullmatch(r"pixelgaze-[a-z0-9-]+\.html", name) and text[:9].encode() not in document[:300]
+    page.get_by_role("button", name="Compare").click()
+    page.wait_for_selector("#second .pg-main:not([hidden])")
+    page.locator("#second").get_by_role("button", name="Keep the left one here").click()
+    assert page.locator("#second .pg-title").inner_text().split() == text[:1000].split()
     assert_harmless(page)
     page.context.close()
 

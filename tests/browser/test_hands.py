@@ -1,6 +1,7 @@
 """Keys, touch, views, and two traces side by side."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,20 +133,22 @@ def test_a_pin_that_is_none_changes_nothing(page, pin):
     assert state(page) == before
 
 
+SECOND = "document.querySelector('#second .pixelgaze').viewer"
+
+
 def test_two_traces_with_one_cursor(page):
-    second = "document.querySelector('#second .pixelgaze').viewer"
     page.get_by_role("button", name="Compare").click()
     page.wait_for_selector("#second .pg-main:not([hidden])")
     first_title, other_title = (page.locator(f"{part} .pg-title") for part in ("#viewer", "#second"))
     assert first_title.inner_text() == exhibits()[0].caption and other_title.inner_text() == exhibits()[1].caption
     settle(page)
     look(page, 0.3, 0.6)
-    assert page.evaluate(f"{second}.state.point") == pytest.approx([0.3, 0.6], abs=0.01)
+    assert page.evaluate(f"{SECOND}.state.point") == pytest.approx([0.3, 0.6], abs=0.01)
     page.locator("#second").get_by_role("button", name="middle").click()
     page.locator("#second").get_by_label("Denoising step").fill("2")
     view(page, mode="column", pins=[BOX], active=0)
     ignored = "({tool, ...rest}) => rest"
-    assert page.evaluate(f"({ignored})({second}.state)") == page.evaluate(f"({ignored})({VIEWER}.state)")
+    assert page.evaluate(f"({ignored})({SECOND}.state)") == page.evaluate(f"({ignored})({VIEWER}.state)")
     assert state(page)["step"] == 2 and state(page)["layer"] == 3
     page.locator("#second").get_by_role("button", name="Keep the left one here").click()
     assert other_title.inner_text() == exhibits()[0].caption
@@ -157,3 +160,47 @@ def test_two_traces_with_one_cursor(page):
     page.locator("#second").wait_for(state="detached")
     look(page, 0.3, 0.3)
     assert page.locator("#viewer .pg-main").get_attribute("data-mode") == "three"
+
+
+def draw_a_third(page, seed: int, steps: int) -> None:
+    page.locator("#seed input").fill(str(seed))
+    page.locator("#steps input").fill(str(steps))
+    page.locator("#generate").click()
+    page.wait_for_function(f"{VIEWER}.trace.recipe.seed === {seed}", timeout=120_000)
+
+
+def test_another_seed_with_other_steps_beside_the_first(page):
+    """The left one is kept, and what is drawn next stands beside it; a step is met by its place in the course."""
+    page.get_by_role("button", name="Compare").click()
+    page.wait_for_selector("#second .pg-main:not([hidden])")
+    page.locator("#second").get_by_role("button", name="Keep the left one here").click()
+    draw_a_third(page, seed=3, steps=4)
+    assert page.evaluate(f"{SECOND}.trace.recipe.seed") == exhibits()[0].seed
+    recorded = exhibits()[0].steps  # 10 of 25
+    for mine, other in ((0, 0), (1, 3), (2, 6), (3, 9)):
+        view(page, step=mine)
+        assert page.evaluate(f"{SECOND}.viewNow().step") == recorded[other]
+    page.locator("#second").get_by_label("Denoising step").fill("5")  # 5 of 9: the middle is nearer to 2 of 3 than to 1
+    assert state(page)["step"] == 2 and page.evaluate(f"{SECOND}.state.step") == 5
+    look(page, 0.55, 0.34)
+    settle(page)
+    page.evaluate(f"{SECOND}.whole()")
+    assert page.evaluate(f"{SECOND}.state.point") == state(page)["point"]
+    maps = [page.evaluate(f"Array.from({each}.map)") for each in (VIEWER, SECOND)]
+    assert len(maps[0]) == len(maps[1]) and maps[0] != maps[1]
+
+
+def test_the_second_viewer_gives_its_own_files(page):
+    page.get_by_role("button", name="Compare").click()
+    page.wait_for_selector("#second .pg-main:not([hidden])")
+    other = exhibits()[1]
+    second = page.locator("#second")
+    second.get_by_role("button", name="Take away").click()
+    for label, ending in (("2 times the size", "@2x.png"), ("with real text", ".svg"), ("the maps of", ".npz")):
+        with page.expect_download(timeout=60_000) as download:
+            second.get_by_role("button", name=label).click()
+        name = download.value.suggested_filename
+        assert name.startswith(f"pixelgaze-{'-'.join(other.caption.split()[:3])}") and name.endswith(ending)
+    with page.expect_download() as download:
+        second.get_by_role("button", name="Q and K of every layer").click()
+    assert Path(download.value.path()).read_bytes() == other.trace.read_bytes()
