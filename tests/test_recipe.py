@@ -4,6 +4,7 @@ import pytest
 
 from viz.recipe import Recipe, RecipeError, check_words, spread
 from viz.runs import perform
+from viz.takeaway import _told, link
 
 BAD = [
     (dict(caption=""), "the caption is empty"),
@@ -66,3 +67,15 @@ def test_spread():
     assert spread(25, 10) == [0, 3, 5, 8, 11, 13, 16, 19, 21, 24]
     assert spread(3, 10) == [0, 1, 2]
     assert spread(1, 10) == [0]
+
+
+@pytest.mark.parametrize("more", [{"photo": "0123"}, {"negative": "no horns"}])
+def test_what_words_alone_do_not_draw_is_no_recipe(more):
+    """A link to such a trace would draw another picture."""
+    said = {"caption": "a red monster", "seed": 3} | more
+    with pytest.raises(RecipeError, match="not drawn again from words alone"):
+        Recipe.from_json(said)
+    assert link({"recipe": _told(said), "view": {"point": [0, 0], "layer": "a", "step": 0}})["problem"].startswith(
+        "No link"
+    )
+    assert Recipe.from_json(said | dict.fromkeys(more, "")) == Recipe("a red monster", 3)

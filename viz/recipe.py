@@ -53,6 +53,9 @@ class Recipe:
         """A recipe as a trace or a link holds it; raises RecipeError. What else is said in it is left out."""
         if not isinstance(said, dict) or "caption" not in said:
             raise RecipeError("This recipe does not say what to draw.")
+        for name, what in {"photo": "from a photo", "negative": "with a negative prompt"}.items():
+            if said.get(name):  # left out, the rest would draw another picture
+                raise RecipeError(f"It was made {what}, which is not drawn again from words alone.")
         known = ("caption", "seed", "steps", "guidance", "model", "revision", "versions")
         return cls(**{name: said[name] for name in known if name in said})
 

@@ -136,6 +136,6 @@ def _told(recipe: dict) -> dict:
         Recipe.from_json(recipe)
         return recipe
     except RecipeError:
-        known = ("caption", "seed", "steps", "guidance", "model", "sampler")
+        known = ("caption", "seed", "steps", "guidance", "model", "sampler", "photo", "negative")
         plain = {name: recipe[name] for name in known if isinstance(recipe.get(name), (str, int, float))}
         return {name: value[:1000] if isinstance(value, str) else value for name, value in plain.items()}
