@@ -9,6 +9,7 @@ from safetensors import safe_open
 
 from models import load
 from tests.browser.chromium import browser, open_page, server
+from tests.browser.test_access import serious
 from viz.experiments import convolution_gap
 from viz.gallery import LESSON, exhibits
 from viz.lesson import lesson
@@ -203,9 +204,38 @@ def test_another_layer_is_watched_on_the_server(page):
     assert "8×8 map" in sentence(page, 1)
 
 
-def test_no_control_leaves_the_page_of_a_phone(chromium, url):
-    page = open_page(chromium, url, width=390, height=844)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 768, 390])
+def test_it_fits_and_axe_finds_nothing_serious(chromium, url, width, scheme):
+    page = open_page(chromium, url, width=width, scheme=scheme)
     page.get_by_role("tab", name="How it works").click()
     page.wait_for_selector("#lesson .pl-main")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.get_by_role("button", name="Shuffle the pixels").click()
+    frame(page)
+    assert serious(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    cut = page.locator(":is(#lesson, .pl-text) *:not(canvas)").evaluate_all(
+        """(all) => all.filter((one) => one.checkVisibility() && one.childNodes.length
+            && (one.scrollWidth > one.clientWidth + 1 && getComputedStyle(one).display !== "inline"
+                || one.getBoundingClientRect().right > innerWidth)).map((one) => one.outerHTML.slice(0, 200))"""
+    )
+    assert cut == []
     page.close()
+
+
+def test_every_control_is_reached_with_the_tab_key(page):
+    page.evaluate("document.activeElement.blur()")
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        page.evaluate("() => { document.activeElement.dataset.reached = 'yes' }")
+    controls = "[role=tabpanel] :is(button, input, select, canvas[tabindex], [tabindex='0']):not([disabled])"
+    missed = page.locator(controls).evaluate_all(
+        """(all) => all.filter((one) => one.checkVisibility() && one.tabIndex >= 0 && !one.dataset.reached)
+            .map((one) => one.outerHTML.slice(0, 200))"""
+    )
+    assert missed == [] and page.locator("#lesson [data-reached]").count() > 15
+    canvas = page.locator("canvas[aria-label^='The layer']")
+    canvas.focus()
+    before = state(page)["query"]
+    page.keyboard.press("ArrowRight")
+    assert state(page)["query"] == before + 1

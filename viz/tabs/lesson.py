@@ -17,6 +17,7 @@ from viz.classics import call_of, layers_of, network_of, opened, trained
 from viz.gallery import LESSON, exhibits, picture_of, write_lesson
 from viz.live import bundled, exclusive
 from viz.recipe import Recipe
+from viz.toast import warn
 from viz.viewer import ASSETS, colormap
 
 TEXT = """
@@ -100,8 +101,10 @@ def build() -> None:
     gr.HTML(TEXT, apply_default_css=False)
     with gr.Row():
         network = gr.Dropdown(_choices(networks), value="critters", label="Network", scale=2, visible=len(networks) > 1)
-        which = gr.Dropdown([(e.caption, i) for i, e in enumerate(exhibits())], value=0, label="Picture", scale=3)
-        layer = gr.Dropdown(layers, value=first.layer, label="Layer", scale=2)
+        which = gr.Dropdown(
+            [(e.caption, i) for i, e in enumerate(exhibits())], value=0, label="Picture", scale=3, min_width=300
+        )
+        layer = gr.Dropdown(layers, value=first.layer, label="Layer", scale=2, min_width=300)
         step = gr.Dropdown(list(timesteps), value=first.step, label="Step", scale=1)
     panels = LessonPanels(shown(LESSON, {"point": first.point, "head": max(0, first.head)}), elem_id="lesson")
 
@@ -141,7 +144,7 @@ def _watch(network: str, which: int, layer: str, step: int) -> dict:
             )
     except Exception as error:
         logging.exception("a lesson failed")
-        gr.Warning(f"This layer could not be watched: {error}")
+        warn(f"This layer could not be watched: {error}")
         return gr.skip()
 
 
