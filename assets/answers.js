@@ -6,7 +6,7 @@
 //   answers.read(query, layer, step, head, way, out)     // false: not known yet, and now on its way
 
 function createAnswers(trace, onNews) {
-  const sums = trace.layers.map(() => []); // [layer][step] = what attention.normalise gives
+  const sums = trace.layers.map(() => []); // [layer][step] = what attention.normalise gives, and its means' mean of heads
   const kept = new Map(); // {pin: {row: [layer][step], column: [layer][step]}}, maps of all heads
   let wanted = [];
   let current = null;
@@ -24,8 +24,12 @@ function createAnswers(trace, onNews) {
   }
 
   function store({ layer, step, query, mode }, result) {
-    if (!query) sums[layer.index][step] = result;
-    else if (kept.has(query)) kept.get(query)[mode][layer.index][step] = result;
+    if (query) {
+      if (kept.has(query)) kept.get(query)[mode][layer.index][step] = result;
+      return;
+    }
+    const meanOfHeads = headOf(layer, result.means, -1, new Float32Array(layer.tokens));
+    sums[layer.index][step] = { ...result, meanOfHeads };
   }
 
   function known({ layer, step, query, mode }) {
@@ -88,7 +92,10 @@ function createAnswers(trace, onNews) {
       let sum = null;
       if (mode === "column" || minus) {
         sum = sums[layer.index][step];
-        if (!sum && now) sum = sums[layer.index][step] = run({ layer, step });
+        if (!sum && now) {
+          store({ layer, step }, run({ layer, step }));
+          sum = sums[layer.index][step];
+        }
         if (!sum) wanted.push({ layer, step });
         if (!sum) return false;
       }
@@ -101,7 +108,7 @@ function createAnswers(trace, onNews) {
       } else {
         attention.answer(layer, layer.queries[step], layer.keys[step], cellsOf(query, layer), logSums, one, out);
       }
-      if (minus) addHead(layer, sum.means, one, -1, out);
+      if (minus) subtract(layer.tokens, one < 0 ? sum.meanOfHeads : sum.means, one < 0 ? 0 : one * layer.tokens, out);
       return true;
     },
     close() {
@@ -114,16 +121,17 @@ function createAnswers(trace, onNews) {
 
 // One head of the maps of all, or their mean when head is -1, into out.
 function headOf(layer, maps, head, out) {
-  out.fill(0, 0, layer.tokens);
-  addHead(layer, maps, head, 1, out);
+  const { tokens, heads } = layer;
+  const [first, last] = head < 0 ? [0, heads] : [head, head + 1];
+  out.fill(0, 0, tokens);
+  for (let h = first, at = first * tokens; h < last; h++, at += tokens) {
+    for (let i = 0; i < tokens; i++) out[i] += maps[at + i] / (last - first);
+  }
+  return out;
 }
 
-function addHead({ tokens, heads }, maps, head, factor, out) {
-  const [first, last] = head < 0 ? [0, heads] : [head, head + 1];
-  const weight = factor / (last - first);
-  for (let h = first, at = first * tokens; h < last; h++, at += tokens) {
-    for (let i = 0; i < tokens; i++) out[i] += maps[at + i] * weight;
-  }
+function subtract(tokens, mean, at, out) {
+  for (let i = 0; i < tokens; i++) out[i] -= mean[at + i];
 }
 
 // A worker that runs the text of `arithmetic`, so that a file opened from disk needs no second file. Null where there
