@@ -24,7 +24,8 @@ async function copyLink({ viewer, opened }) {
   if (problem) throw new Error(problem);
   const address = `${location.origin}${location.pathname}?look=${text}`;
   history.replaceState(null, "", address);
-  const honest = opened ? " It does not hold the file that was opened: whoever follows it has the file's recipe drawn again." : "";
+  const unheld = " It does not hold the file that was opened: whoever follows it has the file's recipe drawn again.";
+  const honest = opened ? unheld : "";
   try {
     await navigator.clipboard.writeText(address);
   } catch {
