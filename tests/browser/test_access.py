@@ -90,5 +90,7 @@ def test_no_text_is_cut_off_and_nothing_sticks_out(chromium, url, width):
                     || one.getBoundingClientRect().right > innerWidth)).map((one) => one.outerHTML.slice(0, 200))"""
         )
         assert cut == []
+    shortened = [text for text in page.get_by_role("button").all_inner_texts() if text.endswith(("...", "…"))]
+    assert shortened == []
     assert page.complaints == []
     page.close()
