@@ -11,6 +11,7 @@ from PIL import Image
 
 from tests.browser.chromium import VIEWER, look, open_page
 from tests.browser.test_access import serious
+from tests.browser.test_looks import drop
 from viz import Trace
 from viz.curves import follow
 from viz.gallery import exhibits
@@ -112,6 +113,16 @@ def test_columns_have_measures_of_their_own(page):
     assert shown == ["received", "distance", "weight", "map"]
     page.keyboard.press("r")
     wait_for_lines(page, "entropy", LAST)
+
+
+def test_another_trace_of_the_same_recipe_is_plotted_anew(page, tmp_path):
+    pin(page, PIN)
+    wait_for_lines(page, "entropy", LAST)
+    trace = Trace.load(EXHIBIT.trace)
+    kept = list(trace.layers)[:2]
+    drop(page, trace.select(layers=kept).save(tmp_path / "two.safetensors"))
+    page.wait_for_function("document.querySelector('.pg-figure[data-key=entropy]').data.length === 2", timeout=60_000)
+    assert list(lines(page, "entropy")) == [layer_label(name) for name in kept]
 
 
 def test_the_step_on_screen_is_a_line_that_moves_at_once(page):
