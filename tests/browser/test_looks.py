@@ -24,6 +24,8 @@ ASKED = {
     ],
     "active": 2,
     "mode": "column",
+    "special": True,
+    "heads": True,
     "head": 1,
     "range": "own",
     "log": False,
