@@ -34,7 +34,8 @@ function buildAtlas(desk) {
   desk.compact = labels < 100;
   painter.resize(trace.layers.length, desk.columns.length);
   ui.main.style.setProperty("--pg-labels", `${labels}px`);
-  ui.main.style.setProperty("--pg-atlas", `${labels + desk.columns.length * pitch.x}px`);
+  const least = 240; // what the colour bar and its numbers need, where there are only a few steps
+  ui.main.style.setProperty("--pg-atlas", `${labels + Math.max(least, desk.columns.length * pitch.x)}px`);
   labelAtlas(ui, trace, desk.columns, painter.css, desk.compact);
   ui.atlas.labels.childNodes.forEach((label, layer) => label.addEventListener("click", () => desk.choose({ layer })));
   buildPins(desk);

@@ -36,15 +36,15 @@ def difference(recomputed: torch.Tensor, output: torch.Tensor) -> float:
     return ((recomputed - output).abs().max() / largest).item()
 
 
-def to_keep(v: torch.Tensor, output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def to_keep(v: torch.Tensor, output: torch.Tensor, most: int | None = PROOF_WIDTH) -> tuple[torch.Tensor, torch.Tensor]:
     """What of v (H, M, dv) and output (n, C) a trace keeps to be verified again: the first channels of every head.
 
     All of them were compared while recording; keeping all of V would cost half as much as a step of Q and K.
     """
     heads, _, width = v.shape
     beside = output.shape[-1] == heads * width
-    kept = output.unflatten(-1, (heads, width))[..., :PROOF_WIDTH].flatten(1) if beside else output[:, :PROOF_WIDTH]
-    return v[..., :PROOF_WIDTH], kept
+    kept = output.unflatten(-1, (heads, width))[..., :most].flatten(1) if beside else output[:, :most]
+    return v[..., :most], kept
 
 
 def why_not(error: float, linear: bool) -> str:

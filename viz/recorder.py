@@ -20,7 +20,7 @@ from torch import nn
 from viz.calls import MAX_EXTRA, grid_of, indices, number, sample_of, timestep_of
 from viz.probes import Reading, Site, Tap, find_sites
 from viz.probes.site import first
-from viz.proof import PROOF_QUERIES, TOLERANCE, attended, difference, is_linear, to_keep, why_not
+from viz.proof import PROOF_QUERIES, PROOF_WIDTH, TOLERANCE, attended, difference, is_linear, to_keep, why_not
 from viz.shelf import Shelf, Shelved, require_fit
 from viz.trace import Layer, Proof, Trace
 
@@ -37,6 +37,7 @@ def record(
     picture: int = 0,
     dtype: torch.dtype | None = None,
     preview: Preview | None = None,
+    proof_width: int | None = PROOF_WIDTH,
 ) -> Iterator[Trace]:
     """Watch every attention module of `network` that a probe knows; yields the trace that fills while it runs.
 
@@ -50,6 +51,7 @@ def record(
         dtype: the precision to keep Q and K in; by default the network's own.
         preview: `f(sample, timestep, output)`, (B, C, h, w) each, that gives the expected clean pictures
             (B, 3, h, w) in [-1, 1]; see `viz.runs.previewer`.
+        proof_width: how many channels a head of V and of the output are kept in `trace.proofs`; None for all.
 
     Raises:
         ValueError: when the network has no attention that a probe knows, a filter matches no layer, `branch` asks for
@@ -62,7 +64,7 @@ def record(
     sites, skipped = find_sites(network)
     sites = _filtered(sites, layers)
     trace = Trace(skipped=skipped, queries=Shelved(), keys=Shelved())
-    recorder = _Recorder(trace, network, _predicate(steps), branch, picture, dtype, preview)
+    recorder = _Recorder(trace, network, _predicate(steps), branch, picture, dtype, preview, proof_width)
     with ExitStack() as hooks:
         for handle in recorder.hooks(sites):
             hooks.callback(handle.remove)
@@ -103,9 +105,11 @@ class _Recorder:
         picture: int,
         dtype: torch.dtype | None,
         preview: Preview | None,
+        proof_width: int | None,
     ) -> None:
         self.trace, self.network, self.wanted = trace, network, wanted
         self.branch, self.picture, self.dtype, self.preview = branch, picture, dtype, preview
+        self.proof_width = proof_width
         self.step, self.active, self.shelf = -1, False, Shelf()
         self.indices: dict[str, int] = {}  # {branch: its index in the batch}
         self.batch = 0
@@ -218,7 +222,7 @@ class _Recorder:
             error = difference(attended(q[:, tokens], k, v, layer.scale, wanted.shape[-1]), wanted)
             if error <= TOLERANCE.get(q.dtype, 1e-5):
                 self.readings[name], self.trace.layers[name], self.trace.proved[name] = reading, layer, error
-                parts = (_copied(part, self.dtype) for part in to_keep(v, wanted))
+                parts = (_copied(part, self.dtype) for part in to_keep(v, wanted, self.proof_width))
                 self.trace.proofs[name] = Proof(self.step, picked, *parts)
                 return
             failures.append((error, is_linear(q[:, tokens], k, v, wanted)))

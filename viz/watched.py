@@ -132,7 +132,7 @@ def watch_call(network: nn.Module, call: Call, layer: str) -> Watched:
             hooks.enter_context(
                 module.register_forward_hook(lambda _, args, output: seen.update(output=_first(output)))
             )
-        trace = hooks.enter_context(record(network, layers=layer, steps=(0,)))
+        trace = hooks.enter_context(record(network, layers=layer, steps=(0,), proof_width=None))
         network(*call.args, **call.kwargs)
     found, index = trace.layers[layer], _index(call)
     one = {name: tensor[index].float() for name, tensor in seen.items()}

@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 
 from models import load
-from tests.browser.chromium import browser, open_page, server
+from tests.browser.chromium import open_page
 from tests.browser.test_access import serious
 from viz.experiments import convolution_gap
 from viz.gallery import LESSON, exhibits
@@ -17,18 +17,6 @@ from viz.recipe import Recipe
 from viz.watched import replay, watch_call
 
 PAGE = "document.querySelector('.pg-lesson').lesson"
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with browser() as chromium:
-        yield chromium
-
-
-@pytest.fixture(scope="module")
-def url():
-    with server() as (url, _):
-        yield url
 
 
 @pytest.fixture

@@ -236,6 +236,7 @@ def test_a_picture_that_is_not_square(page, tmp_path, shared_pipeline):
     for selector in (".pg-picture", ".pg-preview >> nth=0", ".pg-mark"):
         box = page.locator(selector).bounding_box()
         assert box["width"] / box["height"] == pytest.approx(48 / 32, rel=0.05), selector
+    page.locator(".pg-picture").scroll_into_view_if_needed()
     look(page, 0.99, 0.99)
     page.locator(".pg-sentence", has_text="row 15, column 23 of the 16×24 map").wait_for()
 
