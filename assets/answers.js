@@ -104,6 +104,8 @@ function createAnswers(trace, onNews) {
       if (minus) addHead(layer, sum.means, one, -1, out);
       return true;
     },
+    // Nothing has to be waited for: what is missing is computed when it is read.
+    order: async () => {},
     close() {
       if (worker) worker.terminate();
       wanted = [];

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from viz.budget import amount
 from viz.recipe import MAX_GUIDANCE, MAX_SEED, MAX_STEPS, RecipeError, spread
-from viz.rules import allowed, source
+from viz.rules import allowed, browser, source
 
 if TYPE_CHECKING:  # torch is imported when a model is opened
     from PIL.Image import Image
@@ -21,8 +21,6 @@ if TYPE_CHECKING:  # torch is imported when a model is opened
 OnStep = Callable[[int, object], None]
 Run = Callable[..., "Trace"]
 
-# In a browser all Q and K of a trace lie in memory, twice as wide as they were sent.
-BROWSER_BYTES = 96_000_000
 MAX_PROMPT, MAX_SIDE = 1000, 2048
 PHOTO_STEPS = 10
 
@@ -149,14 +147,9 @@ def forecast(opened: Opened, order: Order) -> str:
     words = f"{amount(whole.total)} ({counts}); a recording may take {amount(most)}."
     if whole.total > most:
         return f"{words} That is too much. {whole.advice(most)}"
-    if whole.total <= BROWSER_BYTES:
-        return words
-    part = whole.fit(BROWSER_BYTES)
-    return (
-        f"{words} The browser gets {len(part.layers)} layers × {len(part.steps)} calls of it, {amount(part.total)}."
-        if part
-        else f"{words} Not even one layer and call of it fits the browser: choose a smaller picture."
-    )
+    if whole.total > browser():
+        words += " More than is sent to a browser: the server answers for it, map by map."
+    return words
 
 
 def calls(opened: Opened, order: Order) -> int:
@@ -214,11 +207,9 @@ def _part(opened: Opened, order: Order, thin: bool):
         viz.planner.OverBudget: when not all of it fits into memory and it is not to be thinned, or nothing fits.
     """
     whole, most = planned(opened, order), allowed()
-    if not thin:
+    part = whole.fit(most) if thin else whole
+    if not thin or part is None:
         whole.check(most)
-    part = whole.fit(min(most, BROWSER_BYTES))
-    if part is None:
-        whole.check(min(most, BROWSER_BYTES))
     return part
 
 

@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from tests.browser.chromium import VIEWER, browser, open_page, server
+from tests.browser.chromium import VIEWER, open_page, server
 from tests.pipelines import PIPELINES
 
 
@@ -18,9 +18,10 @@ def served(tmp_path_factory):
 
 
 @pytest.fixture
-def page(served):
-    with browser() as chromium:
-        yield open_page(chromium, served[0])
+def page(served, chromium):
+    page = open_page(chromium, served[0])
+    yield page
+    page.close()
 
 
 def field(page, name):

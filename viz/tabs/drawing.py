@@ -11,7 +11,7 @@ from viz.live import Stopped, bundled, follow, stoppable
 from viz.recipe import Recipe, RecipeError, check_words
 from viz.toast import warn
 from viz.view import View
-from viz.viewer import pack, shown
+from viz.viewer import present
 
 
 def drawn(recipe: Recipe, view: View | None, session: str) -> Iterator[tuple]:
@@ -27,7 +27,7 @@ def drawn(recipe: Recipe, view: View | None, session: str) -> Iterator[tuple]:
             for message in check_words(recipe, pipeline):
                 warn(message)
             for news in follow(recipe, pipeline, stopped):
-                yield (gr.skip(), news) if isinstance(news, dict) else (shown(pack(news), view), None)
+                yield (gr.skip(), news) if isinstance(news, dict) else (present(news, view), None)
     except Stopped:
         yield gr.skip(), None
     except RecipeError as error:

@@ -26,7 +26,7 @@ from viz.opened import (
 from viz.recipe import RecipeError
 from viz.rules import offered
 from viz.toast import warn
-from viz.viewer import Viewer, pack, shown
+from viz.viewer import Viewer, present
 
 NO_PHOTO = "Choose a photo …"
 PRIVATE = {"show_progress": "hidden", "api_visibility": "private"}
@@ -265,7 +265,7 @@ def _recorded(
                     yield gr.skip(), news, gr.skip()
                 else:
                     words = skipped_words(news)
-                    yield shown(pack(news)), None, gr.Textbox(words, visible=bool(words))
+                    yield present(news), None, gr.Textbox(words, visible=bool(words))
     except Stopped:
         yield gr.skip(), None, gr.skip()
     except ValueError as error:  # a RecipeError or PictureError among them: a sentence for the reader
