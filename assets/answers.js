@@ -37,8 +37,8 @@ function createAnswers(trace, onNews) {
     current = wanted.find((job) => !known(job)) || null;
     if (!current) return;
     const { layer, step, cells, logSums } = current;
-    const { tokens, heads, headDim, scale } = layer;
-    const job = { layer: { tokens, heads, headDim, scale }, q: layer.queries[step], k: layer.keys[step], cells, logSums };
+    const { tokens, heads, headDim, scale, extra } = layer;
+    const job = { layer: { tokens, heads, headDim, scale, extra }, q: layer.queries[step], k: layer.keys[step], cells, logSums };
     if (worker) worker.postMessage(job);
     else runHere();
   }

@@ -105,7 +105,9 @@ function openTrace(buffer, remote = null) {
       const [height, width] = layer.grid;
       const all = (part, each) =>
         remote ? [] : steps.map((step) => toFloats(take(`${branch}/${part}/${layer.name}/${step}`, each)));
-      const each = layer.heads * height * width * layer.head_dim;
+      const each = layer.heads * layer.head_dim;
+      const tokens = height * width;
+      const extra = layer.extra || 0; // keys that belong to no pixel
       return {
         index,
         name: layer.name,
@@ -113,12 +115,13 @@ function openTrace(buffer, remote = null) {
         shortLabel: layerLabel(layer.name, ""),
         height,
         width,
-        tokens: height * width,
+        tokens,
+        extra,
         heads: layer.heads,
         headDim: layer.head_dim,
         scale: layer.scale,
-        queries: all("query", each),
-        keys: all("key", each),
+        queries: all("query", each * tokens),
+        keys: all("key", each * (tokens + extra)),
       };
     });
   if (!layers.length || !steps.length) throw new Error("This trace holds no self-attention to look at.");

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests import families
 from viz import Layer, Trace, paths, record, rows, tracefile
 from viz.questions import answer
 from viz.view import Box, Pixel
@@ -173,3 +174,17 @@ def test_what_is_not_finite_in_a_large_file_is_found_when_it_is_asked_for(saved,
     monkeypatch.setattr(tracefile, "LARGE", 1)
     with pytest.raises(ValueError, match="the trace is damaged"):
         Trace.load(saved).rows(name, step=0, query=(0, 0))
+
+
+def test_keys_that_belong_to_no_pixel_take_their_part(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "GALLERY", tmp_path)
+    network = families.Net(families.ConvolutionalAttention(32, memory=3)).eval()
+    with torch.no_grad(), record(network) as trace:
+        network(torch.randn(1, 32, 6, 4), 7)
+    path = trace.save(tmp_path / "memory.safetensors")
+    for mode, special in (("row", False), ("row", True), ("column", False)):
+        asked = question(path, PIXEL, BOX, maps=[[0, 0, 0, 1], [1, 0, 0, -1]], mode=mode, special=special)
+        maps = maps_of(rows.answer(asked)).reshape(2, 24)
+        pixel, box = (answer(trace, query, "attention", 0, mode=mode, special=special) for query in (PIXEL, BOX))
+        for found, expected in zip(maps, (pixel[1].flatten() * 24, box.mean(0).flatten() * 24), strict=True):
+            assert np.abs(found - expected).max() < 1e-3 * max(1, np.abs(expected).max())

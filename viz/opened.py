@@ -136,7 +136,7 @@ def planned(opened: Opened, order: Order):
     from viz.planner import plan
 
     whole = plan(opened.pipeline, steps=len(timesteps(opened.pipeline, order)), size=order.size, dtype=torch.float16)
-    shown = [name for name, layer in whole.layers.items() if layer.kind == "self" and not layer.extra]
+    shown = [name for name, layer in whole.layers.items() if layer.kind == "self"]
     return whole.of(shown, whole.steps)
 
 

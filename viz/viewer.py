@@ -165,7 +165,7 @@ def pack(trace: Trace) -> Path:
 def _packed(trace: Trace) -> Trace:
     import torch
 
-    layers = [layer.name for layer in trace if layer.kind == "self" and not layer.extra]
+    layers = [layer.name for layer in trace if layer.kind == "self"]
     return trace.select(layers=layers, dtype=torch.float16)
 
 
