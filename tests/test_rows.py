@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests import families
+from tests.bench_sd import Peak
 from viz import Layer, Trace, paths, record, rows, tracefile
 from viz.questions import answer
 from viz.view import Box, Pixel
@@ -153,8 +154,12 @@ def test_a_large_file_is_mapped_and_not_read(tmp_path, monkeypatch):
     trace = Trace({"attention": layer}, {step: 0.0 for step in range(8)}, ("conditional",), size=(64, 64))
     for step in range(8):
         where = "conditional", "attention", step
-        trace.queries[where], trace.keys[where] = torch.randn(8, 4096, 64), torch.randn(8, 4096, 64)
-    path = trace.save(tmp_path / "large.safetensors")
+        # As networks make them: the heads of a token side by side.
+        trace.queries[where], trace.keys[where] = (torch.randn(4096, 8, 64).transpose(0, 1) for _ in range(2))
+    with Peak() as peak:
+        before = peak.most
+        path = trace.save(tmp_path / "large.safetensors")
+    assert peak.most - before < 40_000_000  # written a tensor at a time, not all of them once more
     del trace
     assert path.stat().st_size > 120_000_000
     monkeypatch.setattr(tracefile, "LARGE", 1_000_000)
