@@ -4,6 +4,7 @@
 # make lint      format and lint checks
 # make bench     the measured figures, as one JSON object on the last line
 # make bench-sd  recording at Stable Diffusion's size (4 GB of memory, some minutes)
+# make bench-rivals  the same beside attention-map-diffusers, which it installs into a folder of its own
 # make train     trains the bundled model from scratch, or goes on where it stopped
 # make train-classic  trains the small networks of the papers' blocks the same way, into assets/classic
 # make evaluate  the bundled model's figures    make gallery      records assets/gallery again
@@ -14,13 +15,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The newest of the two minor releases before the one in requirements.txt.
 DIFFUSERS_BEFORE := 0.41.0 0.40.0
+# Its requirements (torchvision among them) are left out: what is compared needs none but ours.
+RIVAL := $(VENV)/rivals/attention_map_diffusers-1.0.0.dist-info
 
-.PHONY: app test versions lint bench bench-sd train train-classic evaluate gallery screenshots clean
+.PHONY: app test versions lint bench bench-sd bench-rivals train train-classic evaluate gallery screenshots clean
 
 app: $(VENV)/app
 	$(BIN)/python app.py --open
 
-test: $(VENV)/dev $(VENV)/chromium
+test: $(VENV)/dev $(VENV)/chromium $(RIVAL)
 	$(BIN)/python -m pytest
 
 versions: $(VENV)/dev
@@ -40,6 +43,9 @@ bench: $(VENV)/dev $(VENV)/chromium
 
 bench-sd: $(VENV)/dev
 	$(BIN)/python -m tests.bench_sd
+
+bench-rivals: $(VENV)/dev $(RIVAL)
+	$(BIN)/python -m tests.bench_rivals
 
 train: $(VENV)/app
 	$(BIN)/python -m models.train
@@ -72,6 +78,10 @@ $(VENV)/app: requirements.txt | $(VENV)/bin/python
 $(VENV)/dev: requirements-dev.txt $(VENV)/app
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
+
+$(RIVAL): | $(VENV)/dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/rivals \
+	  attention-map-diffusers==1.0.0
 
 # A chromium on the PATH is used as it is; otherwise Debian's is installed.
 $(VENV)/chromium: packages-dev.txt | $(VENV)/bin/python

@@ -48,9 +48,12 @@ def main() -> None:
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     parser.add_argument("--memory", help="what recordings may take: 2GiB, say; by default a quarter of what is free")
     parser.add_argument("--models", help="a folder whose models (folders, .safetensors files) the page opens by name")
+    parser.add_argument(
+        "--browser", help="how much of a trace a browser is sent (96MB); the server answers for larger ones"
+    )
     arguments = parser.parse_args()
     try:
-        allow(arguments.memory, arguments.models)
+        allow(arguments.memory, arguments.models, arguments.browser)
     except ValueError as error:
         parser.error(str(error))
     page = build()

@@ -41,8 +41,8 @@ function createAnswers(trace, onNews) {
     current = wanted.find((job) => !known(job)) || null;
     if (!current) return;
     const { layer, step, cells, logSums } = current;
-    const { tokens, heads, headDim, scale } = layer;
-    const job = { layer: { tokens, heads, headDim, scale }, q: layer.queries[step], k: layer.keys[step], cells, logSums };
+    const { tokens, heads, headDim, scale, extra } = layer;
+    const job = { layer: { tokens, heads, headDim, scale, extra }, q: layer.queries[step], k: layer.keys[step], cells, logSums };
     if (worker) worker.postMessage(job);
     else runHere();
   }
@@ -111,6 +111,8 @@ function createAnswers(trace, onNews) {
       if (minus) subtract(layer.tokens, one < 0 ? sum.meanOfHeads : sum.means, one < 0 ? 0 : one * layer.tokens, out);
       return true;
     },
+    // Nothing has to be waited for: what is missing is computed when it is read.
+    order: async () => {},
     close() {
       if (worker) worker.terminate();
       wanted = [];

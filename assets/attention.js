@@ -1,7 +1,8 @@
 // The arithmetic of attention: rows, columns, averages over a region, in times uniform. Nothing here touches the page.
 //
 // All of it stands in one function, because its text is also what the worker of answers.js runs. A layer here is
-// { tokens, heads, headDim, scale }; q and k are the Q and K of one step, heads after one another, (heads, tokens, headDim).
+// { tokens, heads, headDim, scale, extra }; q and k are the Q and K of one step, heads after one another, (heads, tokens,
+// headDim). Of the keys, the first `extra` of every head belong to no pixel: they take their part of a row and are not shown.
 // Cells are { tokens, weights }: the pixels that are asked about, and weights that sum to 1.
 
 function arithmetic() {
@@ -15,12 +16,12 @@ function arithmetic() {
     return FRACTIONS[n & 4095] * POWERS[(n >> 12) + 127];
   }
 
-  // The products of one vector (of one head) with all of `vectors` (of that head) into `scores`; returns the largest.
-  function score({ tokens, headDim, scale }, vectors, vector, head) {
-    if (scores.length < tokens) scores = new Float32Array(tokens);
+  // The products of one vector (of one head) with all `count` of `vectors` (of that head) into `scores`; returns the largest.
+  function score({ headDim, scale }, vectors, count, vector, head) {
+    if (scores.length < count) scores = new Float32Array(count);
     let best = -Infinity;
-    let at = head * tokens * headDim;
-    for (let token = 0; token < tokens; token++) {
+    let at = head * count * headDim;
+    for (let token = 0; token < count; token++) {
       let a = 0;
       let b = 0;
       let i = 0;
@@ -36,30 +37,32 @@ function arithmetic() {
     return best;
   }
 
-  function vectorOf({ tokens, headDim }, vectors, token, head) {
-    const at = (head * tokens + token) * headDim;
+  // One of `count` vectors of a head.
+  function vectorOf({ headDim }, vectors, count, token, head) {
+    const at = (head * count + token) * headDim;
     return vectors.subarray(at, at + headDim);
   }
 
   // Turns `scores` into exp(score - best); returns their sum.
-  function exponentials(tokens, best) {
+  function exponentials(count, best) {
     let sum = 0;
-    for (let i = 0; i < tokens; i++) sum += scores[i] = exponential(scores[i] - best);
+    for (let i = 0; i < count; i++) sum += scores[i] = exponential(scores[i] - best);
     return sum;
   }
 
   // Adds `weight` times the row of a token to out: softmax(q·K)·N.
   function addRow(layer, q, k, token, head, weight, out, at) {
-    const { tokens } = layer;
-    const sum = exponentials(tokens, score(layer, k, vectorOf(layer, q, token, head), head));
+    const { tokens, extra } = layer;
+    const all = tokens + extra;
+    const sum = exponentials(all, score(layer, k, all, vectorOf(layer, q, tokens, token, head), head));
     const factor = (weight * tokens) / sum;
-    for (let i = 0; i < tokens; i++) out[at + i] += scores[i] * factor;
+    for (let i = 0; i < tokens; i++) out[at + i] += scores[extra + i] * factor;
   }
 
   // Adds `weight` times the column of a token: A[:, j]·N. `logSums` are those of `normalise`.
   function addColumn(layer, q, k, logSums, token, head, weight, out, at) {
-    const { tokens } = layer;
-    score(layer, q, vectorOf(layer, k, token, head), head);
+    const { tokens, extra } = layer;
+    score(layer, q, tokens, vectorOf(layer, k, tokens + extra, extra + token, head), head);
     const own = head * tokens;
     const factor = weight * tokens;
     for (let i = 0; i < tokens; i++) out[at + i] += exponential(scores[i] - logSums[own + i]) * factor;
@@ -90,15 +93,16 @@ function arithmetic() {
   // What columns and the mean row need of every row: log Σ exp (a column divides by it), and the mean of all rows in
   // times uniform. Both (heads, tokens).
   function normalise(layer, q, k) {
-    const { tokens, heads } = layer;
+    const { tokens, heads, extra } = layer;
+    const all = tokens + extra;
     const logSums = new Float32Array(heads * tokens);
     const means = new Float32Array(heads * tokens);
     for (let head = 0, at = 0; head < heads; head++, at += tokens) {
       for (let token = 0; token < tokens; token++) {
-        const best = score(layer, k, vectorOf(layer, q, token, head), head);
-        const sum = exponentials(tokens, best);
+        const best = score(layer, k, all, vectorOf(layer, q, tokens, token, head), head);
+        const sum = exponentials(all, best);
         logSums[at + token] = best + Math.log(sum);
-        for (let i = 0; i < tokens; i++) means[at + i] += scores[i] / sum;
+        for (let i = 0; i < tokens; i++) means[at + i] += scores[extra + i] / sum;
       }
     }
     return { logSums, means };

@@ -140,12 +140,14 @@ function moveStep({ step }) {
 }
 
 // The chosen map changes with layer, step and head; its numbers are the viewer's own.
-function showMap() {
+async function showMap() {
   const figure = figures().find(({ dataset }) => dataset.key === "map");
   const { viewer } = root;
   const view = viewer.viewNow();
   if (!figure || view.active < 0) return;
   const layer = viewer.trace.layers.find(({ name }) => name === view.layer);
+  const there = await viewer.order([layer], [viewer.trace.steps.indexOf(view.step)]).then(() => true, () => false);
+  if (!there || JSON.stringify(viewer.viewNow()) !== JSON.stringify(view)) return; // what is chosen now comes after
   const numbers = viewer.mapOf(layer, viewer.trace.steps.indexOf(view.step), view.head);
   const rowOf = (y) => Array.from(numbers.subarray(y * layer.width, (y + 1) * layer.width));
   const { sequential, diverging } = props.value;

@@ -17,6 +17,7 @@ function introduce(ui, trace) {
     plain(seed) && `seed ${seed}`,
     plain(steps) && `${steps} steps`,
     plain(guidance) && `guidance ${guidance}`,
+    trace.remote && "too big for the browser: the maps come from the server",
   ];
   ui.recipe.textContent = parts.filter(Boolean).join(" · ");
   const refused = Object.keys(trace.skipped).length;

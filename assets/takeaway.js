@@ -35,7 +35,10 @@ function addTakeaway(root, viewer, colors) {
   }
 
   const save = (ending, type, content) => download(fileName(viewer.trace, ending), type, content);
+  const steps = () => [...viewer.trace.steps.keys()];
+  const chosen = () => viewer.trace.layers.filter(({ name }) => name === viewer.viewNow().layer);
   const png = (scale) => async () => {
+    await viewer.order(viewer.trace.layers, viewer.columns);
     const sheet = sheetCanvas(layOutSheet(desk, scale), scale);
     const file = await new Promise((done) => sheet.toBlob(done, "image/png"));
     save(scale > 1 ? `@${scale}x.png` : ".png", "image/png", file);
@@ -43,23 +46,45 @@ function addTakeaway(root, viewer, colors) {
   };
   add("Picture and atlas, PNG", [1, 2, 4].map((scale) => [`${scale}×`, `${scale} times the size`, png(scale)]));
   add("Atlas, SVG", [
-    ["SVG", "with real text", () => save(".svg", "image/svg+xml", sheetSvg(layOutSheet(desk)))],
+    [
+      "SVG",
+      "with real text",
+      async () => {
+        await viewer.order(viewer.trace.layers, viewer.columns);
+        save(".svg", "image/svg+xml", sheetSvg(layOutSheet(desk)));
+      },
+    ],
   ]);
   add("Across the steps, GIF", [
     [
       "GIF",
       "the map over the picture, step by step",
-      async () => save(".gif", "image/gif", await gif(stepFrames(desk))),
+      async () => {
+        await viewer.order(chosen(), steps());
+        save(".gif", "image/gif", await gif(stepFrames(desk)));
+      },
     ],
   ]);
   add("Numbers on show, NPZ", [
-    ["NPZ", "the maps of atlas and pins, for numpy", () => save(".npz", "application/zip", npz(rowsOnShow(viewer)))],
+    [
+      "NPZ",
+      "the maps of atlas and pins, for numpy",
+      async () => {
+        const { pins } = viewer.viewNow();
+        await Promise.all([viewer.order(viewer.trace.layers, steps()), viewer.order(chosen(), steps(), pins)]);
+        save(".npz", "application/zip", npz(rowsOnShow(viewer)));
+      },
+    ],
   ]);
   add("The trace", [
     [
       "safetensors",
       "Q and K of every layer and step, for viz.Trace.load",
-      () => save(".safetensors", "application/octet-stream", viewer.trace.buffer),
+      () => {
+        const { remote, buffer } = viewer.trace;
+        if (!remote) return save(".safetensors", "application/octet-stream", buffer);
+        Object.assign(document.createElement("a"), { href: remote.url, download: fileName(viewer.trace, ".safetensors") }).click();
+      },
     ],
   ]);
   return { add, say };

@@ -3,6 +3,8 @@
 //   const trace = openTrace(buffer)     // throws an Error whose message is for the reader
 //   trace.layers[0].queries[stepIndex]  // Q of one layer and step, (heads, tokens, headDim) floats; keys likewise
 //   trace.buffer                        // the file's own bytes
+//
+// With `remote` it is the outline of a trace that is too big to be sent: without its queries and keys, see remote.js.
 
 const TRACE_FORMAT = "pixelgaze-trace";
 const TRACE_VERSION = "1";
@@ -83,7 +85,7 @@ function layerLabel(name, word = "attention ") {
   return place + (attention ? ` · ${word}${attention[1]}` : "") + (inner ? `.${inner[1]}` : "");
 }
 
-function openTrace(buffer) {
+function openTrace(buffer, remote = null) {
   const { metadata, tensors } = readSafetensors(buffer);
   if (metadata.format !== TRACE_FORMAT || metadata.version !== TRACE_VERSION) {
     throw new Error(`This file is not a version ${TRACE_VERSION} trace of PixelGaze.`);
@@ -101,7 +103,11 @@ function openTrace(buffer) {
     .filter((layer) => layer.kind === "self")
     .map((layer, index) => {
       const [height, width] = layer.grid;
-      const each = layer.heads * height * width * layer.head_dim;
+      const all = (part, each) =>
+        remote ? [] : steps.map((step) => toFloats(take(`${branch}/${part}/${layer.name}/${step}`, each)));
+      const each = layer.heads * layer.head_dim;
+      const tokens = height * width;
+      const extra = layer.extra || 0; // keys that belong to no pixel
       return {
         index,
         name: layer.name,
@@ -109,12 +115,13 @@ function openTrace(buffer) {
         shortLabel: layerLabel(layer.name, ""),
         height,
         width,
-        tokens: height * width,
+        tokens,
+        extra,
         heads: layer.heads,
         headDim: layer.head_dim,
         scale: layer.scale,
-        queries: steps.map((step) => toFloats(take(`${branch}/query/${layer.name}/${step}`, each))),
-        keys: steps.map((step) => toFloats(take(`${branch}/key/${layer.name}/${step}`, each))),
+        queries: all("query", each * tokens),
+        keys: all("key", each * (tokens + extra)),
       };
     });
   if (!layers.length || !steps.length) throw new Error("This trace holds no self-attention to look at.");
@@ -122,6 +129,7 @@ function openTrace(buffer) {
   const proved = Object.values(said.proved);
   return {
     buffer,
+    remote,
     layers,
     steps,
     timesteps: said.timesteps.map(([, timestep]) => timestep),

@@ -1,11 +1,12 @@
 // The viewer: a picture to point at, and the atlas of what that pixel looks at. Runs in the Gradio page and in a file.
 //
 //   const viewer = createViewer(root, { colormap, diverging })   // 256 [r, g, b] each: dark to light; below zero to above
-//   viewer.open(buffer, view)      // the bytes of a trace, and what to look at
+//   viewer.open(buffer, view)      // the bytes of a trace, and what to look at; `remote`: who has its numbers, remote.js
 //   viewer.view(view)              // what a view leaves open stays as it was
 //   viewer.viewNow()               // all of it, as viz/view.py and links hold it
 //   viewer.onchange(f)             // f("view" or "open") after any change, not when the mouse only moves; returns a stop
 //   viewer.mapOf(layer, step, head), viewer.colorsOf(numbers), await viewer.whole()
+//   await viewer.order(layers, steps)    // before mapOf: these maps may have to come from the server
 //
 // Needs the scripts that viz/viewer.py lists before this one. What they share is the desk: nodes, state, trace, buffers.
 
@@ -187,15 +188,23 @@ function createViewer(root, palettes) {
     choose({ ...changes, layer: layer < 0 ? state.layer : layer, step: step < 0 ? state.step : step });
   }
 
-  function open(buffer, view) {
+  function answersOf(trace) {
+    if (!trace.remote) return createAnswers(trace, invalidate);
+    return createRemoteAnswers(trace, trace.remote, invalidate, (text) => {
+      ui.message.textContent = text;
+      ui.message.hidden = !text;
+    });
+  }
+
+  function open(buffer, view, remote = null) {
     const before = desk.trace && { layer: desk.layer.name, step: state.step / (desk.trace.steps.length - 1 || 1) };
     const alone = !before || desk.trace.steps.length === 1;
-    const trace = openTrace(buffer);
+    const trace = openTrace(buffer, remote);
     play(false);
     if (desk.answers) desk.answers.close();
     const largest = Math.max(...trace.layers.map((layer) => layer.tokens));
     Object.assign(desk, {
-      ...{ trace, answers: createAnswers(trace, invalidate), columns: [], laidOut: "", pinsDrawn: "" },
+      ...{ trace, answers: answersOf(trace), columns: [], laidOut: "", pinsDrawn: "" },
       ...{ map: new Float32Array(largest), scratch: new Float32Array(largest), colors: new Uint32Array(largest) },
     });
     ui.slider.max = String(trace.steps.length - 1);
@@ -246,7 +255,16 @@ function createViewer(root, palettes) {
     },
     // The numbers on show for a query, by default the one that is shown: of an entry of trace.layers, an index into
     // trace.steps, and a head or -1 for their mean. Computed here and now, where need be.
-    mapOf: (layer, step, head, query = desk.query) => desk.numbers(query, layer, step, head, true),
+    mapOf(layer, step, head, query = desk.query) {
+      const numbers = desk.numbers(query, layer, step, head, true);
+      if (!numbers) throw new Error("What is on show has changed meanwhile; try again.");
+      return numbers;
+    },
+    // Resolves when `mapOf` knows the maps of these layers, indices of steps and queries, of the head that is chosen.
+    order(layers, steps, queries = [desk.query]) {
+      const each = (query) => layers.flatMap((layer) => steps.map((step) => [query, layer, step, state.head]));
+      return desk.answers.order(queries.flatMap(each), state);
+    },
     // [r, g, b, a] of each number, as on screen.
     colorsOf(numbers) {
       const colors = new Uint32Array(numbers.length);

@@ -101,7 +101,9 @@ function offsetOf(peak, middle, { width }) {
 }
 
 function rowNumbers(map, layer, found, offset) {
+  const outside = `${Math.round(100 * (1 - found.total))} %`;
   return [
+    ...(layer.extra ? [[`on ${layer.extra} key${layer.extra > 1 ? "s" : ""} that belong to no pixel`, outside]] : []),
     ["peak, times uniform", formatTimes(map[found.peak])],
     ["entropy", `${found.entropy.toFixed(1)} bit`],
     ["effective keys", `${Math.round(found.effective)} of ${layer.tokens}`],

@@ -110,6 +110,14 @@ def stable_diffusion(folder: Path, kind: type = StableDiffusionPipeline, channel
     )
 
 
+def stable_diffusion_2(folder: Path) -> StableDiffusionPipeline:
+    """2.x differs in its text encoder's width, linear projections, heads per block, upcast scores and v prediction."""
+    pipeline = stable_diffusion(folder)
+    unet = conditional(attention_head_dim=(2, 4), use_linear_projection=True, upcast_attention=True)
+    scheduler = DDIMScheduler(prediction_type="v_prediction", clip_sample=False, set_alpha_to_one=False, **SD_SCHEDULE)
+    return StableDiffusionPipeline(**{**pipeline.components, "unet": unet, "scheduler": scheduler})
+
+
 def stable_diffusion_xl(folder: Path) -> StableDiffusionXLPipeline:
     words = tokenizer(folder / "words")
     unet = conditional(
@@ -144,6 +152,7 @@ PIPELINES = {
     "DDIM": lambda folder: DDIMPipeline(unconditional(), DDIMScheduler()),
     "latent, unconditional": latent,
     "Stable Diffusion": stable_diffusion,
+    "Stable Diffusion 2": stable_diffusion_2,
     "Stable Diffusion XL": stable_diffusion_xl,
     "image to image": lambda folder: stable_diffusion(folder, StableDiffusionImg2ImgPipeline),
     "inpainting": lambda folder: stable_diffusion(folder, StableDiffusionInpaintPipeline, 9),

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests import single_file
 from tests.pipelines import PIPELINES
 from viz import opened as box
 from viz import rules
@@ -17,7 +18,7 @@ ASKED = {"prompt": "a red monster", "negative": "", "seed": 1, "steps": 3, "guid
 @pytest.fixture
 def models(tmp_path, monkeypatch):
     """A models folder with small pipelines; what is open and allowed is forgotten afterwards."""
-    for name in ("DDPM", "Stable Diffusion", "image to image"):
+    for name in ("DDPM", "Stable Diffusion", "image to image", "inpainting"):
         PIPELINES[name](tmp_path / "words").save_pretrained(tmp_path / "models" / name.replace(" ", "-"))
     monkeypatch.setattr(rules, "_rules", rules.Rules(None, tmp_path / "models"))
     monkeypatch.setattr(box, "_opened", None)
@@ -32,7 +33,7 @@ def opened(name: str) -> box.Opened:
 
 
 def test_only_hub_ids_and_the_models_folder_are_named(models):
-    assert rules.offered() == ["DDPM", "Stable-Diffusion", "image-to-image"]
+    assert rules.offered() == ["DDPM", "Stable-Diffusion", "image-to-image", "inpainting"]
     assert rules.source("DDPM", None) == models / "DDPM"
     assert rules.source("google/ddpm-cifar10-32", None) == "google/ddpm-cifar10-32"
     for path in ("/etc", "../models", "~/x", "./a/b", "a/b/c", "DDPM/unet", str(models / "DDPM"), "C:\\x", "x" * 300):
@@ -78,14 +79,59 @@ def test_a_photo_is_looked_at_or_started_from(models, tmp_path):
         box.draw(model, order, model.samplers[0], None, False, lambda *_: None)
 
 
+def test_of_an_inpainting_model_the_mask_s_white_is_drawn_anew(models, tmp_path):
+    model = opened("inpainting")
+    Image.new("RGB", (24, 16), "red").save(tmp_path / "photo.png")
+    Image.new("L", (24, 16), 0).save(tmp_path / "none.png")
+    order = box.order_of(model, ASKED)
+    assert box.masked(model, order, None) is order
+    assert box.masked(opened("DDPM"), order, tmp_path / "none.png") is order  # it takes none
+    model = opened("inpainting")
+    pictures = []
+    for mask in (None, tmp_path / "none.png"):
+        asked = box.masked(model, order, mask)
+        trace = box.draw(model, asked, model.samplers[0], tmp_path / "photo.png", False, lambda *_: None)
+        pictures.append(trace.picture)
+    assert (pictures[0] != pictures[1]).any()
+    (tmp_path / "broken.png").write_bytes(b"none")
+    with pytest.raises(ValueError, match="no picture"):
+        box.masked(model, order, tmp_path / "broken.png")
+
+
+def test_a_single_file_is_opened_like_a_model_that_is_here(models, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    single_file.write(PIPELINES["Stable Diffusion"](models.parent / "words"), models / "one.safetensors")
+    with pytest.raises(RecipeError, match="configuration and tokenizer are not in the file"):
+        list(box.opening("one.safetensors", None, "float32", "cpu"))
+    *_, found = box.opening("", str(models / "one.safetensors"), "float32", "cpu", "Stable-Diffusion")
+    assert box.planned(found, box.order_of(found, ASKED)).layers
+    with pytest.raises(RecipeError, match="Expected a Hub id"):
+        list(box.opening("one.safetensors", None, "float32", "cpu", "/etc"))
+
+
+def test_what_is_not_shown_is_known_before_a_run(models):
+    model = opened("Stable-Diffusion")
+    plan = box.planned(model, box.order_of(model, ASKED))
+    assert box.skipped_words(plan) == ""
+    model.pipeline.unet.fuse_qkv_projections()
+    plan = box.planned(model, box.order_of(model, ASKED))
+    words = box.skipped_words(plan)
+    assert "attn1: " in words and "fuse" in words
+    assert {name for name in plan.skipped if name.endswith("attn1")}.isdisjoint(plan.layers)
+
+
 def test_the_forecast_is_exact_and_what_does_not_fit_is_refused(models, monkeypatch):
     model = opened("DDPM")
     order = box.order_of(model, ASKED | {"steps": 8})
     whole = box.planned(model, order)
-    assert box.forecast(model, order).startswith(f"{amount(whole.total)} (4 layers × 8 calls of the network)")
+    assert box.forecast(box.planned(model, order)).startswith(
+        f"{amount(whole.total)} (4 layers × 8 calls of the network)"
+    )
     monkeypatch.setattr(rules, "_rules", rules.Rules(str(whole.total - 1), None))
     part = whole.fit(whole.total - 1)
-    assert f"too much. All 4 layers and {len(part.steps)} of its 8 steps" in box.forecast(model, order)
+    assert f"too much. All 4 layers and {len(part.steps)} of its 8 steps" in box.forecast(box.planned(model, order))
     with pytest.raises(RecipeError, match="All 4 layers and 7 of its 8 steps would fit"):
         box.draw(model, order, model.samplers[0], None, False, lambda *_: None)
     assert len(box.draw(model, order, model.samplers[0], None, True, lambda *_: None).steps) == len(part.steps) == 7

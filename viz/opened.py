@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING
 
 from viz.budget import amount
 from viz.recipe import MAX_GUIDANCE, MAX_SEED, MAX_STEPS, RecipeError, spread
-from viz.rules import allowed, source
+from viz.rules import allowed, browser, source
 
 if TYPE_CHECKING:  # torch is imported when a model is opened
     from PIL.Image import Image
 
     from models.drawing import Order
+    from viz.planner import Plan
     from viz.trace import Trace
 
 OnStep = Callable[[int, object], None]
 Run = Callable[..., "Trace"]
 
-# In a browser all Q and K of a trace lie in memory, twice as wide as they were sent.
-BROWSER_BYTES = 96_000_000
 MAX_PROMPT, MAX_SIDE = 1000, 2048
 PHOTO_STEPS = 10
 
@@ -36,33 +35,38 @@ class Opened:
     samplers: tuple[str, ...]
     prompted: bool
     pictured: bool
+    masked: bool
     size: tuple[int, int]
 
 
 _opened: Opened | None = None
 
 
-def opening(name: str, upload: str | None, dtype: str, device: str) -> Iterator[str | Opened]:
+def opening(
+    name: str, upload: str | None, dtype: str, device: str, config: str | None = None
+) -> Iterator[str | Opened]:
     """Open a model; yields what happens, in words, and then the opened model. The one before is let go.
+
+    `config` names, as `name` does, the model whose configuration and tokenizer a single file is opened with.
 
     Raises:
         RecipeError: when it cannot be opened, with the reason.
     """
     from viz.live import opening_lock, streamed
 
-    asked = source(name, upload)
+    asked, like = source(name, upload), source(config, None) if config and config.strip() else None
 
     def work(say: Callable[[str], None]) -> Opened:
         global _opened
         with opening_lock:
             _opened = None
-            _opened = _open(asked, dtype, device, say)
+            _opened = _open(asked, dtype, device, like, say)
             return _opened
 
     yield from streamed(work)
 
 
-def _open(asked: str | Path, dtype: str, device: str, say: Callable[[str], None]) -> Opened:
+def _open(asked: str | Path, dtype: str, device: str, like: str | Path | None, say: Callable[[str], None]) -> Opened:
     from models import load
     from models.drawing import own_size, takes
     from models.errors import CannotOpen
@@ -73,7 +77,7 @@ def _open(asked: str | Path, dtype: str, device: str, say: Callable[[str], None]
 
     try:
         device = devices()[0] if device == "auto" else device
-        pipeline = load(asked, dtype=dtype, device=device, progress=progress)
+        pipeline = load(asked, dtype=dtype, device=device, config=like, progress=progress)
     except (CannotOpen, ValueError) as error:
         message = str(error).replace(str(Path(asked).parent) + "/", "") if isinstance(asked, Path) else str(error)
         raise RecipeError(message[0].upper() + message[1:] + ".") from error
@@ -84,6 +88,7 @@ def _open(asked: str | Path, dtype: str, device: str, say: Callable[[str], None]
         tuple(samplers(pipeline)),
         bool({"prompt", "caption"} & names),
         "image" in names,
+        "mask_image" in names,
         own_size(pipeline),
     )
 
@@ -130,7 +135,7 @@ def _whole(value: float | None, what: str, low: int, high: int) -> int:
     return int(value)
 
 
-def planned(opened: Opened, order: Order):
+def planned(opened: Opened, order: Order) -> Plan:
     """The plan of all that can be shown of a run: attention among pixels, every call of the network, half precision."""
     import torch
 
@@ -138,25 +143,20 @@ def planned(opened: Opened, order: Order):
     from viz.planner import plan
 
     whole = plan(opened.pipeline, steps=len(timesteps(opened.pipeline, order)), size=order.size, dtype=torch.float16)
-    shown = [name for name, layer in whole.layers.items() if layer.kind == "self" and not layer.extra]
+    shown = [name for name, layer in whole.layers.items() if layer.kind == "self"]
     return whole.of(shown, whole.steps)
 
 
-def forecast(opened: Opened, order: Order) -> str:
-    """What a run would take and what of it fits, in a few sentences."""
-    whole, most = planned(opened, order), allowed()
+def forecast(whole: Plan) -> str:
+    """What the run that was planned would take and what of it fits, in a few sentences."""
+    most = allowed()
     counts = f"{len(whole.layers)} layers × {len(whole.steps)} calls of the network"
     words = f"{amount(whole.total)} ({counts}); a recording may take {amount(most)}."
     if whole.total > most:
         return f"{words} That is too much. {whole.advice(most)}"
-    if whole.total <= BROWSER_BYTES:
-        return words
-    part = whole.fit(BROWSER_BYTES)
-    return (
-        f"{words} The browser gets {len(part.layers)} layers × {len(part.steps)} calls of it, {amount(part.total)}."
-        if part
-        else f"{words} Not even one layer and call of it fits the browser: choose a smaller picture."
-    )
+    if whole.total > browser():
+        words += " More than is sent to a browser: the server answers for it, map by map."
+    return words
 
 
 def calls(opened: Opened, order: Order) -> int:
@@ -214,11 +214,9 @@ def _part(opened: Opened, order: Order, thin: bool):
         viz.planner.OverBudget: when not all of it fits into memory and it is not to be thinned, or nothing fits.
     """
     whole, most = planned(opened, order), allowed()
-    if not thin:
+    part = whole.fit(most) if thin else whole
+    if not thin or part is None:
         whole.check(most)
-    part = whole.fit(min(most, BROWSER_BYTES))
-    if part is None:
-        whole.check(min(most, BROWSER_BYTES))
     return part
 
 
@@ -270,6 +268,13 @@ def _look(opened: Opened, order: Order, picture: Image, thin: bool, on_step: OnS
     return trace
 
 
-def skipped_words(trace: Trace) -> str:
-    """Which attention a trace lacks, and why; a line each."""
-    return "\n".join(f"{name or 'the network'}: {reason}" for name, reason in trace.skipped.items())
+def masked(opened: Opened, order: Order, mask: Path | None) -> Order:
+    """The order, with a mask where there is one and the model takes one. Raises viz.pictures.PictureError."""
+    from viz.pictures import open_picture
+
+    return replace(order, mask=open_picture(mask)) if mask and opened.masked else order
+
+
+def skipped_words(found: Trace | Plan) -> str:
+    """Which attention a trace or a plan lacks, and why; a line each."""
+    return "\n".join(f"{name or 'the network'}: {reason}" for name, reason in found.skipped.items())

@@ -13,7 +13,7 @@ import plotly
 from gradio.data_classes import FileData
 
 from viz.labels import layer_label
-from viz.takeaway import ours
+from viz.paths import ours
 from viz.view import Pixel, View, ViewError
 from viz.viewer import ASSETS, DIVERGING, SEQUENTIAL
 

@@ -8,34 +8,44 @@ from pathlib import Path
 from viz.budget import budget
 from viz.recipe import RecipeError
 
+# In a browser all Q and K of a trace lie in memory, twice as wide as they were sent.
+BROWSER_BYTES = 96_000_000
+
 
 @dataclass(frozen=True)
 class Rules:
-    """`memory` is an amount as `viz.budget` reads it; `models` the folder whose models the page opens."""
+    """`memory` and `browser`: amounts as `viz.budget` reads them; `models`: the folder whose models the page opens."""
 
     memory: str | None = None
     models: Path | None = None
+    browser: str | None = None
 
 
 _rules = Rules()
 
 
-def allow(memory: str | None, models: str | None) -> None:
+def allow(memory: str | None, models: str | None, browser: str | None = None) -> None:
     """Set the rules.
 
     Raises:
-        ValueError: when `memory` is no amount of memory, or `models` no folder.
+        ValueError: when `memory` or `browser` is no amount of memory, or `models` no folder.
     """
     global _rules
     budget(memory)
+    budget(browser)
     if models is not None and not Path(models).is_dir():
         raise ValueError(f"there is no folder {models}")
-    _rules = Rules(memory, Path(models).resolve() if models else None)
+    _rules = Rules(memory, Path(models).resolve() if models else None, browser)
 
 
 def allowed() -> int:
     """Bytes that one recording may take now."""
     return budget(_rules.memory)
+
+
+def browser() -> int:
+    """Bytes of Q and K that are sent to a browser; for a larger trace the server answers, map by map."""
+    return budget(_rules.browser) if _rules.browser else BROWSER_BYTES
 
 
 def offered() -> list[str]:

@@ -6,21 +6,25 @@ import logging
 import re
 import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gradio as gr
 from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
 
-from viz.gallery import GALLERY
+from viz.budget import amount
 from viz.header import described
 from viz.links import LinkError, encode
+from viz.paths import ours
 from viz.recipe import Recipe, RecipeError
 from viz.toast import warn
 from viz.view import View, ViewError
-from viz.viewer import ASSETS, pack, shown
+from viz.viewer import ASSETS, present
+
+if TYPE_CHECKING:  # torch is imported when a trace is opened
+    from viz.trace import Trace
 
 MAX_FILE = 256_000_000  # bytes; assets/hosted.js says the same
-MAX_SHOWN = 128_000_000  # of Q and K in half precision; a browser holds twice as much
 
 _SKELETON = """
 <div class="pixelgaze">
@@ -63,26 +67,16 @@ class TakeAway(gr.HTML):
         self.dropped(open_trace, None, [viewer, self], **settings)
 
 
-def ours(path: object) -> Path:
-    """The path of a trace that the page has shown or taken in.
-
-    Raises:
-        PermissionError: for any other; what a browser says about paths is not believed.
-    """
-    found = Path(str(path)).resolve()
-    if not any(found.is_relative_to(folder) for folder in (GALLERY.resolve(), Path(get_upload_folder()).resolve())):
-        raise PermissionError("That is no file of this page.")
-    if not found.is_file():
-        raise PermissionError("The trace is no longer on the server; draw it again.")
-    return found
-
-
 def save_page(event: gr.EventData, value: dict) -> dict:
     """The trace on show as one HTML file."""
     from viz.export import write_html
 
     try:
         path, view = ours(value["trace"]["path"]), View.from_json(event.view)
+        if value.get("outline"):
+            raise ValueError(
+                f"This trace is too large for one HTML file, {amount(path.stat().st_size)}: save the trace."
+            )
         recipe = described(path)["recipe"]
         words = re.findall("[a-z0-9]+", str(recipe.get("caption", "")).lower())
         target = _own_folder() / f"pixelgaze-{'-'.join(words)[:60] or 'trace'}.html"
@@ -103,7 +97,7 @@ def _own_folder() -> Path:
 def open_trace(event: gr.EventData) -> tuple[dict, dict]:
     """The file that was dropped, checked; what is on show stays where it cannot be opened."""
     try:
-        return shown(_checked(ours(event.path)), opened=True), {"said": "Opened.", "at": uuid.uuid4().hex}
+        return present(_checked(ours(event.path)), opened=True), {"said": "Opened.", "at": uuid.uuid4().hex}
     except (PermissionError, ValueError) as error:  # TraceFileError is a ValueError
         said = str(error)
     except Exception:
@@ -113,21 +107,17 @@ def open_trace(event: gr.EventData) -> tuple[dict, dict]:
     return gr.skip(), {"said": said, "at": uuid.uuid4().hex}
 
 
-def _checked(path: Path) -> Path:
-    """A file from outside, believed only after all of it was checked, and packed anew."""
+def _checked(path: Path) -> Trace:
+    """A file from outside, believed only after all of it was checked."""
     from viz.trace import Trace
 
     if path.stat().st_size > MAX_FILE:
         raise ValueError(f"This file is too large: {path.stat().st_size / 1e6:.0f} MB; at most 256 are read.")
     trace = Trace.load(path)
-    kept = [layer for layer in trace if layer.kind == "self"]
-    if not kept or not trace.steps:
+    if not any(layer.kind == "self" for layer in trace) or not trace.steps:
         raise ValueError("This trace holds no self-attention to look at.")
-    numbers = sum(2 * layer.heads * layer.tokens * layer.head_dim for layer in kept) * len(trace.steps)
-    if 2 * numbers > MAX_SHOWN:
-        raise ValueError(f"This trace is too large for a browser: {2 * numbers / 1e6:.0f} MB of Q and K; at most 128.")
     trace.recipe = _told(trace.recipe)
-    return pack(trace)
+    return trace
 
 
 def _told(recipe: dict) -> dict:

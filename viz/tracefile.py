@@ -14,17 +14,18 @@ import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from viz.trace import Layer, Proof, Trace
 
 FORMAT, VERSION = "pixelgaze-trace", "1"
 BRANCHES = (("conditional",), ("unconditional",), ("unconditional", "conditional"))
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+DTYPES = dict(zip(FLOATS, ("F16", "BF16", "F32", "F64"), strict=True)) | {torch.int64: "I64", torch.uint8: "U8"}
 MAX_LAYERS, MAX_STEPS, MAX_SIDE = 1024, 10_000, 65_536
 # Files are mapped into memory, not read. One that is larger than this stays unread until its rows are asked for; that
 # its numbers are finite is then checked row by row.
@@ -48,7 +49,8 @@ def write(trace: Trace, path: Path) -> Path:
     metadata = {"format": FORMAT, "version": VERSION, "trace": json.dumps(_describe(trace))}
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as partial:
         try:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial.name, metadata)
+            _stream(tensors, partial, metadata)
+            partial.flush()
             os.fsync(partial.fileno())
             os.chmod(partial.name, 0o644)
             os.replace(partial.name, path)
@@ -56,6 +58,24 @@ def write(trace: Trace, path: Path) -> Path:
             os.unlink(partial.name)
             raise
     return path
+
+
+def _stream(tensors: dict[str, torch.Tensor], file: IO[bytes], metadata: dict[str, str]) -> None:
+    """Write a safetensors file a tensor at a time.
+
+    The library's own `save_file` wants all of them contiguous, which recorded ones are not: a copy of the whole trace.
+    """
+    names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))  # so that all of them are aligned
+    header, at = {"__metadata__": metadata}, 0
+    for name in names:
+        tensor, start = tensors[name], at
+        at += tensor.nbytes
+        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, at]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little") + text)
+    for name in names:
+        file.write(tensors[name].contiguous().flatten().view(torch.uint8).numpy())
 
 
 def _describe(trace: Trace) -> dict:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gradio as gr
 from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
 from plotly.colors import sample_colorscale, unlabel_rgb
 
+from viz.rows import answer
+from viz.rules import browser
 from viz.view import View
+
+if TYPE_CHECKING:  # torch is imported when a trace is packed
+    from viz.trace import Trace
 
 ASSETS = Path(__file__).parent.parent / "assets"
 
@@ -20,7 +27,7 @@ SEQUENTIAL, DIVERGING = "Inferno", "balance"
 SCRIPTS = [
     ASSETS / f"{name}.js"
     for name in (
-        *("trace", "attention", "query", "answers", "scale", "words", "paint", "draw", "skeleton", "layout"),
+        *("trace", "attention", "query", "answers", "remote", "scale", "words", "paint", "draw", "skeleton", "layout"),
         *("pointer", "readout", "viewer", "compare", "files", "sheet", "takeaway"),
     )
 ]
@@ -39,18 +46,19 @@ let coming = null; // the view that the trace on its way will open with
 async function show() {
   const value = props.value;
   if (!value || !value.trace) return;
-  const { url } = value.trace;
+  const { url, path } = value.trace;
+  const { outline } = value; // of a trace that is too big to be sent: all of it but the numbers
   const again = shown === url;
   shown = url;
   try {
     if (again && !coming) return viewer.view(value.view);
     coming = value.view;
     if (again) return;
-    const answer = await fetch(url);
+    const answer = await fetch(outline ? outline.url : url);
     if (!answer.ok) throw new Error("The trace is no longer on the server; draw it again.");
     const buffer = await answer.arrayBuffer();
     if (shown !== url) return;
-    viewer.open(buffer, coming);
+    viewer.open(buffer, coming, outline ? { path, url, ask: server.answer } : null);
     root.opened = value.opened === true;
     coming = null;
   } catch (error) {
@@ -77,7 +85,7 @@ if (props.beside) {
     if (!first.trace) return;
     shown = others.value = "";
     props.value = {}; // so that the trace that was here before is news when it is picked again
-    viewer.open(first.trace.buffer, first.viewNow());
+    viewer.open(first.trace.buffer, first.viewNow(), first.trace.remote);
   });
   makeButton("pg-toggle", "Close", viewer.slot).addEventListener("click", () => trigger("leave"));
 }
@@ -109,6 +117,7 @@ class Viewer(gr.HTML):
             html_template=_SKELETON,
             js_on_load=f"{scripts()}\n{_HOST}",
             apply_default_css=False,
+            server_functions=[answer],
             colormap=colormap(SEQUENTIAL),
             diverging=colormap(DIVERGING),
             compares=compares,
@@ -137,15 +146,32 @@ def shown(path: str | Path, view: View | None = None, *, opened: bool = False) -
     return {"trace": FileData(path=str(path)).model_dump(), "view": view.to_json() if view else {}, "opened": opened}
 
 
-def pack(trace) -> Path:
+def present(trace: Trace, view: View | None = None, *, opened: bool = False) -> dict:
+    """Write a trace for the page; returns the value that makes a `Viewer` show it. Arguments as for `shown`.
+
+    A trace that is too big for a browser is not sent: the browser gets its outline, and asks `viz.rows` for maps.
+    """
+    small = _packed(trace)
+    value = shown(save_temporary(small), view, opened=opened)
+    if small.kept_bytes > browser():
+        outline = replace(small, queries={}, keys={}, proofs={})
+        value["outline"] = FileData(path=str(save_temporary(outline))).model_dump()
+    return value
+
+
+def pack(trace: Trace) -> Path:
     """Write what the browser needs of a trace to a file of its own: attention among pixels alone, in half precision."""
+    return save_temporary(_packed(trace))
+
+
+def _packed(trace: Trace) -> Trace:
     import torch
 
-    layers = [layer.name for layer in trace if layer.kind == "self" and not layer.extra]
-    return save_temporary(trace.select(layers=layers, dtype=torch.float16))
+    layers = [layer.name for layer in trace if layer.kind == "self"]
+    return trace.select(layers=layers, dtype=torch.float16)
 
 
-def save_temporary(trace) -> Path:
+def save_temporary(trace: Trace) -> Path:
     """Save a trace in Gradio's own cache: it is served from there without a copy, and `delete_cache` clears it away."""
     folder = Path(get_upload_folder())
     folder.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from tests.pipelines import PIPELINES
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
-    for name in ("DDPM", "Stable Diffusion"):
+    for name in ("DDPM", "Stable Diffusion", "inpainting"):
         PIPELINES[name](root / "words").save_pretrained(root / "models" / name.replace(" ", "-"))
     (root / "models" / "half").mkdir()
     with server("--models", str(root / "models"), "--memory", "1MB") as (url, _):
@@ -94,3 +94,12 @@ def test_what_does_not_fit_is_refused_with_what_would(page):
     said(page, "forecast", "That is too much.")
     page.locator("#model-draw").click()
     page.locator(".toast-body", has_text="would fit").wait_for(timeout=60_000)
+
+
+def test_a_mask_is_offered_where_a_model_takes_one(page):
+    open_model(page, "DDPM")
+    said(page, "forecast", "4 layers × 10 calls")
+    assert not page.locator("#model-mask").is_visible()
+    open_model(page, "inpainting")
+    said(page, "status", "inpainting is open")
+    page.locator("#model-mask").wait_for()

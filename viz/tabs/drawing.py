@@ -11,7 +11,7 @@ from viz.live import Stopped, bundled, follow, stoppable
 from viz.recipe import Recipe, RecipeError, check_words
 from viz.toast import warn
 from viz.view import View
-from viz.viewer import pack, shown
+from viz.viewer import present
 
 
 def drawn(recipe: Recipe, view: View | None, session: str) -> Iterator[tuple]:
@@ -32,7 +32,7 @@ def drawn(recipe: Recipe, view: View | None, session: str) -> Iterator[tuple]:
                     continue
                 if view is not None:
                     warn_of_missing(view, [layer.name for layer in news if layer.kind == "self"], news.steps)
-                yield shown(pack(news), view), None
+                yield present(news, view), None
     except Stopped:
         yield gr.skip(), None
     except RecipeError as error:

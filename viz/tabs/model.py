@@ -19,16 +19,18 @@ from viz.opened import (
     draw,
     forecast,
     look,
+    masked,
     opening,
     order_of,
+    planned,
     skipped_words,
 )
 from viz.recipe import RecipeError
 from viz.rules import offered
 from viz.toast import warn
-from viz.viewer import Viewer, pack, shown
+from viz.viewer import Viewer, present
 
-NO_PHOTO = "Choose a photo …"
+NO_PHOTO, NO_MASK = "Choose a photo …", "Choose a mask (white: drawn anew) …"
 PRIVATE = {"show_progress": "hidden", "api_visibility": "private"}
 ASKED = ("prompt", "negative", "seed", "steps", "guidance", "height", "width")
 
@@ -39,6 +41,7 @@ class Box:
 
     name: gr.Dropdown
     upload: gr.UploadButton
+    config: gr.Dropdown
     dtype: gr.Dropdown
     device: gr.Dropdown
     open: gr.Button
@@ -54,6 +57,7 @@ class Box:
     height: gr.Number
     width: gr.Number
     photo: gr.UploadButton
+    mask: gr.UploadButton
     draw: gr.Button
     look: gr.Button
     forecast: gr.Textbox
@@ -101,7 +105,14 @@ def _opening_row() -> dict:
             min_width=150,
             elem_id="model-upload",
         )
-    return {"name": name, "upload": upload, "dtype": dtype, "device": device, "open": button}
+    config = gr.Dropdown(
+        offered(),
+        value=None,
+        label=f"For a single file: whose configuration and tokenizer, a Hub id{known} (empty: the usual)",
+        allow_custom_value=True,
+        elem_id="model-config",
+    )
+    return {"name": name, "upload": upload, "config": config, "dtype": dtype, "device": device, "open": button}
 
 
 def _settings() -> dict:
@@ -128,9 +139,9 @@ def _settings() -> dict:
         thin = gr.Checkbox(label="Where not all fits, record what does", scale=1, min_width=200)
     with gr.Row(equal_height=True):
         draw = gr.Button("Draw and record", variant="primary", min_width=160, elem_id="model-draw")
-        photo = gr.UploadButton(
-            NO_PHOTO, file_types=["image"], type="filepath", variant="secondary", min_width=160, elem_id="model-photo"
-        )
+        picture = {"file_types": ["image"], "type": "filepath", "variant": "secondary", "min_width": 160}
+        photo = gr.UploadButton(NO_PHOTO, elem_id="model-photo", **picture)
+        mask = gr.UploadButton(NO_MASK, visible=False, elem_id="model-mask", **picture)
         look = gr.Button(f"Show it the photo, at {PHOTO_STEPS} noise levels", min_width=220, elem_id="model-look")
     skipped = gr.Textbox(
         label="Attention that is not shown, and why",
@@ -140,40 +151,49 @@ def _settings() -> dict:
         elem_id="model-skipped",
     )
     numbers = {"steps": steps, "guidance": guidance, "seed": seed, "height": height, "width": width}
-    rest = {"photo": photo, "draw": draw, "look": look, "forecast": note, "thin": thin, "skipped": skipped}
+    rest = {
+        "photo": photo,
+        "mask": mask,
+        "draw": draw,
+        "look": look,
+        "forecast": note,
+        "thin": thin,
+        "skipped": skipped,
+    }
     return {"words": words, "prompt": prompt, "negative": negative, "sampler": sampler} | numbers | rest
 
 
 def wire(box: Box, viewer: Viewer, live: Live) -> None:
     """Connect the box to the viewer that shows its traces and the strip that shows their making."""
-    settings = ["status", "settings", "opened", "words", "sampler", "guidance", "height", "width"]
+    settings = ["status", "settings", "opened", "words", "sampler", "guidance", "height", "width", "mask"]
     opened = [getattr(box, name) for name in settings]
-    one = {"concurrency_id": "open", "concurrency_limit": 1}
+    one, seen = {"concurrency_id": "open", "concurrency_limit": 1}, [box.forecast, box.skipped]
     for event, open_, what in ((box.open.click, _open, box.name), (box.upload.upload, _open_file, box.upload)):
-        asked = [what, box.dtype, box.device]
-        event(open_, asked, opened, **one, **PRIVATE).then(_forecast, box.asked(), box.forecast, **PRIVATE)
+        asked = [what, box.dtype, box.device, box.config]
+        event(open_, asked, opened, **one, **PRIVATE).then(_forecast, box.asked(), seen, **PRIVATE)
     box.photo.upload(_chosen, box.photo, box.photo, **PRIVATE)
+    box.mask.upload(_chosen, box.mask, box.mask, **PRIVATE)
     changed = [box.steps.change, box.height.change, box.width.change]
-    gr.on(changed, _forecast, box.asked(), box.forecast, trigger_mode="always_last", **PRIVATE)
+    gr.on(changed, _forecast, box.asked(), seen, trigger_mode="always_last", **PRIVATE)
     outputs = [viewer, live, box.skipped]
     model = {"concurrency_id": "model", "concurrency_limit": 1}
-    asked = [*box.asked(), box.sampler, box.photo, box.thin]
+    asked = [*box.asked(), box.sampler, box.photo, box.mask, box.thin]
     box.draw.click(_draw, asked, outputs, **model, **PRIVATE)
     box.look.click(_look, asked, outputs, **model, **PRIVATE)
 
 
-def _open(name: str | None, dtype: str, device: str) -> Iterator[tuple]:
-    yield from _opening(name or "", None, dtype, device)
+def _open(name: str | None, dtype: str, device: str, config: str | None) -> Iterator[tuple]:
+    yield from _opening(name or "", None, dtype, device, config)
 
 
-def _open_file(upload: str, dtype: str, device: str) -> Iterator[tuple]:
-    yield from _opening("", upload, dtype, device)
+def _open_file(upload: str, dtype: str, device: str, config: str | None) -> Iterator[tuple]:
+    yield from _opening("", upload, dtype, device, config)
 
 
-def _opening(name: str, upload: str | None, dtype: str, device: str) -> Iterator[tuple]:
-    skip = (gr.skip(),) * 7
+def _opening(name: str, upload: str | None, dtype: str, device: str, config: str | None) -> Iterator[tuple]:
+    skip = (gr.skip(),) * 8
     try:
-        for news in opening(name, upload, dtype, device):
+        for news in opening(name, upload, dtype, device, config):
             yield _ready(news, dtype) if isinstance(news, Opened) else (news, *skip)
     except RecipeError as error:
         warn(str(error))
@@ -195,6 +215,7 @@ def _ready(opened: Opened, dtype: str) -> tuple:
         gr.Number(visible=opened.prompted),
         height,
         width,
+        gr.UploadButton(visible=opened.masked),
     )
 
 
@@ -208,11 +229,13 @@ def _asked(values: tuple) -> tuple[Opened, object]:
     return opened, order_of(opened, dict(zip(ASKED, rest, strict=True)))
 
 
-def _forecast(*values: object) -> str:
+def _forecast(*values: object) -> tuple[str, gr.Textbox]:
     try:
-        return forecast(*_asked(values))
+        plan = planned(*_asked(values))
+        words = skipped_words(plan)
+        return forecast(plan), gr.Textbox(words, visible=bool(words))
     except (RecipeError, ValueError) as error:
-        return str(error) if values[0] else ""
+        return str(error) if values[0] else "", gr.skip()
 
 
 def _draw(
@@ -226,11 +249,12 @@ def _draw(
     width: float,
     sampler: str,
     photo: str | None,
+    mask: str | None,
     thin: bool,
     request: gr.Request,
 ) -> Iterator[tuple]:
     values = name, prompt, negative, seed, steps, guidance, height, width
-    yield from _recorded(values, sampler, photo, thin, draw, request)
+    yield from _recorded(values, sampler, photo, mask, thin, draw, request)
 
 
 def _look(
@@ -244,18 +268,20 @@ def _look(
     width: float,
     sampler: str,
     photo: str | None,
+    mask: str | None,
     thin: bool,
     request: gr.Request,
 ) -> Iterator[tuple]:
     values = name, prompt, negative, seed, steps, guidance, height, width
-    yield from _recorded(values, sampler, photo, thin, look, request)
+    yield from _recorded(values, sampler, photo, mask, thin, look, request)
 
 
 def _recorded(
-    values: tuple, sampler: str, photo: str | None, thin: bool, run: Run, request: gr.Request
+    values: tuple, sampler: str, photo: str | None, mask: str | None, thin: bool, run: Run, request: gr.Request
 ) -> Iterator[tuple]:
     try:
         opened, order = _asked(values)
+        order = masked(opened, order, Path(mask) if mask else None)
         steps = calls(opened, order)
         yield gr.skip(), progress(0, steps), gr.skip()
         path = Path(photo) if photo else None
@@ -265,7 +291,7 @@ def _recorded(
                     yield gr.skip(), news, gr.skip()
                 else:
                     words = skipped_words(news)
-                    yield shown(pack(news)), None, gr.Textbox(words, visible=bool(words))
+                    yield present(news), None, gr.Textbox(words, visible=bool(words))
     except Stopped:
         yield gr.skip(), None, gr.skip()
     except ValueError as error:  # a RecipeError or PictureError among them: a sentence for the reader

@@ -1,0 +1,38 @@
+"""attention-map-diffusers and we agree on what both record."""
+
+import pytest
+import torch
+
+from tests import bench_rivals, rivals
+from viz import record
+
+pytestmark = pytest.mark.skipif(not rivals.installed(), reason="make test installs attention-map-diffusers")
+
+
+@pytest.mark.parametrize("heads", ["all", "mean"])
+def test_image_to_image_maps_agree(tiny_unet, heads):
+    """A guided batch, whose second half is what we keep; and its hooks and ours bear one another."""
+    sample, words = torch.randn(1, 3, 64, 64), torch.randn(2, 7, 64)
+    with torch.no_grad(), rivals.captured(tiny_unet, heads=heads) as capture, record(tiny_unet) as trace:
+        for timestep in (40, 20):
+            tiny_unet(torch.cat([sample, sample]), timestep, words)
+    theirs = [each for each in capture.compute() if each.relation == rivals.IMAGE]
+    names = {layer.name for layer in trace if layer.kind == "self"}
+    assert {rivals.layer_of(each) for each in theirs} == names and len(theirs) == 2 * len(names)
+    for each in theirs:
+        name, step = rivals.layer_of(each), each.step_index
+        assert trace.timesteps[step] == each.timestep
+        height, width = trace.layers[name].grid
+        for query in ((0, 0), (height // 2, width // 3), (height - 1, width - 1)):
+            ours = trace.rows(name, step=step, query=query).flatten(1)  # (H, N)
+            found = each.data[1, :, query[0] * width + query[1]]  # (H, N), or (1, N)
+            assert (found - (ours if heads == "all" else ours.mean(0, keepdim=True))).abs().max() < 1e-3 * ours.max()
+
+
+def test_the_comparison_runs_on_a_small_network():
+    found = bench_rivals.main(2, 1, config={**bench_rivals.SD15, "block_out_channels": (32, 32, 32, 32)}, side=16)
+    ours, theirs = found["ours"], found["theirs"]
+    assert set(ours) == set(theirs) and ours["kept_bytes"] < theirs["kept_bytes"]
+    assert found["agree_to"] < 1e-3
+    table = bench_rivals.table(found)
+    assert len(table.splitlines()) == 2 + len(bench_rivals.ROWS) and "None" not in table
