@@ -105,7 +105,7 @@ class _Recorder:
         picture: int,
         dtype: torch.dtype | None,
         preview: Preview | None,
-        proof_width: int | None,
+        proof_width: int | None = PROOF_WIDTH,
     ) -> None:
         self.trace, self.network, self.wanted = trace, network, wanted
         self.branch, self.picture, self.dtype, self.preview = branch, picture, dtype, preview
