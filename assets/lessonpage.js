@@ -186,6 +186,13 @@ function createLesson(root, { colormap }) {
     [...ui.heads.children].forEach((button, h) => button.setAttribute("aria-pressed", String(h === head)));
     compute();
   }
+  // Buttons that stay are kept: another layer must not take the keyboard's focus away.
+  function fillHeads(heads) {
+    while (ui.heads.childElementCount > heads) ui.heads.lastChild.remove();
+    for (let h = ui.heads.childElementCount; h < heads; h++) {
+      plainButton(`head ${h}`, ui.heads).addEventListener("click", () => chooseHead(h));
+    }
+  }
   function open(buffer, view) {
     const lesson = (desk.lesson = openLesson(buffer));
     const features = lesson.tensors.get("features");
@@ -194,10 +201,7 @@ function createLesson(root, { colormap }) {
     [ui.message.hidden, ui.main.hidden, state.hover, state.scrolled] = [true, false, -1, false];
     const noise = lesson.timestep === null ? "" : `, step ${lesson.step}, t = ${formatTimestep(lesson.timestep)}`;
     ui.title.textContent = layerLabel(lesson.layer.name) + noise;
-    ui.heads.replaceChildren();
-    for (let h = 0; h < lesson.heads; h++) {
-      plainButton(`head ${h}`, ui.heads).addEventListener("click", () => chooseHead(h));
-    }
+    fillHeads(lesson.heads);
     fillShuffle(desk);
     nine.open(features);
     ui.flat.spacer.style.height = `${lesson.count * LINE}px`;

@@ -24,7 +24,7 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from models.attributes import ATTRIBUTES
+from models.attributes import ATTRIBUTES, COLORS
 from models.critters import SIZE, Critter, draw
 from models.pipeline import CritterPipeline
 from models.words import CaptionEncoder
@@ -44,6 +44,7 @@ class TrainConfig:
     min_snr: float = 5.0  # Hang et al. 2023, arXiv 2303.09556
     min_weight: float = 0.3  # under high noise min-SNR weighs next to nothing, and there the parts are decided
     deciding: float = 0.5  # the part of a batch noised to the timesteps at which the colours of parts are decided
+    misled: float = 0.4  # the part of the critters with several eyes one of whose eyes is shown in a wrong colour
     face: float = 5.0  # how much more the upper body's pixels count: eyes are a thirtieth of the picture
     clip: float = 1.0
     seed: int = 0
@@ -88,14 +89,14 @@ def new_scheduler() -> DDIMScheduler:
 
 
 def said(rng: random.Random) -> list[str]:
-    """Which attributes a training caption says: a tenth nothing, a quarter all; most leave parts open.
+    """Which attributes a training caption says: a tenth nothing, a fifth all; most leave parts open.
 
     Only where the eyes are left open does their agreement have to be learnt.
     """
     draw = rng.random()
     if draw < 0.1:
         return []
-    if draw < 0.35:
+    if draw < 0.3:
         return list(ATTRIBUTES)
     if draw < 0.65:
         part = rng.choice(("eye", "eye", "eye", "crown", "mouth"))
@@ -103,15 +104,42 @@ def said(rng: random.Random) -> list[str]:
     return [name for name in ATTRIBUTES if rng.random() < 0.5]
 
 
-def training_batch(step: int, config: TrainConfig) -> tuple[torch.Tensor, list[str], torch.Tensor]:
-    """The pictures (B, 3, 64, 64) in [-1, 1], captions and pixels' weights (B, 1, 64, 64) of one step."""
+@dataclass(frozen=True)
+class Batch:
+    """What one step is trained on."""
+
+    pixels: torch.Tensor  # (B, 3, 64, 64) in [-1, 1]: what the network should find
+    shown: torch.Tensor  # the same, but for the colour of an eye in some: what noise is added to
+    weights: torch.Tensor  # (B, 1, 64, 64), of mean 1: how much each pixel counts
+    captions: list[str]
+
+
+def training_batch(step: int, config: TrainConfig) -> Batch:
+    """The pictures and captions of one step."""
     rng = random.Random(f"{config.seed} {step}")
     first = config.seed * 10_000_000 + step * config.batch  # a run with another seed sees other critters
     critters = [draw(seed=first + index) for index in range(config.batch)]
     names = [said(rng) for _ in critters]
     captions = [critter.caption(name) if name else "" for critter, name in zip(critters, names, strict=True)]
     weights = torch.stack([pixel_weights(critter, config.face) for critter in critters])
-    return to_pixels([critter.image for critter in critters]), captions, weights
+    pixels = to_pixels([critter.image for critter in critters])
+    shown = pixels.clone()
+    for index, critter in enumerate(critters):
+        if rng.random() < config.misled and critter.attributes.eye_count != "one":
+            shown[index].lerp_(misleading(first + index, critter, rng), rng.random())
+    return Batch(pixels, shown, weights, captions)
+
+
+def misleading(seed: int, critter: Critter, rng: random.Random) -> torch.Tensor:
+    """(3, 64, 64): the critter of `seed` with one of its several eyes in another colour.
+
+    Where noise has eaten the picture, what is left of one eye often speaks against the other. While sampling, a
+    network that believes each for itself makes the difference larger at every step, until the eyes have two colours.
+    In training that never happens, as the evidence grows with the truth; so it is made to happen.
+    """
+    eye = rng.choice([name for name in critter.part_names if name.endswith("eye")])
+    colors = [name for name in COLORS if name not in (critter.attributes.eye_color, critter.attributes.body_color)]
+    return to_pixels([draw(seed, eye_colors={eye: rng.choice(colors)}).image])[0]
 
 
 def pixel_weights(critter: Critter, face: float) -> torch.Tensor:
@@ -167,19 +195,24 @@ class Trainer:
     def loss(self, generator: torch.Generator) -> torch.Tensor:
         """The loss of this step's batch; all that is random in it comes from `generator` and the step's number."""
         config, device = self.config, self.config.device
-        pixels, captions, pixel_weight = training_batch(self.step, config)
+        batch = training_batch(self.step, config)
         timesteps = draw_timesteps(config, len(self.alphas), generator).to(device)
-        noise = torch.randn(pixels.shape, generator=generator).to(device)
-        pixels = pixels.to(device)
+        noise = torch.randn(batch.pixels.shape, generator=generator).to(device)
+        pixels, shown = batch.pixels.to(device), batch.shown.to(device)
+        alphas = self.alphas[timesteps][:, None, None, None]
+        # What the picture shown has wrong is one more noise, for the network to see through; not where the picture
+        # is all but clean, and there is nothing left to decide.
+        undecided = (timesteps >= int(DECIDING[0] * len(self.alphas)))[:, None, None, None]
+        noise = noise + undecided * (alphas / (1 - alphas)).sqrt() * (shown - pixels)
         noisy = self.scheduler.add_noise(pixels, noise, timesteps)
         target = self.scheduler.get_velocity(pixels, noise, timesteps)
         with torch.autocast(torch.device(device).type, torch.bfloat16):
             velocity = self.networks["unet"](
-                noisy.contiguous(memory_format=torch.channels_last), timesteps, self.words(captions)
+                noisy.contiguous(memory_format=torch.channels_last), timesteps, self.words(batch.captions)
             )
         snr = self.alphas[timesteps] / (1 - self.alphas[timesteps])
         weight = (snr.clamp(max=config.min_snr) / (snr + 1)).clamp(min=config.min_weight)
-        error = F.mse_loss(velocity.sample.float(), target, reduction="none") * pixel_weight.to(device)
+        error = F.mse_loss(velocity.sample.float(), target, reduction="none") * batch.weights.to(device)
         return (weight * error.mean(dim=(1, 2, 3))).mean()
 
     def words(self, captions: list[str]) -> torch.Tensor | None:

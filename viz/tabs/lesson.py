@@ -108,12 +108,13 @@ def build() -> None:
         step = gr.Dropdown(list(timesteps), value=first.step, label="Step", scale=1)
     panels = LessonPanels(shown(LESSON, {"point": first.point, "head": max(0, first.head)}), elem_id="lesson")
 
-    asked, quiet = [network, which, layer, step], {"show_progress": "hidden", "api_visibility": "private"}
-    network.input(_layers, network, layer, concurrency_id="model", **quiet).then(
-        _watch, asked, panels, concurrency_id="model", **quiet
-    )
+    # Gradio's drop-downs send "input" also when the keyboard only passes through them.
+    answered = gr.State(["critters", 0, first.layer, first.step])
+    asked, quiet = [answered, network, which, layer, step], {"show_progress": "hidden", "api_visibility": "private"}
+    answer = {"fn": _watch, "inputs": asked, "outputs": [panels, answered], "concurrency_id": "model", **quiet}
+    network.input(_layers, [answered, network], layer, concurrency_id="model", **quiet).then(**answer)
     for control in (which, layer, step):
-        control.input(_watch, asked, panels, concurrency_id="model", **quiet)
+        control.input(**answer)
 
 
 def _choices(labels: dict[str, str]) -> list[tuple[str, str]]:
@@ -127,25 +128,29 @@ def _recorded(index: int) -> tuple[list[str], dict[int, float]]:
     return [layer["name"] for layer in said["layers"]], dict(said["timesteps"])
 
 
-def _layers(network: str) -> dict:
+def _layers(answered: list, network: str) -> dict:
     """The layers of a network that was chosen; the first of its last grid is where to begin."""
+    if network == answered[0]:
+        return gr.skip()
     names = _recorded(0)[0] if network == "critters" else layers_of(opened(network))
     return gr.update(choices=names, value=exhibits()[0].layer if network == "critters" else names[-1])
 
 
-def _watch(network: str, which: int, layer: str, step: int) -> dict:
+def _watch(answered: list, network: str, which: int, layer: str, step: int) -> tuple[dict, list]:
+    """What the panels show, and what it answers."""
+    if answered == (asked := [network, which, layer, step]):
+        return gr.skip(), gr.skip()
     try:
         with exclusive():
             path = Path(get_upload_folder()) / f"lesson-{uuid.uuid4().hex}.safetensors"
             path.parent.mkdir(parents=True, exist_ok=True)
             model = bundled() if network == "critters" else opened(network)
-            return shown(
-                write_lesson(exhibits()[which], network_of(model), _call(network, which, step), layer, step, path)
-            )
+            call = _call(network, which, step)
+            return shown(write_lesson(exhibits()[which], network_of(model), call, layer, step, path)), asked
     except Exception as error:
         logging.exception("a lesson failed")
         warn(f"This layer could not be watched: {error}")
-        return gr.skip()
+        return gr.skip(), gr.skip()
 
 
 def _call(network: str, which: int, step: int):
