@@ -11,9 +11,13 @@ function openLesson(buffer) {
       (name) => [name, floats(name)],
     ),
   );
+  const position = tensors.has("position/u")
+    ? Object.fromEntries(["u", "rows", "columns"].map((name) => [name, floats(`position/${name}`)]))
+    : null;
+  const around = said.around.map((layer, i) => ({ ...layer, places: floats(`around/${i}`) }));
   const d = numbers.query.length / (heads * height * width);
   const dv = numbers.value.length / (heads * height * width);
-  return { ...said, ...numbers, tensors, height, width, heads, d, dv, count: height * width };
+  return { ...said, ...numbers, position, around, tensors, height, width, heads, d, dv, count: height * width };
 }
 
 // The numbers of rows `index` of a list of rows of `size` numbers each.

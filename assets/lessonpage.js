@@ -10,6 +10,8 @@ const PANELS = [
   ["output", "Heads joined, and the way out"],
   ["field", "What a convolution sees"],
   ["shuffle", "Try it: shuffle the pixels"],
+  ["around", "Every head, layer by layer"],
+  ["terms", "The scores taken apart: content and place"],
   ["nine", "Try it: nine heads as a convolution"],
 ];
 
@@ -117,6 +119,13 @@ function wireLesson(desk, { hover, ask, redraw, compute }) {
     clamp((clientY - top) / height, desk.lesson.height) * desk.lesson.width +
     clamp((clientX - left) / width, desk.lesson.width);
   for (const node of Object.values(ui.grids)) points(node, onGrid);
+  // Small maps, whose canvases come and go: an event is of the canvas it happened in.
+  for (const { body } of [ui.around, ui.terms]) {
+    const at = (event) => (event.target.tagName === "CANVAS" ? onGrid(event, event.target.getBoundingClientRect()) : -1);
+    body.addEventListener("pointermove", (event) => hover(at(event)));
+    body.addEventListener("pointerleave", () => hover(-1));
+    body.addEventListener("click", (event) => at(event) >= 0 && ask(at(event)));
+  }
   const { scroller } = ui.flat;
   points(scroller, ({ clientY }, { top }) =>
     clamp((clientY - top + scroller.scrollTop) / LINE / desk.lesson.count, desk.lesson.count),
@@ -149,11 +158,12 @@ function createLesson(root, { colormap }) {
   const { ui } = desk;
   const nine = createNine(ui.nine);
   let waiting = 0;
+  let onshown = () => {};
 
   function draw() {
     if (!desk.panels || !root.clientWidth) return;
     if (!state.scrolled) scrollToQuery();
-    for (const panel of DRAWN) panel(desk);
+    for (const panel of [...DRAWN, drawAround, drawTerms]) panel(desk);
     nine.draw();
   }
   function redraw() {
@@ -180,6 +190,16 @@ function createLesson(root, { colormap }) {
     state.point = [(Math.floor(index / width) + 0.5) / height, ((index % width) + 0.5) / width];
     scrollToQuery();
     compute();
+  }
+  // The query at a place of the picture, (row, column) in 0..1, and a head; -1, the mean of all, leaves the head.
+  function look(point, head) {
+    state.point = point;
+    if (head >= 0) state.head = head;
+    if (!desk.lesson) return;
+    const { width, height, heads } = desk.lesson;
+    chooseHead(Math.min(heads - 1, state.head));
+    ask(Math.floor(point[0] * height) * width + Math.floor(point[1] * width));
+    state.point = point; // not the cell's middle: a finer layer has another cell there
   }
   function chooseHead(head) {
     state.head = head;
@@ -214,9 +234,12 @@ function createLesson(root, { colormap }) {
     [ui.message.textContent, ui.message.hidden, ui.main.hidden] = [text, false, true];
   }
   wireLesson(desk, { hover, ask, redraw, compute });
+  let wide = 0;
   new ResizeObserver(() => {
     if (!root.clientWidth) state.scrolled = false; // what is hidden forgets how far it was scrolled
+    else if (!wide) onshown();
+    wide = root.clientWidth;
     redraw();
   }).observe(root);
-  return { state, open, say, ask, nine, panels: () => desk.panels };
+  return { state, open, say, ask, look, nine, panels: () => desk.panels, lesson: () => desk.lesson, onshown: (act) => (onshown = act) };
 }

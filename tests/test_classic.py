@@ -20,7 +20,6 @@ from models.classic import (
     SelfAttention2d,
 )
 from viz import record
-from viz.probes import PROBES
 
 COPYABLE = {
     SelfAttention2d: ((16,), [(2, 16, 6, 5)]),
@@ -310,7 +309,6 @@ class Alone(nn.Module):
         return self.block(sample, *words)
 
 
-@pytest.mark.skipif(len(PROBES) < 5, reason="probes for these families are on their way")
 @pytest.mark.parametrize("block", [b for b in COPYABLE if b is not ResidualBlock], ids=lambda block: block.__name__)
 def test_every_block_is_recorded_and_proved(block):
     arguments, shapes = COPYABLE[block]
@@ -326,7 +324,6 @@ def test_every_block_is_recorded_and_proved(block):
     assert layer.scale == pytest.approx(1 if block is SelfAttention2d else layer.head_dim**-0.5)
 
 
-@pytest.mark.skipif(len(PROBES) < 5, reason="probes for these families are on their way")
 def test_the_classifiers_heads_are_recorded():
     network = awake(AttentionClassifier(channels=18, depth=2), 0.1)
     with record(network) as trace, torch.no_grad():

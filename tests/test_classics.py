@@ -2,19 +2,20 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 
 from models.classic import AttentionClassifier, ClassicUNet
+from models.critters import draw
 from models.pipeline import CritterPipeline
 from models.train import new_scheduler
 from models.words import CaptionEncoder
 from viz import classics
-from viz.gallery import exhibits, picture_of, write_lesson
-from viz.probes import PROBES
+from viz.gallery import exhibits, write_lesson
 
-needs_all_families = pytest.mark.skipif(len(PROBES) < 5, reason="probes for these families are on their way")
+
 KINDS = {"sagan": {}, "ddpm": {}, "multihead": {}, "cross": {"attention": "multihead", "word_channels": 64}}
 
 
@@ -44,7 +45,7 @@ def test_the_networks_that_are_there_can_be_chosen(tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", [*KINDS, "classifier"])
 def test_every_network_is_shown_the_same_picture(kind):
     model, exhibit = model_of(kind), exhibits()[0]
-    picture = picture_of(exhibit)
+    picture = np.asarray(draw(0).image)
     call = classics.call_of(model, picture, 359, exhibit.caption)
     assert torch.equal(call.sample, classics.call_of(model, picture, 359, exhibit.caption).sample)
     clean = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None] / 127.5 - 1
@@ -58,7 +59,6 @@ def test_every_network_is_shown_the_same_picture(kind):
         classics.network_of(model)(*call.args)
 
 
-@needs_all_families
 @pytest.mark.parametrize("kind", [*KINDS, "classifier"])
 def test_each_has_a_lesson(kind, tmp_path):
     model, exhibit = model_of(kind), exhibits()[0]
@@ -67,10 +67,16 @@ def test_each_has_a_lesson(kind, tmp_path):
         assert layers == ["layers.0.attention", "layers.1.attention"]
     else:
         assert layers == ["down.2.attention", "middle.attention", "up.2.attention"]
-    call = classics.call_of(model, picture_of(exhibit), 359, exhibit.caption)
-    path = write_lesson(exhibit, classics.network_of(model), call, layers[-1], 16, tmp_path / "lesson.safetensors")
+    call = classics.call_of(model, np.asarray(draw(0).image), 359, exhibit.caption)
+    about = {"picture": np.asarray(draw(0).image), "caption": exhibit.caption, "step": 16}
+    path = write_lesson(classics.network_of(model), call, layers[-1], tmp_path / "lesson.safetensors", **about)
     with safe_open(path, "pt") as file:
         said = json.loads(file.metadata()["lesson"])
+        places = [file.get_tensor(f"around/{index}") for index in range(len(layers))]
+        assert ("position/u" in file.keys()) == (kind == "classifier")
+    assert [layer["name"] for layer in said["around"]] == layers
+    for layer, where in zip(said["around"], places, strict=True):
+        assert where.shape == (layer["heads"], layer["grid"][0] * layer["grid"][1], 5)
     assert said["layer"]["kind"] == "self" and said["residual"] and (said["gamma"] is not None) == (kind == "sagan")
     if kind == "classifier":
         assert said["gaps"]["attention"] > 1e-3 and said["timestep"] is None  # it has position terms

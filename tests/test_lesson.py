@@ -15,17 +15,24 @@ from models.classic import (
     RelativeAttention,
     SelfAttention2d,
 )
-from viz.experiments import centre_and_spread, convolution_gap, on_pixels, score_terms, shuffle
+from viz.experiments import (
+    centre_and_spread,
+    convolution_gap,
+    on_pixels,
+    places,
+    score_terms,
+    shuffle,
+    where_heads_look,
+)
 from viz.lesson import feature_colors, flatten, layers_needed, lesson, receptive_field, unflatten, watch
-from viz.probes import PROBES
 from viz.recipe import Recipe
 from viz.runs import perform
+from viz.trace import Layer
 from viz.watched import Call, replay, watch_call
 
 SELF = "down_blocks.1.attentions.0.transformer_blocks.0.attn1"
 CROSS = "down_blocks.1.attentions.0.transformer_blocks.0.attn2"
 RECIPE = Recipe("a green monster with two yellow eyes", seed=3, steps=3)
-needs_all_families = pytest.mark.skipif(len(PROBES) < 5, reason="probes for these families are on their way")
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +106,9 @@ def classic_unet(**options) -> ClassicUNet:
     ("network", "layer", "residual"),
     [
         (diffusers_unet, "down_blocks.1.attentions.0", True),
-        pytest.param(lambda: classic_unet(attention="sagan"), "up.1.attention", True, marks=needs_all_families),
-        pytest.param(lambda: classic_unet(attention="ddpm"), "up.1.attention", True, marks=needs_all_families),
-        pytest.param(lambda: classic_unet(attention="multihead"), "down.1.attention", True, marks=needs_all_families),
+        (lambda: classic_unet(attention="sagan"), "up.1.attention", True),
+        (lambda: classic_unet(attention="ddpm"), "up.1.attention", True),
+        (lambda: classic_unet(attention="multihead"), "down.1.attention", True),
     ],
     ids=["diffusers", "sagan", "ddpm", "multihead"],
 )
@@ -132,7 +139,6 @@ class _OnPixels(nn.Module):
         return on_pixels(block, sample.shape[2:])(sample) if isinstance(block, RelativeAttention) else block(sample)
 
 
-@needs_all_families
 @pytest.mark.parametrize(
     "block",
     [RelativeAttention(12, (6, 5), heads=3, head_dim=4), QuadraticAttention(12, 12, heads=3, head_dim=4)],
@@ -314,3 +320,25 @@ def test_a_heads_ellipse_is_where_it_looks():
     assert torch.allclose(covariance, torch.eye(2), atol=1e-2)  # 1/(2α)
     shift, covariance = centre_and_spread(F.one_hot(torch.tensor(7), 12).reshape(3, 4).float(), (1, 1))
     assert shift.tolist() == [0, 2] and covariance.abs().max() == 0
+
+
+def test_where_every_head_looks_is_each_rows_centre_and_spread(shared_pipeline, seen):
+    call = replay(shared_pipeline, RECIPE)[1]
+    found = where_heads_look(shared_pipeline.unet, call)
+    assert len(found) > 3 and all(layer.kind == "self" for layer, _ in found)
+    where = dict((layer.name, where) for layer, where in found)[SELF]
+    assert where.shape == (seen.layer.heads, seen.layer.tokens, 5)
+    height, width = seen.layer.grid
+    for query, head in (((0, 0), 0), ((5, 3), 1)):
+        shift, spread = centre_and_spread(lesson(seen, query, head).row, query)
+        down, right, dd, dr, rr = where[head, flatten(seen.layer.grid, query)].tolist()
+        assert (down * height, right * width) == pytest.approx(shift.tolist(), abs=1e-4)
+        wanted = spread[0, 0].item(), spread[0, 1].item(), spread[1, 1].item()
+        assert (dd * height**2, dr * height * width, rr * width**2) == pytest.approx(wanted, abs=1e-3)
+
+
+def test_keys_that_are_no_pixels_have_no_place():
+    layer = Layer("layer", "self", (2, 2), heads=1, head_dim=2, scale=1.0, keys=5)
+    query, key = numbers(1, 4, 2), numbers(1, 5, 2, seed=1)
+    pixels = Layer("layer", "self", (2, 2), heads=1, head_dim=2, scale=1.0, keys=4)
+    assert torch.equal(places(layer, query, key), places(pixels, query, key[:, 1:]))

@@ -10,6 +10,9 @@ from torch import nn
 
 from models.classic import QuadraticAttention, RelativeAttention
 from viz.lesson import flatten
+from viz.recorder import record
+from viz.trace import Layer
+from viz.watched import Call
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,53 @@ def score_terms(
     """{which: (h, w)}: what content and position each add to one query's scores. `tokens` are (N, C)."""
     index = flatten(block.grid, query)
     return {name: part[0, head, index].unflatten(0, block.grid) for name, part in block.terms(tokens[None]).items()}
+
+
+@torch.no_grad()
+def position_scores(block: RelativeAttention) -> dict[str, torch.Tensor]:
+    """What takes the scores of `block` apart for every query, without the block.
+
+    "u" (H, d); "rows" (H, 2h − 1) and "columns" (H, 2w − 1), v·Ŵ_k r for each δ down and right. Of a watched query,
+    W_q x + u and then (W_q x + v)·Ŵ_k r for each row and column, u and v are taken off again.
+    """
+    ask = block.to_q
+
+    def of(lines: torch.Tensor) -> torch.Tensor:
+        return torch.einsum("hd,thd->ht", ask.v, ask.position(lines).unflatten(1, (block.heads, -1)))
+
+    return {"u": ask.u.clone(), "rows": of(ask.rows), "columns": of(ask.columns)}
+
+
+@torch.no_grad()
+def where_heads_look(network: nn.Module, call: Call) -> list[tuple[Layer, torch.Tensor]]:
+    """Every self-attention layer of a network in one call, and where each row of it lies, (H, N, 5), by `places`."""
+    with record(network, steps=(0,)) as trace:
+        network(*call.args, **call.kwargs)
+    found = []
+    for layer in trace:
+        if layer.kind == "self":
+            where = (trace.branches[-1], layer.name, 0)
+            found.append((layer, places(layer, trace.queries[where].float(), trace.keys[where].float())))
+    return found
+
+
+def places(layer: Layer, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+    """(H, N, 5): for each head and query, the mean shift of what it looks at, down and right, and the covariance's three
+    numbers (down·down, down·right, right·right). As parts of the picture's height and width, so that layers compare.
+
+    Args:
+        query, key: (H, N, d) and (H, M, d); keys that are no pixels are left out, and the others' shares made one again.
+    """
+    height, width = layer.grid
+    down, right = torch.cartesian_prod((torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width).T
+    moments = torch.stack([down, right, down * down, down * right, right * right], dim=1)  # (N, 5)
+    found = []
+    for q, k in zip(query, key[:, -layer.tokens :], strict=True):
+        mean = torch.softmax(q @ k.T * layer.scale, dim=-1) @ moments
+        y, x = mean[:, 0], mean[:, 1]
+        spread = mean[:, 2:] - torch.stack([y * y, y * x, x * x], dim=1)
+        found.append(torch.cat([torch.stack([y - down, x - right], dim=1), spread], dim=1))
+    return torch.stack(found)
 
 
 def centre_and_spread(row: torch.Tensor, query: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:

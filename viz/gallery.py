@@ -57,7 +57,7 @@ def record_all() -> None:
     from models import load
     from viz.recipe import Recipe, spread
     from viz.runs import perform
-    from viz.watched import replay
+    from viz.watched import rerun
 
     pipeline = load("critters")
     for exhibit in exhibits():
@@ -68,29 +68,25 @@ def record_all() -> None:
         Image.fromarray(trace.picture).resize((192, 192), Image.Resampling.NEAREST).save(exhibit.picture, optimize=True)
         print(f"{exhibit.trace.name}: {exhibit.trace.stat().st_size / 1e6:.1f} MB, {asdict(exhibit)}")
     first = exhibits()[0]
-    calls = replay(pipeline, Recipe(first.caption, seed=first.seed))
-    write_lesson(first, pipeline.unet, calls[first.step], first.layer, first.step, LESSON)
+    calls, picture = rerun(pipeline, Recipe(first.caption, seed=first.seed))
+    write_lesson(
+        pipeline.unet, calls[first.step], first.layer, LESSON, picture=picture, caption=first.caption, step=first.step
+    )
 
 
-def picture_of(exhibit: Exhibit):
-    """(64, 64, 3) uint8, the exhibit's picture in its own size."""
-    import numpy as np
-    from PIL import Image
+def write_lesson(network, call, layer: str, path: Path, *, picture, caption: str, step: int) -> Path:
+    """Watch a layer of `network` in a call of it, a `viz.watched.Call`, and write its lesson.
 
-    from models.critters import SIZE
-
-    with Image.open(exhibit.picture) as picture:
-        return np.asarray(picture.convert("RGB").resize((SIZE, SIZE), Image.Resampling.NEAREST))
-
-
-def write_lesson(exhibit: Exhibit, network, call, layer: str, step: int, path: Path) -> Path:
-    """Watch a layer of `network` in a call of it, a `viz.watched.Call`, and write its lesson."""
+    Args:
+        picture, caption, step: of the run that the call is from, for the page to show.
+    """
+    from viz.experiments import where_heads_look
     from viz.lessonfile import write
     from viz.watched import watch_call
 
-    seen = watch_call(network, call, layer)
-    about = {"caption": exhibit.caption, "step": step, "timestep": seen.timestep}
-    return write(seen, network, path, picture=picture_of(exhibit), about=about)
+    seen, around = watch_call(network, call, layer), where_heads_look(network, call)
+    about = {"caption": caption, "step": step, "timestep": seen.timestep}
+    return write(seen, network, path, picture=picture, about=about, around=around)
 
 
 if __name__ == "__main__":

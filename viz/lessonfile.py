@@ -6,7 +6,7 @@ A safetensors file: numbers in float32, pictures (h, w, 3) uint8, the rest as JS
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,17 +15,28 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from viz.experiments import Shuffle, on_pixels, shuffle
+from models.classic import RelativeAttention
+from viz.experiments import Shuffle, on_pixels, position_scores, shuffle
 from viz.lesson import feature_colors
+from viz.trace import Layer
 from viz.watched import Watched
 
 
-def write(seen: Watched, network: nn.Module, path: Path, *, picture: np.ndarray, about: dict) -> Path:
+def write(
+    seen: Watched,
+    network: nn.Module,
+    path: Path,
+    *,
+    picture: np.ndarray,
+    about: dict,
+    around: Sequence[tuple[Layer, torch.Tensor]] = (),
+) -> Path:
     """Write what the page needs of a self-attention layer, with the experiment of the shuffled pixels already done.
 
     Args:
         picture: (h, w, 3) uint8, the run's result.
         about: what the page says of the run: caption, step, timestep.
+        around: what `viz.experiments.where_heads_look` found.
     """
     channels, (height, width) = len(seen.given), seen.layer.grid
     order = torch.randperm(height * width, generator=torch.Generator().manual_seed(0))
@@ -50,8 +61,12 @@ def write(seen: Watched, network: nn.Module, path: Path, *, picture: np.ndarray,
     for name in ("query_weight", "query_bias", "out_weight", "out_bias"):
         if (weight := getattr(seen, name)) is not None:
             tensors[name] = weight
+    if isinstance(attention, RelativeAttention):
+        tensors |= {f"position/{name}": part for name, part in position_scores(attention).items()}
+    tensors |= {f"around/{index}": where for index, (_, where) in enumerate(around)}
     said = about | {"layer": asdict(seen.layer), "gaps": {name: result.gap for name, result in shuffles.items()}}
     said |= {name: getattr(seen, name) for name in ("gamma", "rescale", "residual")}
+    said["around"] = [{"name": layer.name, "grid": layer.grid, "heads": layer.heads} for layer, _ in around]
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     save_file(tensors, path, {"lesson": json.dumps(said)})
     return path

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -44,6 +45,10 @@ class Call:
     def sample(self) -> torch.Tensor:
         """(B, C, h, w), the noisy pictures."""
         return next(v for v in (*self.args, *self.kwargs.values()) if isinstance(v, torch.Tensor) and v.ndim == 4)
+
+    @property
+    def timestep(self) -> float:
+        return float(self.kwargs["timestep"] if "timestep" in self.kwargs else self.args[1])
 
 
 @dataclass(frozen=True)
@@ -101,14 +106,19 @@ def watch(pipeline, recipe: Recipe, layer: str, step: int) -> Watched:
 
 def replay(pipeline, recipe: Recipe) -> list[Call]:
     """What the network is called with at each step of a recipe."""
+    return rerun(pipeline, recipe)[0]
+
+
+def rerun(pipeline, recipe: Recipe) -> tuple[list[Call], np.ndarray]:
+    """The same, and the picture (h, w, 3) uint8 that comes of it."""
     calls: list[Call] = []
 
     def keep(_, args: tuple, kwargs: dict) -> None:
         calls.append(Call(tuple(map(_copied, args)), {name: _copied(value) for name, value in kwargs.items()}))
 
     with pipeline.unet.register_forward_pre_hook(keep, with_kwargs=True):
-        perform(recipe, pipeline, record_steps=1)
-    return calls
+        trace = perform(recipe, pipeline, record_steps=1)
+    return calls, trace.picture
 
 
 @torch.no_grad()

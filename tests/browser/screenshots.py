@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from playwright.sync_api import Page
+
 from tests.browser.chromium import ROOT, VIEWER, browser, open_page, server
+from viz.classics import PAPERS
 
 FOLDER = ROOT / "assets" / "screenshots"
 SIZES = {1440: 900, 768: 1024, 390: 844}
 
 
 def main(folder: Path = FOLDER) -> None:
-    """`explore_{width}_{scheme}.png`, the page as it opens (narrow ones whole); `lesson_…`, the whole lesson."""
+    """`explore_{width}_{scheme}.png`, the page as it opens (narrow ones whole); `lesson_…`, the whole lesson; and
+    `panels/{number}_{scheme}.png`, each of its panels, on a wide page."""
     folder.mkdir(parents=True, exist_ok=True)
     with server() as (url, _), browser() as chromium:
         for scheme in ("light", "dark"):
@@ -26,8 +30,26 @@ def main(folder: Path = FOLDER) -> None:
                 page.get_by_role("button", name="Shuffle the pixels").click()
                 page.wait_for_timeout(500)
                 page.screenshot(path=folder / f"lesson_{width}_{scheme}.png", full_page=True)
+                if width == max(SIZES):
+                    take_panels(page, folder / "panels", scheme)
                 page.close()
                 print(path)
+
+
+def take_panels(page: Page, folder: Path, scheme: str) -> None:
+    """A picture of each panel; those that only some layers have, in a network that has them."""
+    folder.mkdir(exist_ok=True)
+    cards = page.locator("#lesson .pl-card")
+    for index in range(cards.count()):
+        if cards.nth(index).is_visible():
+            cards.nth(index).screenshot(path=folder / f"{index + 1:02d}_{scheme}.png")
+    page.get_by_role("combobox", name="Network").click()
+    page.get_by_role("option", name=PAPERS["classifier"]).click()
+    terms = cards.filter(has_text="The scores taken apart")
+    terms.wait_for()
+    page.wait_for_timeout(500)
+    for card, name in ((terms, "scores"), (cards.filter(has_text="Every head, layer by layer"), "heads")):
+        card.screenshot(path=folder / f"classifier_{name}_{scheme}.png")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The tab *How it works* in a real Chromium: its numbers are Python's, and its panels point at the same pixel."""
 
+import base64
 import json
 
 import numpy as np
@@ -8,10 +9,13 @@ import torch
 from safetensors import safe_open
 
 from models import load
-from tests.browser.chromium import open_page
+from models.classic import AttentionClassifier
+from models.critters import draw
+from tests.browser.chromium import VIEWER, open_page
 from tests.browser.test_access import serious
-from viz.experiments import convolution_gap
-from viz.gallery import LESSON, exhibits
+from viz.classics import call_of
+from viz.experiments import centre_and_spread, convolution_gap, score_terms
+from viz.gallery import LESSON, exhibits, write_lesson
 from viz.lesson import lesson
 from viz.recipe import Recipe
 from viz.watched import replay, watch_call
@@ -190,6 +194,106 @@ def test_another_layer_is_watched_on_the_server(page):
     assert panels(page)["difference"] < 1e-5
     assert "middle" in page.locator(".pl-title").inner_text()
     assert "8×8 map" in sentence(page, 1)
+
+
+def test_every_heads_place_in_every_layer_is_that_of_its_row(page, seen):
+    around = page.evaluate(f"""() => {{
+        const {{ around }} = {PAGE}.lesson();
+        return around.map(({{ name, grid, heads, places }}) => ({{ name, grid, heads, places: [...places] }}));
+    }}""")
+    assert len(around) == page.locator(".pl-layers figure").count() > 5
+    mine = next(layer for layer in around if layer["name"] == seen.layer.name)
+    height, width = mine["grid"]
+    query = state(page)["query"]
+    shift, spread = centre_and_spread(lesson(seen, divmod(query, width), head=3).row, divmod(query, width))
+    at = 5 * (3 * height * width + query)
+    down, right, *_, across = mine["places"][at : at + 5]
+    assert (down * height, right * width) == pytest.approx(shift.tolist(), abs=1e-3)
+    assert across * width**2 == pytest.approx(spread[1, 1].item(), abs=1e-2)
+    assert "away" in page.locator(".pl-layers .pl-at").inner_text()
+    page.locator(".pl-layers canvas").first.click(position={"x": 5, "y": 5})
+    assert state(page)["query"] == 0
+
+
+def test_scores_fall_into_content_and_position(page, tmp_path):
+    """On a classifier with learned relative positions: the four maps are Python's, and sum to the scores."""
+    torch.manual_seed(0)
+    network = AttentionClassifier(patch=8, channels=18, depth=2)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn(parameter.shape) * 0.3)
+    picture = np.asarray(draw(1).image)
+    call = call_of(network, picture, 0, "")
+    write_lesson(network, call, "layers.1.attention", tmp_path / "file", picture=picture, caption="", step=0)
+    assert page.locator(".pl-card", has_text="taken apart").is_hidden()
+    page.evaluate(
+        f"(text) => {PAGE}.open(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer, {{ point: [0.4, 0.6], head: 7 }})",
+        base64.b64encode((tmp_path / "file").read_bytes()).decode(),
+    )
+    frame(page)
+    card = page.locator(".pl-card", has_text="taken apart")
+    assert card.is_visible() and card.locator("figure").count() == 5
+    on_page = panels(page)
+    watched = watch_call(network, call, "layers.1.attention")
+    wanted = score_terms(network.layers[1].attention, watched.tokens, (3, 4), 7)
+    assert list(on_page["terms"]) == list(wanted)
+    for name, term in wanted.items():
+        assert np.abs(np.array(on_page["terms"][name]) - term.flatten().numpy()).max() < 1e-5
+    assert np.abs(sum(map(np.array, on_page["terms"].values())) - np.array(on_page["scores"])).max() < 1e-5
+
+
+def test_it_follows_the_trace_on_the_first_tab(page):
+    page.get_by_role("tab", name="Explore").click()
+    page.locator("#steps input").fill("3")
+    page.locator("#seed input").fill("77")
+    page.get_by_role("button", name="Generate").click()
+    page.wait_for_function(f"() => {VIEWER}.trace.recipe.seed === 77")
+    name = page.evaluate(f"{VIEWER}.trace.layers[1].name")
+    page.evaluate(f"{VIEWER}.view({{ layer: '{name}', step: 2, point: [0.9, 0.1], head: 1 }})")
+    page.get_by_role("tab", name="How it works").click()
+    page.wait_for_function(f"() => {PAGE}.lesson().step === 2 && {PAGE}.lesson().layer.name === '{name}'")
+    height, width = page.evaluate(f"{PAGE}.lesson().layer.grid")
+    now = state(page)
+    assert (now["query"], now["head"]) == (int(0.9 * height) * width + int(0.1 * width), 1)
+    recipe = page.evaluate(f"{VIEWER}.trace.recipe")
+    calls = replay(load("critters"), Recipe(recipe["caption"], seed=77, steps=3))
+    watched = watch_call(load("critters").unet, calls[2], name)
+    assert np.abs(np.array(panels(page)["query"]) - watched.query[1, now["query"]].numpy()).max() < 1e-3
+    assert page.get_by_role("combobox", name="Picture").input_value() == recipe["caption"]
+    # Back and forth, nothing is asked twice.
+    asked = []
+    page.on("request", lambda request: asked.append(request.url) if "lesson-" in request.url else None)
+    page.get_by_role("tab", name="Explore").click()
+    page.get_by_role("tab", name="How it works").click()
+    page.wait_for_timeout(500)
+    assert asked == []
+
+
+def test_what_it_cannot_follow_is_said(page):
+    page.get_by_role("tab", name="Explore").click()
+    page.evaluate(f"() => {{ {VIEWER}.trace.recipe = {{ caption: 'x', model: 'somebody/else' }} }}")
+    page.get_by_role("tab", name="How it works").click()
+    page.get_by_text("This tab cannot follow the trace on Explore").wait_for()
+    assert page.locator(".pl-main").is_visible()
+
+
+def test_it_is_ready_within_300_ms_of_the_click(chromium, url):
+    page = open_page(chromium, url)
+    page.wait_for_timeout(2500)  # a reader looks at the first tab before the second
+    waited = page.evaluate("""async () => {
+        const tab = [...document.querySelectorAll("[role=tab]")].find((one) => one.textContent.includes("How it works"));
+        const began = performance.now();
+        tab.click();
+        const late = () => performance.now() - began;
+        const canvases = () => [...document.querySelectorAll("#lesson .pl-card canvas")].filter((one) => !one.closest("[hidden]"));
+        const painted = (node) => node.clientWidth > 0 && node.width >= node.clientWidth;
+        while (late() < 3000 && (canvases().length < 18 || !canvases().every(painted))) {
+            await new Promise(requestAnimationFrame);
+        }
+        return late();
+    }""")
+    page.close()
+    assert waited < 300
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

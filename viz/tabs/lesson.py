@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import uuid
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import gradio as gr
 from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
-from safetensors import safe_open
 
 from viz.classics import call_of, layers_of, network_of, opened, trained
-from viz.gallery import LESSON, exhibits, picture_of, write_lesson
+from viz.gallery import LESSON, exhibits, write_lesson
+from viz.header import described
 from viz.live import bundled, exclusive
-from viz.recipe import Recipe
+from viz.recipe import Recipe, RecipeError
 from viz.toast import warn
 from viz.viewer import ASSETS, colormap
 
@@ -38,6 +39,7 @@ SCRIPTS = (
     "skeleton.js",
     "lesson.js",
     "lessonpaint.js",
+    "lessonheads.js",
     "lessonnine.js",
     "lessonpage.js",
 )
@@ -65,6 +67,20 @@ async function show() {
     shown = null;
   }
 }
+// Whoever comes here from the viewer finds its trace, its layer and step, its pixel and its head.
+let seen = null;
+function follow() {
+  const viewer = document.querySelector("#viewer .pixelgaze")?.viewer;
+  if (!viewer || !viewer.trace) return;
+  const { layer, step, point, head, pins, active } = viewer.viewNow();
+  const asked = { recipe: viewer.trace.recipe, layer, step };
+  const pin = pins[active];
+  const now = { asked: JSON.stringify(asked), place: JSON.stringify([pin?.kind === "pixel" ? pin.point : point, head]) };
+  if (now.place !== seen?.place) page.look(...JSON.parse(now.place));
+  if (now.asked !== seen?.asked) trigger("visited", asked);
+  seen = now;
+}
+page.onshown(follow);
 watch("value", show);
 // Rendered before its tab is chosen, it must not hold up the tab that is.
 requestIdleCallback(show, { timeout: 2000 });
@@ -96,36 +112,54 @@ def shown(path: Path, view: dict | None = None) -> dict:
 def build() -> None:
     """Lay the tab out in the Blocks that is being built."""
     first = exhibits()[0]
-    layers, timesteps = _recorded(0)
+    layers, steps = _recorded(0)
     networks = {"critters": "the bundled model"} | trained()
     gr.HTML(TEXT, apply_default_css=False)
     with gr.Row():
         network = gr.Dropdown(_choices(networks), value="critters", label="Network", scale=2, visible=len(networks) > 1)
-        which = gr.Dropdown(
-            [(e.caption, i) for i, e in enumerate(exhibits())], value=0, label="Picture", scale=3, min_width=300
-        )
+        run = gr.Dropdown(_choices(_runs()), value=_written(_recipe(0)), label="Picture", scale=3, min_width=300)
         layer = gr.Dropdown(layers, value=first.layer, label="Layer", scale=2, min_width=300)
-        step = gr.Dropdown(list(timesteps), value=first.step, label="Step", scale=1)
+        step = gr.Dropdown(steps, value=first.step, label="Step", scale=1)
     panels = LessonPanels(shown(LESSON, {"point": first.point, "head": max(0, first.head)}), elem_id="lesson")
 
     # Gradio's drop-downs send "input" also when the keyboard only passes through them.
-    answered = gr.State(["critters", 0, first.layer, first.step])
-    asked, quiet = [answered, network, which, layer, step], {"show_progress": "hidden", "api_visibility": "private"}
+    answered = gr.State(["critters", _written(_recipe(0)), first.layer, first.step])
+    asked, quiet = [answered, network, run, layer, step], {"show_progress": "hidden", "api_visibility": "private"}
     answer = {"fn": _watch, "inputs": asked, "outputs": [panels, answered], "concurrency_id": "model", **quiet}
     network.input(_layers, [answered, network], layer, concurrency_id="model", **quiet).then(**answer)
-    for control in (which, layer, step):
+    run.input(_steps, run, step, **quiet).then(**answer)
+    for control in (layer, step):
         control.input(**answer)
+    panels.visited(_visited, network, [run, layer, step], **quiet).then(**answer | {"show_progress": "minimal"})
 
 
 def _choices(labels: dict[str, str]) -> list[tuple[str, str]]:
     return [(label, name) for name, label in labels.items()]
 
 
-def _recorded(index: int) -> tuple[list[str], dict[int, float]]:
-    """The layers of an exhibit's trace and {step: timestep}; read without torch."""
-    with safe_open(exhibits()[index].trace, "np") as file:
-        said = json.loads(file.metadata()["trace"])
-    return [layer["name"] for layer in said["layers"]], dict(said["timesteps"])
+def _recipe(index: int) -> Recipe:
+    exhibit = exhibits()[index]
+    return Recipe(exhibit.caption, seed=exhibit.seed)
+
+
+def _written(recipe: Recipe) -> str:
+    """A recipe as the value of a drop-down; what it was followed with before is no part of it."""
+    return json.dumps(replace(recipe, revision="", versions={}).to_json(), sort_keys=True)
+
+
+def _read(run: str) -> Recipe:
+    """A recipe that came back from the page, checked again."""
+    return Recipe.from_json(json.loads(run))
+
+
+def _runs() -> dict[str, str]:
+    return {_written(_recipe(index)): exhibit.caption for index, exhibit in enumerate(exhibits())}
+
+
+def _recorded(index: int) -> tuple[list[str], list[int]]:
+    """The layers and the steps of an exhibit's trace; read without torch."""
+    said = described(exhibits()[index].trace)
+    return [layer["name"] for layer in said["layers"]], [step for step, _ in said["timesteps"]]
 
 
 def _layers(answered: list, network: str) -> dict:
@@ -136,35 +170,54 @@ def _layers(answered: list, network: str) -> dict:
     return gr.update(choices=names, value=exhibits()[0].layer if network == "critters" else names[-1])
 
 
-def _watch(answered: list, network: str, which: int, layer: str, step: int) -> tuple[dict, list]:
+def _steps(run: str) -> dict:
+    """The steps of a run that was chosen: those that the gallery's trace holds, or all."""
+    if run in (known := list(_runs())):
+        index = known.index(run)
+        return gr.update(choices=_recorded(index)[1], value=exhibits()[index].step)
+    steps = _read(run).steps
+    return gr.update(choices=list(range(steps)), value=steps // 2)
+
+
+def _visited(event: gr.EventData, network: str) -> tuple:
+    """The trace on the first tab, its layer and its step, as the drop-downs say them."""
+    try:
+        recipe = Recipe.from_json(event.recipe)
+    except RecipeError as error:
+        warn(f"This tab cannot follow the trace on Explore, and keeps the one it has. {error}")
+        return gr.skip(), gr.skip(), gr.skip()
+    run, steps = _written(recipe), range(recipe.steps)
+    layers = _recorded(0)[0]
+    layer = gr.update(value=event.layer) if network == "critters" and event.layer in layers else gr.skip()
+    step = gr.update(choices=list(steps), value=event.step if event.step in steps else 0)
+    return gr.update(choices=_choices({run: recipe.caption} | _runs()), value=run), layer, step
+
+
+def _watch(answered: list, network: str, run: str, layer: str, step: int) -> tuple[dict, list]:
     """What the panels show, and what it answers."""
-    if answered == (asked := [network, which, layer, step]):
+    if answered == (asked := [network, run, layer, step]):
         return gr.skip(), gr.skip()
     try:
         with exclusive():
+            recipe = _read(run)
+            calls, picture = _rerun(recipe)
             path = Path(get_upload_folder()) / f"lesson-{uuid.uuid4().hex}.safetensors"
             path.parent.mkdir(parents=True, exist_ok=True)
-            model = bundled() if network == "critters" else opened(network)
-            call = _call(network, which, step)
-            return shown(write_lesson(exhibits()[which], network_of(model), call, layer, step, path)), asked
+            model, call = bundled(), calls[step]
+            if network != "critters":
+                model = opened(network)
+                call = call_of(model, picture, call.timestep, recipe.caption)
+            about = {"picture": picture, "caption": recipe.caption, "step": step}
+            return shown(write_lesson(network_of(model), call, layer, path, **about)), asked
     except Exception as error:
         logging.exception("a lesson failed")
         warn(f"This layer could not be watched: {error}")
         return gr.skip(), gr.skip()
 
 
-def _call(network: str, which: int, step: int):
-    """What the network is shown: what the bundled model was, in the exhibit's run; others, the exhibit's picture."""
-    if network == "critters":
-        return _calls(which)[step]
-    exhibit = exhibits()[which]
-    return call_of(opened(network), picture_of(exhibit), _recorded(which)[1][step], exhibit.caption)
-
-
 @lru_cache(maxsize=8)
-def _calls(which: int) -> list:
-    """What the network is shown at each step of an exhibit's run: small, and one call of it is then a layer."""
-    from viz.watched import replay
+def _rerun(recipe: Recipe) -> tuple:
+    """What the bundled model is shown at each step of a run, small, and the picture that comes of it."""
+    from viz.watched import rerun
 
-    exhibit = exhibits()[which]
-    return replay(bundled(), Recipe(exhibit.caption, seed=exhibit.seed))
+    return rerun(bundled(), recipe)

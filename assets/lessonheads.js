@@ -1,0 +1,116 @@
+// Where heads look, layer by layer, and what of a score is content and what position. Drawn like lessonpaint.js.
+
+const HUES = ["#56b4e9", "#e69f00", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999", "#ffffff"]; // Okabe, Ito 2008
+
+// The four parts of one query's scaled scores, as models/classic/relative.py's `terms`: {name: Float64Array of one a key}.
+function termsOf(lesson, index, head) {
+  const { u, rows, columns } = lesson.position;
+  const { heads, width, height, count, d } = lesson;
+  const { scale } = lesson.layer;
+  const size = u.length / heads;
+  const own = rowOf(u, head, size);
+  const query = rowOf(lesson.query, head * count + index, d); // W_q x + u, then (W_q x + v)·Ŵ_k r for every row and column
+  const asked = query.subarray(0, size).map((x, c) => x - own[c]);
+  const parts = ["content·content", "content·position", "position·content", "position·position"];
+  const terms = Object.fromEntries(parts.map((name) => [name, new Float64Array(count)]));
+  const [down, right] = [rowOf(rows, head, 2 * height - 1), rowOf(columns, head, 2 * width - 1)];
+  const [y, x] = [Math.floor(index / width), index % width];
+  for (let j = 0; j < count; j++) {
+    const key = rowOf(lesson.key, head * count + j, d).subarray(0, size);
+    const [v, w] = [Math.floor(j / width), j % width];
+    const place = down[v - y + height - 1] + right[w - x + width - 1];
+    terms["content·content"][j] = scale * dot(asked, key);
+    terms["content·position"][j] = scale * (query[size + v] + query[size + height + w] - place);
+    terms["position·content"][j] = scale * dot(own, key);
+    terms["position·position"][j] = scale * place;
+  }
+  return terms;
+}
+
+// Under the panel's sentence, one small map a term, and their sum.
+function drawTerms(desk) {
+  const { ui, lesson, panels, state } = desk;
+  ui.terms.card.hidden = !lesson.position;
+  if (!lesson.position) return;
+  const terms = (panels.terms = termsOf(lesson, state.query, state.head));
+  const maps = [...Object.entries(terms), ["their sum, the scores", panels.scores]];
+  const largest = Math.max(...maps.map(([, values]) => largestOf(values)));
+  const gap = panels.scores.reduce((worst, score, j) => {
+    const sum = Object.values(terms).reduce((all, term) => all + term[j], 0);
+    return Math.max(worst, Math.abs(sum - score));
+  }, 0);
+  ui.terms.sentence.textContent =
+    `This block is told where pixels are: each score is a sum of four, what the query asks (for content or for a place), and ` +
+    `what all queries ask alike. In one scale of colours; sum and scores differ by ${gap.toExponential(1)} at most.`;
+  const nodes = figuresFor(ui.terms.body, maps, "pl-terms");
+  maps.forEach(([, values], i) => {
+    drawGrid(desk, nodes[i].canvas, cellsOf(lesson.width, lesson.height, (j) => signedColor(values[j], largest)));
+    nodes[i].caption.textContent = maps[i][0];
+  });
+}
+
+// As many figures in `body` as there are things to draw, made when their number changes.
+function figuresFor(body, list, className) {
+  if (body.childElementCount !== list.length) {
+    body.className = `pl-body ${className}`;
+    body.replaceChildren();
+    for (const [label] of list) {
+      const box = make("figure", "", undefined, body);
+      labelledCanvas(box, "", label);
+      make("figcaption", "", label, box);
+    }
+  }
+  return [...body.children].map((box) => ({ canvas: box.firstChild, caption: box.lastChild }));
+}
+
+// The cell of another layer's grid at the query's place.
+function cellIn({ lesson, state }, [height, width]) {
+  const y = Math.floor(state.query / lesson.width) + 0.5;
+  const x = (state.query % lesson.width) + 0.5;
+  return Math.floor((y / lesson.height) * height) * width + Math.floor((x / lesson.width) * width);
+}
+
+// Each head of a layer as a dot where it looks on average, and an ellipse of one standard deviation.
+function drawAround(desk) {
+  const { ui, lesson, state } = desk;
+  const { around } = lesson;
+  ui.around.card.hidden = !around.length;
+  if (!around.length) return;
+  const nodes = figuresFor(ui.around.body, around.map(({ name }) => [layerLabel(name)]), "pl-layers");
+  const far = around.map((layer, i) => drawLayerAround(desk, layer, nodes[i]));
+  const here = around.findIndex(({ name }) => name === lesson.layer.name);
+  ui.around.sentence.textContent =
+    `From this pixel, each head's mean place (a dot; head ${state.head} is thick) and one standard deviation around it (an ` +
+    `ellipse). ${here < 0 ? "" : `In the layer shown here heads look ${percent(far[here])} of the picture away on average. `}` +
+    `Nearest: ${layerLabel(around[far.indexOf(Math.min(...far))].name)}; farthest: ` +
+    `${layerLabel(around[far.indexOf(Math.max(...far))].name)}.`;
+}
+
+const percent = (share) => `${(100 * share).toFixed(0)} %`;
+
+// Returns how far away the heads look on average, as a part of the picture: the root of the mean squared distance.
+function drawLayerAround(desk, { name, grid, heads, places }, { canvas, caption }) {
+  const { lesson, state } = desk;
+  const { pen, width, height } = drawGrid(desk, canvas, lesson.cells.picture, 0.62);
+  const query = cellIn(desk, grid);
+  const [y, x] = [(Math.floor(query / grid[1]) + 0.5) / grid[0], ((query % grid[1]) + 0.5) / grid[1]];
+  const mine = name === lesson.layer.name;
+  let sum = 0;
+  for (let h = 0; h < heads; h++) {
+    const [down, right, dd, dr, rr] = rowOf(places, h * grid[0] * grid[1] + query, 5);
+    sum += Math.sqrt(down * down + right * right + dd + rr);
+    const [middle, half] = [(dd + rr) / 2, Math.hypot((dd - rr) / 2, dr)];
+    pen.strokeStyle = pen.fillStyle = HUES[h % HUES.length];
+    pen.lineWidth = mine && h === state.head ? 4 : 1.5;
+    const [long, short] = [middle + half, middle - half].map((variance) => Math.sqrt(Math.max(0, variance)));
+    pen.beginPath();
+    pen.ellipse((x + right) * width, (y + down) * height, long * width, short * width, Math.atan2(2 * dr, rr - dd) / 2, 0, 7);
+    pen.stroke();
+    pen.beginPath();
+    pen.arc((x + right) * width, (y + down) * height, 3, 0, 7);
+    pen.fill();
+  }
+  caption.textContent = `${layerLabel(name)}\n${percent(sum / heads)} away`;
+  caption.classList.toggle("pl-at", mine);
+  return sum / heads;
+}
