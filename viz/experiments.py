@@ -81,7 +81,7 @@ def position_scores(block: RelativeAttention) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 def where_heads_look(network: nn.Module, call: Call) -> list[tuple[Layer, torch.Tensor]]:
-    """Every self-attention layer of a network in one call, and where each row of it lies, (H, N, 5), by `places`."""
+    """Every self-attention layer of a network in one call, and where its rows lie, (H, N, 5), by `places`."""
     with record(network, steps=(0,)) as trace:
         network(*call.args, **call.kwargs)
     found = []
@@ -93,11 +93,11 @@ def where_heads_look(network: nn.Module, call: Call) -> list[tuple[Layer, torch.
 
 
 def places(layer: Layer, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-    """(H, N, 5): for each head and query, the mean shift of what it looks at, down and right, and the covariance's three
-    numbers (down·down, down·right, right·right). As parts of the picture's height and width, so that layers compare.
+    """(H, N, 5): for each head and query, the mean shift of what it looks at, down and right, and the covariance's
+    three numbers (down·down, down·right, right·right). As parts of the picture's sides, so that layers compare.
 
     Args:
-        query, key: (H, N, d) and (H, M, d); keys that are no pixels are left out, and the others' shares made one again.
+        query, key: (H, N, d) and (H, M, d); keys that are no pixels are left out, the others' shares sum to 1 again.
     """
     height, width = layer.grid
     down, right = torch.cartesian_prod((torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width).T

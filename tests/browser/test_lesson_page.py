@@ -227,7 +227,10 @@ def test_scores_fall_into_content_and_position(page, tmp_path):
     write_lesson(network, call, "layers.1.attention", tmp_path / "file", picture=picture, caption="", step=0)
     assert page.locator(".pl-card", has_text="taken apart").is_hidden()
     page.evaluate(
-        f"(text) => {PAGE}.open(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer, {{ point: [0.4, 0.6], head: 7 }})",
+        f"""(text) => {{
+            const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+            {PAGE}.open(bytes.buffer, {{ point: [0.4, 0.6], head: 7 }});
+        }}""",
         base64.b64encode((tmp_path / "file").read_bytes()).decode(),
     )
     frame(page)
@@ -281,11 +284,12 @@ def test_it_is_ready_within_300_ms_of_the_click(chromium, url):
     page = open_page(chromium, url)
     page.wait_for_timeout(2500)  # a reader looks at the first tab before the second
     waited = page.evaluate("""async () => {
-        const tab = [...document.querySelectorAll("[role=tab]")].find((one) => one.textContent.includes("How it works"));
+        const tab = [...document.querySelectorAll("[role=tab]")].find((one) => /How it works/.test(one.textContent));
         const began = performance.now();
         tab.click();
         const late = () => performance.now() - began;
-        const canvases = () => [...document.querySelectorAll("#lesson .pl-card canvas")].filter((one) => !one.closest("[hidden]"));
+        const all = () => [...document.querySelectorAll("#lesson .pl-card canvas")];
+        const canvases = () => all().filter((one) => !one.closest("[hidden]"));
         const painted = (node) => node.clientWidth > 0 && node.width >= node.clientWidth;
         while (late() < 3000 && (canvases().length < 18 || !canvases().every(painted))) {
             await new Promise(requestAnimationFrame);

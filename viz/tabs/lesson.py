@@ -75,7 +75,8 @@ function follow() {
   const { layer, step, point, head, pins, active } = viewer.viewNow();
   const asked = { recipe: viewer.trace.recipe, layer, step };
   const pin = pins[active];
-  const now = { asked: JSON.stringify(asked), place: JSON.stringify([pin?.kind === "pixel" ? pin.point : point, head]) };
+  const place = pin?.kind === "pixel" ? pin.point : point;
+  const now = { asked: JSON.stringify(asked), place: JSON.stringify([place, head]) };
   if (now.place !== seen?.place) page.look(...JSON.parse(now.place));
   if (now.asked !== seen?.asked) trigger("visited", asked);
   seen = now;
