@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Hashable, Iterator, MutableMapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
@@ -34,10 +35,11 @@ class Shelf:
     def __init__(self) -> None:
         self.memory, self.used, self.room = None, 0, 0
         self.taken = self.expected = 0  # bytes in this step, and in the one before
+        self.views: dict[torch.dtype, torch.Tensor] = {}  # all of the memory, as numbers of each type
 
     def turn(self) -> None:
         self.expected, self.taken = max(self.expected, self.taken), 0
-        self.memory, self.used, self.room = None, 0, 0
+        self.memory, self.used, self.room, self.views = None, 0, 0, {}
 
     def put(self, tensor: torch.Tensor, dtype: torch.dtype | None = None) -> _Place:
         """Copy a tensor, in another precision if one is given.
@@ -49,14 +51,24 @@ class Shelf:
         size = -(-tensor.numel() * dtype.itemsize // 8) * 8  # what follows may be of any type
         if self.used + size > self.room:
             self.room = max(size, self.expected - self.taken)
-            self.memory, self.used = mmap.mmap(-1, self.room, access=mmap.ACCESS_COPY), 0
+            self.memory, self.used, self.views = mmap.mmap(-1, self.room, access=mmap.ACCESS_COPY), 0, {}
+        if dtype not in self.views:
+            self.views[dtype] = torch.frombuffer(self.memory, dtype=dtype)
         # In the order of the tensor's own memory, where heads lie beside one another: a faster copy than any other.
-        strides = torch.empty_like(tensor, device="meta").stride()
-        place = _Place(self.memory, self.used, tensor.numel(), tuple(tensor.shape), strides, dtype)
-        require_fit(place.tensor().copy_(tensor), tensor)
+        shape = tuple(tensor.shape)
+        strides = _dense(shape, tensor.stride())
+        copy = self.views[dtype].as_strided(shape, strides, self.used // dtype.itemsize)
+        require_fit(copy.copy_(tensor), tensor)
+        place = _Place(self.memory, self.used, tensor.numel(), shape, strides, dtype)
         self.used += size
         self.taken += size
         return place
+
+
+@lru_cache(maxsize=1024)
+def _dense(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of a copy without gaps, its axes in the order in which they lie in memory."""
+    return torch.empty_like(torch.empty_strided(shape, strides, device="meta")).stride()
 
 
 class Shelved(MutableMapping):

@@ -112,7 +112,7 @@ def channels_first(module: nn.Module) -> bool:
 
 def to_heads(tokens: torch.Tensor, heads: int) -> torch.Tensor:
     """(N, H·d) to (H, N, d)."""
-    return tokens.unflatten(-1, (heads, -1)).transpose(-3, -2)
+    return tokens.reshape(*tokens.shape[:-1], heads, -1).transpose(-3, -2)
 
 
 def attribute(module: nn.Module, *names: str) -> Any:
