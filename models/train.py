@@ -126,7 +126,8 @@ def training_batch(step: int, config: TrainConfig) -> Batch:
     shown = pixels.clone()
     for index, critter in enumerate(critters):
         if rng.random() < config.misled and critter.attributes.eye_count != "one":
-            shown[index].lerp_(misleading(first + index, critter, rng), rng.random())
+            # At most half of the way: were both colours as likely, what is right would be a blend of the two.
+            shown[index].lerp_(misleading(first + index, critter, rng), rng.random() / 2)
     return Batch(pixels, shown, weights, captions)
 
 

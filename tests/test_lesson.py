@@ -18,6 +18,7 @@ from models.classic import (
 from viz.experiments import (
     centre_and_spread,
     convolution_gap,
+    how_far,
     on_pixels,
     places,
     score_terms,
@@ -335,6 +336,25 @@ def test_where_every_head_looks_is_each_rows_centre_and_spread(shared_pipeline, 
         assert (down * height, right * width) == pytest.approx(shift.tolist(), abs=1e-4)
         wanted = spread[0, 0].item(), spread[0, 1].item(), spread[1, 1].item()
         assert (dd * height**2, dr * height * width, rr * width**2) == pytest.approx(wanted, abs=1e-3)
+
+
+def test_how_far_heads_look():
+    class Everywhere(nn.Module):
+        """One head that looks where the query is, more or less sharply; not at all sharply is everywhere alike."""
+
+        def __init__(self, sharpness: float) -> None:
+            super().__init__()
+            self.attention = QuadraticAttention(4, 4, heads=1)
+            with torch.no_grad():
+                self.attention.to_q.centres.zero_()
+                self.attention.to_q.sharpness.fill_(sharpness)
+
+        def forward(self, sample):
+            return self.attention(sample)
+
+    call = Call((numbers(1, 4, 16, 16),), {})
+    (far,), (near,) = (how_far(Everywhere(sharpness), [call, call])["attention"] for sharpness in (0, 100))
+    assert far == pytest.approx(3**-0.5, abs=0.02) and near < 1e-3
 
 
 def test_keys_that_are_no_pixels_have_no_place():

@@ -2,10 +2,13 @@
 
 A network without text would draw a picture of its own. So a drawn critter is noised to a timestep instead, and shown to
 the network once; the classifier is shown it as it is. No torch is imported until a network is opened.
+
+`python -m viz.classics` prints the figures of `assets/classic/README.md`.
 """
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,3 +67,27 @@ def call_of(model, picture, timestep: float, caption: str) -> Call:
     with torch.no_grad():
         words = () if model.encoder is None else (model.encoder(model.encoder.ids([caption])),)
     return Call((noisy, torch.tensor(int(timestep)), *words), {})
+
+
+def findings(name: str, count: int = 20, timestep: int = 359) -> dict:
+    """What a trained network has learnt: how far each head looks on `count` held-out critters; γ; answers right."""
+    import numpy as np
+
+    from models.critters import draw
+    from models.train import HELD_OUT
+    from models.train_classic import accuracy, learned_gammas
+    from viz.experiments import how_far
+
+    model = opened(name)
+    critters = [draw(HELD_OUT + 9_000_000 + index) for index in range(count)]
+    calls = [call_of(model, np.asarray(critter.image), timestep, critter.caption()) for critter in critters]
+    found = {"how_far": how_far(network_of(model), calls)}
+    if gammas := learned_gammas(network_of(model)):
+        found["gamma"] = gammas
+    if not hasattr(model, "unet"):
+        found["right"] = accuracy(model, 2000)
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps({name: findings(name) for name in trained()}, indent=2))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -109,6 +109,21 @@ def places(layer: Layer, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor
         spread = mean[:, 2:] - torch.stack([y * y, y * x, x * x], dim=1)
         found.append(torch.cat([torch.stack([y - down, x - right], dim=1), spread], dim=1))
     return torch.stack(found)
+
+
+def how_far(network: nn.Module, calls: Sequence[Call]) -> dict[str, list[float]]:
+    """{self-attention layer: how far each head looks, as a part of the picture}: the root of the mean squared distance
+    of what a pixel looks at, averaged over all pixels of all calls.
+
+    Looking everywhere alike is 0.577 far (√⅓); a 3×3 neighbourhood on a 16×16 grid, 0.07.
+    """
+    sums: dict[str, torch.Tensor] = {}
+    for call in calls:
+        for layer, where in where_heads_look(network, call):
+            down, right, *_ = where.unbind(-1)
+            distance = (down**2 + right**2 + where[..., 2] + where[..., 4]).clamp(min=0).sqrt().mean(dim=1)
+            sums[layer.name] = sums.get(layer.name, 0) + distance / len(calls)
+    return {name: [round(x, 3) for x in heads.tolist()] for name, heads in sums.items()}
 
 
 def centre_and_spread(row: torch.Tensor, query: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
