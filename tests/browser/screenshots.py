@@ -7,7 +7,7 @@ from pathlib import Path
 from playwright.sync_api import Page
 
 from tests.browser.chromium import ROOT, VIEWER, browser, open_page, server
-from viz.classics import PAPERS
+from viz.classics import PAPERS, trained
 
 FOLDER = ROOT / "assets" / "screenshots"
 SIZES = {1440: 900, 768: 1024, 390: 844}
@@ -43,6 +43,8 @@ def take_panels(page: Page, folder: Path, scheme: str) -> None:
     for index in range(cards.count()):
         if cards.nth(index).is_visible():
             cards.nth(index).screenshot(path=folder / f"{index + 1:02d}_{scheme}.png")
+    if "critters-classifier" not in trained():
+        return
     page.get_by_role("combobox", name="Network").click()
     page.get_by_role("option", name=PAPERS["classifier"]).click()
     terms = cards.filter(has_text="The scores taken apart")

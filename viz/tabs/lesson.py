@@ -131,7 +131,9 @@ def build() -> None:
     run.input(_steps, run, step, **quiet).then(**answer)
     for control in (layer, step):
         control.input(**answer)
-    panels.visited(_visited, network, [run, layer, step], **quiet).then(**answer | {"show_progress": "minimal"})
+    panels.visited(_visited, [answered, network], [run, layer, step], **quiet).then(
+        **answer | {"show_progress": "minimal"}
+    )
 
 
 def _choices(labels: dict[str, str]) -> list[tuple[str, str]]:
@@ -180,8 +182,11 @@ def _steps(run: str) -> dict:
     return gr.update(choices=list(range(steps)), value=steps // 2)
 
 
-def _visited(event: gr.EventData, network: str) -> tuple:
-    """The trace on the first tab, its layer and its step, as the drop-downs say them."""
+def _visited(event: gr.EventData, answered: list, network: str) -> tuple:
+    """The trace on the first tab, its layer and its step, as the drop-downs say them.
+
+    Where they say so already they are left alone: they may be in use.
+    """
     try:
         recipe = Recipe.from_json(event.recipe)
     except RecipeError as error:
@@ -189,6 +194,8 @@ def _visited(event: gr.EventData, network: str) -> tuple:
         return gr.skip(), gr.skip(), gr.skip()
     run, steps = _written(recipe), range(recipe.steps)
     layers = _recorded(0)[0]
+    if answered[1:] == [run, event.layer, event.step]:
+        return gr.skip(), gr.skip(), gr.skip()
     layer = gr.update(value=event.layer) if network == "critters" and event.layer in layers else gr.skip()
     step = gr.update(choices=list(steps), value=event.step if event.step in steps else 0)
     return gr.update(choices=_choices({run: recipe.caption} | _runs()), value=run), layer, step
