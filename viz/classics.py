@@ -3,7 +3,7 @@
 A network without text would draw a picture of its own. So a drawn critter is noised to a timestep instead, and shown to
 the network once; the classifier is shown it as it is. No torch is imported until a network is opened.
 
-`python -m viz.classics` prints the figures of `assets/classic/README.md`.
+`python -m viz.classics` prints what the networks that were trained have learnt.
 """
 
 from __future__ import annotations
