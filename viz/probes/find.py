@@ -22,6 +22,7 @@ PROBES: list[Callable[[nn.Module], Site | None]] = [
     fused_encoder_layer,
     query_key_value,
 ]
+OWN = frozenset(PROBES)
 
 
 def find_sites(network: nn.Module) -> tuple[dict[str, Site], dict[str, str]]:
@@ -37,8 +38,11 @@ def find_sites(network: nn.Module) -> tuple[dict[str, Site], dict[str, str]]:
     for name, module in network.named_modules():
         if any(name.startswith(f"{refused}.") for refused in skipped):
             continue
+        # Our own probes look for projections inside a module; most modules are leaves, and asking takes its time.
+        leaf = next(module.children(), None) is None
+        probes = (probe for probe in PROBES if not (leaf and probe in OWN))
         try:
-            site = next((site for probe in PROBES if (site := probe(module)) is not None), None)
+            site = next((site for probe in probes if (site := probe(module)) is not None), None)
         except Unprovable as reason:
             skipped[name] = str(reason)
         else:

@@ -35,9 +35,10 @@ def packed_convolution_1d(module: nn.Module) -> Site | None:
 
 
 def _packed(module: nn.Module, fits) -> Site | None:
-    projection, output = attribute(module, *PACKED), attribute(module, *OUTPUTS)
-    weight = getattr(projection, "weight", None)
-    if not isinstance(output, nn.Module) or not isinstance(weight, Tensor) or not fits(weight):
+    weight = getattr(projection := attribute(module, *PACKED), "weight", None)
+    if not isinstance(weight, Tensor) or not fits(weight):
+        return None
+    if not isinstance(output := attribute(module, *OUTPUTS), nn.Module):
         return None
     heads = heads_of(module)
     scale = attribute(module, "scale", "scaling")
