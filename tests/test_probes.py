@@ -115,6 +115,11 @@ def test_linear_attention_is_named_as_such(memory):
     assert "linear attention" in reasons["attention"] and "no map" in reasons["attention"]
 
 
+def test_a_gamma_too_small_to_be_told_from_rounding_is_called_so():
+    reason = refused(f.Net(f.SAGANAttention(32, gamma=1e-4)).eval(), PIXELS, 7)["attention"]
+    assert "rounding may explain" in reason and "very small" in reason
+
+
 def test_a_gamma_of_zero_proves_nothing():
     assert "zero everywhere" in refused(f.Net(f.SAGANAttention(32, gamma=0.0)).eval(), PIXELS, 7)["attention"]
 

@@ -49,6 +49,11 @@ def to_keep(v: torch.Tensor, output: torch.Tensor, most: int | None = PROOF_WIDT
 
 def why_not(error: float, linear: bool) -> str:
     """A plain reason for an output that is not softmax(QKᵀ)·V, by how far it is and whether `is_linear` explains it."""
+    if error < 1e-3:
+        small = "as when what it adds is very small beside what it is added to"
+        return (
+            f"its output is softmax(QKᵀ)·V only to {error:.1e}, which rounding may explain, {small}, but proves nothing"
+        )
     far = f"its output is not softmax(QKᵀ)·V of what was recorded (relative difference {error:.1e})"
     if linear:
         sums = "it sums up keys and values before a pixel asks, so there is no map of what a pixel looks at"
