@@ -7,6 +7,7 @@ import torch
 # How far softmax(QKᵀ)·V may be from the module's own output, relative to its largest entry, before it counts as
 # something else. Rounding alone stays a few times below each of these.
 TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+DROWNED = 1e-3  # beyond this, rounding of what was carried past leaves too little to compare
 PROOF_QUERIES = 64
 PROOF_WIDTH = 16
 
@@ -36,6 +37,12 @@ def difference(recomputed: torch.Tensor, output: torch.Tensor) -> float:
     return ((recomputed - output).abs().max() / largest).item()
 
 
+def rounding(carried: torch.Tensor, output: torch.Tensor) -> float:
+    """How far rounding alone may put (n, C) `output` that was had by taking `carried` off a sum, as in `difference`."""
+    largest = output.abs().max().item()
+    return 4 * torch.finfo(carried.dtype).eps * carried.abs().max().item() / max(largest, 1e-30)
+
+
 def to_keep(v: torch.Tensor, output: torch.Tensor, most: int | None = PROOF_WIDTH) -> tuple[torch.Tensor, torch.Tensor]:
     """What of v (H, M, dv) and output (n, C) a trace keeps to be verified again: the first channels of every head.
 
@@ -47,13 +54,11 @@ def to_keep(v: torch.Tensor, output: torch.Tensor, most: int | None = PROOF_WIDT
     return v[..., :most], kept
 
 
-def why_not(error: float, linear: bool) -> str:
-    """A plain reason for an output that is not softmax(QKᵀ)·V, by how far it is and whether `is_linear` explains it."""
-    if error < 1e-3:
-        small = "as when what it adds is very small beside what it is added to"
-        return (
-            f"its output is softmax(QKᵀ)·V only to {error:.1e}, which rounding may explain, {small}, but proves nothing"
-        )
+def why_not(error: float, linear: bool, noise: float = 0.0) -> str:
+    """A plain reason for an output that is not softmax(QKᵀ)·V, by how far it is, whether `is_linear` explains it, and
+    how far `rounding` may have put it."""
+    if error <= noise:
+        return f"what it adds is too small to be told from rounding (relative difference {error:.1e})"
     far = f"its output is not softmax(QKᵀ)·V of what was recorded (relative difference {error:.1e})"
     if linear:
         sums = "it sums up keys and values before a pixel asks, so there is no map of what a pixel looks at"

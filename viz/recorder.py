@@ -20,7 +20,18 @@ from torch import nn
 from viz.calls import MAX_EXTRA, grid_of, indices, number, sample_of, timestep_of
 from viz.probes import Reading, Site, Tap, find_sites
 from viz.probes.site import first
-from viz.proof import PROOF_QUERIES, PROOF_WIDTH, TOLERANCE, attended, difference, is_linear, to_keep, why_not
+from viz.proof import (
+    DROWNED,
+    PROOF_QUERIES,
+    PROOF_WIDTH,
+    TOLERANCE,
+    attended,
+    difference,
+    is_linear,
+    rounding,
+    to_keep,
+    why_not,
+)
 from viz.shelf import Shelf, Shelved, require_fit
 from viz.trace import Layer, Proof, Trace
 
@@ -162,7 +173,8 @@ class _Recorder:
             if (next(iter(self.indices)), name, self.step) in self.trace.queries:
                 raise ValueError("it is called more than once a step, so a step has no single map")
             joined = self._read(tap, args, kwargs, output).detach()
-            self._keep(name, site, [seen[i] for i in range(len(seen))], joined)
+            carried = tap.carried and tap.carried(args, kwargs, output)
+            self._keep(name, site, [seen[i] for i in range(len(seen))], joined, carried)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # as above
@@ -196,13 +208,15 @@ class _Recorder:
     # -- one layer ---------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def _keep(self, name: str, site: Site, seen: list[torch.Tensor], joined: torch.Tensor) -> None:
+    def _keep(
+        self, name: str, site: Site, seen: list[torch.Tensor], joined: torch.Tensor, carried: torch.Tensor | None
+    ) -> None:
         def parts(index: int) -> list[torch.Tensor]:
             return [tap.picture(tensor, index) for tap, tensor in zip(site.taps, seen, strict=True)]
 
         if name not in self.readings:
             index = list(self.indices.values())[-1]
-            self._prove(name, site, parts(index), site.end.picture(joined, index))
+            self._prove(name, site, parts(index), site.end.picture(joined, index), carried)
         layer, reading = self.trace.layers[name], self.readings[name]
         for branch, index in self.indices.items():
             q, k = reading.scores(*parts(index))
@@ -210,9 +224,17 @@ class _Recorder:
             self.trace.queries[where] = self.shelf.put(q[:, q.shape[1] - layer.tokens :], self.dtype)
             self.trace.keys[where] = self.shelf.put(k, self.dtype)
 
-    def _prove(self, name: str, site: Site, parts: list[torch.Tensor], output: torch.Tensor) -> None:
+    def _prove(
+        self,
+        name: str,
+        site: Site,
+        parts: list[torch.Tensor],
+        output: torch.Tensor,
+        carried: torch.Tensor | None,
+    ) -> None:
         """Recompute some of the module's own output from q, k and v; settles how the site is read."""
         failures = []
+        noise = 0.0 if carried is None else rounding(carried, output)
         for reading in site.readings:
             (q, k), v = reading.scores(*parts), reading.values(*parts)
             layer = self._describe(name, reading, q, k)
@@ -220,13 +242,13 @@ class _Recorder:
             tokens = picked.to(q.device) + (q.shape[1] - layer.tokens)
             wanted = output[tokens]
             error = difference(attended(q[:, tokens], k, v, layer.scale, wanted.shape[-1]), wanted)
-            if error <= TOLERANCE.get(q.dtype, 1e-5):
+            if error <= TOLERANCE.get(q.dtype, 1e-5) + min(noise, DROWNED):
                 self.readings[name], self.trace.layers[name], self.trace.proved[name] = reading, layer, error
                 parts = (_copied(part, self.dtype) for part in to_keep(v, wanted, self.proof_width))
                 self.trace.proofs[name] = Proof(self.step, picked, *parts)
                 return
             failures.append((error, is_linear(q[:, tokens], k, v, wanted)))
-        raise ValueError(why_not(min(failures)[0], any(linear for _, linear in failures)))
+        raise ValueError(why_not(min(failures)[0], any(linear for _, linear in failures), noise))
 
     def _describe(self, name: str, reading: Reading, q: torch.Tensor, k: torch.Tensor) -> Layer:
         heads, tokens, head_dim = q.shape

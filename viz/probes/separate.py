@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from viz.probes.site import Reading, Site, Tap, Unprovable, attribute, heads_of, into, last_linear, out_of, to_heads
+from viz.probes.site import (
+    Reading,
+    Site,
+    Tap,
+    Unprovable,
+    attribute,
+    first,
+    heads_of,
+    into,
+    last_linear,
+    out_of,
+    to_heads,
+)
 
 
 def separate_projections(module: nn.Module) -> Site | None:
@@ -68,8 +80,7 @@ def sagan(module: nn.Module) -> Site | None:
     names = "query_conv", "key_conv", "value_conv"
 
     def change(args: tuple, kwargs: dict, output: object) -> Tensor:
-        x = args[0] if args else next(iter(kwargs.values()))
-        return _first_result(args, kwargs, output) - x
+        return _first_result(args, kwargs, output) - first(args, kwargs)
 
     reading = Reading(
         scores=lambda q, k, v: (to_heads(q, 1), to_heads(k, 1)),
@@ -77,7 +88,8 @@ def sagan(module: nn.Module) -> Site | None:
         scale=1.0,
     )
     taps = tuple(out_of(getattr(module, name)) for name in names)
-    return Site(taps, Tap(module, change, channels_first=True), (reading,))
+    end = Tap(module, change, channels_first=True, carried=lambda args, kwargs, _: first(args, kwargs))
+    return Site(taps, end, (reading,))
 
 
 def _site(module: nn.Module, names: tuple[str, ...], end: Tap, heads: int, scale: float | None) -> Site:

@@ -45,6 +45,7 @@ class Tap:
         before: look before the module runs, instead of after.
         batch: the dimension that counts the pictures.
         channels_first: a picture of it is (channels, …), not (…, channels).
+        carried: what was taken off to get what is read, whose rounding therefore stays in it; read like it.
     """
 
     module: nn.Module
@@ -52,6 +53,7 @@ class Tap:
     before: bool = False
     batch: int = 0
     channels_first: bool = False
+    carried: Read | None = None
 
     def picture(self, tensor: torch.Tensor, index: int) -> torch.Tensor:
         """One picture of what was read, as (tokens, channels)."""
