@@ -16,8 +16,10 @@ function openLesson(buffer) {
     : null;
   const around = said.around.map((layer, i) => ({ ...layer, places: floats(`around/${i}`) }));
   const d = numbers.query.length / (heads * height * width);
-  const dv = numbers.value.length / (heads * height * width);
-  return { ...said, ...numbers, position, around, tensors, height, width, heads, d, dv, count: height * width };
+  const keys = numbers.key.length / (heads * d);
+  const dv = numbers.value.length / (heads * keys);
+  const words = said.words ?? null; // what the keys are, where they are not the pixels
+  return { ...said, ...numbers, position, around, tensors, height, width, heads, d, dv, keys, words, count: height * width };
 }
 
 // The numbers of rows `index` of a list of rows of `size` numbers each.
@@ -26,28 +28,31 @@ const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
 
 // The softmax of one query's scores in one head: { scores, row, total }, each Float64Array of one number a key.
 function attend(lesson, index, head, temperature) {
-  const { count, d, heads } = lesson;
-  const at = head * count;
-  const query = rowOf(lesson.query, at + index, d);
-  const scores = new Float64Array(count);
-  for (let j = 0; j < count; j++) scores[j] = dot(query, rowOf(lesson.key, at + j, d)) * lesson.layer.scale;
+  const { count, keys, d } = lesson;
+  const query = rowOf(lesson.query, head * count + index, d);
+  const scores = new Float64Array(keys);
+  for (let j = 0; j < keys; j++) scores[j] = dot(query, rowOf(lesson.key, head * keys + j, d)) * lesson.layer.scale;
   const best = scores.reduce((a, b) => Math.max(a, b), -Infinity);
   const row = scores.map((score) => Math.exp((score - best) / temperature));
   const sum = row.reduce((a, b) => a + b, 0);
-  for (let j = 0; j < count; j++) row[j] /= sum;
+  for (let j = 0; j < keys; j++) row[j] /= sum;
   return { scores, row, total: row.reduce((a, b) => a + b, 0) };
 }
 
 // A row's weighted sum of the values of its head: dv numbers.
 function gather(lesson, head, row) {
-  const { count, dv } = lesson;
+  const { keys, dv } = lesson;
   const sum = new Float64Array(dv);
-  for (let j = 0; j < count; j++) {
-    const value = rowOf(lesson.value, head * count + j, dv);
+  for (let j = 0; j < keys; j++) {
+    const value = rowOf(lesson.value, head * keys + j, dv);
     for (let c = 0; c < dv; c++) sum[c] += row[j] * value[c];
   }
   return sum;
 }
+
+// How much of one key every pixel takes: a column, one number a pixel.
+const columnOf = (lesson, key, head, temperature) =>
+  Float64Array.from({ length: lesson.count }, (_, i) => attend(lesson, i, head, temperature).row[key]);
 
 // All panels of one query, like viz/lesson.py's `lesson`.
 function panelsOf(lesson, index, head, temperature) {
@@ -71,6 +76,7 @@ function panelsOf(lesson, index, head, temperature) {
   return {
     ...chosen,
     top,
+    column: lesson.words && columnOf(lesson, top[0], head, temperature),
     pixel: rowOf(lesson.tokens, index, lesson.tokens.length / count),
     query: rowOf(lesson.query, head * count + index, d),
     attended: joined.slice(head * dv, (head + 1) * dv),

@@ -46,6 +46,7 @@ function labelledSlider(parent, options) {
 function buildLesson(root) {
   root.replaceChildren();
   const ui = { message: make("p", "pg-message", "Loading the lesson…", root), main: make("div", "pl-main", undefined, root) };
+  ui.headings = {};
   ui.main.hidden = true;
   const bar = make("div", "pl-bar", undefined, ui.main);
   ui.title = make("strong", "pl-title", "", bar);
@@ -55,7 +56,7 @@ function buildLesson(root) {
     const card = make("section", "pg-card pl-card", undefined, board);
     const head = make("h2", "", undefined, card);
     if (i < 8) make("span", "pl-number", String(i + 1), head);
-    head.append(heading);
+    ui.headings[name] = make("span", "", heading, head);
     ui[name] = { card, sentence: make("p", "pl-sentence", "", card), body: make("div", "pl-body", undefined, card) };
   });
   const on = (panel, className, label) => labelledCanvas(ui[panel].body, className, label);
@@ -118,20 +119,23 @@ function wireLesson(desk, { hover, ask, redraw, compute }) {
   const onGrid = ({ clientX, clientY }, { left, top, width, height }) =>
     clamp((clientY - top) / height, desk.lesson.height) * desk.lesson.width +
     clamp((clientX - left) / width, desk.lesson.width);
-  for (const node of Object.values(ui.grids)) points(node, onGrid);
+  const ofKeys = (at) => (event, box) => (desk.lesson.words ? -1 : at(event, box)); // words are no pixels
+  const { scores, row, ...grids } = ui.grids;
+  for (const node of Object.values(grids)) points(node, onGrid);
+  for (const node of [scores, row]) points(node, ofKeys(onGrid));
   // Small maps, whose canvases come and go: an event is of the canvas it happened in.
   for (const { body } of [ui.around, ui.terms]) {
     const at = (event) => (event.target.tagName === "CANVAS" ? onGrid(event, event.target.getBoundingClientRect()) : -1);
     body.addEventListener("pointermove", (event) => hover(at(event)));
     body.addEventListener("pointerleave", () => hover(-1));
-    body.addEventListener("click", (event) => at(event) >= 0 && ask(at(event)));
+    body.addEventListener("click", (event) => ask(at(event)));
   }
   const { scroller } = ui.flat;
   points(scroller, ({ clientY }, { top }) =>
     clamp((clientY - top + scroller.scrollTop) / LINE / desk.lesson.count, desk.lesson.count),
   );
-  points(ui.strips.keys, ({ clientY }, { top, height }) => clamp((clientY - top) / height, desk.lesson.count));
-  ui.top.forEach((entry, i) => entry.addEventListener("pointerenter", () => hover(desk.panels.top[i])));
+  points(ui.strips.keys, ofKeys(({ clientY }, { top, height }) => clamp((clientY - top) / height, desk.lesson.count)));
+  ui.top.forEach((entry, i) => entry.addEventListener("pointerenter", ofKeys(() => hover(desk.panels.top[i]))));
   scroller.addEventListener("scroll", redraw);
   ui.grids.features.addEventListener("keydown", (event) => {
     const [down, right] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key] ?? [];
@@ -185,6 +189,7 @@ function createLesson(root, { colormap }) {
     state.scrolled = ui.flat.scroller.clientHeight > 0;
   }
   function ask(index) {
+    if (index < 0) return;
     const { width, height } = desk.lesson;
     state.query = index;
     state.point = [(Math.floor(index / width) + 0.5) / height, ((index % width) + 0.5) / width];
@@ -215,6 +220,11 @@ function createLesson(root, { colormap }) {
   }
   function open(buffer, view) {
     const lesson = (desk.lesson = openLesson(buffer));
+    const keys = lesson.words ? "every word" : "every pixel";
+    ui.headings.query.textContent = lesson.words ? "One query, a key of every word" : "One query, every key";
+    ui.headings.scores.textContent = `One pixel against ${keys}`;
+    ui.grids.scores.setAttribute("aria-label", lesson.words ? "The score of every word" : "The scores, laid back on the grid");
+    ui.grids.row.setAttribute("aria-label", lesson.words ? "The share of every word" : "The softmax, laid on the grid");
     const features = lesson.tensors.get("features");
     [lesson.colors, lesson.tokenScale] = [features.bytes, largestOf(lesson.tokens)];
     lesson.cells = { picture: picturesCells(lesson.tensors.get("picture")), features: picturesCells(features) };

@@ -6,6 +6,7 @@ const ORANGE = [234, 88, 12];
 const PALE = [243, 244, 246];
 const MARK = "#ffa057"; // what is hovered or pointed to, on dark pictures and pale strips alike
 const LINE = 20; // of the list, in CSS pixels
+const WORD = 16; // of the words
 
 // A signed number between -largest and largest as a colour: blue, pale, orange.
 function signedColor(value, largest) {
@@ -85,6 +86,24 @@ function drawStrips(desk, node, list, thick = 16) {
   });
 }
 
+// What a key is called: a cell, or a word.
+const keyName = (desk, key) => (desk.lesson.words ? `“${desk.lesson.words[key]}”` : placeOf(desk, key));
+
+// A line a word: its name, and its number as a bar of a colour.
+function drawWords(desk, node, values, color) {
+  const { words } = desk.lesson;
+  const { pen, width } = surface(node, (words.length * WORD) / (node.clientWidth || 260));
+  const [largest, left] = [largestOf(values), 86];
+  pen.font = "12px system-ui, sans-serif";
+  words.forEach((word, j) => {
+    const y = j * WORD;
+    pen.fillStyle = styled(desk, j === desk.panels.top[0] ? "--pg-ink" : "--pg-soft");
+    pen.fillText(word, 0, y + 12, left - 6);
+    pen.fillStyle = `rgb(${color(values[j], largest).join(" ")})`;
+    pen.fillRect(left, y + 2, Math.max(1, (Math.abs(values[j]) / largest) * (width - left)), WORD - 4);
+  });
+}
+
 function drawPicture(desk) {
   const { ui, lesson, panels, state } = desk;
   ui.picture.sentence.textContent =
@@ -126,20 +145,24 @@ function drawRow(desk, pen, index, y, width) {
 
 function drawQuery(desk) {
   const { ui, lesson, panels, state } = desk;
-  const { d, count, heads } = lesson;
+  const { d, count, keys, heads, words } = lesson;
+  const shared = words
+    ? `The same W_q serves all ${count} pixels. Keys are no pixels here: W_k makes one of each of the ${keys} words, one ` +
+      `line each below. Only the question comes from the picture.`
+    : `The same W_q and W_k serve every pixel: they are 1×1 convolutions, so ${count} pixels make ${count} queries and ` +
+      `${count} keys, one line each below. A row of Q is a pixel, not a channel.`;
   ui.query.sentence.textContent =
     `x, the ${panels.pixel.length} numbers of this cell, ${lesson.query_weight ? "times W_q gives" : "with its place give"} ` +
-    `its query q, ${d} numbers. The same W_q and W_k ` +
-    `serve every pixel: they are 1×1 convolutions, so ${count} pixels make ${count} queries and ${count} keys, one line ` +
-    `each below. A row of Q is a pixel, not a channel.`;
+    `its query q, ${d} numbers. ${shared}`;
   drawStrips(desk, ui.strips.query, [
     [`x, pixel ${state.query}`, panels.pixel],
     [`${lesson.query_weight ? "q = W_q x" : "q"}, head ${state.head} of ${heads}`, panels.query],
   ]);
-  const keys = rowOf(lesson.key, state.head, count * d);
-  const largest = largestOf(keys);
+  const made = rowOf(lesson.key, state.head, keys * d);
+  const largest = largestOf(made);
   const { pen, width, height } = surface(ui.strips.keys, 0.62);
-  pen.drawImage(cellsOf(d, count, (i) => signedColor(keys[i], largest)), 0, 0, width, height);
+  pen.drawImage(cellsOf(d, keys, (i) => signedColor(made[i], largest)), 0, 0, width, height);
+  if (words) return;
   const line = height / count;
   if (state.hover >= 0) outline(pen, 0, state.hover * line - 1, width, Math.max(3, line), MARK, 1);
   outline(pen, 0, state.query * line - 1, width, Math.max(3, line), "#fff", 1);
@@ -149,6 +172,12 @@ function drawScores(desk) {
   const { ui, lesson, panels, state } = desk;
   const { scale } = lesson.layer;
   const scaled = Math.abs(scale - 1) > 1e-9 ? `q·k / √${Math.round(1 / scale ** 2)}` : "q·k, unscaled";
+  if (lesson.words) {
+    ui.scores.sentence.textContent =
+      `Row ${state.query} of QKᵀ, ${scaled}: one pixel against every word, orange above zero and blue below. The largest, ` +
+      `${panels.scores[panels.top[0]].toFixed(3)}, is that of ${keyName(desk, panels.top[0])}.`;
+    return drawWords(desk, ui.grids.scores, panels.scores, signedColor);
+  }
   const at = state.hover >= 0 ? state.hover : state.query;
   ui.scores.sentence.textContent =
     `Row ${state.query} of QKᵀ, ${scaled}, laid back on the grid: one pixel against every pixel. ` +
@@ -161,22 +190,36 @@ function drawScores(desk) {
 function drawSoftmax(desk) {
   const { ui, lesson, panels, state, colormap } = desk;
   ui.softmax.sentence.textContent =
-    `e to each score, divided by the sum: ${lesson.count} shares that sum to ${panels.total.toFixed(6)}.`;
+    `e to each score, divided by the sum: ${lesson.keys} shares that sum to ${panels.total.toFixed(6)}.`;
   const largest = panels.row[panels.top[0]];
-  const heat = (i) => colormap[Math.round((255 * panels.row[i]) / largest)];
-  drawGrid(desk, ui.grids.row, cellsOf(lesson.width, lesson.height, heat));
+  const heat = (share) => colormap[Math.round((255 * share) / largest)];
+  if (lesson.words) drawWords(desk, ui.grids.row, panels.row, () => ORANGE);
+  else drawGrid(desk, ui.grids.row, cellsOf(lesson.width, lesson.height, (i) => heat(panels.row[i])));
   ui.top.forEach((entry, i) => {
     const key = panels.top[i];
     entry.hidden = key === undefined;
     if (key === undefined) return;
-    entry.textContent = `${panels.row[key].toFixed(4)}  ${placeOf(desk, key)}`;
-    entry.classList.toggle("pl-at", key === state.hover);
+    entry.textContent = `${panels.row[key].toFixed(4)}  ${keyName(desk, key)}`;
+    entry.classList.toggle("pl-at", !lesson.words && key === state.hover);
   });
   ui.heat.textContent = `temperature ${state.temperature.toFixed(2)}`;
 }
 
+function drawWordValues(desk) {
+  const { ui, lesson, panels, state, colormap } = desk;
+  const [most, least] = [panels.column.reduce((a, b) => Math.max(a, b)), panels.column.reduce((a, b) => Math.min(a, b))];
+  const heat = (i) => colormap[Math.round((255 * panels.column[i]) / most)];
+  drawGrid(desk, ui.grids.arrows, cellsOf(lesson.width, lesson.height, heat));
+  ui.values.sentence.textContent =
+    `Every word's value v, ${lesson.dv} numbers, times its share; added up. The map: how much of ` +
+    `${keyName(desk, panels.top[0])}, of which this pixel takes most, each pixel takes (${(100 * least).toFixed(1)} to ` +
+    `${(100 * most).toFixed(1)} %). Nothing of another pixel arrives here.`;
+  drawStrips(desk, ui.strips.sum, [[`Σ a·v, head ${state.head}`, panels.attended]]);
+}
+
 function drawValues(desk) {
   const { ui, lesson, panels, state } = desk;
+  if (lesson.words) return drawWordValues(desk);
   const { pen, width } = drawGrid(desk, ui.grids.arrows, lesson.cells.features, 0.35);
   const centre = (index) => {
     const [x, y, side] = cellBox(desk, index, width);
@@ -229,12 +272,18 @@ function drawField(desk) {
   const { pen, width } = drawGrid(desk, ui.grids.field, lesson.cells.features, 0.45);
   const [x, y, side] = cellBox(desk, state.query, width);
   const far = panels.top[0];
-  const needed = convolutionsNeeded(lesson, state.query, far);
+  const needed = lesson.words ? 1 : convolutionsNeeded(lesson, state.query, far);
   pen.lineWidth = 2;
-  for (const [reach, color, dash] of [[needed, MARK, [5, 4]], [1, "#fff", []]]) {
+  for (const [reach, color, dash] of [[needed, MARK, [5, 4]], [1, "#fff", []]].slice(lesson.words ? 1 : 0)) {
     pen.strokeStyle = color;
     pen.setLineDash(dash);
     pen.strokeRect(x - reach * side, y - reach * side, (2 * reach + 1) * side, (2 * reach + 1) * side);
+  }
+  if (lesson.words) {
+    ui.field.sentence.textContent =
+      "A 3×3 convolution here sees the nine cells in the white square, and no word, however many of them follow one " +
+      "another: what the caption says comes in through cross-attention alone.";
+    return;
   }
   outline(pen, ...cellBox(desk, far, width), MARK);
   const near = panels.row.filter((_, j) => convolutionsNeeded(lesson, state.query, j) === 1);

@@ -45,7 +45,7 @@ def evaluate(
     count: int = 500,
     batch: int = 25,
     steps: int = 25,
-    guidance: float = 2.5,
+    guidance: float = 1.5,
     judged: int = 10_000,
     twins: tuple[int, int] = (20, 40),
 ) -> dict:

@@ -34,7 +34,7 @@ class CritterPipeline(DiffusionPipeline):
         *,
         seed: int | Sequence[int] = 0,
         num_inference_steps: int = 25,
-        guidance_scale: float = 2.5,
+        guidance_scale: float = 1.5,
         height: int | None = None,
         width: int | None = None,
         callback_on_step_end: Callable[[DiffusionPipeline, int, int, dict], object] | None = None,

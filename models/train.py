@@ -43,9 +43,9 @@ class TrainConfig:
     ema: float = 0.999
     min_snr: float = 5.0  # Hang et al. 2023, arXiv 2303.09556
     min_weight: float = 0.3  # under high noise min-SNR weighs next to nothing, and there the parts are decided
-    deciding: float = 0.5  # the part of a batch noised to the timesteps at which the colours of parts are decided
-    misled: float = 0.4  # the part of the critters with several eyes one of whose eyes is shown in a wrong colour
-    face: float = 5.0  # how much more the upper body's pixels count: eyes are a thirtieth of the picture
+    deciding: float = 0.4  # the part of a batch noised to the timesteps at which the colours of parts are decided
+    misled: float = 0.25  # the part of the critters with several eyes one of whose eyes is shown in a wrong colour
+    face: float = 3.0  # how much more the upper body's pixels count: eyes are a thirtieth of the picture
     clip: float = 1.0
     seed: int = 0
     checkpoint_every: int = 250

@@ -35,7 +35,7 @@ KINDS: dict[str, dict] = {
 class ClassicConfig(TrainConfig):
     out: str = ""  # by default a folder of the kind's own
     kind: str = "ddpm"
-    steps: int = 4000
+    steps: int = 2000
     checkpoint_every: int = 200
 
     def __post_init__(self) -> None:

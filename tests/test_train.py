@@ -147,11 +147,11 @@ def test_a_wrong_eye_is_counted_as_noise(tiny_training, tmp_path, monkeypatch):
     assert (batch.shown != batch.pixels).any()
 
 
-def test_half_of_the_pictures_are_noised_to_where_colours_are_decided():
-    generator = torch.Generator().manual_seed(0)
-    drawn = draw_timesteps(TrainConfig(batch=20_000), 1000, generator)
+def test_many_pictures_are_noised_to_where_colours_are_decided():
+    generator, config = torch.Generator().manual_seed(0), TrainConfig(batch=20_000)
+    drawn = draw_timesteps(config, 1000, generator)
     inside = ((drawn >= 550) & (drawn < 950)).float().mean().item()
-    assert inside == pytest.approx(0.5 + 0.5 * 0.4, abs=0.02)
+    assert inside == pytest.approx(config.deciding + (1 - config.deciding) * 0.4, abs=0.02)
     assert drawn.min() == 0 and drawn.max() == 999
 
 

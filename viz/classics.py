@@ -3,7 +3,7 @@
 A network without text would draw a picture of its own. So a drawn critter is noised to a timestep instead, and shown to
 the network once; the classifier is shown it as it is. No torch is imported until a network is opened.
 
-`python -m viz.classics` prints what the networks that were trained have learnt.
+`python -m viz.classics` finds out what the networks that were trained have learnt, and keeps it beside them.
 """
 
 from __future__ import annotations
@@ -47,10 +47,18 @@ def network_of(model) -> nn.Module:
 
 
 def layers_of(model) -> list[str]:
-    """The self-attention layers, by name."""
+    """The attention layers, by name."""
     from viz.probes import find_sites
 
-    return [name for name in find_sites(network_of(model))[0] if not name.endswith("cross")]
+    return list(find_sites(network_of(model))[0])
+
+
+def words_of(model, caption: str) -> list[str]:
+    """What each key of a cross-attention layer is: a word of the caption, or the padding after them."""
+    if getattr(model, "encoder", None) is None:
+        return []
+    words = list(model.encoder.read(caption).words)
+    return words + ["(padding)"] * (model.encoder.config.length - len(words))
 
 
 def call_of(model, picture, timestep: float, caption: str) -> Call:
@@ -90,4 +98,6 @@ def findings(name: str, count: int = 20, timestep: int = 359) -> dict:
 
 
 if __name__ == "__main__":
-    print(json.dumps({name: findings(name) for name in trained()}, indent=2))
+    found = json.dumps({name: findings(name) for name in trained()}, indent=2)
+    (FOLDER / "findings.json").write_text(found + "\n")
+    print(found)

@@ -36,7 +36,9 @@ def shuffle(function: Callable[[torch.Tensor], torch.Tensor], features: torch.Te
     return Shuffle(first, after, (first - after).abs().max().item())
 
 
-def on_pixels(module: nn.Module, grid: tuple[int, int]) -> Callable[[torch.Tensor], torch.Tensor]:
+def on_pixels(
+    module: Callable[[torch.Tensor], torch.Tensor], grid: tuple[int, int]
+) -> Callable[[torch.Tensor], torch.Tensor]:
     """A module that takes and gives lists of pixels (B, N, C), as a function of grids (B, C, h, w)."""
     return lambda x: module(x.flatten(2).transpose(1, 2)).transpose(1, 2).unflatten(2, grid)
 

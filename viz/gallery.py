@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from viz.header import described
+from viz.recipe import Recipe, spread
 
 GALLERY = Path(__file__).parent.parent / "assets" / "gallery"
 LESSON = GALLERY / "lesson.safetensors"  # what the tab "How it works" opens on: the first exhibit's view
-GALLERY_STEPS = 10  # of 25; fp16, self-attention only: 9 MB a trace
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,11 @@ class Exhibit:
     layer: str
     step: int
     head: int
+    kept: int = 4  # steps, of 25: in fp16 one is 1 MB, and a repository keeps all it ever held
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe(self.caption, seed=self.seed)
 
     @property
     def trace(self) -> Path:
@@ -55,30 +60,30 @@ def record_all() -> None:
     from PIL import Image
 
     from models import load
-    from viz.recipe import Recipe, spread
     from viz.runs import perform
     from viz.watched import rerun
 
     pipeline = load("critters")
     for exhibit in exhibits():
-        trace = perform(Recipe(exhibit.caption, seed=exhibit.seed), pipeline)
+        trace = perform(exhibit.recipe, pipeline)
         layers = [layer.name for layer in trace if layer.kind == "self"]
-        steps = spread(len(trace.steps), GALLERY_STEPS)
+        steps = spread(len(trace.steps), exhibit.kept)
         trace.select(layers=layers, steps=steps, dtype=torch.float16).save(exhibit.trace)
         Image.fromarray(trace.picture).resize((192, 192), Image.Resampling.NEAREST).save(exhibit.picture, optimize=True)
         print(f"{exhibit.trace.name}: {exhibit.trace.stat().st_size / 1e6:.1f} MB, {asdict(exhibit)}")
     first = exhibits()[0]
-    calls, picture = rerun(pipeline, Recipe(first.caption, seed=first.seed))
+    calls, picture = rerun(pipeline, first.recipe)
     write_lesson(
         pipeline.unet, calls[first.step], first.layer, LESSON, picture=picture, caption=first.caption, step=first.step
     )
 
 
-def write_lesson(network, call, layer: str, path: Path, *, picture, caption: str, step: int) -> Path:
+def write_lesson(network, call, layer: str, path: Path, *, picture, caption: str, step: int, words=()) -> Path:
     """Watch a layer of `network` in a call of it, a `viz.watched.Call`, and write its lesson.
 
     Args:
         picture, caption, step: of the run that the call is from, for the page to show.
+        words: what the keys of a cross-attention layer are, one by one.
     """
     from viz.experiments import where_heads_look
     from viz.lessonfile import write
@@ -86,7 +91,7 @@ def write_lesson(network, call, layer: str, path: Path, *, picture, caption: str
 
     seen, around = watch_call(network, call, layer), where_heads_look(network, call)
     about = {"caption": caption, "step": step, "timestep": seen.timestep}
-    return write(seen, network, path, picture=picture, about=about, around=around)
+    return write(seen, network, path, picture=picture, about=about, around=around, words=words)
 
 
 if __name__ == "__main__":

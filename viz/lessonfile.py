@@ -18,8 +18,11 @@ from torch import nn
 from models.classic import RelativeAttention
 from viz.experiments import Shuffle, on_pixels, position_scores, shuffle
 from viz.lesson import feature_colors
+from viz.probes import find_sites
 from viz.trace import Layer
 from viz.watched import Watched
+
+OfGrids = Callable[[torch.Tensor], torch.Tensor]
 
 
 def write(
@@ -30,18 +33,24 @@ def write(
     picture: np.ndarray,
     about: dict,
     around: Sequence[tuple[Layer, torch.Tensor]] = (),
+    words: Sequence[str] = (),
 ) -> Path:
-    """Write what the page needs of a self-attention layer, with the experiment of the shuffled pixels already done.
+    """Write what the page needs of a layer, with the experiment of the shuffled pixels already done.
 
     Args:
         picture: (h, w, 3) uint8, the run's result.
         about: what the page says of the run: caption, step, timestep.
         around: what `viz.experiments.where_heads_look` found.
+        words: what the keys of a cross-attention layer are; those that are missing are called by their number.
     """
     channels, (height, width) = len(seen.given), seen.layer.grid
     order = torch.randperm(height * width, generator=torch.Generator().manual_seed(0))
-    attention = network.get_submodule(seen.layer.name)
-    shuffles = {"attention": shuffle(_of_grids(attention, seen), seen.given, order)}
+    attention, (positional, named) = network.get_submodule(seen.layer.name), seen.beside
+
+    def attend(x: torch.Tensor) -> torch.Tensor:
+        return attention(x, *positional, **named)
+
+    shuffles = {"attention": shuffle(_of_grids(attend, seen), seen.given, order)}
     convolution = own_convolution(network, channels)
     if convolution is not None:
         shuffles["convolution"] = shuffle(convolution, seen.given, order)
@@ -65,7 +74,10 @@ def write(
         tensors |= {f"position/{name}": part for name, part in position_scores(attention).items()}
     tensors |= {f"around/{index}": where for index, (_, where) in enumerate(around)}
     said = about | {"layer": asdict(seen.layer), "gaps": {name: result.gap for name, result in shuffles.items()}}
+    if seen.layer.kind == "cross":
+        said["words"] = [words[index] if index < len(words) else f"key {index}" for index in range(seen.layer.keys)]
     said |= {name: getattr(seen, name) for name in ("gamma", "rescale", "residual")}
+    said["layers"] = list(find_sites(network)[0])
     said["around"] = [{"name": layer.name, "grid": layer.grid, "heads": layer.heads} for layer, _ in around]
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     save_file(tensors, path, {"lesson": json.dumps(said)})
@@ -83,19 +95,14 @@ def own_convolution(network: nn.Module, channels: int) -> nn.Conv2d | None:
     return next(filter(fits, network.modules()), None)
 
 
-def _of_grids(attention: nn.Module, seen: Watched) -> Callable[[torch.Tensor], torch.Tensor]:
+def _of_grids(attend: OfGrids, seen: Watched) -> OfGrids:
     """The module as a function of grids, whether it takes them itself or, as in a transformer block, lists."""
     try:
         with torch.no_grad():
-            return (
-                attention if attention(seen.given[None]).shape[2:] == seen.given.shape[1:] else _lists(attention, seen)
-            )
+            keeps = attend(seen.given[None]).shape[2:] == seen.given.shape[1:]
     except (RuntimeError, ValueError):
-        return _lists(attention, seen)
-
-
-def _lists(attention: nn.Module, seen: Watched) -> Callable[[torch.Tensor], torch.Tensor]:
-    return on_pixels(attention, seen.layer.grid)
+        keeps = False
+    return attend if keeps else on_pixels(attend, seen.layer.grid)
 
 
 def _pictures(result: Shuffle) -> dict[str, torch.Tensor]:

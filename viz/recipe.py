@@ -27,7 +27,7 @@ class Recipe:
     caption: str
     seed: int = 0
     steps: int = 25
-    guidance: float = 2.5
+    guidance: float = 1.5
     model: str = "critters"
     revision: str = field(default="", compare=False)
     versions: dict[str, str] = field(default_factory=dict, compare=False)

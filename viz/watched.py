@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -66,6 +67,7 @@ class Watched:
         rescale: what the sum is divided by at the end; 1 nearly everywhere.
         residual: whether `features` are added.
         output: (N, C), what the block itself put out, features added where it adds them.
+        beside: the other arguments of the attention module, positional and named: the words, for cross-attention.
     """
 
     layer: Layer
@@ -84,6 +86,7 @@ class Watched:
     rescale: float
     residual: bool
     output: torch.Tensor
+    beside: tuple[tuple, dict] = ((), {})
 
     def projected(self, joined: torch.Tensor) -> torch.Tensor:
         """Joined heads (…, H·dv) through W_out, and times gamma: the attention's contribution, (…, C)."""
@@ -131,7 +134,9 @@ def watch_call(network: nn.Module, call: Call, layer: str) -> Watched:
     projection, last = _first_of(module, QUERY_PROJECTIONS), _first_of(module, OUTPUT_PROJECTIONS)
     norm, end = _surroundings(network, layer)
     seen: dict[str, torch.Tensor] = {}
+    beside: dict[str, tuple] = {}
     with ExitStack() as hooks:
+        hooks.enter_context(module.register_forward_pre_hook(partial(_keep_others, beside), with_kwargs=True))
         hooks.enter_context(_keep_input(norm or module, seen, "features"))
         hooks.enter_context(_keep_input(module, seen, "given"))
         if projection is not None:
@@ -146,7 +151,14 @@ def watch_call(network: nn.Module, call: Call, layer: str) -> Watched:
         network(*call.args, **call.kwargs)
     found, index = trace.layers[layer], _index(call)
     one = {name: tensor[index].float() for name, tensor in seen.items()}
-    return _watched(found, trace, module, projection, last, one)
+    watched = _watched(found, trace, module, projection, last, one)
+
+    def of_one(value: object) -> object:
+        batched = isinstance(value, torch.Tensor) and value.ndim and len(value) == len(call.sample)
+        return value[index : index + 1] if batched else value
+
+    positional, named = beside["others"]
+    return replace(watched, beside=(tuple(map(of_one, positional)), {k: of_one(v) for k, v in named.items()}))
 
 
 def _watched(
@@ -213,6 +225,10 @@ def _keep_input(module: nn.Module, seen: dict, name: str):
         seen[name] = args[0] if args else next(iter(kwargs.values()))
 
     return module.register_forward_pre_hook(keep, with_kwargs=True)
+
+
+def _keep_others(beside: dict, _, args: tuple, kwargs: dict) -> None:
+    beside["others"] = (args[1:], kwargs) if args else ((), dict(list(kwargs.items())[1:]))
 
 
 def _first(output: object) -> torch.Tensor:

@@ -92,9 +92,9 @@ def test_the_link(chromium, url, text):
     said = [
         {"recipe": {"caption": "a red monster", "model": text}, "view": view},
         {"recipe": {"caption": "a red monster", "revision": text, "versions": {"torch": text}}, "view": view},
-        {"recipe": {"caption": exhibits()[0].caption, "seed": 8}, "view": view | {"mode": text}},
-        {"recipe": {"caption": exhibits()[0].caption, "seed": 8}, "view": view | {"layer": text}},
-        {"recipe": {"caption": exhibits()[0].caption, "seed": 8}, "view": view | {text: text}},
+        {"recipe": {"caption": exhibits()[0].caption, "seed": exhibits()[0].seed}, "view": view | {"mode": text}},
+        {"recipe": {"caption": exhibits()[0].caption, "seed": exhibits()[0].seed}, "view": view | {"layer": text}},
+        {"recipe": {"caption": exhibits()[0].caption, "seed": exhibits()[0].seed}, "view": view | {text: text}},
     ]
     page = open_trapped(chromium, url)
     for look in [text[:2000], *(forged(json.dumps(each).encode()) for each in said)]:

@@ -13,7 +13,7 @@ from models.classic import AttentionClassifier
 from models.critters import draw
 from tests.browser.chromium import VIEWER, open_page
 from tests.browser.test_access import serious
-from viz.classics import call_of
+from viz.classics import call_of, words_of
 from viz.experiments import centre_and_spread, convolution_gap, score_terms
 from viz.gallery import LESSON, exhibits, write_lesson
 from viz.lesson import lesson
@@ -54,6 +54,17 @@ def state(page) -> dict:
 
 def sentence(page, number: int) -> str:
     return page.locator(".pl-card").nth(number - 1).locator(".pl-sentence").first.inner_text()
+
+
+def open_lesson(page, file, point: list[float], head: int) -> None:
+    page.evaluate(
+        f"""([text, view]) => {{
+            const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+            {PAGE}.open(bytes.buffer, view);
+        }}""",
+        [base64.b64encode(file.read_bytes()).decode(), {"point": point, "head": head}],
+    )
+    frame(page)
 
 
 def frame(page) -> None:
@@ -224,16 +235,9 @@ def test_scores_fall_into_content_and_position(page, tmp_path):
             parameter.copy_(torch.randn(parameter.shape) * 0.3)
     picture = np.asarray(draw(1).image)
     call = call_of(network, picture, 0, "")
-    write_lesson(network, call, "layers.1.attention", tmp_path / "file", picture=picture, caption="", step=0)
+    about = {"picture": picture, "caption": "", "step": 0}
     assert page.locator(".pl-card", has_text="taken apart").is_hidden()
-    page.evaluate(
-        f"""(text) => {{
-            const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-            {PAGE}.open(bytes.buffer, {{ point: [0.4, 0.6], head: 7 }});
-        }}""",
-        base64.b64encode((tmp_path / "file").read_bytes()).decode(),
-    )
-    frame(page)
+    open_lesson(page, write_lesson(network, call, "layers.1.attention", tmp_path / "file", **about), [0.4, 0.6], 7)
     card = page.locator(".pl-card", has_text="taken apart")
     assert card.is_visible() and card.locator("figure").count() == 5
     on_page = panels(page)
@@ -243,6 +247,36 @@ def test_scores_fall_into_content_and_position(page, tmp_path):
     for name, term in wanted.items():
         assert np.abs(np.array(on_page["terms"][name]) - term.flatten().numpy()).max() < 1e-5
     assert np.abs(sum(map(np.array, on_page["terms"].values())) - np.array(on_page["scores"])).max() < 1e-5
+
+
+def test_a_cross_attention_layer_is_told_in_words(page, tmp_path):
+    """On the bundled model's own: every panel's numbers are Python's, and no word is taken for a pixel."""
+    pipeline, exhibit = load("critters"), exhibits()[0]
+    call = replay(pipeline, Recipe(exhibit.caption, seed=exhibit.seed))[16]
+    layer, words = exhibit.layer.replace("attn1", "attn2"), words_of(pipeline, exhibit.caption)
+    picture = np.asarray(draw(1).image)
+    about = {"picture": picture, "caption": exhibit.caption, "step": 16, "words": words}
+    open_lesson(page, write_lesson(pipeline.unet, call, layer, tmp_path / "file", **about), point=[0.4, 0.6], head=2)
+    watched = watch_call(pipeline.unet, call, layer)
+    height, width = watched.layer.grid
+    index = int(0.4 * height) * width + int(0.6 * width)
+    wanted, on_page = lesson(watched, divmod(index, width), 2), panels(page)
+    for name in ("query", "scores", "row", "attended", "joined", "output"):
+        assert np.abs(np.array(on_page[name]) - getattr(wanted, name).numpy()).max() < 1e-4, name
+    assert on_page["difference"] < 1e-4 and on_page["top"] == [entry.index for entry in wanted.top]
+    shares = torch.softmax(watched.query[2] @ watched.key[2].T * watched.layer.scale, dim=-1)  # (N, M)
+    assert np.abs(np.array(on_page["column"]) - shares[:, on_page["top"][0]].numpy()).max() < 1e-5
+    assert f"“{words[on_page['top'][0]]}”" in page.locator(".pl-top li").first.inner_text()
+    assert "every word" in sentence(page, 4) and "no word" in sentence(page, 8)
+    page.locator(".pl-card").nth(3).locator("canvas").hover()
+    page.locator(".pl-top li").first.hover()
+    page.locator(".pl-card").nth(3).locator("canvas").click()
+    frame(page)
+    assert (state(page)["query"], state(page)["hover"]) == (index, -1)
+    page.locator(".pl-card").nth(5).locator("canvas").first.click(position={"x": 5, "y": 5})
+    assert state(page)["query"] == 0
+    page.get_by_role("button", name="Shuffle the pixels").click()
+    assert "has no idea where" in page.locator(".pl-shuffled").inner_text()
 
 
 def test_it_follows_the_trace_on_the_first_tab(page):

@@ -88,15 +88,15 @@ def test_layer_step_and_head_follow_clicks(page):
     box = maps.bounding_box()
     page.mouse.click(box["x"] + 0.55 * box["width"], box["y"] + 0.05 * box["height"])
     now = state(page)
-    assert (now["layer"], now["step"]) == (0, 5)
+    assert (now["layer"], now["step"]) == (0, 3)
     page.locator(".pg-label[aria-pressed=true] .pg-name", has_text="down 1 · attention 0").wait_for()
     page.get_by_role("button", name="middle").click()
     assert state(page)["layer"] == 3
     page.get_by_role("button", name="head 2").click()
     assert state(page)["head"] == 2
     page.locator(".pg-where", has_text="head 2").wait_for()
-    page.get_by_label("Denoising step").fill("9")
-    assert state(page)["step"] == 9 and "t = 39" in page.locator(".pg-step").inner_text()
+    page.get_by_label("Denoising step").fill("6")
+    assert state(page)["step"] == 6 and "t = 39" in page.locator(".pg-step").inner_text()
 
 
 def test_playing_moves_the_step(page):
@@ -139,7 +139,7 @@ def test_generate_ends_in_a_new_picture(page):
     page.wait_for_function(f"{VIEWER}.trace.recipe.steps === 40", timeout=60_000)
     assert page.evaluate(f"{VIEWER}.trace.steps.length") == 25  # spread over the 40
     assert page.locator(".pg-title").inner_text() == "a round green monster with two yelow eyes"
-    assert "seed 4 · 40 steps · guidance 2.5" in page.locator(".pg-facts").inner_text()
+    assert "seed 4 · 40 steps · guidance 1.5" in page.locator(".pg-facts").inner_text()
     assert state(page)["point"] == pytest.approx([0.25, 0.25], abs=0.01)
     page.get_by_role("progressbar", name="Drawing").wait_for(state="hidden")
 
@@ -206,12 +206,15 @@ def test_nothing_sticks_out(chromium, url, width, scale):
 
 def test_where_not_all_steps_fit_they_stay_spread(chromium, url):
     page = open_page(chromium, url, width=390)
-    for step in [*range(10), 0]:
+    page.locator("#steps input").fill("20")
+    page.locator("#generate").click()
+    page.wait_for_function(f"{VIEWER}.trace.steps.length === 20", timeout=120_000)
+    for step in [*range(20), 0]:
         page.evaluate(f"{VIEWER}.choose({{step: {step}}})")
     shown = page.locator(".pg-tick").all_inner_texts()
-    assert shown[0] == "999" and shown[-1] == "39" and len(shown) < 10
+    assert shown[0] == "999" and shown[-1] == "49" and len(shown) < 20
     page.evaluate(f"{VIEWER}.choose({{step: 1}})")
-    page.locator(".pg-tick.pg-chosen", has_text="879").wait_for()
+    page.locator(".pg-tick.pg-chosen", has_text="949").wait_for()
     page.close()
 
 

@@ -166,7 +166,7 @@ def test_npz_equals_python(alone, trace, asked):
 def test_the_trace_itself(alone):
     name, content = taken(alone, "Q and K of every layer")
     assert content == EXHIBIT.trace.read_bytes()
-    assert re.fullmatch(r"pixelgaze-a-round-purple-monster[a-z-]*-seed-8\.safetensors", name)
+    assert re.fullmatch(rf"pixelgaze-a-round-purple-monster[a-z-]*-seed-{EXHIBIT.seed}\.safetensors", name)
 
 
 def test_the_menu_with_the_keyboard(alone):

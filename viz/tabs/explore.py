@@ -43,7 +43,7 @@ def build(page: gr.Blocks) -> None:
             seed = gr.Number(gallery[0].seed, label="Seed", precision=None, min_width=90, elem_id="seed")
             dice = gr.Button("⚄ New", size="md", min_width=76, scale=0, elem_id="dice")
             steps = gr.Number(25, label="Steps", precision=None, min_width=80, elem_id="steps")
-            guidance = gr.Number(2.5, label="Guidance", step=0.5, min_width=92, elem_id="guidance")
+            guidance = gr.Number(1.5, label="Guidance", step=0.5, min_width=92, elem_id="guidance")
             generate = gr.Button("Generate", variant="primary", scale=2, min_width=120, elem_id="generate")
     box = model.lay_out()
     live = Live(elem_id="live")
@@ -129,7 +129,7 @@ def _generate(caption: str, seed: float, steps: float, guidance: float, request:
     yield from drawn(recipe, None, request.session_hash)
 
 
-def trace(caption: str, seed: int = 0, steps: int = 25, guidance: float = 2.5, request: gr.Request = None) -> FileData:
+def trace(caption: str, seed: int = 0, steps: int = 25, guidance: float = 1.5, request: gr.Request = None) -> FileData:
     """Draw a picture; returns its trace, a file for `viz.Trace.load`, with every layer and up to 25 steps."""
     try:
         recipe = Recipe(caption, seed, steps, guidance)

@@ -12,10 +12,10 @@ from pathlib import Path
 import gradio as gr
 from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
+from safetensors import safe_open
 
-from viz.classics import call_of, layers_of, network_of, opened, trained
+from viz.classics import call_of, layers_of, network_of, opened, trained, words_of
 from viz.gallery import LESSON, exhibits, write_lesson
-from viz.header import described
 from viz.live import bundled, exclusive
 from viz.recipe import Recipe, RecipeError
 from viz.toast import warn
@@ -113,14 +113,15 @@ def shown(path: Path, view: dict | None = None) -> dict:
 def build() -> None:
     """Lay the tab out in the Blocks that is being built."""
     first = exhibits()[0]
-    layers, steps = _recorded(0)
     networks = {"critters": "the bundled model"} | trained()
     gr.HTML(TEXT, apply_default_css=False)
     with gr.Row():
-        network = gr.Dropdown(_choices(networks), value="critters", label="Network", scale=2, visible=len(networks) > 1)
+        network = gr.Dropdown(
+            _choices(networks), value="critters", label="Network", scale=2, min_width=300, visible=len(networks) > 1
+        )
         run = gr.Dropdown(_choices(_runs()), value=_written(_recipe(0)), label="Picture", scale=3, min_width=300)
-        layer = gr.Dropdown(layers, value=first.layer, label="Layer", scale=2, min_width=300)
-        step = gr.Dropdown(steps, value=first.step, label="Step", scale=1)
+        layer = gr.Dropdown(_bundled_layers(), value=first.layer, label="Layer", scale=2, min_width=300)
+        step = gr.Dropdown(first.steps, value=first.step, label="Step", scale=1)
     panels = LessonPanels(shown(LESSON, {"point": first.point, "head": max(0, first.head)}), elem_id="lesson")
 
     # Gradio's drop-downs send "input" also when the keyboard only passes through them.
@@ -141,8 +142,7 @@ def _choices(labels: dict[str, str]) -> list[tuple[str, str]]:
 
 
 def _recipe(index: int) -> Recipe:
-    exhibit = exhibits()[index]
-    return Recipe(exhibit.caption, seed=exhibit.seed)
+    return exhibits()[index].recipe
 
 
 def _written(recipe: Recipe) -> str:
@@ -159,17 +159,18 @@ def _runs() -> dict[str, str]:
     return {_written(_recipe(index)): exhibit.caption for index, exhibit in enumerate(exhibits())}
 
 
-def _recorded(index: int) -> tuple[list[str], list[int]]:
-    """The layers and the steps of an exhibit's trace; read without torch."""
-    said = described(exhibits()[index].trace)
-    return [layer["name"] for layer in said["layers"]], [step for step, _ in said["timesteps"]]
+@lru_cache(maxsize=1)
+def _bundled_layers() -> list[str]:
+    """The attention layers of the bundled model, as its lesson lists them; read without torch."""
+    with safe_open(LESSON, "np") as file:
+        return json.loads(file.metadata()["lesson"])["layers"]
 
 
 def _layers(answered: list, network: str) -> dict:
     """The layers of a network that was chosen; the first of its last grid is where to begin."""
     if network == answered[0]:
         return gr.skip()
-    names = _recorded(0)[0] if network == "critters" else layers_of(opened(network))
+    names = _bundled_layers() if network == "critters" else layers_of(opened(network))
     return gr.update(choices=names, value=exhibits()[0].layer if network == "critters" else names[-1])
 
 
@@ -177,7 +178,7 @@ def _steps(run: str) -> dict:
     """The steps of a run that was chosen: those that the gallery's trace holds, or all."""
     if run in (known := list(_runs())):
         index = known.index(run)
-        return gr.update(choices=_recorded(index)[1], value=exhibits()[index].step)
+        return gr.update(choices=exhibits()[index].steps, value=exhibits()[index].step)
     steps = _read(run).steps
     return gr.update(choices=list(range(steps)), value=steps // 2)
 
@@ -193,7 +194,7 @@ def _visited(event: gr.EventData, answered: list, network: str) -> tuple:
         warn(f"This tab cannot follow the trace on Explore, and keeps the one it has. {error}")
         return gr.skip(), gr.skip(), gr.skip()
     run, steps = _written(recipe), range(recipe.steps)
-    layers = _recorded(0)[0]
+    layers = _bundled_layers()
     if answered[1:] == [run, event.layer, event.step]:
         return gr.skip(), gr.skip(), gr.skip()
     layer = gr.update(value=event.layer) if network == "critters" and event.layer in layers else gr.skip()
@@ -216,6 +217,7 @@ def _watch(answered: list, network: str, run: str, layer: str, step: int) -> tup
                 model = opened(network)
                 call = call_of(model, picture, call.timestep, recipe.caption)
             about = {"picture": picture, "caption": recipe.caption, "step": step}
+            about["words"] = words_of(model, recipe.caption)
             return shown(write_lesson(network_of(model), call, layer, path, **about)), asked
     except Exception as error:
         logging.exception("a lesson failed")
