@@ -1,6 +1,7 @@
 """The papers' networks, shown the pictures of the gallery."""
 
 import json
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ from safetensors import safe_open
 
 from models.classic import AttentionClassifier, ClassicUNet
 from models.critters import draw
-from models.pipeline import CritterPipeline
-from models.train import new_scheduler
+from models.pipeline import CritterPipeline, x0_estimate
+from models.train import HELD_OUT, new_scheduler, to_pixels
+from models.train_classic import accuracy, learned_gammas
 from models.words import CaptionEncoder
 from viz import classics
 from viz.gallery import exhibits, write_lesson
@@ -65,19 +67,74 @@ def test_each_has_a_lesson(kind, tmp_path):
     if kind == "classifier":
         assert layers == ["layers.0.attention", "layers.1.attention"]
     else:
-        assert layers == ["down.2.attention", "middle.attention", "up.2.attention"]
+        kinds = ("attention", "cross") if kind == "cross" else ("attention",)
+        assert layers == [f"{place}.{name}" for place in ("down.2", "middle", "up.2") for name in kinds]
+    of_pixels = [name for name in layers if not name.endswith("cross")]
     call = classics.call_of(model, np.asarray(draw(0).image), 359, exhibit.caption)
     about = {"picture": np.asarray(draw(0).image), "caption": exhibit.caption, "step": 16}
+    about["words"] = classics.words_of(model, exhibit.caption)
     path = write_lesson(classics.network_of(model), call, layers[-1], tmp_path / "lesson.safetensors", **about)
     with safe_open(path, "pt") as file:
         said = json.loads(file.metadata()["lesson"])
-        places = [file.get_tensor(f"around/{index}") for index in range(len(layers))]
+        places = [file.get_tensor(f"around/{index}") for index in range(len(of_pixels))]
         assert any(name == "position/u" for name in file.keys()) == (kind == "classifier")  # noqa: SIM118
-    assert [layer["name"] for layer in said["around"]] == layers
+    assert [layer["name"] for layer in said["around"]] == of_pixels
     for layer, where in zip(said["around"], places, strict=True):
         assert where.shape == (layer["heads"], layer["grid"][0] * layer["grid"][1], 5)
-    assert said["layer"]["kind"] == "self" and said["residual"] and (said["gamma"] is not None) == (kind == "sagan")
+    assert said["layer"]["kind"] == ("cross" if kind == "cross" else "self")
+    assert said.get("words", [])[:6] == (["a", "round", "purple", "monster", "with", "two"] if kind == "cross" else [])
+    assert said["residual"] and (said["gamma"] is not None) == (kind == "sagan")
     if kind == "classifier":
         assert said["gaps"]["attention"] > 1e-3 and said["timestep"] is None  # it has position terms
     else:
         assert said["gaps"]["attention"] < 1e-5 < said["gaps"]["convolution"] and said["timestep"] == 359
+
+
+TRAINED = json.loads((classics.FOLDER / "findings.json").read_text())
+
+
+def test_all_five_come_with_the_project():
+    assert set(classics.trained()) == set(TRAINED) == {f"critters-{kind}" for kind in classics.PAPERS}
+
+
+@pytest.mark.parametrize("kind", classics.PAPERS)
+def test_the_weights_are_small_safetensors(kind):
+    files = [path for path in (classics.FOLDER / kind).rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".json", ".safetensors"}
+    assert sum(path.stat().st_size for path in files) <= 4 * 2**20
+
+
+@pytest.mark.parametrize("kind", classics.PAPERS)
+def test_the_trained_network_knows_its_task(kind):
+    """Denoisers find a held-out critter behind the noise far better than the noisy picture itself shows it."""
+    model, critter = classics.opened(f"critters-{kind}"), draw(HELD_OUT + 77)
+    if kind == "classifier":
+        right = accuracy(model, 200)
+        assert all(right[name] > said - 0.1 for name, said in TRAINED["critters-classifier"]["right"].items())
+        return
+    call = classics.call_of(model, np.asarray(critter.image), 500, critter.caption())
+    with torch.no_grad():
+        found = x0_estimate(model.scheduler, call.sample, 500, model.unet(*call.args).sample)
+    clean = to_pixels([critter.image])
+    noisy = call.sample / model.scheduler.alphas_cumprod[500].sqrt()
+    assert (found - clean).square().mean() < 0.05 * (noisy - clean).square().mean()
+
+
+def test_the_sagan_network_has_learnt_to_look():
+    """Its γ began at 0, where its attention does nothing."""
+    gammas = learned_gammas(classics.opened("critters-sagan").unet)
+    assert {name: pytest.approx(value, abs=1e-3) for name, value in gammas.items()} == TRAINED["critters-sagan"][
+        "gamma"
+    ]
+    assert max(map(abs, gammas.values())) > 0.05
+
+
+def test_the_card_says_what_was_found():
+    card = (classics.FOLDER / "README.md").read_text()
+    for value in TRAINED["critters-sagan"]["gamma"].values():
+        assert f"{value:.2f}".replace("-", "−") in card
+    for value in TRAINED["critters-classifier"]["right"].values():
+        assert f"{value:.1%}".replace("%", " %") in card
+    layers = TRAINED["critters-classifier"]["how_far"].values()
+    for heads in [*layers, *([*chain(*found["how_far"].values())] for found in TRAINED.values())]:
+        assert f"{min(heads):.2f} to {max(heads):.2f}" in card
