@@ -73,15 +73,21 @@ def write(
     if isinstance(attention, RelativeAttention):
         tensors |= {f"position/{name}": part for name, part in position_scores(attention).items()}
     tensors |= {f"around/{index}": where for index, (_, where) in enumerate(around)}
-    said = about | {"layer": asdict(seen.layer), "gaps": {name: result.gap for name, result in shuffles.items()}}
-    if seen.layer.kind == "cross":
-        said["words"] = [words[index] if index < len(words) else f"key {index}" for index in range(seen.layer.keys)]
-    said |= {name: getattr(seen, name) for name in ("gamma", "rescale", "residual")}
+    said = _said(seen, words) | about
+    said["gaps"] = {name: result.gap for name, result in shuffles.items()}
     said["layers"] = list(find_sites(network)[0])
     said["around"] = [{"name": layer.name, "grid": layer.grid, "heads": layer.heads} for layer, _ in around]
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     save_file(tensors, path, {"lesson": json.dumps(said)})
     return path
+
+
+def _said(seen: Watched, words: Sequence[str]) -> dict:
+    """What the page is told of a layer beside its numbers."""
+    said = {name: getattr(seen, name) for name in ("gamma", "rescale", "residual")} | {"layer": asdict(seen.layer)}
+    if seen.layer.kind == "cross":
+        said["words"] = [words[index] if index < len(words) else f"key {index}" for index in range(seen.layer.keys)]
+    return said
 
 
 def own_convolution(network: nn.Module, channels: int) -> nn.Conv2d | None:
