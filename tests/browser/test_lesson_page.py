@@ -11,9 +11,10 @@ from safetensors import safe_open
 from models import load
 from models.classic import AttentionClassifier
 from models.critters import draw
+from models.train_classic import learned_gammas
 from tests.browser.chromium import VIEWER, open_page
 from tests.browser.test_access import serious
-from viz.classics import call_of, words_of
+from viz.classics import PAPERS, call_of, opened, words_of
 from viz.experiments import centre_and_spread, convolution_gap, score_terms
 from viz.gallery import LESSON, exhibits, write_lesson
 from viz.lesson import lesson
@@ -277,6 +278,26 @@ def test_a_cross_attention_layer_is_told_in_words(page, tmp_path):
     assert state(page)["query"] == 0
     page.get_by_role("button", name="Shuffle the pixels").click()
     assert "has no idea where" in page.locator(".pl-shuffled").inner_text()
+
+
+def test_the_papers_networks_are_asked_about_the_same_picture(page):
+    def choose(label: str, layer: str) -> None:
+        page.get_by_role("combobox", name="Network").click()
+        page.get_by_role("option", name=label).click()
+        page.wait_for_function(f"() => {PAGE}.lesson().layer.name === '{layer}'", timeout=60_000)
+        frame(page)
+
+    picture = page.evaluate(f"[...{PAGE}.lesson().tensors.get('picture').bytes]")
+    choose(PAPERS["sagan"], "up.2.attention")
+    gamma = learned_gammas(opened("critters-sagan").unet)["up.2.attention"]
+    assert f"γ = {gamma:.4f}" in sentence(page, 7) and "unscaled" in sentence(page, 4)
+    assert panels(page)["difference"] < 1e-5
+    assert page.evaluate(f"[...{PAGE}.lesson().tensors.get('picture').bytes]") == picture
+    choose(PAPERS["cross"], "up.3.cross")
+    assert page.evaluate(f"{PAGE}.lesson().words")[:3] == exhibits()[0].caption.split()[:3]
+    assert panels(page)["difference"] < 1e-5 and "every word" in sentence(page, 4)
+    choose("the bundled model", exhibits()[0].layer)
+    assert "√12" in sentence(page, 4)
 
 
 def test_it_follows_the_trace_on_the_first_tab(page):
