@@ -178,7 +178,9 @@ class _Measurer(_Recorder):
         self.indices = {"conditional": 0}
         self.trace.size = tuple(sample.shape[-2:])
 
-    def _keep(self, name: str, site: Site, seen: list[torch.Tensor], joined: torch.Tensor) -> None:
+    def _keep(
+        self, name: str, site: Site, seen: list[torch.Tensor], joined: torch.Tensor, carried: torch.Tensor | None
+    ) -> None:
         parts = [tap.picture(tensor, 0) for tap, tensor in zip(site.taps, seen, strict=True)]
         reading = site.readings[0]
         (q, k), v = reading.scores(*parts), reading.values(*parts)
