@@ -64,17 +64,17 @@ def recorded(network, *arguments, **named):
     return trace
 
 
-def assert_equal_maps(trace, maps, index):
+def assert_equal_maps(trace, maps, index, step=0):
     assert set(trace.layers) == set(maps)
     for layer in trace:
         expected = maps[layer.name].unflatten(0, (-1, layer.heads))[index]  # (H, N, M)
         for query in {(0, 0), (layer.grid[0] - 1, layer.grid[1] // 2)}:
-            row = trace.rows(layer.name, step=0, query=query)
+            row = trace.rows(layer.name, step=step, query=query)
             assert torch.allclose(row.flatten(1).sum(-1), torch.ones(layer.heads), atol=1e-5)
             token = query[0] * layer.grid[1] + query[1]
             assert (row.flatten(1) - expected[:, token]).abs().max() < 1e-6
             if layer.kind == "self":
-                column = trace.columns(layer.name, step=0, key=query)
+                column = trace.columns(layer.name, step=step, key=query)
                 assert (column.flatten(1) - expected[:, :, token]).abs().max() < 1e-6
 
 
@@ -96,6 +96,20 @@ def test_rows_equal_eager_attention_conditional(tiny_unet, size):
     assert trace.layers[CROSS].keys == 7
     assert max(trace.verify().values()) < 1e-5
     assert_equal_maps(trace, eager_maps(tiny_unet, *inputs), 1)
+
+
+@torch.no_grad()
+def test_every_step_equals_eager_attention(tiny_unet):
+    """Also where a batch is guided in some steps only, so that the picture lies elsewhere in memory."""
+    single = [(torch.randn(1, 3, 64, 64), torch.tensor(t), torch.randn(1, 7, 64)) for t in (900, 500, 100)]
+    guided = [(sample.repeat(2, 1, 1, 1), t, torch.randn(2, 7, 64)) for sample, t, _ in single]
+    calls = [guided[0], guided[1], single[0], single[1], guided[2], single[2]]
+    with record(tiny_unet) as trace:
+        for call in calls:
+            tiny_unet(*call)
+    assert not trace.skipped
+    for step, call in enumerate(calls):
+        assert_equal_maps(trace, eager_maps(tiny_unet, *call), len(call[0]) - 1, step)
 
 
 def test_sides_that_do_not_halve_evenly():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -11,6 +13,7 @@ from torch import nn
 TIMESTEP_NAMES = ("timestep", "timesteps", "t", "time", "time_step", "noise_level", "noise_labels", "sigma", "sigmas")
 # What they call numbers, one a picture, that say something else.
 OTHER_NAMES = ("y", "label", "labels", "class_labels", "classes", "class_label", "guidance", "guidance_scale", "scale")
+_SIGNATURES: WeakKeyDictionary[Callable, inspect.Signature] = WeakKeyDictionary()
 # Class and register tokens, or learned key-value pairs: more than this many are something else than a few of them.
 MAX_EXTRA = 16
 
@@ -44,7 +47,7 @@ def timestep_of(network: nn.Module, args: tuple, kwargs: dict) -> torch.Tensor |
 def _named(network: nn.Module, args: tuple, kwargs: dict) -> dict[str, object]:
     """{argument: value} of a call; arguments that have no name of their own are numbered."""
     try:
-        signature = inspect.signature(network.forward)
+        signature = _signature(network)
         bound = signature.bind_partial(*args, **kwargs).arguments
     except TypeError:
         return {str(i): value for i, value in enumerate(args)} | kwargs
@@ -58,6 +61,18 @@ def _named(network: nn.Module, args: tuple, kwargs: dict) -> dict[str, object]:
         else:
             named[name] = value
     return named
+
+
+def _signature(network: nn.Module) -> inspect.Signature:
+    """What `network.forward` takes; kept, as working it out takes as long as all else that is read from a call."""
+    function = getattr(network.forward, "__func__", network.forward)
+    try:
+        return _SIGNATURES[function]
+    except KeyError:
+        _SIGNATURES[function] = inspect.signature(network.forward)
+    except TypeError:  # a callable that cannot be remembered
+        return inspect.signature(network.forward)
+    return _SIGNATURES[function]
 
 
 def _is_timestep(value: object, pictures: int) -> bool:

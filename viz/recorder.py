@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from viz.calls import MAX_EXTRA, grid_of, indices, number, sample_of, timestep_of
+from viz.layout import Layout
 from viz.probes import Reading, Site, Tap, find_sites
 from viz.probes.site import first
 from viz.proof import (
@@ -127,6 +128,7 @@ class _Recorder:
         self.pending: dict[str, dict[int, torch.Tensor]] = {}  # {layer: {tap: what it saw}}
         self.sources: dict[str, dict[int, int]] = {}  # {layer: {tap: id of the tensor it comes from}}
         self.readings: dict[str, Reading] = {}  # {layer: the one that was proved}
+        self.layouts: dict[tuple[str, int], Layout | None] = {}  # {(layer, index in the batch): where q and k lie}
 
     def hooks(self, sites: dict[str, Site]) -> Iterator[torch.utils.hooks.RemovableHandle]:
         yield self.network.register_forward_pre_hook(self.begin, with_kwargs=True)
@@ -211,18 +213,24 @@ class _Recorder:
     def _keep(
         self, name: str, site: Site, seen: list[torch.Tensor], joined: torch.Tensor, carried: torch.Tensor | None
     ) -> None:
-        def parts(index: int) -> list[torch.Tensor]:
-            return [tap.picture(tensor, index) for tap, tensor in zip(site.taps, seen, strict=True)]
-
         if name not in self.readings:
             index = list(self.indices.values())[-1]
-            self._prove(name, site, parts(index), site.end.picture(joined, index), carried)
-        layer, reading = self.trace.layers[name], self.readings[name]
+            self._prove(name, site, _parts(site, seen, index), site.end.picture(joined, index), carried)
         for branch, index in self.indices.items():
-            q, k = reading.scores(*parts(index))
+            q, k = self._scores(name, site, seen, index)
             where = (branch, name, self.step)
-            self.trace.queries[where] = self.shelf.put(q[:, q.shape[1] - layer.tokens :], self.dtype)
+            self.trace.queries[where] = self.shelf.put(q, self.dtype)
             self.trace.keys[where] = self.shelf.put(k, self.dtype)
+
+    def _scores(self, name: str, site: Site, seen: list[torch.Tensor], index: int) -> list[torch.Tensor]:
+        """The q of a picture's pixels, (H, N, d), and its k, (H, M, d)."""
+        layout = self.layouts.get((name, index))
+        if layout and (found := layout.apply(seen)):
+            return found
+        q, k = self.readings[name].scores(*_parts(site, seen, index))
+        found = [q[:, q.shape[1] - self.trace.layers[name].tokens :], k]
+        self.layouts[name, index] = Layout.find(found, seen)
+        return found
 
     def _prove(
         self,
@@ -273,6 +281,11 @@ class _Recorder:
         if self.trace.timesteps and not self.trace.layers:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in self.trace.skipped.items())
             raise ValueError(f"no layer could be recorded: {reasons}")
+
+
+def _parts(site: Site, seen: list[torch.Tensor], index: int) -> list[torch.Tensor]:
+    """What the taps saw of one picture, (tokens, channels) each."""
+    return [tap.picture(tensor, index) for tap, tensor in zip(site.taps, seen, strict=True)]
 
 
 def _copied(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:

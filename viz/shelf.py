@@ -8,9 +8,11 @@ quarter of its speed. So numbers are copied into a mapping of their own, and bec
 from __future__ import annotations
 
 import mmap
+import sys
 from collections.abc import Hashable, Iterator, MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 
 import torch
 
@@ -27,6 +29,43 @@ class _Place:
     def tensor(self) -> torch.Tensor:
         numbers = torch.frombuffer(self.memory, dtype=self.dtype, count=self.numel, offset=self.start)
         return numbers.as_strided(self.shape, self.strides)
+
+
+class _Pool:
+    """Mappings to use again: new memory costs several times as much as copying into it, and what the last trace
+    leaves is just what the next recording needs.
+
+    A mapping is free when nobody but the pool refers to it: no place on a shelf, and no tensor made of one.
+    """
+
+    MOST = 128 * 2**20  # bytes, used and free together; what is recorded beyond goes back to the system afterwards
+
+    def __init__(self) -> None:
+        self.mappings: list[mmap.mmap] = []
+        self.lock = Lock()
+
+    def take(self, size: int) -> mmap.mmap:
+        """A mapping of at least `size` bytes, and at most a quarter more."""
+        with self.lock:
+            fitting = [i for i in self._free() if size <= len(self.mappings[i]) <= size * 5 // 4]
+            if fitting:
+                return self.mappings[min(fitting, key=lambda i: len(self.mappings[i]))]
+            new = mmap.mmap(-1, size, access=mmap.ACCESS_COPY)
+            while not self._has_room(size) and (free := self._free()):
+                del self.mappings[free[0]]
+            if self._has_room(size):
+                self.mappings.append(new)
+            return new
+
+    def _has_room(self, size: int) -> bool:
+        return sum(map(len, self.mappings)) + size <= self.MOST
+
+    def _free(self) -> list[int]:
+        """Which mappings have no references but the pool's and the one that counting takes."""
+        return [i for i in range(len(self.mappings)) if sys.getrefcount(self.mappings[i]) == 2]
+
+
+_pool = _Pool()
 
 
 class Shelf:
@@ -50,8 +89,8 @@ class Shelf:
         dtype = dtype or tensor.dtype
         size = -(-tensor.numel() * dtype.itemsize // 8) * 8  # what follows may be of any type
         if self.used + size > self.room:
-            self.room = max(size, self.expected - self.taken)
-            self.memory, self.used, self.views = mmap.mmap(-1, self.room, access=mmap.ACCESS_COPY), 0, {}
+            self.memory, self.used, self.views = _pool.take(max(size, self.expected - self.taken)), 0, {}
+            self.room = len(self.memory)
         if dtype not in self.views:
             self.views[dtype] = torch.frombuffer(self.memory, dtype=dtype)
         # In the order of the tensor's own memory, where heads lie beside one another: a faster copy than any other.

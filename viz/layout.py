@@ -1,0 +1,52 @@
+"""Where the queries and keys lie within what the hooks saw: worked out at the first step, used at all others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """A tensor that shares the memory of another one, the `tap`-th."""
+
+    tap: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int  # in numbers, from where the other one begins
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How to have tensors from those they are views of, at once instead of in a dozen steps."""
+
+    seen: tuple[tuple, ...]
+    views: tuple[_View, ...]
+
+    @classmethod
+    def find(cls, tensors: Sequence[torch.Tensor], seen: Sequence[torch.Tensor]) -> Layout | None:
+        """How `tensors` lie in `seen`; None when one of them was computed and shares no memory."""
+        owners = {tensor.untyped_storage().data_ptr(): index for index, tensor in enumerate(seen)}
+        views = []
+        for tensor in tensors:
+            index = owners.get(tensor.untyped_storage().data_ptr())
+            if index is None or tensor.dtype != seen[index].dtype:
+                return None
+            offset = tensor.storage_offset() - seen[index].storage_offset()
+            views.append(_View(index, tuple(tensor.shape), tensor.stride(), offset))
+        return cls(_described(seen), tuple(views))
+
+    def apply(self, seen: Sequence[torch.Tensor]) -> list[torch.Tensor] | None:
+        """The same views of other tensors; None when those lie otherwise in memory than the first ones did."""
+        if _described(seen) != self.seen:
+            return None
+        return [
+            seen[view.tap].as_strided(view.shape, view.strides, seen[view.tap].storage_offset() + view.offset)
+            for view in self.views
+        ]
+
+
+def _described(tensors: Sequence[torch.Tensor]) -> tuple[tuple, ...]:
+    return tuple((tensor.shape, tensor.stride(), tensor.dtype) for tensor in tensors)
