@@ -24,7 +24,8 @@ function introduce(ui, trace) {
   ui.proof.textContent =
     trace.proved === null
       ? ""
-      : `✓ verified: output reproduced to ${trace.proved.toExponential(0)}` +
+      : `✓ verified while recording: output reproduced to ${trace.proved.toExponential(0)}` +
+        (trace.verified > 2 * trace.proved ? ` (as stored, to ${trace.verified.toExponential(0)})` : "") +
         (refused ? `; ${refused} layer${refused > 1 ? "s" : ""} refused` : "");
   ui.proof.title = Object.entries(trace.skipped)
     .map(([name, reason]) => `${name}: ${reason}`)

@@ -137,6 +137,7 @@ function openTrace(buffer, remote = null) {
     recipe: said.recipe,
     skipped: said.skipped,
     proved: proved.length ? Math.max(...proved) : null,
+    verified: typeof said.verified === "number" ? said.verified : null, // what is shown, often in half precision
     picture: tensors.has("picture") ? toPicture(take("picture")) : previews[previews.length - 1],
     previews,
   };

@@ -81,9 +81,9 @@ function createViewer(root, palettes) {
     if (!desk.trace || !desk.columns.length) return; // nothing to show, or nowhere yet
     const began = performance.now();
     drawAll(desk);
+    refreshReadout();
     frames.push(performance.now() - began);
     if (frames.length > 1000) frames.shift();
-    refreshReadout();
     if (desk.answers.whole) listeners.whole.splice(0).forEach((done) => done());
   }
 

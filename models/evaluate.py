@@ -132,14 +132,18 @@ def main() -> None:
     parser.add_argument("--model", default="critters", help="what models.load opens: critters, or a folder")
     parser.add_argument("--count", type=int, default=500, help="captions of each kind")
     parser.add_argument("--batch", type=int, default=25)
-    parser.add_argument("--out", type=Path, default=JUDGE.parent / "evaluation.json")
+    parser.add_argument("--out", type=Path, help="a file to keep the figures in; the card's for the bundled model")
     arguments = parser.parse_args()
+    out = arguments.out
+    if out is None and arguments.model == "critters" and arguments.count == parser.get_default("count"):
+        out = JUDGE.parent / "evaluation.json"
     pipeline = load(arguments.model)
     if not isinstance(pipeline, CritterPipeline):
         parser.error(f"expected a model that draws critters, got a {type(pipeline).__name__} in {arguments.model}")
     result = evaluate(pipeline, Judge.from_pretrained(JUDGE), count=arguments.count, batch=arguments.batch)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result))
 
 

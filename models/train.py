@@ -316,6 +316,7 @@ def train(config: TrainConfig, kind: type[Trainer] = Trainer) -> Path:
     trainer, checkpoint = kind(config), out / "checkpoint.safetensors"
     if checkpoint.exists():
         trainer.resume(checkpoint)
+    _forget_losses(out / "losses.jsonl", after=trainer.step)
     bar = tqdm(initial=trainer.step, total=config.steps, unit="step", smoothing=0.02)
     with bar, open(out / "losses.jsonl", "a") as log:
         while trainer.step < config.steps:
@@ -329,6 +330,15 @@ def train(config: TrainConfig, kind: type[Trainer] = Trainer) -> Path:
             if trainer.step % config.samples_every == 0 or trainer.step == config.steps:
                 trainer.report(out)
     return checkpoint
+
+
+def _forget_losses(log: Path, after: int) -> None:
+    """Drop the lines of steps that a kill undid, and that will be done again."""
+    if log.exists():
+        lines = [
+            line for line in log.read_text().splitlines() if line.endswith("}") and json.loads(line)["step"] <= after
+        ]
+        log.write_text("".join(f"{line}\n" for line in lines))
 
 
 def export(config: TrainConfig, folder: Path, kind: type[Trainer] = Trainer) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, browser, look, open_page, server, settle
 
 CAPTION = "a round purple monster with two yellow eyes, red horns and a toothy mouth on a blue background"
-RUNS, HOVERS = 7, 300
+RUNS, HOVERS = 21, 300
 PIXEL = {"kind": "pixel", "point": [0.55, 0.33]}
 BOX = {"kind": "box", "from": [0.4, 0.55], "to": [0.62, 0.72]}
 REGION = {"kind": "region", "grid": [8, 8], "mask": "_wAAAAAAAAA"}  # the uppermost eighth

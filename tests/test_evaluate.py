@@ -9,6 +9,7 @@ from models.critters import draw
 from models.evaluate import eyes_agree, fraction_right, right
 from models.judge import JUDGE, Judge, truth
 
+KEPT = JUDGE.parent / "evaluation.json"
 CRITTER = draw(0, change(draw(0).attributes, eye_count="two", eye_color="red", crown="horns", crown_color="green"))
 
 
@@ -77,6 +78,10 @@ def test_an_evaluation_from_end_to_end(tiny_pipeline, judge, tmp_path, monkeypat
     evaluation.main()
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result == json.loads(out.read_text())
+    monkeypatch.setattr("sys.argv", arguments[:-2])
+    before = KEPT.read_bytes()
+    evaluation.main()
+    assert KEPT.read_bytes() == before, "a trial of another model replaced the card's figures"
     wanted = {"judge_accuracy", "attribute_accuracy", "eyes_agree_unasked", "twin_over_uniform", "twin_control"}
     assert wanted <= set(result)
     assert min(result["judge_accuracy"].values()) > 0.9

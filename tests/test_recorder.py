@@ -8,6 +8,7 @@ from torch import nn
 
 from viz import record
 from viz.calls import grid_of
+from viz.trace import Trace
 
 CROSS = "down_blocks.1.attentions.0.transformer_blocks.0.attn2"
 SELF = "down_blocks.1.attentions.0.transformer_blocks.0.attn1"
@@ -166,6 +167,58 @@ def test_no_hook_remains_after_an_exception(tiny_unet):
     assert hooks_of(tiny_unet) == 0
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("goes_on", [False, True])
+@pytest.mark.parametrize("fails_at", [0, 1])
+def test_a_step_that_an_exception_ends_is_forgotten(tiny_unet, tmp_path, fails_at, goes_on):
+    inputs = torch.randn(1, 3, 64, 64), torch.tensor(7), torch.randn(1, 7, 64)
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    with record(tiny_unet) as trace:
+        for step in range(2 + goes_on):
+            late = tiny_unet.up_blocks[-1].register_forward_pre_hook(fail) if step == fails_at else None
+            try:
+                tiny_unet(*inputs)
+            except KeyboardInterrupt:
+                assert step == fails_at
+            if late:
+                late.remove()
+    assert trace.steps == [step for step in range(2 + goes_on) if step != fails_at]
+    assert {step for _, _, step in trace.queries} == {step for _, _, step in trace.keys} == set(trace.steps)
+    loaded = Trace.load(trace.save(tmp_path / "run.safetensors"))
+    assert max(loaded.verify().values()) < 1e-5 and set(loaded.proofs) == set(loaded.layers) == set(loaded.proved)
+    assert len(loaded.layers) == len(record_once(tiny_unet, inputs).layers)
+
+
+def record_once(network, inputs) -> Trace:
+    with record(network) as trace:
+        network(*inputs)
+    return trace
+
+
+@torch.no_grad()
+def test_two_pictures_of_one_noise_are_not_taken_for_a_guided_batch(tiny_unet):
+    noise, words = torch.randn(1, 3, 64, 64).repeat(2, 1, 1, 1), torch.randn(2, 7, 64)
+    later = torch.randn(2, 3, 64, 64)
+    with pytest.raises(ValueError, match="the same sample before and are different ones at step 1"), record(tiny_unet):
+        tiny_unet(noise, 900, words)
+        tiny_unet(later, 500, words)
+    with record(tiny_unet, guided=False, picture=1) as trace:
+        tiny_unet(noise, 900, words)
+        tiny_unet(later, 500, words)
+    for step, inputs in enumerate([(noise, 900, words), (later, 500, words)]):
+        assert_equal_maps(trace, eager_maps(tiny_unet, *inputs), 1, step)
+    with pytest.raises(ValueError, match="guided=False if it is not"):
+        recorded(tiny_unet, noise, 900, words, picture=1)
+    with record(tiny_unet, guided=True, branch="both") as trace:  # halves that were made different on purpose
+        tiny_unet(later, 500, words)
+    assert trace.branches == ("unconditional", "conditional")
+    with pytest.raises(ValueError, match="two halves, but this one holds 1"):
+        recorded(tiny_unet, later[:1], 500, words[:1], guided=True)
+
+
 def test_filters(tiny_pipeline):
     def draw(**filters):
         with record(tiny_pipeline.unet, **filters) as trace:
@@ -242,6 +295,20 @@ def test_a_layer_that_cannot_be_proved_is_refused(tiny_unet):
     assert CROSS in trace.layers and max(trace.verify().values()) < 1e-5
     with pytest.raises(KeyError, match="found but not recorded"):
         trace.rows(SELF, step=0, query=(0, 0))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+def test_what_is_recorded_on_a_gpu_comes_off_it(tiny_pipeline):
+    tiny_pipeline.to("cuda")
+    try:
+        plain = tiny_pipeline("a red monster", seed=3, num_inference_steps=3).images[0]
+        with record(tiny_pipeline.unet) as trace:
+            watched = tiny_pipeline("a red monster", seed=3, num_inference_steps=3).images[0]
+    finally:
+        tiny_pipeline.to("cpu")
+    assert plain.tobytes() == watched.tobytes() and not trace.skipped
+    assert {tensor.device.type for store in (trace.queries, trace.keys) for tensor in store.values()} == {"cpu"}
+    assert max(trace.verify().values()) < 1e-4
 
 
 def test_fused_projections_are_named(tiny_unet):

@@ -179,6 +179,15 @@ def test_what_is_not_finite_in_a_large_file_is_found_when_it_is_asked_for(saved,
     monkeypatch.setattr(tracefile, "LARGE", 1)
     with pytest.raises(ValueError, match="the trace is damaged"):
         Trace.load(saved).rows(name, step=0, query=(0, 0))
+    with pytest.raises(ValueError, match="the trace is damaged"):
+        Trace.load(saved).columns(name, step=0, key=(0, 0))
+    with pytest.raises(ValueError, match="the trace is damaged"):
+        Trace.load(saved).mean_row(name, step=0)
+    for mode, special in (("row", True), ("column", False)):
+        with pytest.raises(ValueError, match="the trace is damaged"):
+            rows._map(
+                rows._Open(Trace.load(saved)), Pixel((0.1, 0.1)), trace.layers[name], 0, -1, mode == "column", special
+            )
 
 
 def test_keys_that_belong_to_no_pixel_take_their_part(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from viz import Layer, Trace
+from viz.header import described
 from viz.recipe import Recipe
 from viz.runs import perform
 from viz.tracefile import TraceFileError
@@ -138,6 +140,18 @@ def test_save_and_load(trace, tmp_path):
     assert loaded.verify() == trace.verify()
 
 
+def test_what_no_browser_could_read_is_not_saved(trace, tmp_path):
+    strange = replace(trace, recipe={"guidance": float("nan")})
+    with pytest.raises(ValueError, match="in its recipe or timesteps cannot be saved"):
+        strange.save(tmp_path / "run.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_says_how_far_what_it_holds_is_verified(trace, tmp_path):
+    half = trace.select(dtype=torch.float16)
+    assert described(half.save(tmp_path / "run.safetensors"))["verified"] == max(half.verify().values())
+
+
 def test_half_precision_for_the_browser(trace):
     half = trace.select(dtype=torch.float16)
     assert half.kept_bytes * 2 == trace.kept_bytes
@@ -193,8 +207,14 @@ HOSTILE = {
     "a step that is not there": (said(lambda d: d["timesteps"].append([7, 1.0])), "expected a tensor"),
     "an endless step": (
         lambda m, t: m.update(trace=m["trace"].replace("[[0, ", "[[1e999, ", 1)),
-        "complete description",
+        "expected finite numbers, got 1e999",
     ),
+    "a list for a name": (said(lambda d: d["layers"][0].update(name=[])), "the name of a layer"),
+    "a recipe that is no number": (
+        said(lambda d: d["recipe"].update(guidance=float("nan"))),
+        "finite numbers, got NaN",
+    ),
+    "a proof without end": (said(lambda d: d["proved"].update({NAME: float("inf")})), "finite numbers, got Infinity"),
     "a proof of another layer": (said(lambda d: d["proof_steps"].update(x=0)), "proofs of recorded layers"),
     "no recipe": (said(lambda d: d.update(recipe=[])), "expected a recipe"),
     "branches of its own": (said(lambda d: d.update(branches=["left"])), "branches of a guided batch"),

@@ -1,3 +1,4 @@
+import json
 import random
 from functools import partial
 
@@ -52,6 +53,7 @@ def test_a_killed_and_resumed_run_ends_in_the_very_same_weights(tiny_training, t
         patch.setattr(Trainer, "train_step", lambda self: (steps.append(self.step), step(self))[1])
         train(tiny(tmp_path / "killed"))
     assert steps == [2, 3]  # it went on from the checkpoint, and did not start again
+    assert logged(tmp_path / "killed") == [1, 2, 3, 4]
 
     whole, killed = (load_file(tmp_path / run / "checkpoint.safetensors") for run in ("whole", "killed"))
     assert set(whole) == set(killed) and {name.split("/")[0] for name in whole} == {"average", "network", "optimizer"}
@@ -73,13 +75,23 @@ def _killed_in_step(number: int, step):
     return train_step
 
 
+def logged(folder) -> list[int]:
+    return [json.loads(line)["step"] for line in (folder / "losses.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+def test_a_run_on_a_gpu(tiny_training, tmp_path):
+    tensors = load_file(train(tiny(tmp_path, device="cuda")))
+    assert all(tensor.isfinite().all() for tensor in tensors.values()) and logged(tmp_path) == [1, 2, 3, 4]
+
+
 def test_a_run_leaves_a_sample_sheet_and_a_log(tiny_training, tmp_path):
     train(tiny(tmp_path, samples_every=2))
     sheets = sorted(tmp_path.glob("samples_*.png"))
     assert [sheet.name for sheet in sheets] == ["samples_000002.png", "samples_000004.png"]
     with Image.open(sheets[0]) as sheet:
         assert sheet.size == (2 * 2 * 64, 2 * 64) and sheet.getextrema() != ((0, 0),) * 3
-    assert len((tmp_path / "losses.jsonl").read_text().splitlines()) == 4
+    assert logged(tmp_path) == [1, 2, 3, 4]
     assert not list(tmp_path.glob("*.partial"))
 
 

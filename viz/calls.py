@@ -86,17 +86,25 @@ def number(timestep: torch.Tensor | float | None) -> float | None:
     return None if timestep is None else float(torch.as_tensor(timestep).flatten()[0])
 
 
-def indices(sample: torch.Tensor, branch: str, picture: int) -> dict[str, int]:
-    """{branch: index in the batch}. Guided batches are (unconditional, conditional), diffusers' order.
+def is_guided(sample: torch.Tensor) -> bool:
+    """Whether a batch looks like that of classifier-free guidance: the same pictures twice."""
+    half, odd = divmod(len(sample), 2)
+    return half > 0 and not odd and torch.equal(sample[:half], sample[half:])
+
+
+def indices(pictures: int, guided: bool, branch: str, picture: int) -> dict[str, int]:
+    """{branch: index in a batch of `pictures`}. Guided batches are (unconditional, conditional), diffusers' order.
 
     Raises:
         ValueError: when the batch has no such picture, or no such half.
     """
-    half, odd = divmod(len(sample), 2)
-    guided = half > 0 and not odd and torch.equal(sample[:half], sample[half:])
-    pictures = half if guided else len(sample)
-    if not 0 <= picture < pictures:
-        raise ValueError(f"picture {picture} was asked for, but the batch holds {pictures}")
+    half, odd = divmod(pictures, 2)
+    if guided and odd:
+        raise ValueError(f"a guided batch has two halves, but this one holds {pictures} pictures")
+    held = half if guided else pictures
+    if not 0 <= picture < held:
+        halves = "; its two halves are the same sample, which counts as guided (guided=False if it is not)"
+        raise ValueError(f"picture {picture} was asked for, but the batch holds {held}{halves if guided else ''}")
     if not guided:
         if branch != "conditional":
             raise ValueError(

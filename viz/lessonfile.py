@@ -54,22 +54,12 @@ def write(
     convolution = own_convolution(network, channels)
     if convolution is not None:
         shuffles["convolution"] = shuffle(convolution, seen.given, order)
-    tensors = {
+    tensors = _numbers(seen) | {
         "picture": torch.from_numpy(np.array(picture)),
-        "features": _bytes(feature_colors(seen.features)),
         "shuffled": _bytes(feature_colors(seen.given).flatten(0, 1)[order].unflatten(0, (height, width))),
-        "before": seen.features.flatten(1).T,
-        "tokens": seen.tokens,
-        "query": seen.query,
-        "key": seen.key,
-        "value": seen.value,
-        "output": seen.output,
     }
     for name, result in shuffles.items():
         tensors |= {f"{name}/{when}": pixels for when, pixels in _pictures(result).items()}
-    for name in ("query_weight", "query_bias", "out_weight", "out_bias"):
-        if (weight := getattr(seen, name)) is not None:
-            tensors[name] = weight
     if isinstance(attention, RelativeAttention):
         tensors |= {f"position/{name}": part for name, part in position_scores(attention).items()}
     tensors |= {f"around/{index}": where for index, (_, where) in enumerate(around)}
@@ -80,6 +70,21 @@ def write(
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     save_file(tensors, path, {"lesson": json.dumps(said)})
     return path
+
+
+def _numbers(seen: Watched) -> dict[str, torch.Tensor]:
+    """What the layer was given, made and has learnt."""
+    numbers = {
+        "features": _bytes(feature_colors(seen.features)),
+        "before": seen.features.flatten(1).T,
+        "tokens": seen.tokens,
+        "query": seen.query,
+        "key": seen.key,
+        "value": seen.value,
+        "output": seen.output,
+    }
+    weights = ("query_weight", "query_bias", "out_weight", "out_bias")
+    return numbers | {name: weight for name in weights if (weight := getattr(seen, name)) is not None}
 
 
 def _said(seen: Watched, words: Sequence[str]) -> dict:

@@ -97,7 +97,8 @@ def _load():
 
 # One run at a time: a pipeline's scheduler keeps state, and a run whose page was closed may still be ending.
 _model = threading.Lock()
-_stops: dict[str, threading.Event] = {}  # {session: set to end its run}
+_stops: dict[str, list[threading.Event]] = {}  # {session: one for each of its runs, set to end it}
+_expected: dict[str, list[threading.Event]] = {}  # those of them whose run has not begun
 
 
 @contextmanager
@@ -111,21 +112,34 @@ class Stopped(Exception):
     """Someone asked for the run to end."""
 
 
+def expect(session: str) -> None:
+    """A run of this session waits for its turn; from now on it can be stopped."""
+    event = threading.Event()
+    _stops.setdefault(session, []).append(event)
+    _expected.setdefault(session, []).append(event)
+
+
 @contextmanager
 def stoppable(session: str) -> Iterator[threading.Event]:
     """An event that `stop` sets for this session; it is set on leaving, too, so that nothing runs on unseen."""
-    stopped = _stops[session] = threading.Event()
+    stops, waiting = _stops.setdefault(session, []), _expected.get(session)
+    if waiting:
+        stopped = waiting.pop(0)
+    else:
+        stops.append(stopped := threading.Event())
     try:
         yield stopped
     finally:
         stopped.set()
-        if _stops.get(session) is stopped:
+        if stopped in stops:
+            stops.remove(stopped)
+        if not stops and _stops.get(session) is stops:
             del _stops[session]
 
 
 def stop(request: gr.Request) -> None:
-    """End the run of the session that asks, if it has one, after the step it is at."""
-    if (event := _stops.get(request.session_hash)) is not None:
+    """End the runs of the session that asks: those that wait, and the one that goes on after the step it is at."""
+    for event in list(_stops.get(request.session_hash, ())):
         event.set()
 
 

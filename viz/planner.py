@@ -143,7 +143,7 @@ def plan(
     own = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
     measurer = _Measurer(twin, dtype or own)
     with ExitStack() as hooks, torch.no_grad():
-        for handle in measurer.hooks(_filtered(sites, layers)):
+        for handle in measurer.hooks(_filtered(sites, skipped, layers)):
             hooks.callback(handle.remove)
         try:
             twin(*map(_to_meta, call), **{name: _to_meta(value) for name, value in named.items()})
@@ -168,7 +168,7 @@ class _Measurer(_Recorder):
     """A recorder that writes down how much there would be to keep."""
 
     def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
-        super().__init__(Trace(), network, lambda step: True, "conditional", 0, dtype, None)
+        super().__init__(Trace(), network, lambda step: True, "conditional", None, 0, dtype, None)
         self.by_layer: dict[str, int] = {}
         self.once: dict[str, int] = {}
 

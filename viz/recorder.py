@@ -17,7 +17,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from viz.calls import MAX_EXTRA, grid_of, indices, number, sample_of, timestep_of
+from viz.calls import MAX_EXTRA, grid_of, indices, is_guided, number, sample_of, timestep_of
 from viz.layout import Layout
 from viz.probes import Reading, Site, Tap, find_sites
 from viz.probes.site import first
@@ -46,6 +46,7 @@ def record(
     layers: str | Collection[str] | Callable[[str], bool] | None = None,
     steps: Collection[int] | Callable[[int], bool] | None = None,
     branch: str = "conditional",
+    guided: bool | None = None,
     picture: int = 0,
     dtype: torch.dtype | None = None,
     preview: Preview | None = None,
@@ -57,8 +58,9 @@ def record(
         network: any module, called once a step.
         layers: a name, names, or a function of a name; by default all.
         steps: indices of the network's calls, or a function of one; by default all.
-        branch: "conditional", "unconditional" or "both" halves of a guided batch. A batch counts as guided when its two
-            halves are the same sample; one that is not is recorded as conditional.
+        branch: "conditional", "unconditional" or "both" halves of a guided batch; one that is not guided is recorded as
+            conditional.
+        guided: whether the batch is; by default it counts as guided when its two halves are the same sample.
         picture: which picture of the batch.
         dtype: the precision to keep Q and K in; by default the network's own.
         preview: `f(sample, timestep, output)`, (B, C, h, w) each, that gives the expected clean pictures
@@ -67,31 +69,37 @@ def record(
 
     Raises:
         ValueError: when the network has no attention that a probe knows, a filter matches no layer, `branch` asks for
-            a half that the batch does not have, or, in the end, no recorded layer could be proved.
+            a half that the batch does not have, halves that were the same sample cease to be, or, in the end, no
+            recorded layer could be proved.
 
-    A layer whose output cannot be recomputed from its q, k and v is left out, and named in `trace.skipped`.
+    A layer whose output cannot be recomputed from its q, k and v is left out, and named in `trace.skipped`. So is a
+    step that an exception ends.
     """
     if branch not in ("conditional", "unconditional", "both"):
         raise ValueError(f"branch must be 'conditional', 'unconditional' or 'both', got {branch!r}")
     sites, skipped = find_sites(network)
-    sites = _filtered(sites, layers)
+    sites = _filtered(sites, skipped, layers)
     trace = Trace(skipped=skipped, queries=Shelved(), keys=Shelved())
-    recorder = _Recorder(trace, network, _predicate(steps), branch, picture, dtype, preview, proof_width)
+    recorder = _Recorder(trace, network, _predicate(steps), branch, guided, picture, dtype, preview, proof_width)
     with ExitStack() as hooks:
+        hooks.callback(recorder.drop_unfinished)
         for handle in recorder.hooks(sites):
             hooks.callback(handle.remove)
         yield trace
     recorder.finish()
 
 
-def _filtered(sites: dict[str, Site], layers: str | Collection[str] | Callable[[str], bool] | None) -> dict[str, Site]:
+def _filtered(
+    sites: dict[str, Site], skipped: dict[str, str], layers: str | Collection[str] | Callable[[str], bool] | None
+) -> dict[str, Site]:
     if layers is None:
         return sites
     if not callable(layers):
         names = {layers} if isinstance(layers, str) else set(layers)
-        unknown = sorted(names - set(sites))
-        if unknown:
-            raise ValueError(f"no attention layer {unknown[0]!r}; there are {', '.join(sites)}")
+        for name in sorted(names - set(sites)):
+            if name in skipped:
+                raise ValueError(f"layer {name!r} cannot be recorded: {skipped[name]}")
+            raise ValueError(f"no attention layer {name!r}; there are {', '.join(sites)}")
         layers = names.__contains__
     chosen = {name: site for name, site in sites.items() if layers(name)}
     if not chosen:
@@ -114,15 +122,18 @@ class _Recorder:
         network: nn.Module,
         wanted: Callable[[int], bool],
         branch: str,
+        guided: bool | None,
         picture: int,
         dtype: torch.dtype | None,
         preview: Preview | None,
         proof_width: int | None = PROOF_WIDTH,
     ) -> None:
         self.trace, self.network, self.wanted = trace, network, wanted
-        self.branch, self.picture, self.dtype, self.preview = branch, picture, dtype, preview
-        self.proof_width = proof_width
+        self.branch, self.guided, self.picture = branch, guided, picture
+        self.dtype, self.preview, self.proof_width = dtype, preview, proof_width
         self.step, self.active, self.shelf = -1, False, Shelf()
+        self.unfinished = False  # whether the network is being called
+        self.seemed: dict[int, bool] = {}  # {pictures in a batch: whether such batches looked guided}
         self.indices: dict[str, int] = {}  # {branch: its index in the batch}
         self.batch = 0
         self.pending: dict[str, dict[int, torch.Tensor]] = {}  # {layer: {tap: what it saw}}
@@ -141,6 +152,7 @@ class _Recorder:
     # -- one call of the network -------------------------------------------------------------------------------------
 
     def begin(self, network: nn.Module, args: tuple, kwargs: dict) -> None:
+        self.drop_unfinished()
         self.step += 1
         self.active = bool(self.wanted(self.step))
         self.pending.clear()
@@ -149,10 +161,23 @@ class _Recorder:
             return
         sample = sample_of(args, kwargs)
         self.batch = len(sample)
-        self.indices = indices(sample, self.branch, self.picture)
+        self.indices = indices(self.batch, self._is_guided(sample), self.branch, self.picture)
         self.trace.size = tuple(sample.shape[-2:])
         self.trace.branches = tuple(self.indices)
         self.trace.timesteps[self.step] = number(timestep_of(network, args, kwargs))
+        self.unfinished = True
+
+    def _is_guided(self, sample: torch.Tensor) -> bool:
+        if self.guided is not None:
+            return self.guided
+        guided = is_guided(sample)
+        if self.seemed.setdefault(self.batch, guided) != guided:
+            then, now = ("the same sample", "different ones") if not guided else ("different", "the same sample")
+            raise ValueError(
+                f"the halves of the batch were {then} before and are {now} at step {self.step}, so it cannot be told "
+                "whether it is guided: say guided=True or guided=False"
+            )
+        return guided
 
     def seen(self, name: str, index: int, tap: Tap, args: tuple, kwargs: dict, output: object) -> None:
         if not self.active or name in self.trace.skipped:
@@ -194,6 +219,7 @@ class _Recorder:
         return tensor
 
     def end(self, network: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
+        self.unfinished = False
         for name in list(self.pending) if self.active else ():
             self._refuse(name, "its output projection was not called")
         if self.active and self.preview is not None:
@@ -276,6 +302,19 @@ class _Recorder:
         for store in (trace.queries, trace.keys):
             for where in [where for where in store if where[1] == name]:
                 del store[where]
+
+    def drop_unfinished(self) -> None:
+        """Forget the step at which an exception left the network, and the layers that were seen in no other."""
+        if not self.unfinished:
+            return
+        self.unfinished, trace = False, self.trace
+        trace.timesteps.pop(self.step, None)
+        for store in (trace.queries, trace.keys):
+            for where in [where for where in store if where[2] == self.step]:
+                del store[where]
+        for name in [name for name, proof in trace.proofs.items() if proof.step == self.step]:
+            for store in (trace.layers, trace.proved, trace.proofs, self.readings):
+                del store[name]
 
     def finish(self) -> None:
         if self.trace.timesteps and not self.trace.layers:

@@ -148,6 +148,8 @@ def _sums(found: _Open, layer: Layer, step: int) -> tuple[torch.Tensor, torch.Te
     """(H, N) log Σ exp of every row, and (H, N) the mean of all rows; kept, because it costs the whole N×N."""
     import torch
 
+    from viz.trace import damaged
+
     if (layer.name, step) not in found.sums:
         q, k = _kept(found.trace, layer, step)
         log_sums, means = [], torch.zeros(layer.heads, layer.keys)
@@ -155,6 +157,8 @@ def _sums(found: _Open, layer: Layer, step: int) -> tuple[torch.Tensor, torch.Te
             scores = block @ k.transpose(-1, -2) * layer.scale  # (H, n, M)
             log_sums.append(scores.logsumexp(-1))
             means += torch.exp(scores - log_sums[-1][..., None]).sum(1) / layer.tokens
+            if not log_sums[-1].isfinite().all():
+                raise damaged((found.trace.branches[-1], layer.name, step))
         found.sums[layer.name, step] = torch.cat(log_sums, 1), means[:, layer.extra :]
     found.sums.move_to_end((layer.name, step))
     while sum(a.numel() + b.numel() for a, b in found.sums.values()) > MAX_SUMS and len(found.sums) > 1:

@@ -125,9 +125,7 @@ class Trace:
         heads = _heads(found, head)
         q, k = self.queries[where][heads, index].float(), self.keys[where][heads].float()  # (H, d), (H, M, d)
         scores = (q.unsqueeze(-2) @ k.transpose(-1, -2)).squeeze(-2)  # this way round it is four times as fast
-        weights = torch.softmax(scores * found.scale, dim=-1)  # (H, M)
-        if not weights.isfinite().all():  # large files are not read through when they are opened
-            raise ValueError(f"{layer!r} holds an infinity or a NaN at step {step}: the trace is damaged")
+        weights = _softmax(scores * found.scale, where)  # (H, M)
         return weights[..., found.extra :].unflatten(-1, found.grid) if found.kind == "self" else weights
 
     def columns(
@@ -289,10 +287,21 @@ class Trace:
         """Rows of some queries, or of all, over the pixels, (H, n, N), a block at a time, so that memory is bounded."""
         q, k = self.queries[where][heads].float(), self.keys[where][heads].float()
         for block in (q if queries is None else q[..., queries, :]).split(_BLOCK, dim=-2):
-            yield torch.softmax(block @ k.transpose(-1, -2) * layer.scale, dim=-1)[..., layer.extra :]
+            yield _softmax(block @ k.transpose(-1, -2) * layer.scale, where)[..., layer.extra :]
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers.values())
+
+
+def _softmax(scores: torch.Tensor, where: tuple[str, str, int]) -> torch.Tensor:
+    weights = torch.softmax(scores, dim=-1)
+    if not weights.isfinite().all():  # large files are not read through when they are opened
+        raise damaged(where)
+    return weights
+
+
+def damaged(where: tuple[str, str, int]) -> ValueError:
+    return ValueError(f"{where[1]!r} holds an infinity or a NaN at step {where[2]}: the trace is damaged")
 
 
 def _token(layer: Layer, place: tuple[int, int], what: str) -> int:

@@ -46,7 +46,7 @@ def write(trace: Trace, path: Path) -> Path:
     if trace.picture is not None:
         pictures["picture"] = trace.picture
     tensors |= {name: torch.from_numpy(np.array(picture)) for name, picture in pictures.items()}
-    metadata = {"format": FORMAT, "version": VERSION, "trace": json.dumps(_describe(trace))}
+    metadata = {"format": FORMAT, "version": VERSION, "trace": _json(_describe(trace))}
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as partial:
         try:
             _stream(tensors, partial, metadata)
@@ -78,6 +78,13 @@ def _stream(tensors: dict[str, torch.Tensor], file: IO[bytes], metadata: dict[st
         file.write(tensors[name].contiguous().flatten().view(torch.uint8).numpy())
 
 
+def _json(said: dict) -> str:
+    try:
+        return json.dumps(said, allow_nan=False)
+    except ValueError as error:
+        raise ValueError("a trace with an infinity or a NaN in its recipe or timesteps cannot be saved") from error
+
+
 def _describe(trace: Trace) -> dict:
     return {
         "layers": [asdict(layer) for layer in trace],
@@ -85,10 +92,17 @@ def _describe(trace: Trace) -> dict:
         "branches": trace.branches,
         "skipped": trace.skipped,
         "proved": trace.proved,
+        "verified": _verified(trace),
         "proof_steps": {name: proof.step for name, proof in trace.proofs.items()},
         "size": trace.size,
         "recipe": trace.recipe,
     }
+
+
+def _verified(trace: Trace) -> float | None:
+    """How far what the file holds is verified; None without proofs, or where a number is not finite."""
+    errors = list(trace.verify().values())
+    return max(errors) if errors and np.isfinite(errors).all() else None
 
 
 def read(path: Path) -> Trace:
@@ -123,7 +137,7 @@ class _Reader:
         if metadata.get("version") != VERSION:
             raise self.fail(f"version {VERSION} of the format", repr(metadata.get("version")))
         try:
-            said = json.loads(metadata["trace"])
+            said = json.loads(metadata["trace"], parse_constant=self._number, parse_float=self._number)
             trace = self._described(said)
             proof_steps = {str(name): int(step) for name, step in said["proof_steps"].items()}
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
@@ -135,11 +149,19 @@ class _Reader:
             raise self.fail("no further tensors", sorted(self.left)[:3])
         return trace
 
+    def _number(self, text: str) -> float:
+        """A finite one: Python reads and writes NaN and Infinity in JSON, browsers refuse them."""
+        if not np.isfinite(number := float(text)):
+            raise self.fail("finite numbers", text)
+        return number
+
     def _described(self, said: dict) -> Trace:
         layers = {}
         for entry in said["layers"]:
             layer = Layer(**{**entry, "grid": tuple(entry["grid"])})
             counts = (*layer.grid, layer.heads, layer.head_dim, layer.keys)
+            if not isinstance(layer.name, str):
+                raise self.fail("the name of a layer", layer.name)
             if not all(isinstance(n, int) and 0 < n <= MAX_SIDE for n in counts) or len(layer.grid) != 2:
                 raise self.fail("positive sizes of a layer", counts)
             if not isinstance(layer.extra, int) or not 0 <= layer.extra < layer.keys:
@@ -149,7 +171,7 @@ class _Reader:
                 raise self.fail("a self-attention layer with a key for every pixel, or a cross-attention layer", entry)
             if not isinstance(layer.scale, (int, float)) or not np.isfinite(layer.scale):
                 raise self.fail("a finite scale", layer.scale)
-            layers[str(layer.name)] = layer
+            layers[layer.name] = layer
         timesteps = {int(step): None if t is None else float(t) for step, t in said["timesteps"]}
         size, branches = tuple(said["size"]), tuple(said["branches"])
         if len(layers) > MAX_LAYERS or len(timesteps) > MAX_STEPS:

@@ -1,6 +1,5 @@
 """The tab *How it works* in a real Chromium: its numbers are Python's, and its panels point at the same pixel."""
 
-import base64
 import json
 
 import numpy as np
@@ -9,30 +8,21 @@ import torch
 from safetensors import safe_open
 
 from models import load
-from models.classic import AttentionClassifier
-from models.critters import draw
-from models.train_classic import learned_gammas
-from tests.browser.chromium import VIEWER, open_page
+from tests.browser import lessons
+from tests.browser.chromium import open_page
+from tests.browser.lessons import PAGE, frame, panels, sentence, state
 from tests.browser.test_access import serious
-from viz.classics import PAPERS, call_of, opened, words_of
-from viz.experiments import centre_and_spread, convolution_gap, score_terms
-from viz.gallery import LESSON, exhibits, write_lesson
+from viz.experiments import centre_and_spread, convolution_gap
+from viz.gallery import LESSON, exhibits
 from viz.lesson import lesson
 from viz.recipe import Recipe
 from viz.watched import replay, watch_call
 
-PAGE = "document.querySelector('.pg-lesson').lesson"
-
 
 @pytest.fixture
 def page(chromium, url):
-    page = open_page(chromium, url)
-    page.get_by_role("tab", name="How it works").click()
-    page.wait_for_selector("#lesson .pl-main")
-    yield page
-    complaints = page.complaints
-    page.close()
-    assert complaints == []
+    with lessons.opened(chromium, url) as page:
+        yield page
 
 
 @pytest.fixture(scope="module")
@@ -42,34 +32,6 @@ def seen():
     pipeline = load("critters")
     calls = replay(pipeline, Recipe(exhibit.caption, seed=exhibit.seed))
     return watch_call(pipeline.unet, calls[exhibit.step], exhibit.layer)
-
-
-def panels(page) -> dict:
-    """The numbers on the page, as lists."""
-    return json.loads(page.evaluate(f"JSON.stringify({PAGE}.panels(), (_, x) => ArrayBuffer.isView(x) ? [...x] : x)"))
-
-
-def state(page) -> dict:
-    return page.evaluate(f"() => ({{...{PAGE}.state}})")
-
-
-def sentence(page, number: int) -> str:
-    return page.locator(".pl-card").nth(number - 1).locator(".pl-sentence").first.inner_text()
-
-
-def open_lesson(page, file, point: list[float], head: int) -> None:
-    page.evaluate(
-        f"""([text, view]) => {{
-            const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-            {PAGE}.open(bytes.buffer, view);
-        }}""",
-        [base64.b64encode(file.read_bytes()).decode(), {"point": point, "head": head}],
-    )
-    frame(page)
-
-
-def frame(page) -> None:
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 def test_the_file_it_opens_on_is_the_bundled_models(seen):
@@ -199,15 +161,6 @@ def test_a_head_can_be_dragged_away_and_made_to_spread(page):
     )
 
 
-def test_another_layer_is_watched_on_the_server(page):
-    page.get_by_role("combobox", name="Layer").click()
-    page.get_by_role("option", name="mid_block.attentions.0.transformer_blocks.0.attn1").click()
-    page.wait_for_function(f"{PAGE}.panels().row.length === 64", timeout=120_000)
-    assert panels(page)["difference"] < 1e-5
-    assert "middle" in page.locator(".pl-title").inner_text()
-    assert "8×8 map" in sentence(page, 1)
-
-
 def test_every_heads_place_in_every_layer_is_that_of_its_row(page, seen):
     around = page.evaluate(f"""() => {{
         const {{ around }} = {PAGE}.lesson();
@@ -225,114 +178,6 @@ def test_every_heads_place_in_every_layer_is_that_of_its_row(page, seen):
     assert "away" in page.locator(".pl-layers .pl-at").inner_text()
     page.locator(".pl-layers canvas").first.click(position={"x": 5, "y": 5})
     assert state(page)["query"] == 0
-
-
-def test_scores_fall_into_content_and_position(page, tmp_path):
-    """On a classifier with learned relative positions: the four maps are Python's, and sum to the scores."""
-    torch.manual_seed(0)
-    network = AttentionClassifier(patch=8, channels=18, depth=2)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.copy_(torch.randn(parameter.shape) * 0.3)
-    picture = np.asarray(draw(1).image)
-    call = call_of(network, picture, 0, "")
-    about = {"picture": picture, "caption": "", "step": 0}
-    assert page.locator(".pl-card", has_text="taken apart").is_hidden()
-    open_lesson(page, write_lesson(network, call, "layers.1.attention", tmp_path / "file", **about), [0.4, 0.6], 7)
-    card = page.locator(".pl-card", has_text="taken apart")
-    assert card.is_visible() and card.locator("figure").count() == 5
-    on_page = panels(page)
-    watched = watch_call(network, call, "layers.1.attention")
-    wanted = score_terms(network.layers[1].attention, watched.tokens, (3, 4), 7)
-    assert list(on_page["terms"]) == list(wanted)
-    for name, term in wanted.items():
-        assert np.abs(np.array(on_page["terms"][name]) - term.flatten().numpy()).max() < 1e-5
-    assert np.abs(sum(map(np.array, on_page["terms"].values())) - np.array(on_page["scores"])).max() < 1e-5
-
-
-def test_a_cross_attention_layer_is_told_in_words(page, tmp_path):
-    """On the bundled model's own: every panel's numbers are Python's, and no word is taken for a pixel."""
-    pipeline, exhibit = load("critters"), exhibits()[0]
-    call = replay(pipeline, Recipe(exhibit.caption, seed=exhibit.seed))[16]
-    layer, words = exhibit.layer.replace("attn1", "attn2"), words_of(pipeline, exhibit.caption)
-    picture = np.asarray(draw(1).image)
-    about = {"picture": picture, "caption": exhibit.caption, "step": 16, "words": words}
-    open_lesson(page, write_lesson(pipeline.unet, call, layer, tmp_path / "file", **about), point=[0.4, 0.6], head=2)
-    watched = watch_call(pipeline.unet, call, layer)
-    height, width = watched.layer.grid
-    index = int(0.4 * height) * width + int(0.6 * width)
-    wanted, on_page = lesson(watched, divmod(index, width), 2), panels(page)
-    for name in ("query", "scores", "row", "attended", "joined", "output"):
-        assert np.abs(np.array(on_page[name]) - getattr(wanted, name).numpy()).max() < 1e-4, name
-    assert on_page["difference"] < 1e-4 and on_page["top"] == [entry.index for entry in wanted.top]
-    shares = torch.softmax(watched.query[2] @ watched.key[2].T * watched.layer.scale, dim=-1)  # (N, M)
-    assert np.abs(np.array(on_page["column"]) - shares[:, on_page["top"][0]].numpy()).max() < 1e-5
-    assert f"“{words[on_page['top'][0]]}”" in page.locator(".pl-top li").first.inner_text()
-    assert "every word" in sentence(page, 4) and "no word" in sentence(page, 8)
-    page.locator(".pl-card").nth(3).locator("canvas").hover()
-    page.locator(".pl-top li").first.hover()
-    page.locator(".pl-card").nth(3).locator("canvas").click()
-    frame(page)
-    assert (state(page)["query"], state(page)["hover"]) == (index, -1)
-    page.locator(".pl-card").nth(5).locator("canvas").first.click(position={"x": 5, "y": 5})
-    assert state(page)["query"] == 0
-    page.get_by_role("button", name="Shuffle the pixels").click()
-    assert "has no idea where" in page.locator(".pl-shuffled").inner_text()
-
-
-def test_the_papers_networks_are_asked_about_the_same_picture(page):
-    def choose(label: str, layer: str) -> None:
-        page.get_by_role("combobox", name="Network").click()
-        page.get_by_role("option", name=label).click()
-        page.wait_for_function(f"() => {PAGE}.lesson().layer.name === '{layer}'", timeout=60_000)
-        frame(page)
-
-    picture = page.evaluate(f"[...{PAGE}.lesson().tensors.get('picture').bytes]")
-    choose(PAPERS["sagan"], "up.2.attention")
-    gamma = learned_gammas(opened("critters-sagan").unet)["up.2.attention"]
-    assert f"γ = {gamma:.4f}" in sentence(page, 7) and "unscaled" in sentence(page, 4)
-    assert panels(page)["difference"] < 1e-5
-    assert page.evaluate(f"[...{PAGE}.lesson().tensors.get('picture').bytes]") == picture
-    choose(PAPERS["cross"], "up.3.cross")
-    assert page.evaluate(f"{PAGE}.lesson().words")[:3] == exhibits()[0].caption.split()[:3]
-    assert panels(page)["difference"] < 1e-5 and "every word" in sentence(page, 4)
-    choose("the bundled model", exhibits()[0].layer)
-    assert "√12" in sentence(page, 4)
-
-
-def test_it_follows_the_trace_on_the_first_tab(page):
-    page.get_by_role("tab", name="Explore").click()
-    page.locator("#steps input").fill("3")
-    page.locator("#seed input").fill("77")
-    page.get_by_role("button", name="Generate").click()
-    page.wait_for_function(f"() => {VIEWER}.trace.recipe.seed === 77")
-    name = page.evaluate(f"{VIEWER}.trace.layers[1].name")
-    page.evaluate(f"{VIEWER}.view({{ layer: '{name}', step: 2, point: [0.9, 0.1], head: 1 }})")
-    page.get_by_role("tab", name="How it works").click()
-    page.wait_for_function(f"() => {PAGE}.lesson().step === 2 && {PAGE}.lesson().layer.name === '{name}'")
-    height, width = page.evaluate(f"{PAGE}.lesson().layer.grid")
-    now = state(page)
-    assert (now["query"], now["head"]) == (int(0.9 * height) * width + int(0.1 * width), 1)
-    recipe = page.evaluate(f"{VIEWER}.trace.recipe")
-    calls = replay(load("critters"), Recipe(recipe["caption"], seed=77, steps=3))
-    watched = watch_call(load("critters").unet, calls[2], name)
-    assert np.abs(np.array(panels(page)["query"]) - watched.query[1, now["query"]].numpy()).max() < 1e-3
-    assert page.get_by_role("combobox", name="Picture").input_value() == recipe["caption"]
-    # Back and forth, nothing is asked twice.
-    asked = []
-    page.on("request", lambda request: asked.append(request.url) if "lesson-" in request.url else None)
-    page.get_by_role("tab", name="Explore").click()
-    page.get_by_role("tab", name="How it works").click()
-    page.wait_for_timeout(500)
-    assert asked == []
-
-
-def test_what_it_cannot_follow_is_said(page):
-    page.get_by_role("tab", name="Explore").click()
-    page.evaluate(f"() => {{ {VIEWER}.trace.recipe = {{ caption: 'x', model: 'somebody/else' }} }}")
-    page.get_by_role("tab", name="How it works").click()
-    page.get_by_text("This tab cannot follow the trace on Explore").wait_for()
-    assert page.locator(".pl-main").is_visible()
 
 
 def test_it_is_ready_within_300_ms_of_the_click(chromium, url):

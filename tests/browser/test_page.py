@@ -20,7 +20,7 @@ def test_it_opens_on_the_first_exhibit_with_a_chosen_query(page):
     trace = Trace.load(exhibit.trace)
     assert page.evaluate(f"{VIEWER}.trace.steps") == trace.steps
     assert page.locator(".pg-title").inner_text() == exhibit.caption
-    assert "verified: output reproduced to" in page.locator(".pg-proof").inner_text()
+    assert "verified while recording: output reproduced to" in page.locator(".pg-proof").inner_text()
     assert exhibit.layer in page.locator(".pg-where").inner_text()
     row, column = trace.cell(exhibit.layer, (exhibit.point[0] * 64, exhibit.point[1] * 64))
     sentence = page.locator(".pg-sentence").inner_text()
@@ -118,30 +118,64 @@ def test_hovering_works_over_the_preview_of_a_step(page):
 
 
 def test_the_gallery_opens_another_trace(page):
+    page.locator("#steps input").fill("3")
+    page.locator("#guidance input").fill("4")
     page.locator("#shelf button.thumbnail-item").nth(1).click()
     caption = exhibits()[1].caption
     page.wait_for_function(f"document.querySelector('.pg-title').textContent === {json.dumps(caption)}")
     assert page.locator("#caption textarea").input_value() == caption
+    asked = [page.locator(f"#{box} input").input_value() for box in ("seed", "steps", "guidance")]
+    assert asked == [str(exhibits()[1].seed), "25", "1.5"], "Generate would draw another picture"
     assert tuple(state(page)["point"]) == exhibits()[1].point
+
+
+def picture(page) -> np.ndarray:
+    """(h, w, 3): the picture of the trace on screen."""
+    width, *numbers = page.evaluate(f"(({{width, data}}) => [width, ...data])({VIEWER}.trace.picture)")
+    return np.array(numbers, float).reshape(-1, width, 4)[..., :3]
 
 
 def test_generate_ends_in_a_new_picture(page):
     page.locator("#caption textarea").fill("a round green monster with two yelow eyes")
     page.locator("#seed input").fill("4")
     page.locator("#steps input").fill("40")
+    before = picture(page)
     page.locator("#generate").click()
     page.locator(".pg-live", has_text=re.compile("step [1-9]")).wait_for(timeout=60_000)
+    atlas = atlas_pixels(page)
     look(page, 0.25, 0.25)  # the trace on screen can still be pointed at
     assert state(page)["point"] == pytest.approx([0.25, 0.25], abs=0.01)
+    assert (atlas_pixels(page) != atlas).mean() > 0.2 and np.array_equal(picture(page), before)
     assert page.evaluate(f"{VIEWER}.trace.recipe.steps") == 25
     assert page.locator(".pg-live img").get_attribute("src").startswith("data:image/png;base64,")
     page.get_by_text("does not know the word 'yelow'").wait_for()
     page.wait_for_function(f"{VIEWER}.trace.recipe.steps === 40", timeout=60_000)
     assert page.evaluate(f"{VIEWER}.trace.steps.length") == 25  # spread over the 40
+    now = picture(page)
+    assert np.abs(now - before).mean() > 10
+    assert (now.argmax(axis=2) == 1).mean() > 0.1 and now.std(axis=(0, 1)).max() > 30, "something green, and more"
     assert page.locator(".pg-title").inner_text() == "a round green monster with two yelow eyes"
     assert "seed 4 · 40 steps · guidance 1.5" in page.locator(".pg-facts").inner_text()
     assert state(page)["point"] == pytest.approx([0.25, 0.25], abs=0.01)
     page.get_by_role("progressbar", name="Drawing").wait_for(state="hidden")
+
+
+def test_a_run_that_waits_can_be_stopped(chromium, url, page):
+    """Somebody else's run goes on; the one that waits for it never begins."""
+    other = open_page(chromium, url)
+    other.locator("#steps input").fill("60")
+    other.locator("#generate").click()
+    other.get_by_text(re.compile(r"step \d+ of 60")).wait_for(timeout=60_000)
+    page.locator("#seed input").fill("5")
+    page.locator("#generate").click()
+    page.get_by_text("Waiting for the model").wait_for()
+    page.get_by_role("button", name="Stop").click()
+    other.wait_for_function(f"{VIEWER}.trace.recipe.steps === 60", timeout=60_000)
+    page.get_by_role("progressbar", name="Drawing").wait_for(state="hidden")
+    assert page.locator(".pg-title").inner_text() == exhibits()[0].caption
+    assert page.evaluate(f"{VIEWER}.trace.recipe.seed") == exhibits()[0].seed
+    assert other.complaints == []
+    other.close()
 
 
 def test_a_run_can_be_stopped(page):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import gradio as gr
 from gradio.data_classes import FileData
 
-from viz.gallery import exhibits
-from viz.live import Live, bundled, follow, progress, stop, stoppable
+from viz.gallery import Exhibit, exhibits
+from viz.live import Live, bundled, expect, follow, progress, stop, stoppable
 from viz.plotview import Plots
 from viz.recipe import Recipe, RecipeError, check_words
 from viz.tabs import beside, linked, model
@@ -30,21 +31,7 @@ CAPTIONS = [
 def build(page: gr.Blocks) -> None:
     """Lay the tab out in `page`, the Blocks that is being built."""
     gallery = exhibits()
-    with gr.Row(elem_id="draw"):
-        with gr.Column(scale=8, min_width=320):
-            caption = gr.Textbox(
-                gallery[0].caption,
-                label="Draw a critter: say as little or as much as you like, the model makes up the rest",
-                lines=1,
-                max_lines=4,
-                elem_id="caption",
-            )
-        with gr.Column(scale=5, min_width=320), gr.Row(elem_id="settings"):
-            seed = gr.Number(gallery[0].seed, label="Seed", precision=None, min_width=90, elem_id="seed")
-            dice = gr.Button("⚄ New", size="md", min_width=76, scale=0, elem_id="dice")
-            steps = gr.Number(25, label="Steps", precision=None, min_width=80, elem_id="steps")
-            guidance = gr.Number(1.5, label="Guidance", step=0.5, min_width=92, elem_id="guidance")
-            generate = gr.Button("Generate", variant="primary", scale=2, min_width=120, elem_id="generate")
+    request = _request(gallery[0])
     box = model.lay_out()
     live = Live(elem_id="live")
     with gr.Row(elem_id="pair"):
@@ -55,33 +42,23 @@ def build(page: gr.Blocks) -> None:
     plots = Plots(elem_id="plots")
     with gr.Row():
         with gr.Column(scale=3, min_width=340):
-            shelf = gr.Gallery(
-                [(str(exhibit.picture), exhibit.caption) for exhibit in gallery],
-                label="Recorded traces",
-                columns=len(gallery),
-                allow_preview=False,
-                object_fit="contain",
-                height="auto",
-                elem_id="shelf",
-                buttons=[],
-            )
+            shelf = _shelf(gallery)
         with gr.Column(scale=4, min_width=340):
-            gr.Examples([[text] for text in CAPTIONS], [caption], label="Captions to try")
+            gr.Examples([[text] for text in CAPTIONS], [request.caption], label="Captions to try")
 
-    dice.click(_roll, None, seed, show_progress="hidden", api_visibility="private", queue=False)
-    shelf.select(_chosen, None, [viewer, caption, seed], show_progress="hidden", api_visibility="private")
-    asked = [caption, seed, steps, guidance]
+    request.dice.click(_roll, None, request.seed, show_progress="hidden", api_visibility="private", queue=False)
+    shelf.select(_chosen, None, [viewer, *request.asked], show_progress="hidden", api_visibility="private")
     gr.on(
-        [generate.click, caption.submit],
+        [request.generate.click, request.caption.submit],
         _announce,
-        asked,
+        request.asked,
         live,
         show_progress="hidden",
         concurrency_limit=None,
         api_visibility="private",
     ).then(
         _generate,
-        asked,
+        request.asked,
         [viewer, live],
         show_progress="hidden",
         concurrency_id="model",
@@ -90,10 +67,61 @@ def build(page: gr.Blocks) -> None:
     )
     takeaway.wire(viewer)
     plots.wire(viewer)
-    linked.wire(page, viewer, live, asked)
+    linked.wire(page, viewer, live, request.asked)
     model.wire(box, viewer, live)
     live.stop(stop, None, None, show_progress="hidden", api_visibility="private", queue=False)
     gr.api(trace, api_name="trace", concurrency_id="model", concurrency_limit=1)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """The row that says what to draw."""
+
+    caption: gr.Textbox
+    seed: gr.Number
+    dice: gr.Button
+    steps: gr.Number
+    guidance: gr.Number
+    generate: gr.Button
+
+    @property
+    def asked(self) -> list:
+        return [self.caption, self.seed, self.steps, self.guidance]
+
+
+def _request(first: Exhibit) -> _Request:
+    """Lay out that row, filled with what the first exhibit was drawn from."""
+    with gr.Row(elem_id="draw"):
+        with gr.Column(scale=8, min_width=320):
+            caption = gr.Textbox(
+                first.caption,
+                label="Draw a critter: say as little or as much as you like, the model makes up the rest",
+                lines=1,
+                max_lines=4,
+                elem_id="caption",
+            )
+        with gr.Column(scale=5, min_width=320), gr.Row(elem_id="settings"):
+            return _Request(
+                caption,
+                gr.Number(first.seed, label="Seed", precision=None, min_width=90, elem_id="seed"),
+                gr.Button("⚄ New", size="md", min_width=76, scale=0, elem_id="dice"),
+                gr.Number(25, label="Steps", precision=None, min_width=80, elem_id="steps"),
+                gr.Number(1.5, label="Guidance", step=0.5, min_width=92, elem_id="guidance"),
+                gr.Button("Generate", variant="primary", scale=2, min_width=120, elem_id="generate"),
+            )
+
+
+def _shelf(gallery: Sequence[Exhibit]) -> gr.Gallery:
+    return gr.Gallery(
+        [(str(exhibit.picture), exhibit.caption) for exhibit in gallery],
+        label="Recorded traces",
+        columns=len(gallery),
+        allow_preview=False,
+        object_fit="contain",
+        height="auto",
+        elem_id="shelf",
+        buttons=[],
+    )
 
 
 def _roll() -> int:
@@ -105,18 +133,20 @@ def _exhibit(index: int) -> dict:
     return shown(exhibit.trace, View(exhibit.point, exhibit.layer, exhibit.step, exhibit.head))
 
 
-def _chosen(event: gr.SelectData) -> tuple[dict, str, int]:
-    exhibit = exhibits()[event.index]
-    return _exhibit(event.index), exhibit.caption, exhibit.seed
+def _chosen(event: gr.SelectData) -> tuple:
+    recipe = exhibits()[event.index].recipe
+    return _exhibit(event.index), recipe.caption, recipe.seed, recipe.steps, recipe.guidance
 
 
-def _announce(caption: str, seed: float, steps: float, guidance: float) -> dict | None:
-    """Show the progress strip at once, also when somebody else's run comes first."""
+def _announce(caption: str, seed: float, steps: float, guidance: float, request: gr.Request) -> dict | None:
+    """Show the progress strip at once, with its Stop button, also when somebody else's run comes first."""
     try:
-        return progress(0, Recipe(caption, seed, steps, guidance).steps)
+        recipe = Recipe(caption, seed, steps, guidance)
     except RecipeError as error:
         warn(str(error))
         return None
+    expect(request.session_hash)
+    return progress(0, recipe.steps)
 
 
 def _generate(caption: str, seed: float, steps: float, guidance: float, request: gr.Request) -> Iterator[tuple]:

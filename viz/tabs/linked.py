@@ -10,7 +10,7 @@ from models.revision import revision, versions
 from viz.gallery import exhibits
 from viz.header import described
 from viz.links import LinkError, decode, differences
-from viz.live import progress
+from viz.live import expect, progress
 from viz.recipe import Recipe
 from viz.tabs.drawing import drawn, warn_of_missing
 from viz.toast import warn
@@ -48,6 +48,7 @@ def _arrive(request: gr.Request) -> tuple:
             said = described(exhibit.trace)
             warn_of_missing(view, [layer["name"] for layer in said["layers"]], exhibit.steps)
             return (shown(exhibit.trace, view), gr.skip(), gr.skip(), *boxes)
+    expect(request.session_hash)
     return (gr.skip(), progress(0, recipe.steps), (recipe, view), *boxes)
 
 
