@@ -21,11 +21,12 @@ function introduce(ui, trace) {
   ];
   ui.recipe.textContent = parts.filter(Boolean).join(" · ");
   const refused = Object.keys(trace.skipped).length;
+  const digits = (error) => error.toExponential(0).replace("-", "\u2011"); // does not break between lines
   ui.proof.textContent =
     trace.proved === null
       ? ""
-      : `✓ verified while recording: output reproduced to ${trace.proved.toExponential(0)}` +
-        (trace.verified > 2 * trace.proved ? ` (as stored, to ${trace.verified.toExponential(0)})` : "") +
+      : `✓ verified: output reproduced to ${digits(trace.proved)} while recording` +
+        (trace.verified > 2 * trace.proved ? `, ${digits(trace.verified)} as stored` : "") +
         (refused ? `; ${refused} layer${refused > 1 ? "s" : ""} refused` : "");
   ui.proof.title = Object.entries(trace.skipped)
     .map(([name, reason]) => `${name}: ${reason}`)

@@ -13,6 +13,7 @@ class _View:
     """A tensor that shares the memory of another one, the `tap`-th."""
 
     tap: int
+    of: tuple  # what the other one is like: shape, strides and type
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     offset: int  # in numbers, from where the other one begins
@@ -22,7 +23,6 @@ class _View:
 class Layout:
     """How to have tensors from those they are views of, at once instead of in a dozen steps."""
 
-    seen: tuple[tuple, ...]
     views: tuple[_View, ...]
 
     @classmethod
@@ -35,12 +35,12 @@ class Layout:
             if index is None or tensor.dtype != seen[index].dtype:
                 return None
             offset = tensor.storage_offset() - seen[index].storage_offset()
-            views.append(_View(index, tuple(tensor.shape), tensor.stride(), offset))
-        return cls(_described(seen), tuple(views))
+            views.append(_View(index, _described(seen[index]), tuple(tensor.shape), tensor.stride(), offset))
+        return cls(tuple(views))
 
     def apply(self, seen: Sequence[torch.Tensor]) -> list[torch.Tensor] | None:
         """The same views of other tensors; None when those lie otherwise in memory than the first ones did."""
-        if _described(seen) != self.seen:
+        if any(_described(seen[view.tap]) != view.of for view in self.views):
             return None
         return [
             seen[view.tap].as_strided(view.shape, view.strides, seen[view.tap].storage_offset() + view.offset)
@@ -48,5 +48,5 @@ class Layout:
         ]
 
 
-def _described(tensors: Sequence[torch.Tensor]) -> tuple[tuple, ...]:
-    return tuple((tensor.shape, tensor.stride(), tensor.dtype) for tensor in tensors)
+def _described(tensor: torch.Tensor) -> tuple:
+    return tensor.shape, tensor.stride(), tensor.dtype
