@@ -25,12 +25,12 @@ function introduce(ui, trace) {
   ui.proof.textContent =
     trace.proved === null
       ? ""
-      : `✓ verified: output reproduced to ${digits(trace.proved)} while recording` +
+      : `✓ verified to ${digits(trace.proved)} as recorded` +
         (trace.verified > 2 * trace.proved ? `, ${digits(trace.verified)} as stored` : "") +
         (refused ? `; ${refused} layer${refused > 1 ? "s" : ""} refused` : "");
-  ui.proof.title = Object.entries(trace.skipped)
-    .map(([name, reason]) => `${name}: ${reason}`)
-    .join("\n");
+  const meaning = "How far each module's own output is from the one recomputed from its q, k and v.";
+  const reasons = Object.entries(trace.skipped).map(([name, reason]) => `${name}: ${reason}`);
+  ui.proof.title = [meaning, ...reasons].join("\n");
 }
 
 const TOOLS = { point: "Point", box: "Rectangle", brush: "Brush" };

@@ -125,6 +125,8 @@ def stoppable(session: str) -> Iterator[threading.Event]:
     stops, waiting = _stops.setdefault(session, []), _expected.get(session)
     if waiting:
         stopped = waiting.pop(0)
+        if not waiting:
+            del _expected[session]
     else:
         stops.append(stopped := threading.Event())
     try:

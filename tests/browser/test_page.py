@@ -20,7 +20,7 @@ def test_it_opens_on_the_first_exhibit_with_a_chosen_query(page):
     trace = Trace.load(exhibit.trace)
     assert page.evaluate(f"{VIEWER}.trace.steps") == trace.steps
     assert page.locator(".pg-title").inner_text() == exhibit.caption
-    assert "verified: output reproduced to" in page.locator(".pg-proof").inner_text()
+    assert re.search(r"verified to \de.\d as recorded", page.locator(".pg-proof").inner_text())
     assert exhibit.layer in page.locator(".pg-where").inner_text()
     row, column = trace.cell(exhibit.layer, (exhibit.point[0] * 64, exhibit.point[1] * 64))
     sentence = page.locator(".pg-sentence").inner_text()
@@ -151,7 +151,7 @@ def test_generate_ends_in_a_new_picture(page):
     page.get_by_text("does not know the word 'yelow'").wait_for()
     page.wait_for_function(f"{VIEWER}.trace.recipe.steps === 40", timeout=60_000)
     assert page.evaluate(f"{VIEWER}.trace.steps.length") == 25  # spread over the 40
-    assert re.search(r"to \de.\d while recording, \de.\d as stored", page.locator(".pg-proof").inner_text())
+    assert re.search(r"to \de.\d as recorded, \de.\d as stored", page.locator(".pg-proof").inner_text())
     now = picture(page)
     assert np.abs(now - before).mean() > 10
     assert (now.argmax(axis=2) == 1).mean() > 0.1 and now.std(axis=(0, 1)).max() > 30, "something green, and more"
