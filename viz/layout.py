@@ -40,12 +40,13 @@ class Layout:
 
     def apply(self, seen: Sequence[torch.Tensor]) -> list[torch.Tensor] | None:
         """The same views of other tensors; None when those lie otherwise in memory than the first ones did."""
-        if any(_described(seen[view.tap]) != view.of for view in self.views):
-            return None
-        return [
-            seen[view.tap].as_strided(view.shape, view.strides, seen[view.tap].storage_offset() + view.offset)
-            for view in self.views
-        ]
+        found = []
+        for view in self.views:
+            tensor = seen[view.tap]
+            if _described(tensor) != view.of:
+                return None
+            found.append(tensor.as_strided(view.shape, view.strides, tensor.storage_offset() + view.offset))
+        return found
 
 
 def _described(tensor: torch.Tensor) -> tuple:

@@ -179,7 +179,9 @@ class _Recorder:
             )
         return guided
 
-    def seen(self, name: str, index: int, tap: Tap, args: tuple, kwargs: dict, output: object) -> None:
+    def seen(
+        self, name: str, index: int, tap: Tap, _: nn.Module, args: tuple, kwargs: dict, output: object = None
+    ) -> None:
         if not self.active or name in self.trace.skipped:
             return
         try:
@@ -188,9 +190,12 @@ class _Recorder:
             self._refuse(name, str(error))
             return
         self.pending.setdefault(name, {})[index] = tensor.detach()
-        self.sources.setdefault(name, {})[index] = id(tensor if tap.before else first(args, kwargs))
+        if name not in self.readings:  # the proof asks for it
+            self.sources.setdefault(name, {})[index] = id(tensor if tap.before else first(args, kwargs))
 
-    def ended(self, name: str, site: Site, tap: Tap, args: tuple, kwargs: dict, output: object) -> None:
+    def ended(
+        self, name: str, site: Site, tap: Tap, _: nn.Module, args: tuple, kwargs: dict, output: object = None
+    ) -> None:
         if not self.active or name in self.trace.skipped:
             return
         seen = self.pending.pop(name, {})
@@ -334,11 +339,6 @@ def _copied(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
 
 
 def _watch(tap: Tap, see: Callable[..., None]) -> torch.utils.hooks.RemovableHandle:
-    """Calls see(tap, args, kwargs, output) whenever the tap's module is called."""
-    if tap.before:
-        return tap.module.register_forward_pre_hook(
-            lambda module, args, kwargs: see(tap, args, kwargs, None), with_kwargs=True
-        )
-    return tap.module.register_forward_hook(
-        lambda module, args, kwargs, output: see(tap, args, kwargs, output), with_kwargs=True
-    )
+    """Calls see(tap, module, args, kwargs), and the output where there is one, whenever the tap's module is called."""
+    register = tap.module.register_forward_pre_hook if tap.before else tap.module.register_forward_hook
+    return register(partial(see, tap), with_kwargs=True)

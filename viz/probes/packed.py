@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from viz.probes.separate import normed
-from viz.probes.site import Reading, Site, attribute, heads_of, into, last_linear, out_of, to_heads
+from viz.probes.site import Reading, Site, attribute, heads_of, into, last_linear, looks_for, out_of, to_heads
 
 PACKED = "qkv", "to_qkv", "qkv_proj", "query_key_value"
 OUTPUTS = "proj", "proj_out", "to_out", "projection", "out_proj", "o_proj", "c_proj"
@@ -19,16 +19,19 @@ ORDERS = (
 )
 
 
+@looks_for(*PACKED)
 def packed_linear(module: nn.Module) -> Site | None:
     """`qkv` as one linear layer: ViT, timm, DiT; with or without `q_norm` and `k_norm`."""
     return _packed(module, lambda weight: weight.ndim == 2)
 
 
+@looks_for(*PACKED)
 def packed_convolution(module: nn.Module) -> Site | None:
     """`to_qkv` as one 1×1 convolution, heads split after; with or without learned key-value pairs (`mem_kv`)."""
     return _packed(module, lambda weight: weight.ndim == 4 and weight.shape[2:] == (1, 1))
 
 
+@looks_for(*PACKED)
 def packed_convolution_1d(module: nn.Module) -> Site | None:
     """`qkv` as one 1-D convolution over flattened pixels: OpenAI's improved- and guided-diffusion, both head orders."""
     return _packed(module, lambda weight: weight.ndim == 3 and weight.shape[2] == 1)

@@ -14,11 +14,13 @@ from viz.probes.site import (
     heads_of,
     into,
     last_linear,
+    looks_for,
     out_of,
     to_heads,
 )
 
 
+@looks_for("to_q")
 def separate_projections(module: nn.Module) -> Site | None:
     """`to_q`, `to_k`, `to_v`, `to_out`: diffusers' `Attention`, latent diffusion's `CrossAttention`, k-diffusion's."""
     if not all(hasattr(module, name) for name in ("to_q", "to_k", "to_v", "to_out")):
@@ -33,6 +35,7 @@ def separate_projections(module: nn.Module) -> Site | None:
     return _site(module, ("to_q", "to_k", "to_v"), into(last_linear(module.to_out)), heads_of(module), None)
 
 
+@looks_for("query", "q_proj")
 def query_key_value(module: nn.Module) -> Site | None:
     """`query`, `key`, `value` or `q_proj`, `k_proj`, `v_proj`: the transformers library, and diffusers' old names.
 
@@ -51,6 +54,7 @@ def _first_result(args: tuple, kwargs: dict, output: object) -> Tensor:
     return output if isinstance(output, Tensor) else output[0]
 
 
+@looks_for("q", "proj_q", "NIN_0")
 def one_head_convolutions(module: nn.Module) -> Site | None:
     """A 1×1 convolution each and one head: ports of Ho et al.'s `AttnBlock`, latent diffusion's autoencoder."""
     families = (
@@ -70,6 +74,7 @@ def one_head_convolutions(module: nn.Module) -> Site | None:
     return Site(tuple(taps), end, (_reading(1, None, None, None),))
 
 
+@looks_for("query_conv")
 def sagan(module: nn.Module) -> Site | None:
     """`query_conv`, `key_conv` of C/8 channels, `value_conv`, `gamma` (Zhang et al. 2019, "Self-Attention GANs").
 

@@ -91,6 +91,22 @@ class Site:
     readings: tuple[Reading, ...]
 
 
+Probe = Callable[[nn.Module], Site | None]
+
+
+def looks_for(*names: str) -> Callable[[Probe], Probe]:
+    """Says that a probe answers None for every module that holds no module and no parameter of one of these names.
+
+    It is then not asked about those: most modules are something else, and asking takes its time.
+    """
+
+    def mark(probe: Probe) -> Probe:
+        probe.looks_for = frozenset(names)
+        return probe
+
+    return mark
+
+
 def out_of(module: nn.Module) -> Tap:
     """What a projection returns."""
     return Tap(module, lambda args, kwargs, output: output, channels_first=channels_first(module))
