@@ -1,11 +1,20 @@
-"""Which weights a bundled model has, told by their content. Needs no torch."""
+"""Which weights a bundled model has, told by their content. Needs no torch.
+
+Recorded traces name the weights they were made with. When those are trained further, the ones before stay: what
+differs lies in `earlier/<revision>.safetensors`, so that every recipe can still be followed to the bit.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
 
 BUNDLED = {"critters": Path(__file__).parent.parent / "assets" / "critters"}
 PARTS = ("unet", "encoder", "scheduler")  # of the folder, all that a picture depends on
@@ -14,12 +23,58 @@ PARTS = ("unet", "encoder", "scheduler")  # of the folder, all that a picture de
 @cache
 def revision(name: str = "critters") -> str:
     """The first 12 hex digits of SHA-256 over the networks' weights and settings; other bits, another revision."""
+    return _digest(BUNDLED[name])
+
+
+def _digest(folder: Path) -> str:
     digest = hashlib.sha256()
-    for part in PARTS:
-        for path in sorted((BUNDLED[name] / part).iterdir()):
-            if path.suffix in (".safetensors", ".json"):
-                digest.update(f"{part}/{path.name}".encode() + hashlib.sha256(path.read_bytes()).digest())
+    for file in _files(folder):
+        digest.update(file.encode() + hashlib.sha256((folder / file).read_bytes()).digest())
     return digest.hexdigest()[:12]
+
+
+def _files(folder: Path) -> list[str]:
+    """What a revision depends on, within a pipeline's folder."""
+    paths = (path for part in PARTS if (folder / part).is_dir() for path in sorted((folder / part).iterdir()))
+    return [f"{path.parent.name}/{path.name}" for path in paths if path.suffix in (".safetensors", ".json")]
+
+
+@cache
+def earlier(name: str = "critters") -> dict[str, Path]:
+    """{revision: file} of the weights that a bundled model had before: those tensors that differ from today's."""
+    return {path.stem: path for path in sorted((BUNDLED[name] / "earlier").glob("*.safetensors"))}
+
+
+def supersede(folder: Path, new: Path) -> None:
+    """Put the pipeline in `new` where the one in `folder` is, which may not be there, and keep the way back.
+
+    Raises:
+        ValueError: when more than numbers differ, so that there is no way back.
+    """
+    before, after = _tensors(folder), _tensors(new)
+    if before and _digest(folder) != _digest(new):
+        shapes = [{name: tensor.shape for name, tensor in tensors.items()} for tensors in (before, after)]
+        if shapes[0] != shapes[1] or _settings(folder) != _settings(new):
+            raise ValueError(f"what is in {folder} has other settings or tensors than what should take its place")
+        ways = {path: load_file(path) for path in (folder / "earlier").glob("*.safetensors")}
+        ways[folder / "earlier" / f"{_digest(folder)}.safetensors"] = {}
+        (folder / "earlier").mkdir(exist_ok=True)
+        for path, way in ways.items():
+            whole = before | way
+            save_file({n: x for n, x in whole.items() if not np.array_equal(x, after[n])}, path, {"format": "pt"})
+    shutil.copytree(new, folder, dirs_exist_ok=True)
+
+
+def _tensors(folder: Path) -> dict[str, np.ndarray]:
+    """{part.name: tensor} of all that a pipeline's networks have learned."""
+    files = [file for file in _files(folder) if file.endswith(".safetensors")]
+    return {f"{file.split('/')[0]}.{name}": x for file in files for name, x in load_file(folder / file).items()}
+
+
+def _settings(folder: Path) -> dict[str, dict]:
+    """{file: what it says}, but for what the library notes about itself."""
+    said = {file: json.loads((folder / file).read_text()) for file in _files(folder) if file.endswith(".json")}
+    return {file: {k: v for k, v in values.items() if not k.startswith("_")} for file, values in said.items()}
 
 
 def versions() -> dict[str, str]:

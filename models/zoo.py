@@ -7,14 +7,16 @@ from pathlib import Path
 
 import torch
 from diffusers import DiffusionPipeline
+from safetensors.torch import load_file
 
 from models.classic.trained import FOLDERS, load_trained
 from models.errors import CannotOpen
 from models.folders import components, kind_of, read_json
 from models.hub import Progress, fetch
 from models.pipeline import CritterPipeline
+from models.revision import BUNDLED, earlier
+from models.revision import revision as current
 
-BUNDLED = {"critters": Path(__file__).parent.parent / "assets" / "critters"}
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 # Pipelines that do not scale what their network sees, and what they always tell their scheduler's step.
 STEPPED = {
@@ -44,7 +46,7 @@ def load(
             "google/ddpm-cifar10-32".
         device, dtype: where the networks go and their precision.
         sampler: the name of a scheduler, one of `samplers(pipeline)`.
-        revision: of a Hub id.
+        revision: of a Hub id; or one of the bundled model's (`models.revision`), by default the latest.
         config: for a single file, where its configuration and tokenizer are; see `models.single_file`.
         progress: called as `f(done, words)`, `done` from 0 to 1 or None, while downloading and loading.
 
@@ -63,10 +65,23 @@ def load(
     else:
         folder = path if path.is_dir() else _from_hub(str(name), revision, progress)
         pipeline = open_folder(folder, dtype, progress)
+    if str(name) in BUNDLED and revision not in (None, current(str(name))):
+        _go_back(pipeline, str(name), revision)
     pipeline.set_progress_bar_config(disable=True)
     if sampler is not None:
         set_sampler(pipeline, sampler)
     return pipeline.to(device)
+
+
+def _go_back(pipeline, name: str, revision: str) -> None:
+    """Give a bundled pipeline the weights that it had at an earlier revision."""
+    known = earlier(name)
+    if revision not in known:
+        there = ", ".join([current(name), *known])
+        raise CannotOpen(f"{name} has no revision {revision[:40]!r} here; there are {there}")
+    for full, tensor in load_file(known[revision]).items():
+        part, _, rest = full.partition(".")
+        getattr(pipeline, part).get_parameter(rest).data.copy_(tensor)
 
 
 def open_file(path: Path, dtype: torch.dtype, config: str | Path | None, progress: Progress | None):

@@ -7,7 +7,7 @@ can open on one without reading any trace.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from viz.header import described
@@ -28,11 +28,12 @@ class Exhibit:
     layer: str
     step: int
     head: int
+    revision: str  # of the weights it was recorded with
     kept: int = 4  # steps, of 25: in fp16 one is 1 MB, and a repository keeps all it ever held
 
     @property
     def recipe(self) -> Recipe:
-        return Recipe(self.caption, seed=self.seed)
+        return Recipe(self.caption, seed=self.seed, revision=self.revision)
 
     @property
     def trace(self) -> Path:
@@ -54,6 +55,14 @@ def exhibits() -> list[Exhibit]:
     return [Exhibit(**{**entry, "point": tuple(entry["point"])}) for entry in listed]
 
 
+def as_shown(recipe: Recipe) -> Recipe:
+    """A recipe that the gallery shows and that names no weights that are here: with those that it is shown with."""
+    if recipe.revision == recipe.weights:
+        return recipe
+    named = {replace(exhibit.recipe, revision=recipe.revision): exhibit.revision for exhibit in exhibits()}
+    return replace(recipe, revision=named[recipe]) if recipe in named else recipe
+
+
 def record_all() -> None:
     """Follow every exhibit's recipe again and write its trace and its picture."""
     import torch
@@ -63,15 +72,15 @@ def record_all() -> None:
     from viz.runs import perform
     from viz.watched import rerun
 
-    pipeline = load("critters")
     for exhibit in exhibits():
-        trace = perform(exhibit.recipe, pipeline)
+        trace = perform(exhibit.recipe, load("critters", revision=exhibit.recipe.weights))
         layers = [layer.name for layer in trace if layer.kind == "self"]
         steps = spread(len(trace.steps), exhibit.kept)
         trace.select(layers=layers, steps=steps, dtype=torch.float16).save(exhibit.trace)
         Image.fromarray(trace.picture).resize((192, 192), Image.Resampling.NEAREST).save(exhibit.picture, optimize=True)
         print(f"{exhibit.trace.name}: {exhibit.trace.stat().st_size / 1e6:.1f} MB, {asdict(exhibit)}")
     first = exhibits()[0]
+    pipeline = load("critters", revision=first.recipe.weights)
     calls, picture = rerun(pipeline, first.recipe)
     write_lesson(
         pipeline.unet, calls[first.step], first.layer, LESSON, picture=picture, caption=first.caption, step=first.step

@@ -15,6 +15,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
+from models.revision import revision
 from viz.recipe import Recipe
 
 if TYPE_CHECKING:  # torch is imported when the model is loaded, not when the page is served
@@ -78,21 +79,21 @@ def _data_url(picture: np.ndarray) -> str:
 opening_lock = threading.Lock()
 
 
-def bundled():
-    """The bundled pipeline, loaded once.
+def bundled(recipe: Recipe | None = None):
+    """The bundled pipeline, with the weights that a recipe is followed with or else the latest; loaded once each.
 
     What needs torch or diffusers is imported only by who holds a pipeline: two threads that import diffusers at the
     same time find it half made (0.42).
     """
     with opening_lock:
-        return _load()
+        return _load(revision() if recipe is None else recipe.weights)
 
 
 @cache
-def _load():
+def _load(weights: str):
     from models import load
 
-    return load("critters")
+    return load("critters", revision=weights)
 
 
 # One run at a time: a pipeline's scheduler keeps state, and a run whose page was closed may still be ending.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
+from models.revision import earlier, revision
+
 MAX_CAPTION, MAX_STEPS, MAX_GUIDANCE, MAX_SEED = 300, 100, 20.0, 2**32 - 1
 MODELS = ("critters",)
 MAX_VERSIONS, MAX_VERSION = 8, 40
@@ -17,8 +19,8 @@ class RecipeError(ValueError):
 class Recipe:
     """What to draw and how. The same recipe gives the same trace.
 
-    `revision` (a hash of the weights) and `versions` (of libraries) say what it was followed with, where it was: they
-    are no part of what is asked for, but where they differ from what is here, the picture may, too.
+    `revision` (a hash of the weights) and `versions` (of libraries) say what it was followed with, where it was.
+    Weights that are here are used again, see `weights`; where the rest differs from what is here, the picture may, too.
 
     Raises:
         RecipeError: when a value is out of its range, saying what is expected and what came.
@@ -29,7 +31,7 @@ class Recipe:
     steps: int = 25
     guidance: float = 1.5
     model: str = "critters"
-    revision: str = field(default="", compare=False)
+    revision: str = ""
     versions: dict[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -47,6 +49,11 @@ class Recipe:
         if not isinstance(self.revision, str) or len(self.revision) > MAX_VERSION:
             raise RecipeError(f"The revision must be at most {MAX_VERSION} letters; got {_short(self.revision)}.")
         self._checked_versions()
+
+    @property
+    def weights(self) -> str:
+        """The revision that it is followed with: its own where that is bundled, else the latest."""
+        return self.revision if self.revision in earlier(self.model) else revision(self.model)
 
     @classmethod
     def from_json(cls, said: object) -> Recipe:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from models.pipeline import x0_estimate
-from models.revision import revision, versions
+from models.revision import versions
 from viz.recipe import Recipe, spread
 from viz.recorder import Preview, record
 from viz.trace import Trace
@@ -36,7 +36,7 @@ def perform(
     """Follow a recipe and record it.
 
     Args:
-        pipeline: what `models.load(recipe.model)` gave.
+        pipeline: what `models.load(recipe.model, revision=recipe.weights)` gave.
         on_step: called as `f(step, preview)` after each denoising step; `preview` is the (h, w, 3) uint8 picture
             expected so far, or None where the step is not recorded. Raising in it ends the run.
         record_steps: keep Q and K of at most that many steps, spread evenly from the first to the last.
@@ -59,7 +59,7 @@ def perform(
     trace.picture = np.asarray(image)
     trace.recipe = asdict(recipe) | {
         "sampler": type(pipeline.scheduler).__name__,
-        "revision": revision(recipe.model),
+        "revision": recipe.weights,
         "versions": versions(),
     }
     return trace

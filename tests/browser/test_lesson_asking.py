@@ -59,8 +59,9 @@ def test_scores_fall_into_content_and_position(page, tmp_path):
 
 def test_a_cross_attention_layer_is_told_in_words(page, tmp_path):
     """On the bundled model's own: every panel's numbers are Python's, and no word is taken for a pixel."""
-    pipeline, exhibit = load("critters"), exhibits()[0]
-    call = replay(pipeline, Recipe(exhibit.caption, seed=exhibit.seed))[16]
+    exhibit = exhibits()[0]
+    pipeline = load("critters", revision=exhibit.recipe.weights)
+    call = replay(pipeline, exhibit.recipe)[16]
     layer, words = exhibit.layer.replace("attn1", "attn2"), words_of(pipeline, exhibit.caption)
     picture = np.asarray(draw(1).image)
     about = {"picture": picture, "caption": exhibit.caption, "step": 16, "words": words}

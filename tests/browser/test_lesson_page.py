@@ -15,7 +15,6 @@ from tests.browser.test_access import serious
 from viz.experiments import centre_and_spread, convolution_gap
 from viz.gallery import LESSON, exhibits
 from viz.lesson import lesson
-from viz.recipe import Recipe
 from viz.watched import replay, watch_call
 
 
@@ -29,8 +28,8 @@ def page(chromium, url):
 def seen():
     """What the bundled model does now, in the run and the layer that the tab opens on."""
     exhibit = exhibits()[0]
-    pipeline = load("critters")
-    calls = replay(pipeline, Recipe(exhibit.caption, seed=exhibit.seed))
+    pipeline = load("critters", revision=exhibit.recipe.weights)
+    calls = replay(pipeline, exhibit.recipe)
     return watch_call(pipeline.unet, calls[exhibit.step], exhibit.layer)
 
 

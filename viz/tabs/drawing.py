@@ -23,7 +23,7 @@ def drawn(recipe: Recipe, view: View | None, session: str) -> Iterator[tuple]:
     """
     try:
         with stoppable(session) as stopped:
-            pipeline = bundled()
+            pipeline = bundled(recipe)
             for message in check_words(recipe, pipeline):
                 warn(message)
             for news in follow(recipe, pipeline, stopped):

@@ -146,8 +146,8 @@ def _recipe(index: int) -> Recipe:
 
 
 def _written(recipe: Recipe) -> str:
-    """A recipe as the value of a drop-down; what it was followed with before is no part of it."""
-    return json.dumps(replace(recipe, revision="", versions={}).to_json(), sort_keys=True)
+    """A recipe as the value of a drop-down, with the weights that it is followed with."""
+    return json.dumps(replace(recipe, revision=recipe.weights, versions={}).to_json(), sort_keys=True)
 
 
 def _read(run: str) -> Recipe:
@@ -212,7 +212,7 @@ def _watch(answered: list, network: str, run: str, layer: str, step: int) -> tup
             calls, picture = _rerun(recipe)
             path = Path(get_upload_folder()) / f"lesson-{uuid.uuid4().hex}.safetensors"
             path.parent.mkdir(parents=True, exist_ok=True)
-            model, call = bundled(), calls[step]
+            model, call = bundled(recipe), calls[step]
             if network != "critters":
                 model = opened(network)
                 call = call_of(model, picture, call.timestep, recipe.caption)
@@ -230,4 +230,4 @@ def _rerun(recipe: Recipe) -> tuple:
     """What the bundled model is shown at each step of a run, small, and the picture that comes of it."""
     from viz.watched import rerun
 
-    return rerun(bundled(), recipe)
+    return rerun(bundled(recipe), recipe)

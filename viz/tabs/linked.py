@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import gradio as gr
 
-from models.revision import revision, versions
-from viz.gallery import exhibits
+from models.revision import versions
+from viz.gallery import as_shown, exhibits
 from viz.header import described
 from viz.links import LinkError, decode, differences
 from viz.live import expect, progress
@@ -36,11 +36,12 @@ def _arrive(request: gr.Request) -> tuple:
     if text is None:
         return nothing
     try:
-        recipe, view = decode(text)
+        asked, view = decode(text)
     except LinkError as error:
         warn(f"{error} Here is a recorded picture instead.")
         return nothing
-    if (differing := differences(recipe, revision(), versions())) is not None:
+    recipe = as_shown(asked)
+    if (differing := differences(asked, recipe.weights, versions())) is not None:
         warn(differing)
     boxes = (recipe.caption, recipe.seed, recipe.steps, recipe.guidance)
     for exhibit in exhibits():

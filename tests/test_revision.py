@@ -1,0 +1,110 @@
+"""Revisions of the bundled weights: what a recipe was made with can be had again, to the bit."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from models import load, zoo
+from models import revision as revisions
+from models.errors import CannotOpen
+from models.revision import BUNDLED, earlier, revision, supersede
+from viz.gallery import as_shown, exhibits
+from viz.live import bundled
+from viz.recipe import Recipe
+
+
+def changed(pipeline, folder, *names: str, by: float = 1.0):
+    """The pipeline with some of its U-Net's weights changed, in half precision in a folder."""
+    with torch.no_grad():
+        for name in names:
+            pipeline.unet.get_parameter(name).add_(by)
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    return folder, {name: value.clone() for name, value in pipeline.unet.state_dict().items()}
+
+
+@pytest.fixture
+def bundle(tmp_path, monkeypatch):
+    """A bundled model of its own, in an empty folder."""
+    for module in (revisions, zoo):
+        monkeypatch.setattr(module, "BUNDLED", {"critters": tmp_path / "bundle"})
+    for function in (revision, earlier):
+        function.cache_clear()
+    yield tmp_path / "bundle"
+    for function in (revision, earlier):
+        function.cache_clear()
+
+
+def now() -> str:
+    revision.cache_clear()
+    earlier.cache_clear()
+    return revision()
+
+
+def test_every_revision_can_be_had_again(tiny_pipeline, tmp_path, bundle):
+    states = {}
+    for place, names in {"a": (), "b": ("conv_in.bias",), "c": ("conv_out.bias", "conv_in.bias")}.items():
+        folder, state = changed(tiny_pipeline, tmp_path / place, *names)
+        supersede(bundle, folder)
+        states[now()] = state
+    first, second, third = states
+    assert revision() == third and set(earlier()) == {first, second}
+    assert set(load_file(earlier()[second])) == {"unet.conv_out.bias", "unet.conv_in.bias"}
+    for name, state in ({None: states[third]} | states).items():
+        unet = load("critters", revision=name).unet
+        assert all(torch.equal(weight, state[key]) for key, weight in unet.state_dict().items()), name
+    with pytest.raises(CannotOpen, match=f"no revision 'abc' here; there are {third}, "):
+        load("critters", revision="abc")
+
+
+def test_the_same_weights_again_are_no_new_revision(tiny_pipeline, tmp_path, bundle):
+    folder, _ = changed(tiny_pipeline, tmp_path / "a")
+    supersede(bundle, folder)
+    supersede(bundle, folder)
+    assert now() and earlier() == {}
+
+
+def test_what_could_not_be_undone_is_refused(tiny_pipeline, tmp_path, bundle):
+    folder, _ = changed(tiny_pipeline, tmp_path / "a")
+    supersede(bundle, folder)
+    before = now()
+    tiny_pipeline.scheduler.register_to_config(clip_sample=False)
+    folder, _ = changed(tiny_pipeline, tmp_path / "b", "conv_in.bias")
+    with pytest.raises(ValueError, match="has other settings or tensors than what should take its place"):
+        supersede(bundle, folder)
+    assert now() == before and earlier() == {}
+
+
+@pytest.mark.parametrize("name", earlier())
+def test_the_bundled_earlier_weights_are_those_they_are_named_for(name, tmp_path):
+    folder = BUNDLED["critters"]
+    for part in revisions.PARTS:
+        shutil.copytree(folder / part, tmp_path / part)
+        for path in (tmp_path / part).glob("*.safetensors"):
+            way = {n.removeprefix(f"{part}."): x for n, x in load_file(earlier()[name]).items()}
+            tensors = load_file(path)
+            save_file(tensors | {n: x for n, x in way.items() if n in tensors}, path, {"format": "pt"})
+    assert revisions._digest(tmp_path) == name
+
+
+def test_the_gallery_is_drawn_with_the_weights_it_was_recorded_with():
+    exhibit = exhibits()[0]
+    asked = Recipe(exhibit.caption, seed=exhibit.seed)
+    assert asked.weights == revision() and as_shown(asked) == exhibit.recipe
+    assert as_shown(asked).weights == exhibit.revision in {revision(), *earlier()}
+    unknown = Recipe(exhibit.caption, seed=exhibit.seed, revision="0123456789ab")
+    assert unknown.weights == revision() and as_shown(unknown) == exhibit.recipe
+    latest = Recipe(exhibit.caption, seed=exhibit.seed, revision=revision())
+    assert as_shown(latest) is latest and latest.weights == revision()  # who asks for the latest gets them
+    other = Recipe(exhibit.caption, seed=exhibit.seed + 1)
+    assert as_shown(other) is other
+
+
+def test_each_is_loaded_once():
+    shown = exhibits()[0].recipe
+    assert bundled() is bundled(Recipe("a monster")) and bundled(shown) is bundled(shown)
+    assert (bundled() is bundled(shown)) == (shown.weights == revision())
+    same = np.array_equal(bundled().unet.conv_in.weight.detach(), bundled(shown).unet.conv_in.weight.detach())
+    assert same == (shown.weights == revision())
