@@ -62,7 +62,10 @@ def supersede(folder: Path, new: Path) -> None:
         for path, way in ways.items():
             whole = before | way
             save_file({n: x for n, x in whole.items() if not np.array_equal(x, after[n])}, path, {"format": "pt"})
-    shutil.copytree(new, folder, dirs_exist_ok=True)
+            path.chmod(0o644)
+    # What the library notes in settings, such as where the weights came from, does not take the place of what is there.
+    noted = shutil.ignore_patterns("*.json") if before else None
+    shutil.copytree(new, folder, dirs_exist_ok=True, ignore=noted)
 
 
 def _tensors(folder: Path) -> dict[str, np.ndarray]:

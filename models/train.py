@@ -28,7 +28,7 @@ from tqdm import tqdm
 from models.attributes import ATTRIBUTES, COLORS
 from models.critters import SIZE, Critter, draw
 from models.pipeline import CritterPipeline
-from models.revision import supersede
+from models.revision import BUNDLED, supersede
 from models.words import CaptionEncoder
 
 # Seeds from here on are never trained on: they belong to models.evaluate and to the gallery.
@@ -182,19 +182,13 @@ class Trainer:
         self.networks.to(config.device, memory_format=torch.channels_last)
         self.scheduler = new_scheduler()
         self.alphas = self.scheduler.alphas_cumprod.to(config.device)
-        self.average = {name: parameter.detach().clone() for name, parameter in self.networks.named_parameters()}
-        for name, parameter in self.networks.named_parameters():
-            parameter.requires_grad_(self.trained(name))
-        self.parameters = {name: p for name, p in self.networks.named_parameters() if p.requires_grad}
-        self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=config.learning_rate, weight_decay=0.01)
+        self.parameters = dict(self.networks.named_parameters())
+        self.average = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+        self.optimizer = torch.optim.AdamW(self.networks.parameters(), lr=config.learning_rate, weight_decay=0.01)
 
     def new_networks(self) -> nn.ModuleDict:
         """The untrained networks, by the names that the pipeline gives them."""
         return nn.ModuleDict({"unet": new_unet(), "encoder": CaptionEncoder()})
-
-    def trained(self, name: str) -> bool:
-        """Whether a parameter is trained, or keeps what it begins with."""
-        return True
 
     def begin_with(self, folder: str) -> None:
         begin = CritterPipeline.from_pretrained(folder, dtype=torch.float32)
@@ -237,13 +231,13 @@ class Trainer:
         loss = self.loss(torch.Generator().manual_seed(config.seed * 1_000_003 + self.step))
         self.optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.parameters.values(), config.clip)
+        nn.utils.clip_grad_norm_(self.networks.parameters(), config.clip)
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * self.learning_rate_factor()
         self.optimizer.step()
         self.step += 1
         decay = min(config.ema, (1 + self.step) / (10 + self.step))
-        average = [self.average[name] for name in self.parameters]
+        average = list(self.average.values())
         torch._foreach_lerp_(average, [p.detach() for p in self.parameters.values()], 1 - decay)
         return loss.item()
 
@@ -352,12 +346,16 @@ def _forget_losses(log: Path, after: int) -> None:
 def export(config: TrainConfig, folder: Path, kind: type[Trainer] = Trainer) -> None:
     """Write the averaged weights of the last checkpoint as a folder for `models.load`, in half precision.
 
-    Where the folder is a bundled model's, it keeps what it takes to go back to the weights it had.
+    Where the folder is the bundled model's, it keeps what it takes to go back to the weights it had.
     """
     trainer = kind(config)
     trainer.resume(Path(config.out) / "checkpoint.safetensors")
+    pipeline = trainer.result().to(torch.float16)
+    if folder.resolve() not in (bundled.resolve() for bundled in BUNDLED.values()):
+        pipeline.save_pretrained(folder, safe_serialization=True)
+        return
     with TemporaryDirectory() as written:
-        trainer.result().to(torch.float16).save_pretrained(written, safe_serialization=True)
+        pipeline.save_pretrained(written, safe_serialization=True)
         supersede(folder, Path(written))
 
 

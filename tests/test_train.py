@@ -105,6 +105,16 @@ def test_what_is_exported_are_the_averaged_weights(tiny_training, tmp_path):
     assert not list(tmp_path.glob("exported/**/*.bin"))
 
 
+def test_only_the_bundled_model_keeps_the_weights_it_had(tiny_training, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "BUNDLED", {"critters": tmp_path / "bundled"})
+    for folder in ("bundled", "other"):
+        for seed in (0, 1):
+            train(config := tiny(tmp_path / f"{folder}{seed}", seed=seed))
+            export(config, tmp_path / folder)
+    kept = [path.relative_to(tmp_path) for path in tmp_path.glob("*/earlier/*")]
+    assert len(kept) == 1 and kept[0].parts[0] == "bundled" and len(kept[0].stem) == 12
+
+
 def test_what_a_step_trains_on_follows_from_its_number():
     config = TrainConfig(batch=3)
     batch, again, other = (training_batch(step, config) for step in (5, 5, 6))
