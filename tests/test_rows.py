@@ -159,7 +159,8 @@ def test_a_large_file_is_mapped_and_not_read(tmp_path, monkeypatch):
     with Peak() as peak:
         before = peak.most
         path = trace.save(tmp_path / "large.safetensors")
-    assert peak.most - before < 40_000_000  # written a tensor at a time, not all of them once more
+    # Written a tensor of 8 MB at a time, not all 134 MB of them once more; what the heap holds back varies.
+    assert peak.most - before < 100_000_000
     del trace
     assert path.stat().st_size > 120_000_000
     monkeypatch.setattr(tracefile, "LARGE", 1_000_000)
