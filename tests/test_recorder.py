@@ -192,6 +192,24 @@ def test_a_step_that_an_exception_ends_is_forgotten(tiny_unet, tmp_path, fails_a
     assert len(loaded.layers) == len(record_once(tiny_unet, inputs).layers)
 
 
+@torch.no_grad()
+def test_a_trace_saved_right_after_an_exception_holds_finished_steps_alone(tiny_unet, tmp_path):
+    inputs = torch.randn(1, 3, 64, 64), torch.tensor(7), torch.randn(1, 7, 64)
+
+    def fail(*_):
+        raise RuntimeError("out of luck")
+
+    with record(tiny_unet) as trace:
+        tiny_unet(*inputs)
+        late = tiny_unet.up_blocks[-1].register_forward_pre_hook(fail)
+        with pytest.raises(RuntimeError, match="out of luck"):
+            tiny_unet(*inputs)
+        late.remove()
+        saved = trace.save(tmp_path / "run.safetensors")
+    loaded = Trace.load(saved)
+    assert loaded.steps == [0] and max(loaded.verify().values()) < 1e-5
+
+
 def record_once(network, inputs) -> Trace:
     with record(network) as trace:
         network(*inputs)

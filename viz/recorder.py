@@ -148,6 +148,7 @@ class _Recorder:
                 yield _watch(tap, partial(self.seen, name, index))
             yield _watch(site.end, partial(self.ended, name, site))
         yield self.network.register_forward_hook(self.end, with_kwargs=True)
+        yield self.network.register_forward_hook(self.left, always_call=True)
 
     # -- one call of the network -------------------------------------------------------------------------------------
 
@@ -237,6 +238,10 @@ class _Recorder:
             pixels = self.preview(sample_of(args, kwargs)[pick].detach(), timestep, answer[pick].detach())[0]
             levels = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().byte()
             self.trace.previews[self.step] = levels.permute(1, 2, 0).cpu().numpy()
+
+    def left(self, *_: object) -> None:
+        """Called after `end`, and in its place where an exception left the network."""
+        self.drop_unfinished()
 
     # -- one layer ---------------------------------------------------------------------------------------------------
 
