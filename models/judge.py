@@ -75,10 +75,10 @@ class Judge(ModelMixin, ConfigMixin):
         super().__init__()
         first, second, third = channels
         self.features = nn.Sequential(
-            *_convolution(3, first, size=4, stride=2),  # 32x32
-            *_convolution(first, second, size=4, stride=2),  # 16x16
-            *_convolution(second, third, size=4, stride=2),  # 8x8
-            *_convolution(third, third, size=3, stride=1),
+            *convolution(3, first, size=4, stride=2),  # 32x32
+            *convolution(first, second, size=4, stride=2),  # 16x16
+            *convolution(second, third, size=4, stride=2),  # 8x8
+            *convolution(third, third, size=3, stride=1),
             nn.Conv2d(third, squeezed, 1),
             nn.Flatten(),
             nn.Linear(squeezed * 8 * 8, width),
@@ -104,7 +104,8 @@ class Judge(ModelMixin, ConfigMixin):
         return verdicts
 
 
-def _convolution(channels: int, out: int, size: int, stride: int) -> tuple[nn.Module, ...]:
+def convolution(channels: int, out: int, size: int, stride: int) -> tuple[nn.Module, ...]:
+    """A convolution (padding 1), normalised, and cut off at 0."""
     return nn.Conv2d(channels, out, size, stride, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU()
 
 

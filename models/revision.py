@@ -1,7 +1,7 @@
 """Which weights a bundled model has, told by their content. Needs no torch.
 
 Recorded traces name the weights they were made with. When those are trained further, the ones before stay: what
-differs lies in `earlier/<revision>.safetensors`, so that every recipe can still be followed to the bit.
+differs lies in `earlier/<revision>.model.safetensors`, so that every recipe can still be followed to the bit.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from safetensors.numpy import load_file, save_file
 
 BUNDLED = {"critters": Path(__file__).parent.parent / "assets" / "critters"}
 PARTS = ("unet", "encoder", "scheduler")  # of the folder, all that a picture depends on
+# Git looks for what files have in common where names end alike: so what is in the history once is not in it twice.
+_ENDING = ".model.safetensors"
 
 
 @cache
@@ -42,7 +44,7 @@ def _files(folder: Path) -> list[str]:
 @cache
 def earlier(name: str = "critters") -> dict[str, Path]:
     """{revision: file} of the weights that a bundled model had before: those tensors that differ from today's."""
-    return {path.stem: path for path in sorted((BUNDLED[name] / "earlier").glob("*.safetensors"))}
+    return {path.name.removesuffix(_ENDING): path for path in sorted((BUNDLED[name] / "earlier").glob(f"*{_ENDING}"))}
 
 
 def supersede(folder: Path, new: Path) -> None:
@@ -56,8 +58,8 @@ def supersede(folder: Path, new: Path) -> None:
         shapes = [{name: tensor.shape for name, tensor in tensors.items()} for tensors in (before, after)]
         if shapes[0] != shapes[1] or _settings(folder) != _settings(new):
             raise ValueError(f"what is in {folder} has other settings or tensors than what should take its place")
-        ways = {path: load_file(path) for path in (folder / "earlier").glob("*.safetensors")}
-        ways[folder / "earlier" / f"{_digest(folder)}.safetensors"] = {}
+        ways = {path: load_file(path) for path in (folder / "earlier").glob(f"*{_ENDING}")}
+        ways[folder / "earlier" / f"{_digest(folder)}{_ENDING}"] = {}
         (folder / "earlier").mkdir(exist_ok=True)
         for path, way in ways.items():
             whole = before | way

@@ -344,13 +344,18 @@ def _forget_losses(log: Path, after: int) -> None:
 
 
 def export(config: TrainConfig, folder: Path, kind: type[Trainer] = Trainer) -> None:
-    """Write the averaged weights of the last checkpoint as a folder for `models.load`, in half precision.
+    """Write the averaged weights of the last checkpoint as a folder for `models.load`."""
+    trainer = kind(config)
+    trainer.resume(Path(config.out) / "checkpoint.safetensors")
+    put(trainer.result(), folder)
+
+
+def put(pipeline: CritterPipeline, folder: Path) -> None:
+    """Write a pipeline as a folder for `models.load`, in half precision.
 
     Where the folder is the bundled model's, it keeps what it takes to go back to the weights it had.
     """
-    trainer = kind(config)
-    trainer.resume(Path(config.out) / "checkpoint.safetensors")
-    pipeline = trainer.result().to(torch.float16)
+    pipeline = pipeline.to(torch.float16)
     if folder.resolve() not in (bundled.resolve() for bundled in BUNDLED.values()):
         pipeline.save_pretrained(folder, safe_serialization=True)
         return

@@ -19,11 +19,10 @@ def test_weights_are_safetensors_and_small():
 
 
 def test_what_was_reached():
-    """The bars are 95 % and 97 %; the eyes fall short of theirs (see the card), and must not fall further."""
     assert EVALUATION["counts"]["captions"] >= 500 and EVALUATION["steps"] == 25
     assert min(EVALUATION["judge_accuracy"].values()) >= 0.995
     assert EVALUATION["attribute_accuracy"] >= 0.95
-    assert EVALUATION["eyes_agree_unasked"] >= 0.95
+    assert EVALUATION["eyes_agree_unasked"] >= 0.97
     assert EVALUATION["twin_over_uniform"] >= 20 > EVALUATION["twin_control"]
 
 
