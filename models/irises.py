@@ -1,14 +1,12 @@
 """Finds the irises of critters in pictures whose masks nobody knows: those that the bundled model draws.
 
     irises = teach()
-    irises.find(pixels)["left eye"]    # (B, 64, 64) bool
+    irises.find(pixels)[:, EYES.index("left eye")]    # (B, 64, 64) bool
 
 It learns from drawn critters, weathered as those of `models.judge` are, and half of their pairs of eyes do not match.
 """
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import torch
@@ -18,7 +16,7 @@ from tqdm import tqdm
 
 from models.critters import Critter
 from models.judge import convolution, lesson, weathered
-from models.train import to_pixels
+from models.train import to_pixels, warm_then_falling
 
 EYES = ("left eye", "right eye", "middle eye", "eye")
 _SMALLEST = 12  # pixels; less is a speck
@@ -92,7 +90,7 @@ def teach(steps: int = 500, batch: int = 48, learning_rate: float = 3e-3, seed: 
             logits = irises(pixels)
         loss = F.cross_entropy(logits.float(), torch.stack([labels(critter) for critter in critters]), weights)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate * min(1.0, (step + 1) / 30) * 0.5 * (1 + math.cos(math.pi * step / steps))
+            group["lr"] = learning_rate * warm_then_falling(step, steps, warmup=30)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

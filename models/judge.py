@@ -12,7 +12,6 @@ shown eyes of the body's own colour, which only the model draws.
 from __future__ import annotations
 
 import argparse
-import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -28,7 +27,7 @@ from tqdm import tqdm
 
 from models.attributes import ATTRIBUTES, COLORS, Attributes, change, sample_attributes
 from models.critters import Critter, draw
-from models.train import HELD_OUT, to_pixels
+from models.train import HELD_OUT, to_pixels, warm_then_falling
 
 JUDGE = Path(__file__).parent.parent / "assets" / "critters" / "judge"
 
@@ -190,8 +189,7 @@ def train(steps: int = 4000, batch: int = 64, learning_rate: float = 4e-3, seed:
             logits = judge(pixels)
         loss = sum(F.cross_entropy(logits[name], targets[name]) for name in QUESTIONS)
         for group in optimizer.param_groups:
-            warm, done = min(1.0, (step + 1) / 200), step / steps
-            group["lr"] = learning_rate * warm * 0.5 * (1 + math.cos(math.pi * done))
+            group["lr"] = learning_rate * warm_then_falling(step, steps, warmup=200)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

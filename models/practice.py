@@ -14,7 +14,6 @@ and then again where its new ones lead.
 from __future__ import annotations
 
 import argparse
-import math
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,16 +22,16 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from models.attributes import ATTRIBUTES, COLORS
+from models.attributes import COLORS
 from models.critters import draw
+from models.evaluate import NO_EYES
 from models.irises import Irises, teach
 from models.judge import JUDGE, Judge
 from models.pipeline import CritterPipeline, to_picture
-from models.train import options, put, to_pixels
+from models.train import options, put, to_pixels, warm_then_falling
 
 # What is not practised, half of the weights: on the 8x8 grid two eyes cannot be told apart.
 KEPT = ("mid_block", "down_blocks.3", "up_blocks.0", "time_embedding")
-NO_EYES = [name for name in ATTRIBUTES if not name.startswith("eye")]
 FIRST = 700_000_000  # seed: neither the training nor the evaluation come here
 # Timesteps, of 1000: below `CLEAR[0]` irises begin to be led to a clear colour, below `CLEAR[1]` wholly; below `ALIKE`
 # two irises are not made alike any more.
@@ -168,8 +167,7 @@ def practise(pipeline: CritterPipeline, courses: Courses, goals: Goals, config: 
             answer = unet(noisy, timesteps, words[which, half]).sample.float()
         loss = ((answer - target).square() * weights[which]).mean()
         for group in optimizer.param_groups:
-            warm = min(1.0, (step + 1) / config.warmup)
-            group["lr"] = config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+            group["lr"] = config.learning_rate * warm_then_falling(step, config.steps, config.warmup)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(taught, config.clip)

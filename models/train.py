@@ -301,6 +301,11 @@ class Trainer:
                     self.optimizer.state[parameter] = state
 
 
+def warm_then_falling(step: int, steps: int, warmup: int) -> float:
+    """What to multiply a learning rate by: a cosine to zero, over the whole, with a linear warm-up on top."""
+    return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
 def sample_sheet(pipeline: CritterPipeline, rows: int = 3, columns: int = 6) -> Image.Image:
     """Held-out captions, drawn: the same ones at every call, so that sheets can be compared."""
     captions = [draw(HELD_OUT + index).caption() for index in range(rows * columns)]
