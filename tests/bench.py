@@ -5,16 +5,19 @@ Times that are compared are taken in turns within one run, because machines are 
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import statistics
 import time
 from collections.abc import Callable
 
+from greenlet import getcurrent, greenlet
+
 from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, browser, look, open_page, server, settle
 
 CAPTION = "a round purple monster with two yellow eyes, red horns and a toothy mouth on a blue background"
-RUNS, HOVERS = 21, 300
+RUNS, HOVERS = 12, 300
 PIXEL = {"kind": "pixel", "point": [0.55, 0.33]}
 BOX = {"kind": "box", "from": [0.4, 0.55], "to": [0.62, 0.72]}
 REGION = {"kind": "region", "grid": [8, 8], "mask": "_wAAAAAAAAA"}  # the uppermost eighth
@@ -26,30 +29,73 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+def in_turns(runs: list[Callable[[], object]]) -> list[float]:
+    """Seconds of each of some runs that go on together, one step of each after the other.
+
+    A run says that its step is over by `getcurrent().parent.switch()`. One of them comes first as often as another.
+    """
+    spent, started = [0.0] * len(runs), [greenlet(run) for run in runs]
+    turn = 0
+    while not all(one.dead for one in started):
+        for index in [(turn + i) % len(runs) for i in range(len(runs))]:
+            if not started[index].dead:
+                spent[index] += seconds(started[index].switch)
+        turn += 1
+    return spent
+
+
+def sharing(pipeline):
+    """A pipeline with the weights of another one, but a network that can be watched for itself."""
+    weights = {id(tensor): tensor for tensor in [*pipeline.unet.parameters(), *pipeline.unet.buffers()]}
+    parts = {"unet": copy.deepcopy(pipeline.unet, weights), "scheduler": copy.deepcopy(pipeline.scheduler)}
+    other = type(pipeline)(**pipeline.components | parts)
+    other.set_progress_bar_config(disable=True)
+    return other
+
+
+def costs(pipeline) -> tuple[float, float]:
+    """What recording costs, as a ratio, and how far the same ratio of two plain runs is from 1: medians of RUNS.
+
+    A recorded run and two plain ones take turns step by step: whole runs of a second and a half, one after the other,
+    differ by a tenth here, whichever they are.
+    """
+    import torch
+
+    from viz import record
+
+    def plain(one) -> None:
+        caller = getcurrent().parent
+        one(CAPTION, seed=8, num_inference_steps=25, callback_on_step_end=lambda *_: caller.switch())
+
+    def recorded(one) -> None:
+        with record(one.unet):
+            plain(one)
+
+    ways = [recorded, plain, plain]
+    pipelines = [sharing(pipeline) for _ in ways]
+    runs = [lambda way=way, one=one: way(one) for way, one in zip(ways, pipelines, strict=True)]
+    with torch.no_grad():  # greenlets share what a thread is set to, so none of them may change it
+        in_turns(runs)  # the first of each pays for warming up
+        spent = [in_turns(runs) for _ in range(RUNS)]
+    cost = statistics.median(2 * with_it / (first + second) for with_it, first, second in spent)
+    return cost, statistics.median(first / second for _, first, second in spent)
+
+
 def recording() -> dict[str, float]:
     """What recording costs, on the bundled model: 25 steps, guided, every layer and step."""
     from models import load
-    from viz import record
     from viz.recipe import Recipe
     from viz.runs import perform
 
     pipeline, recipe = load("critters"), Recipe(CAPTION, seed=8)
-
-    def plain() -> None:
-        pipeline(CAPTION, seed=8, num_inference_steps=25)
-
-    def recorded() -> None:
-        with record(pipeline.unet):
-            plain()
-
-    plain(), recorded()  # the first of each pays for warming up
-    pairs = [(seconds(recorded), seconds(plain)) for _ in range(RUNS)]
+    cost, of_nothing = costs(pipeline)
+    print(f"a recorded run over a plain one: {cost:.3f}; a plain one over a plain one: {of_nothing:.3f}")
     pictures = [seconds(lambda: perform(recipe, pipeline)) for _ in range(3)]
     trace = perform(recipe, pipeline)
     places = [(random.uniform(0, 64), random.uniform(0, 64)) for _ in range(20)]
     atlases = [seconds(lambda place=place: trace.atlas(place)) for place in places]
     return {
-        "recorded_over_plain": round(statistics.median(with_it / without for with_it, without in pairs), 3),
+        "recorded_over_plain": round(cost, 3),
         "kept_bytes": trace.kept_bytes,
         "map_bytes": trace.map_bytes,
         "atlas_ms": round(1000 * statistics.median(atlases), 1),

@@ -8,6 +8,7 @@ from torch import nn
 
 from viz import record
 from viz.calls import grid_of
+from viz.probes import PROBES, Reading, Site, into, out_of, to_heads
 from viz.trace import Trace
 
 CROSS = "down_blocks.1.attentions.0.transformer_blocks.0.attn2"
@@ -159,6 +160,66 @@ def test_the_picture_is_the_same_to_the_bit_and_no_hook_remains(tiny_pipeline):
         assert hooks_of(tiny_pipeline.unet) > 0
     assert plain.tobytes() == watched.tobytes()
     assert trace.steps == [0, 1, 2] and hooks_of(tiny_pipeline.unet) == 0
+
+
+@torch.no_grad()
+def test_hooks_that_show_nothing_more_fall_away(tiny_unet):
+    inputs = torch.randn(1, 3, 64, 64), torch.tensor(7), torch.randn(1, 7, 64)
+    with record(tiny_unet) as trace:
+        left = [(tiny_unet(*inputs), hooks_of(tiny_unet))[1] for _ in range(3)]
+    network, watched = 3, len(trace.layers)
+    assert left == [network + 4 * watched, network + 2 * watched, network + 2 * watched]
+    for step in range(3):
+        assert_equal_maps(trace, eager_maps(tiny_unet, *inputs), 0, step)
+
+
+class InPlace(nn.Module):
+    """Attention that scales its queries by writing into them, after its keys are made."""
+
+    def __init__(self, in_place: bool):
+        super().__init__()
+        self.to_q, self.to_k, self.to_v, self.to_out = (nn.Linear(16, 16) for _ in range(4))
+        self.heads, self.in_place = 2, in_place
+
+    def forward(self, sample, t):
+        hidden = sample.flatten(2).transpose(1, 2)
+        q, k, v = self.to_q(hidden), self.to_k(hidden), self.to_v(hidden)
+        q = q.mul_(0.5) if self.in_place else q * 0.5
+        q, k, v = (x.unflatten(-1, (2, 8)).transpose(1, 2) for x in (q, k, v))
+        return self.to_out((torch.softmax(q @ k.transpose(-1, -2), -1) @ v).transpose(1, 2).flatten(2))
+
+
+@pytest.fixture
+def probe_of_in_place():
+    def probe(module):
+        if not isinstance(module, InPlace):
+            return None
+        taps = out_of(module.to_q), out_of(module.to_k), out_of(module.to_v)
+        scales = (1.0,) if module.in_place else (0.5,)
+        readings = (
+            Reading(lambda q, k, v: (to_heads(q, 2), to_heads(k, 2)), lambda q, k, v: to_heads(v, 2), scale)
+            for scale in scales
+        )
+        return Site(taps, into(module.to_out), tuple(readings))
+
+    PROBES.insert(0, probe)
+    yield
+    PROBES.remove(probe)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("in_place", [False, True])
+def test_queries_that_are_written_to_afterwards(probe_of_in_place, in_place):
+    """What is kept is what the scores are made of, at every step, also where nobody counts what is written."""
+    torch.manual_seed(0)
+    network, samples = InPlace(in_place), torch.randn(3, 1, 16, 6, 4)
+    for mode in (torch.no_grad(), torch.inference_mode()):
+        with mode, record(network) as trace:
+            for step, sample in enumerate(samples):
+                network(sample, step)
+        for step, sample in enumerate(samples):
+            q = network.to_q(sample.flatten(2).transpose(1, 2)) * (0.5 if in_place else 1)
+            assert torch.equal(trace.queries["conditional", "", step], to_heads(q[0], 2))
 
 
 def test_no_hook_remains_after_an_exception(tiny_unet):

@@ -66,22 +66,39 @@ def test_a_mapping_far_too_large_is_left_alone():
 @pytest.mark.parametrize("batch", [0, 1])
 def test_where_parts_lie_is_found_once_and_used_for_others(batch):
     def parts(seen):
-        q, packed = seen
+        q, packed = seen.values()
         return [
             q[batch].unflatten(-1, (4, 2)).transpose(0, 1)[:, 3:],
             packed[batch].unflatten(-1, (2, 6)).select(-2, 1),
         ]
 
     def new():
-        return [torch.randn(2, 10, 8), torch.randn(5, 2, 12).transpose(0, 1)]
+        return {0: torch.randn(2, 10, 8), 2: torch.randn(5, 2, 12).transpose(0, 1)}
 
     layout, others = Layout.find(parts(seen := new()), seen), new()
-    assert all(map(torch.equal, layout.apply(others), parts(others)))
-    assert layout.apply([others[0], others[1].contiguous()]) is None, "it lies in another order"
-    assert layout.apply([others[0].double(), others[1]]) is None
+    for dtype in (None, torch.float64):  # as a block and number by number
+        copies = [place.tensor() for place in layout.put(others, Shelf(), dtype)]
+        assert all(map(torch.equal, copies, [part.to(dtype) for part in parts(others)]))
+    assert layout.put(others | {2: others[2].contiguous()}, Shelf()) is None, "it lies in another order"
+    assert layout.put(others | {0: others[0].double()}, Shelf()) is None
+
+
+@pytest.mark.parametrize("most", [0, 2**20])
+def test_blocks_and_tensors_share_a_shelf(monkeypatch, most):
+    monkeypatch.setattr("viz.layout.AT_ONCE", most)
+    seen = {0: torch.randn(2, 7, 6, requires_grad=True), 1: torch.randn(2, 7, 3).half()}
+    parts = [seen[0][1].unflatten(-1, (2, 3)).transpose(0, 1), seen[1][1, 2:]]
+    layout, shelf = Layout.find(parts, seen), Shelf()
+    assert [view.is_block for view in layout.views] == [most > 0] * 2
+    between = shelf.put(torch.arange(5))
+    places = layout.put(seen, shelf)
+    copies = [place.tensor() for place in places]
+    assert all(map(torch.equal, copies, parts)) and not copies[0].requires_grad
+    assert [copy.dtype for copy in copies] == [torch.float32, torch.float16]
+    assert torch.equal(between.tensor(), torch.arange(5))
 
 
 def test_what_was_computed_lies_nowhere():
-    seen = [torch.randn(2, 10, 8)]
+    seen = {0: torch.randn(2, 10, 8)}
     assert Layout.find([seen[0] * 2], seen) is None
     assert Layout.find([seen[0].view(torch.int32)], seen) is None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+
+from viz.shelf import Place, Shelf, dense
+
+AT_ONCE = 2**20  # bytes; more are copied faster by PyTorch, on several cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,41 +17,56 @@ class _View:
     """A tensor that shares the memory of another one, the `tap`-th."""
 
     tap: int
-    of: tuple  # what the other one is like: shape, strides and type
+    of: tuple  # what the other one is like
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     offset: int  # in numbers, from where the other one begins
+    numel: int
+    dtype: torch.dtype
+    is_block: bool  # without gaps, in the processor's memory, and small
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How to have tensors from those they are views of, at once instead of in a dozen steps."""
+    """How to have copies of tensors from those they are views of, at once instead of in a dozen steps."""
 
     views: tuple[_View, ...]
 
     @classmethod
-    def find(cls, tensors: Sequence[torch.Tensor], seen: Sequence[torch.Tensor]) -> Layout | None:
+    def find(cls, tensors: Sequence[torch.Tensor], seen: Mapping[int, torch.Tensor]) -> Layout | None:
         """How `tensors` lie in `seen`; None when one of them was computed and shares no memory."""
-        owners = {tensor.untyped_storage().data_ptr(): index for index, tensor in enumerate(seen)}
+        owners = {tensor.untyped_storage().data_ptr(): index for index, tensor in seen.items()}
         views = []
         for tensor in tensors:
             index = owners.get(tensor.untyped_storage().data_ptr())
             if index is None or tensor.dtype != seen[index].dtype:
                 return None
             offset = tensor.storage_offset() - seen[index].storage_offset()
-            views.append(_View(index, _described(seen[index]), tuple(tensor.shape), tensor.stride(), offset))
+            shape, strides = tuple(tensor.shape), tensor.stride()
+            is_block = tensor.device.type == "cpu" and tensor.nbytes <= AT_ONCE and strides == dense(shape, strides)
+            of = _described(seen[index])
+            views.append(_View(index, of, shape, strides, offset, tensor.numel(), tensor.dtype, is_block))
         return cls(tuple(views))
 
-    def apply(self, seen: Sequence[torch.Tensor]) -> list[torch.Tensor] | None:
-        """The same views of other tensors; None when those lie otherwise in memory than the first ones did."""
-        found = []
-        for view in self.views:
-            tensor = seen[view.tap]
-            if _described(tensor) != view.of:
-                return None
-            found.append(tensor.as_strided(view.shape, view.strides, tensor.storage_offset() + view.offset))
-        return found
+    def put(
+        self, seen: Mapping[int, torch.Tensor], shelf: Shelf, dtype: torch.dtype | None = None
+    ) -> list[Place] | None:
+        """Put the same views of other tensors on a shelf; None when those lie otherwise in memory than the first did.
+
+        Raises:
+            ValueError: when a number does not fit into `dtype`.
+        """
+        if any(_described(seen[view.tap]) != view.of for view in self.views):
+            return None
+        return [_put(seen[view.tap], view, shelf, dtype or view.dtype) for view in self.views]
+
+
+def _put(tensor: torch.Tensor, view: _View, shelf: Shelf, dtype: torch.dtype) -> Place:
+    if view.is_block and dtype == view.dtype:
+        address = tensor.data_ptr() + view.offset * dtype.itemsize
+        return shelf.put_block(address, view.numel, view.shape, view.strides, dtype)
+    return shelf.put(tensor.as_strided(view.shape, view.strides, tensor.storage_offset() + view.offset), dtype)
 
 
 def _described(tensor: torch.Tensor) -> tuple:
-    return tensor.shape, tensor.stride(), tensor.dtype
+    return tensor.shape, tensor.stride(), tensor.dtype, tensor.device

@@ -23,7 +23,7 @@ from viz.calls import sample_of
 from viz.probes import Site, find_sites
 from viz.proof import PROOF_QUERIES, to_keep
 from viz.recipe import spread
-from viz.recorder import _filtered, _Recorder
+from viz.recorder import _filtered, _parts, _Recorder
 from viz.trace import Layer, Trace
 
 FEW_STEPS = 5  # fewer than this say little about how maps change; then layers go before steps do
@@ -178,10 +178,15 @@ class _Measurer(_Recorder):
         self.indices = {"conditional": 0}
         self.trace.size = tuple(sample.shape[-2:])
 
-    def _keep(
-        self, name: str, site: Site, seen: list[torch.Tensor], joined: torch.Tensor, carried: torch.Tensor | None
+    def _prove(
+        self,
+        name: str,
+        site: Site,
+        seen: dict[int, torch.Tensor],
+        joined: torch.Tensor,
+        carried: torch.Tensor | None,
     ) -> None:
-        parts = [tap.picture(tensor, 0) for tap, tensor in zip(site.taps, seen, strict=True)]
+        parts = _parts(site, seen, 0)
         reading = site.readings[0]
         (q, k), v = reading.scores(*parts), reading.values(*parts)
         layer = self.trace.layers[name] = self._describe(name, reading, q, k)
@@ -190,6 +195,9 @@ class _Measurer(_Recorder):
         asked = min(PROOF_QUERIES, layer.tokens)
         proof = to_keep(v, site.end.picture(joined, 0)[:asked])
         self.once[name] = sum(part.numel() for part in proof) * width + asked * torch.int64.itemsize
+
+    def _keep(self, name: str, site: Site, seen: dict[int, torch.Tensor]) -> None:
+        """There are no numbers to keep."""
 
 
 def _weightless(network: nn.Module) -> nn.Module:

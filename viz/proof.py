@@ -10,6 +10,7 @@ TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 2e-2, torc
 DROWNED = 1e-3  # beyond this, rounding of what was carried past leaves too little to compare
 PROOF_QUERIES = 64
 PROOF_WIDTH = 16
+AT_ONCE = 2**16  # scores; more would not stay in a core's cache, and now and then cost ten times as much a score
 
 
 def attended(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, width: int) -> torch.Tensor:
@@ -18,7 +19,9 @@ def attended(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, wi
     Returns (n, width): the heads side by side where that is H·dv, or else added up.
     """
     q, k, v = (x.cpu().double() for x in (q, k, v))
-    heads = torch.softmax(q @ k.transpose(-1, -2) * scale, dim=-1) @ v  # (H, n, dv)
+    keys = k.transpose(-1, -2) * scale
+    some = q.split(max(1, AT_ONCE // (len(k) * k.shape[1])), dim=1)
+    heads = torch.cat([torch.softmax(queries @ keys, dim=-1) @ v for queries in some], dim=1)  # (H, n, dv)
     return heads.transpose(0, 1).flatten(1) if width == heads.shape[0] * heads.shape[2] else heads.sum(0)
 
 

@@ -33,7 +33,7 @@ from viz.proof import (
     to_keep,
     why_not,
 )
-from viz.shelf import Shelf, Shelved, require_fit
+from viz.shelf import Place, Shelf, Shelved, require_fit
 from viz.trace import Layer, Proof, Trace
 
 Preview = Callable[[torch.Tensor, torch.Tensor | float | None, torch.Tensor], torch.Tensor]
@@ -138,15 +138,18 @@ class _Recorder:
         self.batch = 0
         self.pending: dict[str, dict[int, torch.Tensor]] = {}  # {layer: {tap: what it saw}}
         self.sources: dict[str, dict[int, int]] = {}  # {layer: {tap: id of the tensor it comes from}}
+        self.versions: dict[str, dict[int, int | None]] = {}  # {layer: {tap: how often it had been written to, then}}
         self.readings: dict[str, Reading] = {}  # {layer: the one that was proved}
+        self.handles: dict[str, list[torch.utils.hooks.RemovableHandle]] = {}  # {layer: of its taps, and of its end}
+        self.enough: dict[str, frozenset[int]] = {}  # {layer: the taps that its q and k come from, once that is known}
         self.layouts: dict[tuple[str, int], Layout | None] = {}  # {(layer, index in the batch): where q and k lie}
 
     def hooks(self, sites: dict[str, Site]) -> Iterator[torch.utils.hooks.RemovableHandle]:
         yield self.network.register_forward_pre_hook(self.begin, with_kwargs=True)
         for name, site in sites.items():
-            for index, tap in enumerate(site.taps):
-                yield _watch(tap, partial(self.seen, name, index))
-            yield _watch(site.end, partial(self.ended, name, site))
+            taps = [_watch(tap, partial(self.seen, name, site, index)) for index, tap in enumerate(site.taps)]
+            self.handles[name] = [*taps, _watch(site.end, partial(self.ended, name, site))]
+            yield from self.handles[name]
         yield self.network.register_forward_hook(self.end, with_kwargs=True)
         yield self.network.register_forward_hook(self.left, always_call=True)
 
@@ -154,6 +157,7 @@ class _Recorder:
 
     def begin(self, network: nn.Module, args: tuple, kwargs: dict) -> None:
         self.drop_unfinished()
+        self._release()
         self.step += 1
         self.active = bool(self.wanted(self.step))
         self.pending.clear()
@@ -180,34 +184,53 @@ class _Recorder:
             )
         return guided
 
+    def _release(self) -> None:
+        """Take away the hooks of known layers that show neither q nor k: being called costs as much as what they do."""
+        for name, taps in self.enough.items():
+            for index, handle in enumerate(self.handles.pop(name, ())):
+                if index not in taps:
+                    handle.remove()
+
     def seen(
-        self, name: str, index: int, tap: Tap, _: nn.Module, args: tuple, kwargs: dict, output: object = None
+        self,
+        name: str,
+        site: Site,
+        index: int,
+        tap: Tap,
+        _: nn.Module,
+        args: tuple,
+        kwargs: dict,
+        output: object = None,
     ) -> None:
         if not self.active or name in self.trace.skipped:
             return
         try:
             tensor = self._read(tap, args, kwargs, output)
+            seen = self.pending.setdefault(name, {})
+            seen[index] = tensor
+            if name not in self.readings:  # the proof asks for it
+                self.sources.setdefault(name, {})[index] = id(tensor if tap.before else first(args, kwargs))
+                self.versions.setdefault(name, {})[index] = _version(tensor)
+            elif (enough := self.enough.get(name)) and enough <= seen.keys():
+                self._keep(name, site, self.pending.pop(name))
+        except torch.OutOfMemoryError:
+            raise
         except Exception as error:  # a probe's mistake must not stop the network that is watched
             self._refuse(name, str(error))
-            return
-        self.pending.setdefault(name, {})[index] = tensor.detach()
-        if name not in self.readings:  # the proof asks for it
-            self.sources.setdefault(name, {})[index] = id(tensor if tap.before else first(args, kwargs))
 
     def ended(
         self, name: str, site: Site, tap: Tap, _: nn.Module, args: tuple, kwargs: dict, output: object = None
     ) -> None:
-        if not self.active or name in self.trace.skipped:
+        if not self.active or name in self.trace.skipped or name in self.enough:
             return
         seen = self.pending.pop(name, {})
         try:
             if len(seen) != len(site.taps):
                 raise ValueError("not all of its projections were called before its output")
-            if (next(iter(self.indices)), name, self.step) in self.trace.queries:
-                raise ValueError("it is called more than once a step, so a step has no single map")
-            joined = self._read(tap, args, kwargs, output).detach()
-            carried = tap.carried and tap.carried(args, kwargs, output)
-            self._keep(name, site, [seen[i] for i in range(len(seen))], joined, carried)
+            if name not in self.readings:
+                joined = self._read(tap, args, kwargs, output).detach()
+                self._prove(name, site, seen, joined, tap.carried and tap.carried(args, kwargs, output))
+            self._keep(name, site, seen)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # as above
@@ -227,7 +250,7 @@ class _Recorder:
     def end(self, network: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
         self.unfinished = False
         for name in list(self.pending) if self.active else ():
-            self._refuse(name, "its output projection was not called")
+            self._refuse(name, "not all of its projections were called")
         if self.active and self.preview is not None:
             index = list(self.indices.values())[-1]
             pick = slice(index, index + 1)
@@ -245,38 +268,58 @@ class _Recorder:
 
     # -- one layer ---------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
-    def _keep(
-        self, name: str, site: Site, seen: list[torch.Tensor], joined: torch.Tensor, carried: torch.Tensor | None
-    ) -> None:
-        if name not in self.readings:
-            index = list(self.indices.values())[-1]
-            self._prove(name, site, _parts(site, seen, index), site.end.picture(joined, index), carried)
+    def _keep(self, name: str, site: Site, seen: dict[int, torch.Tensor]) -> None:
+        trace, step = self.trace, self.step
         for branch, index in self.indices.items():
-            q, k = self._scores(name, site, seen, index)
-            where = (branch, name, self.step)
-            self.trace.queries[where] = self.shelf.put(q, self.dtype)
-            self.trace.keys[where] = self.shelf.put(k, self.dtype)
+            where = (branch, name, step)
+            if where in trace.queries:
+                raise ValueError("it is called more than once a step, so a step has no single map")
+            trace.queries[where], trace.keys[where] = self._put(name, site, seen, index)
+        if name in self.versions:
+            self._settle(name, site, seen, self.versions.pop(name))
 
-    def _scores(self, name: str, site: Site, seen: list[torch.Tensor], index: int) -> list[torch.Tensor]:
-        """The q of a picture's pixels, (H, N, d), and its k, (H, M, d)."""
+    def _put(self, name: str, site: Site, seen: dict[int, torch.Tensor], index: int) -> list[Place]:
+        """Keep the q of a picture's pixels, (H, N, d), and its k, (H, M, d)."""
         layout = self.layouts.get((name, index))
-        if layout and (found := layout.apply(seen)):
-            return found
-        q, k = self.readings[name].scores(*_parts(site, seen, index))
+        if layout and (places := layout.put(seen, self.shelf, self.dtype)):
+            return places
+        with torch.no_grad():
+            q, k = self.readings[name].scores(*_parts(site, seen, index))
         found = [q[:, q.shape[1] - self.trace.layers[name].tokens :], k]
         self.layouts[name, index] = Layout.find(found, seen)
-        return found
+        return [self.shelf.put(tensor, self.dtype) for tensor in found]
 
+    def _settle(self, name: str, site: Site, seen: dict[int, torch.Tensor], versions: dict[int, int | None]) -> None:
+        """From the next step on be content with the taps that q and k are parts of, if those say all there is to say.
+
+        They do not where the module writes into them afterwards, or the reading looks at the other ones, too.
+        """
+        layouts = [self.layouts[name, index] for index in self.indices.values()]
+        if not all(layouts):
+            return
+        taps = frozenset(view.tap for layout in layouts for view in layout.views)
+        if any(versions[tap] is None or versions[tap] != _version(seen[tap]) for tap in taps):
+            return
+        try:
+            self.readings[name].scores(
+                *_parts(site, {tap: seen[tap] for tap in taps}, next(iter(self.indices.values())))
+            )
+        except Exception:
+            return
+        self.enough[name] = taps
+
+    @torch.no_grad()
     def _prove(
         self,
         name: str,
         site: Site,
-        parts: list[torch.Tensor],
-        output: torch.Tensor,
+        seen: dict[int, torch.Tensor],
+        joined: torch.Tensor,
         carried: torch.Tensor | None,
     ) -> None:
         """Recompute some of the module's own output from q, k and v; settles how the site is read."""
+        index = list(self.indices.values())[-1]
+        parts, output = _parts(site, seen, index), site.end.picture(joined, index)
         failures = []
         noise = 0.0 if carried is None else rounding(carried, output)
         for reading in site.readings:
@@ -323,8 +366,8 @@ class _Recorder:
             for where in [where for where in store if where[2] == self.step]:
                 del store[where]
         for name in [name for name, proof in trace.proofs.items() if proof.step == self.step]:
-            for store in (trace.layers, trace.proved, trace.proofs, self.readings):
-                del store[name]
+            for store in (trace.layers, trace.proved, trace.proofs, self.readings, self.enough):
+                store.pop(name, None)
 
     def finish(self) -> None:
         if self.trace.timesteps and not self.trace.layers:
@@ -332,9 +375,14 @@ class _Recorder:
             raise ValueError(f"no layer could be recorded: {reasons}")
 
 
-def _parts(site: Site, seen: list[torch.Tensor], index: int) -> list[torch.Tensor]:
-    """What the taps saw of one picture, (tokens, channels) each."""
-    return [tap.picture(tensor, index) for tap, tensor in zip(site.taps, seen, strict=True)]
+def _parts(site: Site, seen: dict[int, torch.Tensor], index: int) -> list[torch.Tensor | None]:
+    """What the taps saw of one picture, (tokens, channels) each; None from those that are not watched any more."""
+    return [tap.picture(seen[i], index) if i in seen else None for i, tap in enumerate(site.taps)]
+
+
+def _version(tensor: torch.Tensor) -> int | None:
+    """How often a tensor's memory was written to; None in inference mode, where nobody counts."""
+    return None if tensor.is_inference() else tensor._version
 
 
 def _copied(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
