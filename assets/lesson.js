@@ -24,7 +24,11 @@ function openLesson(buffer) {
 
 // The numbers of rows `index` of a list of rows of `size` numbers each.
 const rowOf = (list, index, size) => list.subarray(index * size, (index + 1) * size);
-const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
+function dot(a, b) {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
+  return sum;
+}
 
 // The softmax of one query's scores in one head: { scores, row, total }, each Float64Array of one number a key.
 function attend(lesson, index, head, temperature) {

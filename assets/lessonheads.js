@@ -2,6 +2,8 @@
 
 const HUES = ["#56b4e9", "#e69f00", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999", "#ffffff"]; // Okabe, Ito 2008
 
+const SUM = "their sum, the scores";
+
 // The four parts of one query's scaled scores, as models/classic/relative.py's `terms`: {name: Float64Array of one a key}.
 function termsOf(lesson, index, head) {
   const { u, rows, columns } = lesson.position;
@@ -27,13 +29,19 @@ function termsOf(lesson, index, head) {
   return terms;
 }
 
-// Under the panel's sentence, one small map a term, and their sum.
-function drawTerms(desk) {
-  const { ui, lesson, panels, state } = desk;
+// Under the panel's sentence, one small map a term, and their sum: the figures, to be drawn once all widths are known.
+function placeTerms({ ui, lesson, panels, state }) {
   ui.terms.card.hidden = !lesson.position;
   if (!lesson.position) return;
-  const terms = (panels.terms = termsOf(lesson, state.query, state.head));
-  const maps = [...Object.entries(terms), ["their sum, the scores", panels.scores]];
+  panels.terms ??= termsOf(lesson, state.query, state.head);
+  figuresFor(ui.terms.body, [...Object.keys(panels.terms), SUM].map((name) => [name]), "pl-terms");
+}
+
+function drawTerms(desk) {
+  const { ui, lesson, panels } = desk;
+  if (!lesson.position) return;
+  const { terms } = panels;
+  const maps = [...Object.entries(terms), [SUM, panels.scores]];
   const largest = Math.max(...maps.map(([, values]) => largestOf(values)));
   const gap = panels.scores.reduce((worst, score, j) => {
     const sum = Object.values(terms).reduce((all, term) => all + term[j], 0);
@@ -42,9 +50,10 @@ function drawTerms(desk) {
   ui.terms.sentence.textContent =
     `This block is told where pixels are: each score is a sum of four, what the query asks (for content or for a place), and ` +
     `what all queries ask alike. In one scale of colours; sum and scores differ by ${gap.toExponential(1)} at most.`;
-  const nodes = figuresFor(ui.terms.body, maps, "pl-terms");
-  maps.forEach(([, values], i) => {
-    drawGrid(desk, nodes[i].canvas, cellsOf(lesson.width, lesson.height, (j) => signedColor(values[j], largest)));
+  const nodes = figuresIn(ui.terms.body);
+  maps.forEach(([name, values], i) => {
+    const cells = () => cellsOf(lesson.width, lesson.height, (j) => signedColor(values[j], largest));
+    drawGrid(desk, nodes[i].canvas, once(panels, name, cells));
     nodes[i].caption.textContent = maps[i][0];
   });
 }
@@ -60,8 +69,9 @@ function figuresFor(body, list, className) {
       make("figcaption", "", label, box);
     }
   }
-  return [...body.children].map((box) => ({ canvas: box.firstChild, caption: box.lastChild }));
 }
+
+const figuresIn = (body) => [...body.children].map((box) => ({ canvas: box.firstChild, caption: box.lastChild }));
 
 // The cell of another layer's grid at the query's place.
 function cellIn({ lesson, state }, [height, width]) {
@@ -71,12 +81,16 @@ function cellIn({ lesson, state }, [height, width]) {
 }
 
 // Each head of a layer as a dot where it looks on average, and an ellipse of one standard deviation.
+function placeAround({ ui, lesson: { around } }) {
+  ui.around.card.hidden = !around.length;
+  if (around.length) figuresFor(ui.around.body, around.map(({ name }) => [layerLabel(name)]), "pl-layers");
+}
+
 function drawAround(desk) {
   const { ui, lesson, state } = desk;
   const { around } = lesson;
-  ui.around.card.hidden = !around.length;
   if (!around.length) return;
-  const nodes = figuresFor(ui.around.body, around.map(({ name }) => [layerLabel(name)]), "pl-layers");
+  const nodes = figuresIn(ui.around.body);
   const far = around.map((layer, i) => drawLayerAround(desk, layer, nodes[i]));
   const here = around.findIndex(({ name }) => name === lesson.layer.name);
   ui.around.sentence.textContent =

@@ -40,17 +40,14 @@ function lookAlong(size, shift, alpha) {
 }
 
 // The sum of nine heads, each one entry of the kernel as its W_v. −α‖j − i − Δ‖² is a sum over rows and columns, so its
-// softmax is a product of one along the rows and one along the columns.
-function attendNine(plane, height, width, kernel, heads) {
+// softmax is a product of one along the rows and one along the columns: `looks`, one pair a head.
+function attendNine(plane, height, width, kernel, looks) {
   const out = new Float64Array(height * width);
-  heads.forEach(({ centre: [down, right], alpha }, h) => {
+  const lines = new Map();
+  looks.forEach(([rows, columns], h) => {
     if (kernel[h] === 0) return;
-    const [rows, columns] = [lookAlong(height, down, alpha), lookAlong(width, right, alpha)];
-    const across = new Float64Array((height + 2) * width);
-    for (let r = 0; r < height + 2; r++) {
-      const line = plane.subarray(r * (width + 2), (r + 1) * (width + 2));
-      for (let c = 0; c < width; c++) across[r * width + c] = dot(columns[c], line);
-    }
+    if (!lines.has(columns)) lines.set(columns, alongLines(plane, height, width, columns));
+    const across = lines.get(columns);
     for (let r = 0; r < height; r++) {
       for (let c = 0; c < width; c++) {
         let sum = 0;
@@ -60,6 +57,16 @@ function attendNine(plane, height, width, kernel, heads) {
     }
   });
   return out;
+}
+
+// What each column's query takes of each line of `plane`: (h + 2)·w.
+function alongLines(plane, height, width, columns) {
+  const across = new Float64Array((height + 2) * width);
+  for (let r = 0; r < height + 2; r++) {
+    const line = plane.subarray(r * (width + 2), (r + 1) * (width + 2));
+    for (let c = 0; c < width; c++) across[r * width + c] = dot(columns[c], line);
+  }
+  return across;
 }
 
 function buildNine({ body, card }) {
@@ -87,30 +94,43 @@ function createNine(panel) {
   const ui = buildNine(panel);
   let input = null;
   let held = null;
+  let results = null; // of what is set, as cells; worked out when there is somebody to see them
   const state = { kernel: KERNELS["soft edges"], heads: [], gap: 0 };
   const setAlpha = (alpha) => {
     state.heads = SHIFTS.map((centre) => ({ centre: [...centre], alpha }));
     ui.alpha.textContent = `sharpness α = ${alpha.toPrecision(3)}`;
-    draw();
   };
   const fromSlider = () => setAlpha(2 ** Number(ui.slider.value));
   const setKernel = (kernel) => {
     state.kernel = kernel;
     ui.inputs.forEach((node, i) => document.activeElement === node || (node.value = kernel[i]));
+  };
+  const change = (what) => {
+    what?.();
+    results = null;
     draw();
   };
 
-  function draw() {
-    if (!input || !ui.stage.clientWidth) return;
-    const { planes, height, width } = input;
+  function compute({ planes, height, width }) {
     const wanted = planes.map((plane) => convolve(plane, height, width, state.kernel));
-    const made = planes.map((plane) => attendNine(plane, height, width, state.kernel, state.heads));
+    const known = {}; // heads beside one another look along the same line
+    const look = (...asked) => (known[asked] ??= lookAlong(...asked));
+    const looks = state.heads.map(({ centre: [down, right], alpha }) => [look(height, down, alpha), look(width, right, alpha)]);
+    const made = planes.map((plane) => attendNine(plane, height, width, state.kernel, looks));
     state.gap = Math.max(...wanted.map((plane, c) => largestOf(plane.map((x, i) => x - made[c][i]))));
     const largest = Math.max(...wanted.map(largestOf)) || 1;
-    [wanted, made].forEach((channels, k) => {
-      const { pen, width: wide, height: high } = surface(ui.outputs[k], height / width);
-      const color = (i) => channels.map((plane) => 128 + (127 * plane[i]) / largest);
-      pen.drawImage(cellsOf(width, height, color), 0, 0, wide, high);
+    const level = (value) => 128 + (127 * value) / largest;
+    return [wanted, made].map(([red, green, blue]) =>
+      cellsOf(width, height, (i) => [level(red[i]), level(green[i]), level(blue[i])]),
+    );
+  }
+
+  function draw() {
+    if (!input || !ui.stage.clientWidth) return;
+    results ??= compute(input);
+    results.forEach((cells, k) => {
+      const { pen, width, height } = surface(ui.outputs[k], input.height / input.width);
+      pen.drawImage(cells, 0, 0, width, height);
     });
     panel.sentence.textContent =
       `Each head looks at one place beside the query, −α‖δ − Δ‖², whatever the pixels hold, and has one entry of the kernel ` +
@@ -118,17 +138,18 @@ function createNine(panel) {
     drawHeads(ui.stage, state);
   }
 
-  wireNine(ui, state, { at: () => held, hold: (now) => (held = now), draw });
-  ui.slider.addEventListener("input", fromSlider);
-  ui.inputs.forEach((node) => node.addEventListener("input", () => setKernel(ui.inputs.map((n) => Number(n.value) || 0))));
+  wireNine(ui, state, { at: () => held, hold: (now) => (held = now), change });
+  ui.slider.addEventListener("input", () => change(fromSlider));
+  const typed = () => setKernel(ui.inputs.map((node) => Number(node.value) || 0));
+  ui.inputs.forEach((node) => node.addEventListener("input", () => change(typed)));
   for (const [name, kernel] of Object.entries(KERNELS)) {
-    plainButton(name, ui.presets).addEventListener("click", () => setKernel(kernel));
+    plainButton(name, ui.presets).addEventListener("click", () => change(() => setKernel(kernel)));
   }
   return {
     state,
     draw,
     open({ shape: [height, width], bytes }) {
-      input = { planes: padded(bytes, height, width), height, width };
+      [input, results] = [{ planes: padded(bytes, height, width), height, width }, null];
       setKernel(state.kernel);
       fromSlider();
     },
@@ -164,7 +185,7 @@ function drawHeads(canvas, { heads, kernel }) {
 }
 
 // Dragging: near a head's centre moves it, near its rim changes how far it spreads.
-function wireNine(ui, state, { at, hold, draw }) {
+function wireNine(ui, state, { at, hold, change }) {
   const cells = (event) => {
     const { left, top, width } = ui.stage.getBoundingClientRect();
     return [event.clientY - top, event.clientX - left].map((place) => (place / width) * VIEW - VIEW / 2);
@@ -184,7 +205,7 @@ function wireNine(ui, state, { at, hold, draw }) {
     const place = cells(event);
     if (held.moves) held.head.centre = place;
     else held.head.alpha = 1 / (2 * Math.max(0.05, away(held.head, place)) ** 2);
-    draw();
+    change();
   });
   for (const end of ["pointerup", "pointercancel"]) ui.stage.addEventListener(end, () => hold(null));
 }

@@ -89,9 +89,7 @@ function buildLesson(root) {
 
 // The pictures of the shuffled pixels, and what they say.
 function fillShuffle({ ui, lesson }) {
-  const { sentence, shown } = ui.shuffle;
-  sentence.textContent =
-    "The same cells in another order, given to this very layer: does what comes out move with them, unchanged?";
+  const { shown } = ui.shuffle;
   shown.replaceChildren();
   const figure = (parent, name, text) => {
     const box = make("figure", "", undefined, parent);
@@ -108,7 +106,7 @@ function fillShuffle({ ui, lesson }) {
 }
 
 // What pointing does, everywhere: `hover` outlines a pixel, `ask` makes it the query.
-function wireLesson(desk, { hover, ask, redraw, compute }) {
+function wireLesson(desk, { hover, ask, roll, compute }) {
   const { ui, state } = desk;
   const clamp = (t, count) => Math.max(0, Math.min(count - 1, Math.floor(t * count)));
   const points = (node, at, asks = true) => {
@@ -136,7 +134,7 @@ function wireLesson(desk, { hover, ask, redraw, compute }) {
   );
   points(ui.strips.keys, ofKeys(({ clientY }, { top, height }) => clamp((clientY - top) / height, desk.lesson.count)));
   ui.top.forEach((entry, i) => entry.addEventListener("pointerenter", ofKeys(() => hover(desk.panels.top[i]))));
-  scroller.addEventListener("scroll", redraw);
+  scroller.addEventListener("scroll", roll);
   ui.grids.features.addEventListener("keydown", (event) => {
     const [down, right] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key] ?? [];
     if (down === undefined) return;
@@ -152,6 +150,7 @@ function wireLesson(desk, { hover, ask, redraw, compute }) {
   const { button, shown } = ui.shuffle;
   button.addEventListener("click", () => {
     shown.hidden = !shown.hidden;
+    if (!shown.hidden) fillShuffle(desk);
     button.textContent = shown.hidden ? "Shuffle the pixels" : "Put them back";
   });
 }
@@ -167,12 +166,22 @@ function createLesson(root, { colormap }) {
   function draw() {
     if (!desk.panels || !root.clientWidth) return;
     if (!state.scrolled) scrollToQuery();
+    for (const place of [placeAround, placeTerms]) place(desk);
+    measure(desk);
     for (const panel of [...DRAWN, drawAround, drawTerms]) panel(desk);
     nine.draw();
   }
   function redraw() {
     cancelAnimationFrame(waiting);
     waiting = requestAnimationFrame(draw);
+  }
+  // Only the list: the other panels stay as they are.
+  function roll() {
+    requestAnimationFrame(() => {
+      if (!desk.panels || !root.clientWidth) return;
+      measure(desk);
+      drawList(desk);
+    });
   }
   function compute() {
     desk.panels = panelsOf(desk.lesson, state.query, state.head, state.temperature);
@@ -198,24 +207,31 @@ function createLesson(root, { colormap }) {
   }
   // The query at a place of the picture, (row, column) in 0..1, and a head; -1, the mean of all, leaves the head.
   function look(point, head) {
-    state.point = point;
-    if (head >= 0) state.head = head;
-    if (!desk.lesson) return;
-    const { width, height, heads } = desk.lesson;
-    chooseHead(Math.min(heads - 1, state.head));
-    ask(Math.floor(point[0] * height) * width + Math.floor(point[1] * width));
+    const { lesson } = desk;
+    const wanted = head >= 0 ? head : state.head;
+    if (lesson) {
+      const query = Math.floor(point[0] * lesson.height) * lesson.width + Math.floor(point[1] * lesson.width);
+      const there = Math.min(lesson.heads - 1, wanted);
+      const here = query === state.query && there === state.head;
+      pressHead(there);
+      if (!here) ask(query);
+    } else {
+      state.head = wanted;
+    }
     state.point = point; // not the cell's middle: a finer layer has another cell there
   }
-  function chooseHead(head) {
+  function pressHead(head) {
     state.head = head;
     [...ui.heads.children].forEach((button, h) => button.setAttribute("aria-pressed", String(h === head)));
-    compute();
   }
   // Buttons that stay are kept: another layer must not take the keyboard's focus away.
   function fillHeads(heads) {
     while (ui.heads.childElementCount > heads) ui.heads.lastChild.remove();
     for (let h = ui.heads.childElementCount; h < heads; h++) {
-      plainButton(`head ${h}`, ui.heads).addEventListener("click", () => chooseHead(h));
+      plainButton(`head ${h}`, ui.heads).addEventListener("click", () => {
+        pressHead(h);
+        compute();
+      });
     }
   }
   function open(buffer, view) {
@@ -232,20 +248,23 @@ function createLesson(root, { colormap }) {
     const noise = lesson.timestep === null ? "" : `, step ${lesson.step}, t = ${formatTimestep(lesson.timestep)}`;
     ui.title.textContent = layerLabel(lesson.layer.name) + noise;
     fillHeads(lesson.heads);
-    fillShuffle(desk);
+    ui.shuffle.sentence.textContent =
+      "The same cells in another order, given to this very layer: does what comes out move with them, unchanged?";
+    if (!ui.shuffle.shown.hidden) fillShuffle(desk);
     nine.open(features);
     ui.flat.spacer.style.height = `${lesson.count * LINE}px`;
     const [y, x] = view?.point ?? state.point ?? [0.5, 0.5];
     state.query = Math.floor(y * lesson.height) * lesson.width + Math.floor(x * lesson.width);
-    chooseHead(Math.max(0, Math.min(lesson.heads - 1, view?.head ?? state.head)));
+    pressHead(Math.max(0, Math.min(lesson.heads - 1, view?.head ?? state.head)));
     ask(state.query);
   }
   function say(text) {
     [ui.message.textContent, ui.message.hidden, ui.main.hidden] = [text, false, true];
   }
-  wireLesson(desk, { hover, ask, redraw, compute });
+  wireLesson(desk, { hover, ask, roll, compute });
   let wide = 0;
   new ResizeObserver(() => {
+    if (root.clientWidth === wide) return;
     if (!root.clientWidth) state.scrolled = false; // what is hidden forgets how far it was scrolled
     else if (!wide) onshown();
     wide = root.clientWidth;

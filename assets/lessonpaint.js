@@ -8,22 +8,38 @@ const MARK = "#ffa057"; // what is hovered or pointed to, on dark pictures and p
 const LINE = 20; // of the list, in CSS pixels
 const WORD = 16; // of the words
 
+const [BLUES, ORANGES] = [BLUE, ORANGE].map((end) =>
+  Array.from({ length: 256 }, (_, level) => PALE.map((from, i) => Math.round(from + ((end[i] - from) * level) / 255))),
+);
+
 // A signed number between -largest and largest as a colour: blue, pale, orange.
 function signedColor(value, largest) {
-  const t = Math.max(-1, Math.min(1, value / (largest || 1)));
-  const end = t < 0 ? BLUE : ORANGE;
-  return PALE.map((from, i) => Math.round(from + (end[i] - from) * Math.sqrt(Math.abs(t))));
+  const t = value / (largest || 1);
+  return (t < 0 ? BLUES : ORANGES)[Math.round(255 * Math.sqrt(Math.min(1, Math.abs(t))))];
 }
 
-const largestOf = (values) => values.reduce((worst, x) => Math.max(worst, Math.abs(x)), 0);
-const styled = (desk, name) => getComputedStyle(desk.root).getPropertyValue(name);
+function largestOf(values) {
+  let worst = 0;
+  for (let i = 0; i < values.length; i++) worst = Math.max(worst, Math.abs(values[i]));
+  return worst;
+}
+
+// What `make` makes, made once for its owner: a lesson, or the panels of one query.
+function once(owner, name, make) {
+  owner.made ??= new Map();
+  if (!owner.made.has(name)) owner.made.set(name, make());
+  return owner.made.get(name);
+}
 
 // A canvas of exactly width×height cells from a function of the cell's index to [r, g, b].
 function cellsOf(width, height, color) {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [width, height];
   const image = new ImageData(width, height);
-  for (let i = 0; i < width * height; i++) image.data.set([...color(i), 255], 4 * i);
+  for (let i = 0; i < width * height; i++) {
+    const [red, green, blue] = color(i);
+    [image.data[4 * i], image.data[4 * i + 1], image.data[4 * i + 2], image.data[4 * i + 3]] = [red, green, blue, 255];
+  }
   canvas.getContext("2d").putImageData(image, 0, 0);
   return canvas;
 }
@@ -31,14 +47,28 @@ function cellsOf(width, height, color) {
 const picturesCells = ({ shape: [height, width], bytes }) =>
   cellsOf(width, height, (i) => bytes.subarray(3 * i, 3 * i + 3));
 
+// How wide canvases are. Asked for all of them before any is drawn: asking in between lays the page out every time.
+const WIDTHS = new WeakMap();
+const widthOf = (canvas) => WIDTHS.get(canvas) || canvas.clientWidth || 260;
+
+function measure(desk) {
+  const style = getComputedStyle(desk.root);
+  [desk.ink, desk.soft] = ["--pg-ink", "--pg-soft"].map((name) => style.getPropertyValue(name));
+  for (const canvas of desk.root.querySelectorAll("canvas")) WIDTHS.set(canvas, canvas.clientWidth);
+  const { scroller } = desk.ui.flat;
+  desk.list = { width: scroller.clientWidth, height: scroller.clientHeight, from: scroller.scrollTop };
+}
+
 // A drawing surface as wide as its place, `ratio` times as high, in device pixels; coordinates are CSS pixels.
 function surface(canvas, ratio) {
-  const width = canvas.clientWidth || 260;
+  const width = widthOf(canvas);
   const height = Math.round(width * ratio);
   const scale = window.devicePixelRatio || 1;
-  [canvas.width, canvas.height] = [Math.round(width * scale), Math.round(height * scale)];
-  canvas.style.height = `${height}px`;
   const pen = canvas.getContext("2d");
+  const size = [Math.round(width * scale), Math.round(height * scale)];
+  if (pen.reset && canvas.width === size[0] && canvas.height === size[1]) pen.reset(); // cheaper than new memory
+  else [canvas.width, canvas.height] = size;
+  if (canvas.style.height !== `${height}px`) canvas.style.height = `${height}px`;
   pen.setTransform(scale, 0, 0, scale, 0, 0);
   pen.imageSmoothingEnabled = false;
   return { pen, width, height };
@@ -75,14 +105,17 @@ function drawGrid(desk, node, source, dim = 0) {
 
 // Lists of numbers as strips of colour, one under the other: [label, numbers, the largest, if not their own].
 function drawStrips(desk, node, list, thick = 16) {
-  const { pen, width } = surface(node, (list.length * (thick + 20)) / (node.clientWidth || 260));
+  const { pen, width } = surface(node, (list.length * (thick + 20)) / widthOf(node));
   pen.font = "12px system-ui, sans-serif";
-  pen.fillStyle = styled(desk, "--pg-soft");
+  pen.fillStyle = desk.soft;
   list.forEach(([label, values, scale], i) => {
     const y = i * (thick + 20);
     pen.fillText(label, 0, y + 11);
-    const largest = scale ?? largestOf(values);
-    pen.drawImage(cellsOf(values.length, 1, (c) => signedColor(values[c], largest)), 0, y + 15, width, thick);
+    const strip = once(desk.panels, label, () => {
+      const largest = scale ?? largestOf(values);
+      return cellsOf(values.length, 1, (c) => signedColor(values[c], largest));
+    });
+    pen.drawImage(strip, 0, y + 15, width, thick);
   });
 }
 
@@ -92,12 +125,12 @@ const keyName = (desk, key) => (desk.lesson.words ? `“${desk.lesson.words[key]
 // A line a word: its name, and its number as a bar of a colour.
 function drawWords(desk, node, values, color) {
   const { words } = desk.lesson;
-  const { pen, width } = surface(node, (words.length * WORD) / (node.clientWidth || 260));
+  const { pen, width } = surface(node, (words.length * WORD) / widthOf(node));
   const [largest, left] = [largestOf(values), 86];
   pen.font = "12px system-ui, sans-serif";
   words.forEach((word, j) => {
     const y = j * WORD;
-    pen.fillStyle = styled(desk, j === desk.panels.top[0] ? "--pg-ink" : "--pg-soft");
+    pen.fillStyle = j === desk.panels.top[0] ? desk.ink : desk.soft;
     pen.fillText(word, 0, y + 12, left - 6);
     pen.fillStyle = `rgb(${color(values[j], largest).join(" ")})`;
     pen.fillRect(left, y + 2, Math.max(1, (Math.abs(values[j]) / largest) * (width - left)), WORD - 4);
@@ -116,15 +149,14 @@ function drawPicture(desk) {
 
 function drawList(desk) {
   const { ui, lesson, state } = desk;
-  const { scroller, rows } = ui.flat;
+  const { width, height, from } = desk.list;
   ui.list.sentence.textContent =
     `Row = ${Math.floor(state.query / lesson.width)} × ${lesson.width} + ${state.query % lesson.width} = ${state.query}. ` +
     `Nothing is mixed: unflattening is the same thing backwards, ${state.query} = ${placeOf(desk, state.query)}.`;
-  const [width, height] = [scroller.clientWidth, scroller.clientHeight];
-  const { pen } = surface(rows, height / rows.clientWidth);
-  const first = Math.floor(scroller.scrollTop / LINE);
+  const { pen } = surface(ui.flat.rows, height / widthOf(ui.flat.rows));
+  const first = Math.floor(from / LINE);
   for (let i = first; i < Math.min(lesson.count, first + height / LINE + 1); i++) {
-    drawRow(desk, pen, i, i * LINE - scroller.scrollTop, width);
+    drawRow(desk, pen, i, i * LINE - from, width);
   }
 }
 
@@ -134,11 +166,11 @@ function drawRow(desk, pen, index, y, width) {
   const numbers = rowOf(lesson.tokens, index, size);
   const asked = index === state.query;
   pen.font = `${asked ? "bold " : ""}12px system-ui, sans-serif`;
-  pen.fillStyle = styled(desk, asked ? "--pg-ink" : "--pg-soft");
+  pen.fillStyle = asked ? desk.ink : desk.soft;
   pen.fillText(String(index), 2, y + 14);
   pen.fillStyle = `rgb(${lesson.colors.slice(3 * index, 3 * index + 3).join(" ")})`;
   pen.fillRect(36, y + 2, 18, LINE - 4);
-  const strip = cellsOf(size, 1, (c) => signedColor(numbers[c], lesson.tokenScale));
+  const strip = once(lesson, index, () => cellsOf(size, 1, (c) => signedColor(numbers[c], lesson.tokenScale)));
   pen.drawImage(strip, 58, y + 2, width - 62, LINE - 4);
   if (asked || index === state.hover) outline(pen, 57, y + 1.5, width - 60, LINE - 3, asked ? "#fff" : MARK, 1.5);
 }
@@ -158,10 +190,13 @@ function drawQuery(desk) {
     [`x, pixel ${state.query}`, panels.pixel],
     [`${lesson.query_weight ? "q = W_q x" : "q"}, head ${state.head} of ${heads}`, panels.query],
   ]);
-  const made = rowOf(lesson.key, state.head, keys * d);
-  const largest = largestOf(made);
   const { pen, width, height } = surface(ui.strips.keys, 0.62);
-  pen.drawImage(cellsOf(d, keys, (i) => signedColor(made[i], largest)), 0, 0, width, height);
+  const lines = once(lesson, `keys of head ${state.head}`, () => {
+    const made = rowOf(lesson.key, state.head, keys * d);
+    const largest = largestOf(made);
+    return cellsOf(d, keys, (i) => signedColor(made[i], largest));
+  });
+  pen.drawImage(lines, 0, 0, width, height);
   if (words) return;
   const line = height / count;
   if (state.hover >= 0) outline(pen, 0, state.hover * line - 1, width, Math.max(3, line), MARK, 1);
@@ -182,8 +217,10 @@ function drawScores(desk) {
   ui.scores.sentence.textContent =
     `Row ${state.query} of QKᵀ, ${scaled}, laid back on the grid: one pixel against every pixel. ` +
     `At ${placeOf(desk, at)} it is ${panels.scores[at].toFixed(3)}.`;
-  const largest = largestOf(panels.scores);
-  const cells = cellsOf(lesson.width, lesson.height, (i) => signedColor(panels.scores[i], largest));
+  const cells = once(panels, "scores", () => {
+    const largest = largestOf(panels.scores);
+    return cellsOf(lesson.width, lesson.height, (i) => signedColor(panels.scores[i], largest));
+  });
   drawGrid(desk, ui.grids.scores, cells);
 }
 
@@ -191,10 +228,12 @@ function drawSoftmax(desk) {
   const { ui, lesson, panels, state, colormap } = desk;
   ui.softmax.sentence.textContent =
     `e to each score, divided by the sum: ${lesson.keys} shares that sum to ${panels.total.toFixed(6)}.`;
-  const largest = panels.row[panels.top[0]];
-  const heat = (share) => colormap[Math.round((255 * share) / largest)];
   if (lesson.words) drawWords(desk, ui.grids.row, panels.row, () => ORANGE);
-  else drawGrid(desk, ui.grids.row, cellsOf(lesson.width, lesson.height, (i) => heat(panels.row[i])));
+  else {
+    const largest = panels.row[panels.top[0]];
+    const heat = (i) => colormap[Math.round((255 * panels.row[i]) / largest)];
+    drawGrid(desk, ui.grids.row, once(panels, "row", () => cellsOf(lesson.width, lesson.height, heat)));
+  }
   ui.top.forEach((entry, i) => {
     const key = panels.top[i];
     entry.hidden = key === undefined;
@@ -209,7 +248,7 @@ function drawWordValues(desk) {
   const { ui, lesson, panels, state, colormap } = desk;
   const [most, least] = [panels.column.reduce((a, b) => Math.max(a, b)), panels.column.reduce((a, b) => Math.min(a, b))];
   const heat = (i) => colormap[Math.round((255 * panels.column[i]) / most)];
-  drawGrid(desk, ui.grids.arrows, cellsOf(lesson.width, lesson.height, heat));
+  drawGrid(desk, ui.grids.arrows, once(panels, "column", () => cellsOf(lesson.width, lesson.height, heat)));
   ui.values.sentence.textContent =
     `Every word's value v, ${lesson.dv} numbers, times its share; added up. The map: how much of ` +
     `${keyName(desk, panels.top[0])}, of which this pixel takes most, each pixel takes (${(100 * least).toFixed(1)} to ` +

@@ -9,7 +9,7 @@ from models.classic import AttentionClassifier
 from models.critters import draw
 from models.train_classic import learned_gammas
 from tests.browser import lessons
-from tests.browser.chromium import VIEWER
+from tests.browser.chromium import VIEWER, open_page
 from tests.browser.lessons import PAGE, frame, open_lesson, panels, sentence, state
 from viz.classics import PAPERS, call_of, opened, words_of
 from viz.experiments import score_terms
@@ -106,6 +106,19 @@ def test_the_papers_networks_are_asked_about_the_same_picture(page):
     assert panels(page)["difference"] < 1e-5 and "every word" in sentence(page, 4)
     choose("the bundled model", exhibits()[0].layer)
     assert "√12" in sentence(page, 4)
+
+
+def test_it_opens_on_the_pixel_that_was_looked_at_before(chromium, url):
+    page = open_page(chromium, url)
+    page.wait_for_function(f"{VIEWER}.frames.length > 0")
+    page.evaluate(f"{VIEWER}.view({{ point: [0.9, 0.1], head: 2, pins: [] }})")
+    page.get_by_role("tab", name="How it works").click()
+    page.wait_for_function(f"() => {PAGE}.panels()")
+    height, width = page.evaluate(f"{PAGE}.lesson().layer.grid")
+    query = int(0.9 * height) * width + int(0.1 * width)
+    page.wait_for_function(f"() => {PAGE}.state.query === {query} && {PAGE}.state.head === 2")
+    assert f"= {query}." in sentence(page, 2)
+    page.close()
 
 
 def test_it_follows_the_trace_on_the_first_tab(page):

@@ -81,10 +81,16 @@ function follow() {
   if (now.asked !== seen?.asked) trigger("visited", asked);
   seen = now;
 }
-page.onshown(follow);
 watch("value", show);
+let opened = null;
+const open = () => (opened ??= show());
 // Rendered before its tab is chosen, it must not hold up the tab that is.
-requestIdleCallback(show, { timeout: 2000 });
+requestIdleCallback(open, { timeout: 2000 });
+page.onshown(async () => {
+  await open();
+  for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);
+  follow(); // what it opens on is on screen before anything else is asked for
+});
 """
 
 
