@@ -11,14 +11,14 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 
-from viz.gallery import GALLERY
+from viz.gallery import GALLERY, exhibits
 from viz.live import bundled, stop
 from viz.plotview import PLOTLY
 from viz.rules import allow
 from viz.tabs import explore, lesson
 from viz.takeaway import MAX_FILE
 from viz.theme import theme
-from viz.viewer import ASSETS
+from viz.viewer import ASSETS, early
 
 HEADER = """
 <header class="pg-header">
@@ -35,7 +35,7 @@ def build() -> gr.Blocks:
         gr.HTML(HEADER, apply_default_css=False)
         with gr.Tab("Explore"):
             explore.build(page)
-        with gr.Tab("How it works", render_children=True):  # ready before it is chosen
+        with gr.Tab("How it works"):
             lesson.build()
         page.unload(stop)
     return page
@@ -62,6 +62,7 @@ def main() -> None:
         server_port=arguments.port,
         theme=theme(),
         css_paths=[ASSETS / name for name in ("viewer.css", "takeaway.css", "plots.css", "lesson.css", "page.css")],
+        head=early(exhibits()[0].trace),
         inbrowser=arguments.open,
         prevent_thread_lock=True,
         footer_links=["api"],

@@ -7,7 +7,7 @@ import torch
 from viz import Trace
 from viz.recipe import Recipe
 from viz.runs import perform
-from viz.viewer import ASSETS, DIVERGING, SCRIPTS, View, colormap, pack, shown
+from viz.viewer import ASSETS, DIVERGING, SCRIPTS, View, colormap, early, in_hex, pack, shown
 
 
 def test_the_colour_map_rises_in_lightness():
@@ -24,6 +24,14 @@ def test_the_colours_of_differences_have_their_lightest_in_the_middle():
     assert 110 <= colors.argmax() <= 145
     assert (colors[:110].diff() > -1).all() and (colors[145:].diff() < 1).all()
     assert (colors[:110] - colors.flip(0)[:110]).abs().max() < 60  # as strong below zero as above
+
+
+def test_colours_are_sent_as_a_text():
+    assert in_hex([[0, 16, 255], [1, 2, 3]]) == "0010ff010203"
+
+
+def test_no_path_ends_the_script_that_asks_early():
+    assert early("/a/</script>b").count("</script>") == 1
 
 
 def test_every_script_is_served():

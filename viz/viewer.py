@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -38,9 +39,17 @@ _SKELETON = '<div class="pixelgaze"><p class="pg-message">Loading the viewer…<
 
 _HOST = """
 const root = element.querySelector(".pixelgaze");
-const viewer = createViewer(root, { colormap: props.colormap, diverging: props.diverging });
+const colors = { colormap: fromHex(props.colormap), diverging: fromHex(props.diverging) };
+const viewer = createViewer(root, colors);
 root.viewer = viewer;
-root.takeaway = addTakeaway(root, viewer, { colormap: props.colormap, diverging: props.diverging });
+root.takeaway = addTakeaway(root, viewer, colors);
+// What the page's head asked for while all this was still on its way, or else a request of its own.
+function fetched(url) {
+  const early = window.pixelgazeEarly;
+  if (early?.url !== url) return fetch(url);
+  delete window.pixelgazeEarly;
+  return early.answer;
+}
 let shown = null; // the address of the trace that is on show, or on its way
 let coming = null; // the view that the trace on its way will open with
 async function show() {
@@ -54,7 +63,7 @@ async function show() {
     if (again && !coming) return viewer.view(value.view);
     coming = value.view;
     if (again) return;
-    const answer = await fetch(outline ? outline.url : url);
+    const answer = await fetched(outline ? outline.url : url);
     if (!answer.ok) throw new Error("The trace is no longer on the server; draw it again.");
     const buffer = await answer.arrayBuffer();
     if (shown !== url) return;
@@ -118,8 +127,8 @@ class Viewer(gr.HTML):
             js_on_load=f"{scripts()}\n{_HOST}",
             apply_default_css=False,
             server_functions=[answer],
-            colormap=colormap(SEQUENTIAL),
-            diverging=colormap(DIVERGING),
+            colormap=in_hex(colormap(SEQUENTIAL)),
+            diverging=in_hex(colormap(DIVERGING)),
             compares=compares,
             beside=beside,
             others=others or [],
@@ -176,6 +185,21 @@ def save_temporary(trace: Trace) -> Path:
     folder = Path(get_upload_folder())
     folder.mkdir(parents=True, exist_ok=True)
     return trace.save(folder / f"trace-{uuid.uuid4().hex}.safetensors")
+
+
+def early(path: str | Path) -> str:
+    """For the head of a page: ask for the trace at `path` at once, not when the `Viewer` that shows it is there."""
+    return f"""<script>
+    const {{ root, api_prefix }} = window.gradio_config;
+    const url = `${{root}}${{api_prefix}}/file=` + {json.dumps(str(path)).replace("<", chr(92) + "u003c")};
+    window.pixelgazeEarly = {{ url, answer: fetch(url) }};
+    window.pixelgazeEarly.answer.catch(() => {{}}); // whoever takes it hears of it
+    </script>"""
+
+
+def in_hex(colors: list[list[int]]) -> str:
+    """Colours for a component of Gradio, which copies all that a component holds at every event: a text is quick."""
+    return bytes(channel for color in colors for channel in color).hex()
 
 
 def colormap(name: str) -> list[list[int]]:

@@ -108,6 +108,24 @@ def test_the_papers_networks_are_asked_about_the_same_picture(page):
     assert "√12" in sentence(page, 4)
 
 
+def test_it_asks_for_nothing_when_it_already_has_what_is_on_explore(chromium, url):
+    page = open_page(chromium, url)
+    page.wait_for_function(f"{VIEWER}.frames.length > 0")
+    page.wait_for_timeout(2000)  # what the page itself asks for when it opens
+    asked = []
+    page.on("request", lambda request: asked.append(request.url) if "queue/join" in request.url else None)
+    page.get_by_role("tab", name="How it works").click()
+    page.wait_for_function(f"() => {PAGE}.panels()")
+    page.wait_for_timeout(500)
+    assert asked == []
+    page.get_by_role("tab", name="Explore").click()
+    page.evaluate(f"{VIEWER}.view({{ step: {exhibits()[0].steps[1]} }})")
+    page.get_by_role("tab", name="How it works").click()
+    page.wait_for_function(f"() => {PAGE}.lesson().step === {exhibits()[0].steps[1]}")
+    assert asked
+    page.close()
+
+
 def test_it_opens_on_the_pixel_that_was_looked_at_before(chromium, url):
     page = open_page(chromium, url)
     page.wait_for_function(f"{VIEWER}.frames.length > 0")

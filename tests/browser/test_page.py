@@ -38,6 +38,24 @@ def test_it_asks_no_other_host(chromium, url):
     assert asked and all(address.startswith((url, "data:", "blob:")) for address in asked), asked
 
 
+def test_the_first_trace_is_asked_for_once_before_there_is_a_viewer(chromium, url):
+    page = chromium.new_page()
+    page.add_init_script("""
+        const { fetch } = window;
+        window.asked = [];
+        window.fetch = (what, ...how) => {
+            const early = !document.querySelector("#viewer");
+            if (String(what).includes("gallery/")) window.asked.push([String(what), early]);
+            return fetch(what, ...how);
+        };
+    """)
+    page.goto(url)
+    page.wait_for_selector(f"{ROOT_OF_VIEWER} .pg-main:not([hidden])")
+    asked = page.evaluate("window.asked")
+    page.close()
+    assert [(address.endswith(f"/{exhibits()[0].trace.name}"), early) for address, early in asked] == [(True, True)]
+
+
 def test_hovering_repaints_the_atlas_and_pinning_holds_it(page):
     opened = atlas_pixels(page)
     look(page, 0.1, 0.1)

@@ -16,10 +16,11 @@ from safetensors import safe_open
 
 from viz.classics import call_of, layers_of, network_of, opened, trained, words_of
 from viz.gallery import LESSON, exhibits, write_lesson
+from viz.header import described
 from viz.live import bundled, exclusive
 from viz.recipe import Recipe, RecipeError
 from viz.toast import warn
-from viz.viewer import ASSETS, colormap
+from viz.viewer import ASSETS, colormap, in_hex
 
 TEXT = """
 <div class="pixelgaze pl-text">
@@ -49,7 +50,7 @@ _SKELETON = '<div class="pixelgaze pg-lesson"><p class="pg-message">Loading the 
 
 _HOST = """
 const root = element.querySelector(".pg-lesson");
-const page = createLesson(root, { colormap: props.colormap });
+const page = createLesson(root, { colormap: fromHex(props.colormap) });
 root.lesson = page;
 let shown = null;
 async function show() {
@@ -68,6 +69,7 @@ async function show() {
   }
 }
 // Whoever comes here from the viewer finds its trace, its layer and step, its pixel and its head.
+const opensOn = JSON.stringify(props.value?.of);
 let seen = null;
 function follow() {
   const viewer = document.querySelector("#viewer .pixelgaze")?.viewer;
@@ -78,16 +80,13 @@ function follow() {
   const place = pin?.kind === "pixel" ? pin.point : point;
   const now = { asked: JSON.stringify(asked), place: JSON.stringify([place, head]) };
   if (now.place !== seen?.place) page.look(...JSON.parse(now.place));
-  if (now.asked !== seen?.asked) trigger("visited", asked);
+  if (now.asked !== (seen ? seen.asked : opensOn)) trigger("visited", asked);
   seen = now;
 }
 watch("value", show);
-let opened = null;
-const open = () => (opened ??= show());
-// Rendered before its tab is chosen, it must not hold up the tab that is.
-requestIdleCallback(open, { timeout: 2000 });
+const opened = show();
 page.onshown(async () => {
-  await open();
+  await opened;
   for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);
   follow(); // what it opens on is on screen before anything else is asked for
 });
@@ -103,7 +102,7 @@ class LessonPanels(gr.HTML):
             html_template=_SKELETON,
             js_on_load="\n".join([(ASSETS / name).read_text() for name in SCRIPTS] + [_HOST]),
             apply_default_css=False,
-            colormap=colormap("Inferno"),
+            colormap=in_hex(colormap("Inferno")),
             **arguments,
         )
 
@@ -111,9 +110,13 @@ class LessonPanels(gr.HTML):
         return {"type": "object", "description": "the file of a lesson, and the query to open it with"}
 
 
-def shown(path: Path, view: dict | None = None) -> dict:
-    """The value that makes `LessonPanels` fetch and show a file of `viz.lessonfile`."""
-    return {"lesson": FileData(path=str(path)).model_dump(), "view": view or {}}
+def shown(path: Path, view: dict | None = None, of: dict | None = None) -> dict:
+    """The value that makes `LessonPanels` fetch and show a file of `viz.lessonfile`.
+
+    Args:
+        of: the recipe, layer and step it was made of: whoever comes from just those need not ask for them.
+    """
+    return {"lesson": FileData(path=str(path)).model_dump(), "view": view or {}, "of": of}
 
 
 def build() -> None:
@@ -128,7 +131,9 @@ def build() -> None:
         run = gr.Dropdown(_choices(_runs()), value=_written(_recipe(0)), label="Picture", scale=3, min_width=300)
         layer = gr.Dropdown(_bundled_layers(), value=first.layer, label="Layer", scale=2, min_width=300)
         step = gr.Dropdown(first.steps, value=first.step, label="Step", scale=1)
-    panels = LessonPanels(shown(LESSON, {"point": first.point, "head": max(0, first.head)}), elem_id="lesson")
+    view = {"point": first.point, "head": max(0, first.head)}
+    of = {"recipe": described(first.trace)["recipe"], "layer": first.layer, "step": first.step}
+    panels = LessonPanels(shown(LESSON, view, of), elem_id="lesson")
 
     # Gradio's drop-downs send "input" also when the keyboard only passes through them.
     answered = gr.State(["critters", _written(_recipe(0)), first.layer, first.step])
