@@ -22,7 +22,9 @@ def main(folder: Path = FOLDER) -> None:
             for width, height in SIZES.items():
                 page = open_page(chromium, url, width=width, height=height, scheme=scheme)
                 page.wait_for_function(f"{VIEWER}.frames.length > 0")
-                page.wait_for_timeout(500)  # the gallery's thumbnails
+                page.locator("#shelf").scroll_into_view_if_needed()  # its thumbnails are not fetched before
+                page.wait_for_timeout(500)
+                page.evaluate("scrollTo(0, 0)")
                 path = folder / f"explore_{width}_{scheme}.png"
                 page.screenshot(path=path, full_page=width < 1000)
                 page.get_by_role("tab", name="How it works").click()
