@@ -15,7 +15,7 @@ const [BLUES, ORANGES] = [BLUE, ORANGE].map((end) =>
 // A signed number between -largest and largest as a colour: blue, pale, orange.
 function signedColor(value, largest) {
   const t = value / (largest || 1);
-  return (t < 0 ? BLUES : ORANGES)[Math.round(255 * Math.sqrt(Math.min(1, Math.abs(t))))];
+  return (t < 0 ? BLUES : ORANGES)[Math.round(255 * Math.sqrt(Math.min(1, Math.abs(t))))] ?? PALE; // NaN is neither
 }
 
 function largestOf(values) {
@@ -170,7 +170,8 @@ function drawRow(desk, pen, index, y, width) {
   pen.fillText(String(index), 2, y + 14);
   pen.fillStyle = `rgb(${lesson.colors.slice(3 * index, 3 * index + 3).join(" ")})`;
   pen.fillRect(36, y + 2, 18, LINE - 4);
-  const strip = once(lesson, index, () => cellsOf(size, 1, (c) => signedColor(numbers[c], lesson.tokenScale)));
+  if (!(desk.rows?.made?.size < 100 && desk.rows.of === lesson)) desk.rows = { of: lesson, made: new Map() };
+  const strip = once(desk.rows, index, () => cellsOf(size, 1, (c) => signedColor(numbers[c], lesson.tokenScale)));
   pen.drawImage(strip, 58, y + 2, width - 62, LINE - 4);
   if (asked || index === state.hover) outline(pen, 57, y + 1.5, width - 60, LINE - 3, asked ? "#fff" : MARK, 1.5);
 }

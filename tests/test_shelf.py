@@ -102,3 +102,12 @@ def test_what_was_computed_lies_nowhere():
     seen = {0: torch.randn(2, 10, 8)}
     assert Layout.find([seen[0] * 2], seen) is None
     assert Layout.find([seen[0].view(torch.int32)], seen) is None
+
+
+def test_what_may_lie_in_several_is_looked_up_in_none():
+    packed = torch.randn(3, 2, 10, 8)
+    q, k, v = packed
+    assert Layout.find([q[0]], {0: q, 1: k, 2: v}) is None, "other tensors need not lie beside one another"
+    assert Layout.find([q[0]], {1: k}) is None, "before the tensor begins"
+    assert Layout.find([v[0]], {1: k}) is None, "beyond its end"
+    assert Layout.find([k[1, 2:]], {1: k})

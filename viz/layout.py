@@ -34,8 +34,10 @@ class Layout:
 
     @classmethod
     def find(cls, tensors: Sequence[torch.Tensor], seen: Mapping[int, torch.Tensor]) -> Layout | None:
-        """How `tensors` lie in `seen`; None when one of them was computed and shares no memory."""
+        """How `tensors` lie in `seen`; None when one of them was computed and lies in none, or may lie in several."""
         owners = {tensor.untyped_storage().data_ptr(): index for index, tensor in seen.items()}
+        if len(owners) < len(seen):
+            return None
         views = []
         for tensor in tensors:
             index = owners.get(tensor.untyped_storage().data_ptr())
@@ -43,6 +45,8 @@ class Layout:
                 return None
             offset = tensor.storage_offset() - seen[index].storage_offset()
             shape, strides = tuple(tensor.shape), tensor.stride()
+            if offset < 0 or offset + _extent(tensor) > _extent(seen[index]):
+                return None
             is_block = tensor.device.type == "cpu" and tensor.nbytes <= AT_ONCE and strides == dense(shape, strides)
             of = _described(seen[index])
             views.append(_View(index, of, shape, strides, offset, tensor.numel(), tensor.dtype, is_block))
@@ -66,6 +70,11 @@ def _put(tensor: torch.Tensor, view: _View, shelf: Shelf, dtype: torch.dtype) ->
         address = tensor.data_ptr() + view.offset * dtype.itemsize
         return shelf.put_block(address, view.numel, view.shape, view.strides, dtype)
     return shelf.put(tensor.as_strided(view.shape, view.strides, tensor.storage_offset() + view.offset), dtype)
+
+
+def _extent(tensor: torch.Tensor) -> int:
+    """How many numbers there are from a tensor's first to its last, in memory."""
+    return 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
 
 
 def _described(tensor: torch.Tensor) -> tuple:

@@ -138,8 +138,8 @@ class _Recorder:
         self.batch = 0
         self.pending: dict[str, dict[int, torch.Tensor]] = {}  # {layer: {tap: what it saw}}
         self.sources: dict[str, dict[int, int]] = {}  # {layer: {tap: id of the tensor it comes from}}
-        self.versions: dict[str, dict[int, int | None]] = {}  # {layer: {tap: how often it had been written to, then}}
         self.readings: dict[str, Reading] = {}  # {layer: the one that was proved}
+        self.shapes: dict[str, tuple] = {}  # {layer: of the q and k that were proved}
         self.handles: dict[str, list[torch.utils.hooks.RemovableHandle]] = {}  # {layer: of its taps, and of its end}
         self.enough: dict[str, frozenset[int]] = {}  # {layer: the taps that its q and k come from, once that is known}
         self.layouts: dict[tuple[str, int], Layout | None] = {}  # {(layer, index in the batch): where q and k lie}
@@ -147,9 +147,9 @@ class _Recorder:
     def hooks(self, sites: dict[str, Site]) -> Iterator[torch.utils.hooks.RemovableHandle]:
         yield self.network.register_forward_pre_hook(self.begin, with_kwargs=True)
         for name, site in sites.items():
-            taps = [_watch(tap, partial(self.seen, name, site, index)) for index, tap in enumerate(site.taps)]
-            self.handles[name] = [*taps, _watch(site.end, partial(self.ended, name, site))]
+            self.handles[name] = [_watch(tap, partial(self.seen, name, i)) for i, tap in enumerate(site.taps)]
             yield from self.handles[name]
+            yield _watch(site.end, partial(self.ended, name, site))
         yield self.network.register_forward_hook(self.end, with_kwargs=True)
         yield self.network.register_forward_hook(self.left, always_call=True)
 
@@ -185,47 +185,34 @@ class _Recorder:
         return guided
 
     def _release(self) -> None:
-        """Take away the hooks of known layers that show neither q nor k: being called costs as much as what they do."""
+        """Take away the hooks of known layers that show neither q nor k: being called costs more than what they do."""
         for name, taps in self.enough.items():
             for index, handle in enumerate(self.handles.pop(name, ())):
                 if index not in taps:
                     handle.remove()
 
     def seen(
-        self,
-        name: str,
-        site: Site,
-        index: int,
-        tap: Tap,
-        _: nn.Module,
-        args: tuple,
-        kwargs: dict,
-        output: object = None,
+        self, name: str, index: int, tap: Tap, _: nn.Module, args: tuple, kwargs: dict, output: object = None
     ) -> None:
         if not self.active or name in self.trace.skipped:
             return
         try:
             tensor = self._read(tap, args, kwargs, output)
-            seen = self.pending.setdefault(name, {})
-            seen[index] = tensor
-            if name not in self.readings:  # the proof asks for it
-                self.sources.setdefault(name, {})[index] = id(tensor if tap.before else first(args, kwargs))
-                self.versions.setdefault(name, {})[index] = _version(tensor)
-            elif (enough := self.enough.get(name)) and enough <= seen.keys():
-                self._keep(name, site, self.pending.pop(name))
-        except torch.OutOfMemoryError:
-            raise
         except Exception as error:  # a probe's mistake must not stop the network that is watched
             self._refuse(name, str(error))
+            return
+        self.pending.setdefault(name, {})[index] = tensor.detach()
+        if name not in self.readings:  # the proof asks for it
+            self.sources.setdefault(name, {})[index] = id(tensor if tap.before else first(args, kwargs))
 
     def ended(
         self, name: str, site: Site, tap: Tap, _: nn.Module, args: tuple, kwargs: dict, output: object = None
     ) -> None:
-        if not self.active or name in self.trace.skipped or name in self.enough:
+        if not self.active or name in self.trace.skipped:
             return
         seen = self.pending.pop(name, {})
         try:
-            if len(seen) != len(site.taps):
+            if not seen.keys() >= (self.enough.get(name) or set(range(len(site.taps)))):
                 raise ValueError("not all of its projections were called before its output")
             if name not in self.readings:
                 joined = self._read(tap, args, kwargs, output).detach()
@@ -250,7 +237,9 @@ class _Recorder:
     def end(self, network: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
         self.unfinished = False
         for name in list(self.pending) if self.active else ():
-            self._refuse(name, "not all of its projections were called")
+            self._refuse(name, "its output projection was not called")
+        if self.active:
+            self._refuse_gaps()
         if self.active and self.preview is not None:
             index = list(self.indices.values())[-1]
             pick = slice(index, index + 1)
@@ -261,6 +250,14 @@ class _Recorder:
             pixels = self.preview(sample_of(args, kwargs)[pick].detach(), timestep, answer[pick].detach())[0]
             levels = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().byte()
             self.trace.previews[self.step] = levels.permute(1, 2, 0).cpu().numpy()
+
+    def _refuse_gaps(self) -> None:
+        """A trace has every layer at every step: leave out those that the network went past, at this step or before."""
+        branch, began = next(iter(self.indices)), min(self.trace.timesteps, default=0)
+        for name, proof in list(self.trace.proofs.items()):
+            missed = began if proof.step != began else self.step
+            if (branch, name, missed) not in self.trace.queries:
+                self._refuse(name, f"it was not called at step {missed}")
 
     def left(self, *_: object) -> None:
         """Called after `end`, and in its place where an exception left the network."""
@@ -275,8 +272,8 @@ class _Recorder:
             if where in trace.queries:
                 raise ValueError("it is called more than once a step, so a step has no single map")
             trace.queries[where], trace.keys[where] = self._put(name, site, seen, index)
-        if name in self.versions:
-            self._settle(name, site, seen, self.versions.pop(name))
+        if trace.proofs[name].step == step:
+            self._settle(name, site, seen)
 
     def _put(self, name: str, site: Site, seen: dict[int, torch.Tensor], index: int) -> list[Place]:
         """Keep the q of a picture's pixels, (H, N, d), and its k, (H, M, d)."""
@@ -285,26 +282,23 @@ class _Recorder:
             return places
         with torch.no_grad():
             q, k = self.readings[name].scores(*_parts(site, seen, index))
+        now, before = (tuple(q.shape), tuple(k.shape)), self.shapes[name]
+        if now != before:
+            raise ValueError(f"the shapes of its q and k are {now} at step {self.step} and were {before} before")
         found = [q[:, q.shape[1] - self.trace.layers[name].tokens :], k]
         self.layouts[name, index] = Layout.find(found, seen)
         return [self.shelf.put(tensor, self.dtype) for tensor in found]
 
-    def _settle(self, name: str, site: Site, seen: dict[int, torch.Tensor], versions: dict[int, int | None]) -> None:
-        """From the next step on be content with the taps that q and k are parts of, if those say all there is to say.
-
-        They do not where the module writes into them afterwards, or the reading looks at the other ones, too.
-        """
+    def _settle(self, name: str, site: Site, seen: dict[int, torch.Tensor]) -> None:
+        """From the next step on be content with the taps that q and k are parts of, if the reading can be, too."""
         layouts = [self.layouts[name, index] for index in self.indices.values()]
         if not all(layouts):
             return
         taps = frozenset(view.tap for layout in layouts for view in layout.views)
-        if any(versions[tap] is None or versions[tap] != _version(seen[tap]) for tap in taps):
-            return
+        parts = _parts(site, {tap: seen[tap] for tap in taps}, next(iter(self.indices.values())))
         try:
-            self.readings[name].scores(
-                *_parts(site, {tap: seen[tap] for tap in taps}, next(iter(self.indices.values())))
-            )
-        except Exception:
+            self.readings[name].scores(*parts)
+        except Exception:  # it looks at the others, too, if only at their shapes
             return
         self.enough[name] = taps
 
@@ -331,6 +325,7 @@ class _Recorder:
             error = difference(attended(q[:, tokens], k, v, layer.scale, wanted.shape[-1]), wanted)
             if error <= TOLERANCE.get(q.dtype, 1e-5) + min(noise, DROWNED):
                 self.readings[name], self.trace.layers[name], self.trace.proved[name] = reading, layer, error
+                self.shapes[name] = tuple(q.shape), tuple(k.shape)
                 parts = (_copied(part, self.dtype) for part in to_keep(v, wanted, self.proof_width))
                 self.trace.proofs[name] = Proof(self.step, picked, *parts)
                 return
@@ -378,11 +373,6 @@ class _Recorder:
 def _parts(site: Site, seen: dict[int, torch.Tensor], index: int) -> list[torch.Tensor | None]:
     """What the taps saw of one picture, (tokens, channels) each; None from those that are not watched any more."""
     return [tap.picture(seen[i], index) if i in seen else None for i, tap in enumerate(site.taps)]
-
-
-def _version(tensor: torch.Tensor) -> int | None:
-    """How often a tensor's memory was written to; None in inference mode, where nobody counts."""
-    return None if tensor.is_inference() else tensor._version
 
 
 def _copied(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:

@@ -48,7 +48,7 @@ function fetched(url) {
   const early = window.pixelgazeEarly;
   if (early?.url !== url) return fetch(url);
   delete window.pixelgazeEarly;
-  return early.answer;
+  return early.answer.then((answer) => (answer.ok ? answer : fetch(url)), () => fetch(url));
 }
 let shown = null; // the address of the trace that is on show, or on its way
 let coming = null; // the view that the trace on its way will open with
@@ -189,12 +189,12 @@ def save_temporary(trace: Trace) -> Path:
 
 def early(path: str | Path) -> str:
     """For the head of a page: ask for the trace at `path` at once, not when the `Viewer` that shows it is there."""
-    return f"""<script>
+    return f"""<script>{{
     const {{ root, api_prefix }} = window.gradio_config;
     const url = `${{root}}${{api_prefix}}/file=` + {json.dumps(str(path)).replace("<", chr(92) + "u003c")};
     window.pixelgazeEarly = {{ url, answer: fetch(url) }};
     window.pixelgazeEarly.answer.catch(() => {{}}); // whoever takes it hears of it
-    </script>"""
+    }}</script>"""
 
 
 def in_hex(colors: list[list[int]]) -> str:
