@@ -29,7 +29,7 @@ function termsOf(lesson, index, head) {
   return terms;
 }
 
-// Under the panel's sentence, one small map a term, and their sum: the figures, to be drawn once all widths are known.
+// The figures come before anything is drawn: widths are asked for once, when all of them are there.
 function placeTerms({ ui, lesson, panels, state }) {
   ui.terms.card.hidden = !lesson.position;
   if (!lesson.position) return;
@@ -37,6 +37,7 @@ function placeTerms({ ui, lesson, panels, state }) {
   figuresFor(ui.terms.body, [...Object.keys(panels.terms), SUM].map((name) => [name]), "pl-terms");
 }
 
+// Under the panel's sentence, one small map a term, and their sum.
 function drawTerms(desk) {
   const { ui, lesson, panels } = desk;
   if (!lesson.position) return;
@@ -80,12 +81,12 @@ function cellIn({ lesson, state }, [height, width]) {
   return Math.floor((y / lesson.height) * height) * width + Math.floor((x / lesson.width) * width);
 }
 
-// Each head of a layer as a dot where it looks on average, and an ellipse of one standard deviation.
 function placeAround({ ui, lesson: { around } }) {
   ui.around.card.hidden = !around.length;
   if (around.length) figuresFor(ui.around.body, around.map(({ name }) => [layerLabel(name)]), "pl-layers");
 }
 
+// Each head of a layer as a dot where it looks on average, and an ellipse of one standard deviation.
 function drawAround(desk) {
   const { ui, lesson, state } = desk;
   const { around } = lesson;

@@ -8,7 +8,6 @@ from torch import nn
 
 from viz import record
 from viz.calls import grid_of
-from viz.probes import PROBES, Reading, Site, into, out_of, to_heads
 from viz.trace import Trace
 
 CROSS = "down_blocks.1.attentions.0.transformer_blocks.0.attn2"
@@ -171,115 +170,6 @@ def test_hooks_that_show_nothing_more_fall_away(tiny_unet):
     assert left == [network + 4 * watched, network + 3 * watched, network + 3 * watched]
     for step in range(3):
         assert_equal_maps(trace, eager_maps(tiny_unet, *inputs), 0, step)
-
-
-class Odd(nn.Module):
-    """Attention of two heads that may write into its queries after its keys are made, each time another way."""
-
-    def __init__(self):
-        super().__init__()
-        self.to_q, self.to_k, self.to_v, self.to_out = (nn.Linear(16, 16) for _ in range(4))
-        self.write = lambda q: None
-
-    def forward(self, hidden):
-        q, k, v = self.to_q(hidden), self.to_k(hidden), self.to_v(hidden)
-        self.write(q)
-        q, k, v = (x.unflatten(-1, (2, 8)).transpose(1, 2) for x in (q, k, v))
-        return self.to_out((torch.softmax(q @ k.transpose(-1, -2) * 8**-0.5, -1) @ v).transpose(1, 2).flatten(2))
-
-
-class OddNet(nn.Module):
-    """Two of them, one after the other; those in `past` are gone past."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.first = Odd()
-        self.second = Odd()
-        self.past = ()
-
-    def forward(self, sample, t):
-        hidden = sample.flatten(2).transpose(1, 2)
-        for layer in (self.first, self.second):
-            hidden = hidden if layer in self.past else hidden + layer(hidden)
-        return hidden
-
-
-@pytest.fixture
-def odd():
-    def probe(module):
-        if not isinstance(module, Odd):
-            return None
-        taps = out_of(module.to_q), out_of(module.to_k), out_of(module.to_v)
-        reading = Reading(lambda q, k, v: (to_heads(q, 2), to_heads(k, 2)), lambda q, k, v: to_heads(v, 2))
-        return Site(taps, into(module.to_out), (reading,))
-
-    PROBES.insert(0, probe)
-    yield OddNet()
-    PROBES.remove(probe)
-
-
-WRITES = {
-    "none": lambda q: None,
-    "in place": lambda q: q.mul_(0.5),
-    "unseen": lambda q: q.data.mul_(0.5),
-    "a part": lambda q: q[:, :5].zero_(),
-}
-
-
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-@pytest.mark.parametrize("when", [0, 1])
-@pytest.mark.parametrize("write", WRITES)
-def test_what_is_kept_is_what_the_scores_are_made_of(odd, write, when, mode):
-    """Also where q is written to once the keys are made, at first or only later."""
-    samples = torch.randn(3, 1, 16, 6, 4)
-    with mode(), record(odd) as trace:
-        for step, sample in enumerate(samples):
-            odd.first.write = WRITES[write if step >= when else "none"]
-            odd(sample, step)
-    assert not trace.skipped
-    with torch.no_grad():
-        for step, sample in enumerate(samples):
-            odd.first.write = WRITES[write if step >= when else "none"]
-            hidden = sample.flatten(2).transpose(1, 2)
-            for name, layer in odd.named_children():
-                q, k = layer.to_q(hidden), layer.to_k(hidden)
-                layer.write(q)
-                hidden = hidden + layer(hidden)
-                assert torch.equal(trace.queries["conditional", name, step], to_heads(q[0], 2))
-                assert torch.equal(trace.keys["conditional", name, step], to_heads(k[0], 2))
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("missing", [0, 1, 2])
-def test_a_layer_that_a_step_goes_past_is_left_out(odd, missing, tmp_path):
-    with record(odd) as trace:
-        for step, sample in enumerate(torch.randn(3, 1, 16, 6, 4)):
-            odd.past = (odd.second,) if step == missing else ()
-            odd(sample, step)
-    assert trace.skipped == {"second": f"it was not called at step {missing}"} and list(trace.layers) == ["first"]
-    assert Trace.load(trace.save(tmp_path / "run.safetensors")).steps == [0, 1, 2]
-
-
-@torch.no_grad()
-def test_one_projection_in_two_layers(odd):
-    odd.second.to_k = odd.first.to_k
-    samples = torch.randn(2, 1, 16, 6, 4)
-    with record(odd) as trace:
-        for step, sample in enumerate(samples):
-            odd(sample, step)
-    for step, sample in enumerate(samples):
-        hidden = sample.flatten(2).transpose(1, 2)
-        hidden = hidden + odd.first(hidden)
-        assert list(trace.layers) == ["second"], "whether the first one was called again cannot be told"
-        assert torch.equal(trace.keys["conditional", "second", step], to_heads(odd.second.to_k(hidden)[0], 2))
-
-
-@torch.no_grad()
-def test_another_size_in_the_middle_is_refused(odd):
-    with pytest.raises(ValueError, match="at step 1 and were"), record(odd):
-        for step, size in enumerate([(6, 4), (8, 8), (6, 4)]):
-            odd(torch.randn(1, 16, *size), step)
 
 
 def test_no_hook_remains_after_an_exception(tiny_unet):

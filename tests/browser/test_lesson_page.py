@@ -205,6 +205,21 @@ def test_it_is_ready_within_300_ms_of_the_click(chromium, url):
     assert min(waited) < 300, waited
 
 
+@pytest.mark.parametrize("width", [1440, 390])
+def test_what_is_chosen_ends_before_the_arrow(chromium, url, width):
+    page = open_page(chromium, url, width=width)
+    page.get_by_role("tab", name="How it works").click()
+    for name in ("Picture", "Layer"):
+        box = page.get_by_role("combobox", name=name)
+        box.wait_for()
+        text_ends, arrow = box.evaluate("""(node) => [
+            node.getBoundingClientRect().right - parseFloat(getComputedStyle(node).paddingRight),
+            node.parentElement.querySelector("svg").getBoundingClientRect().left,
+        ]""")
+        assert text_ends <= arrow and box.evaluate("(node) => getComputedStyle(node).textOverflow") == "ellipsis"
+    page.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 768, 390])
 def test_it_fits_and_axe_finds_nothing_serious(chromium, url, width, scheme):
