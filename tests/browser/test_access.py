@@ -26,6 +26,8 @@ def serious(page) -> list[str]:
 @pytest.mark.parametrize("width", [1440, 390])
 def test_axe_finds_nothing_serious(chromium, url, scheme, width):
     page = open_page(chromium, url, width=width, scheme=scheme)
+    captions = "[...document.querySelectorAll('button.gallery-item')]"  # may be filled after the first map
+    page.wait_for_function(f"() => {captions}.length && {captions}.every((item) => item.textContent.trim())")
     assert serious(page) == []
     view(page, pins=PINS, active=1, mode="column")
     page.get_by_role("button", name="Compare").click()
