@@ -25,11 +25,12 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from models.assets import ASSETS
 from models.attributes import ATTRIBUTES, COLORS, Attributes, change, sample_attributes
 from models.critters import Critter, draw
 from models.train import HELD_OUT, to_pixels, warm_then_falling
 
-JUDGE = Path(__file__).parent.parent / "assets" / "critters" / "judge"
+JUDGE = ASSETS / "critters" / "judge"
 
 # What the judge answers: the attributes, but with an answer for each eye in place of one for both.
 QUESTIONS: dict[str, tuple[str, ...]] = {

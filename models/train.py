@@ -27,8 +27,8 @@ from tqdm import tqdm
 
 from models.attributes import ATTRIBUTES, COLORS
 from models.critters import SIZE, Critter, draw
+from models.opening.revision import BUNDLED, supersede
 from models.pipeline import CritterPipeline
-from models.revision import BUNDLED, supersede
 from models.words import CaptionEncoder
 
 # Seeds from here on are never trained on: they belong to models.evaluate and to the gallery.

@@ -1,6 +1,6 @@
 """Writes a tiny Stable Diffusion pipeline the way CompVis' code saves one: a single file, under the original names.
 
-The names are those of the public checkpoints; `models.single_file` never sees this module.
+The names are those of the public checkpoints; `models.opening.single_file` never sees this module.
 """
 
 from __future__ import annotations

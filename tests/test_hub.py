@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from models import load
-from models.errors import CannotOpen
-from models.zoo import BUNDLED
+from models.opening.errors import CannotOpen
+from models.opening.load import BUNDLED
 from tests.hub import hub
 from tests.pipelines import PIPELINES, unconditional
 

@@ -8,7 +8,7 @@ import zlib
 
 import pytest
 
-from models.revision import revision, versions
+from models.opening.revision import revision, versions
 from tests.test_view import FULL
 from viz.links import MAX_LINK, LinkError, decode, differences, encode
 from viz.recipe import Recipe

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from models import load
 from models.drawing import Order, draw, own_size, timesteps
-from models.errors import CannotOpen
-from models.zoo import samplers, set_sampler
+from models.opening.errors import CannotOpen
+from models.opening.load import samplers, set_sampler
 from tests import single_file
 from tests.pipelines import PIPELINES, conditional, stable_diffusion, unconditional
 from viz import record

@@ -7,10 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models import load, zoo
-from models import revision as revisions
-from models.errors import CannotOpen
-from models.revision import BUNDLED, earlier, revision, supersede
+from models import load
+from models.opening import load as zoo
+from models.opening import revision as revisions
+from models.opening.errors import CannotOpen
+from models.opening.revision import BUNDLED, earlier, revision, supersede
 from viz.gallery import as_shown, exhibits
 from viz.live import bundled
 from viz.recipe import Recipe

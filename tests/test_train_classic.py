@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from models import load, train_classic
 from models import train as training
 from models.classic import AttentionClassifier, ClassicUNet
-from models.classic.trained import FOLDERS
-from models.classic.trained import KINDS as NAMED
+from models.opening.papers import FOLDERS
+from models.opening.papers import KINDS as NAMED
 from models.pipeline import CritterPipeline
 from models.train import HELD_OUT, export, sample_sheet, train
 from models.train_classic import KINDS, ClassicConfig, accuracy, learned_gammas, lessons, trainer_of

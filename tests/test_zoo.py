@@ -3,7 +3,8 @@ import torch
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 
 import models
-from models import load, zoo
+from models import load
+from models.opening import load as zoo
 
 
 @pytest.fixture

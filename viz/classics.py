@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from models.assets import ASSETS
 
 if TYPE_CHECKING:
     from torch import nn
 
     from viz.watched import Call
 
-FOLDER = Path(__file__).parent.parent / "assets" / "classic"
+FOLDER = ASSETS / "classic"
 PAPERS = {
     "sagan": "SAGAN: unscaled, with a learned γ (Zhang et al. 2018)",
     "ddpm": "DDPM: one head over all channels (Ho et al. 2020)",

@@ -10,10 +10,11 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from models.assets import ASSETS
 from viz.header import described
 from viz.recipe import Recipe, spread
 
-GALLERY = Path(__file__).parent.parent / "assets" / "gallery"
+GALLERY = ASSETS / "gallery"
 LESSON = GALLERY / "lesson.safetensors"  # what the tab "How it works" opens on: the first exhibit's view
 
 

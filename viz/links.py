@@ -93,7 +93,7 @@ def differences(recipe: Recipe, revision: str, versions: dict[str, str]) -> str 
     """A sentence where a link's recipe was followed with other weights or libraries than those that are here.
 
     Args:
-        revision, versions: what it is followed with here (`Recipe.weights`, `models.revision`).
+        revision, versions: what it is followed with here (`Recipe.weights`, `models.opening.revision`).
     """
     there = {"the weights": recipe.revision, **recipe.versions}
     here = {"the weights": revision, **versions}

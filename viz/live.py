@@ -15,7 +15,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from models.revision import revision
+from models.opening.revision import revision
 from viz.recipe import Recipe
 
 if TYPE_CHECKING:  # torch is imported when the model is loaded, not when the page is served

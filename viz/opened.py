@@ -69,8 +69,8 @@ def opening(
 def _open(asked: str | Path, dtype: str, device: str, like: str | Path | None, say: Callable[[str], None]) -> Opened:
     from models import load
     from models.drawing import own_size, takes
-    from models.errors import CannotOpen
-    from models.zoo import devices, samplers
+    from models.opening.errors import CannotOpen
+    from models.opening.load import devices, samplers
 
     def progress(done: float | None, words: str) -> None:
         say(words if done is None else f"{words} ({done:.0%})")
@@ -197,7 +197,7 @@ def look(opened: Opened, order: Order, sampler: str, photo: Path | None, thin: b
 @contextmanager
 def _plainly(opened: Opened, sampler: str) -> Iterator[None]:
     """With that sampler; what a model refuses becomes a sentence."""
-    from models.zoo import set_sampler
+    from models.opening.load import set_sampler
 
     try:
         if sampler != type(opened.pipeline.scheduler).__name__:

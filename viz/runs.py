@@ -8,8 +8,8 @@ from dataclasses import asdict
 import numpy as np
 import torch
 
+from models.opening.revision import versions
 from models.pipeline import x0_estimate
-from models.revision import versions
 from viz.recipe import Recipe, spread
 from viz.recorder import Preview, record
 from viz.trace import Trace

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import gradio as gr
 
-from models.revision import versions
+from models.opening.revision import versions
 from viz.gallery import as_shown, exhibits
 from viz.header import described
 from viz.links import LinkError, decode, differences

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from models.errors import CannotOpen
-from models.folders import PICKLES, SKIPPED, UNETS, WHY_NOT_PICKLE, WITHOUT_WEIGHTS, components, read_json
+from models.opening.errors import CannotOpen
+from models.opening.folders import PICKLES, SKIPPED, UNETS, WHY_NOT_PICKLE, WITHOUT_WEIGHTS, components, read_json
 
 # Called with how much is done, 0 to 1 or None where nobody knows, and a few words.
 Progress = Callable[[float | None, str], None]

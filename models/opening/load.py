@@ -9,13 +9,13 @@ import torch
 from diffusers import DiffusionPipeline
 from safetensors.torch import load_file
 
-from models.classic.trained import FOLDERS, load_trained
-from models.errors import CannotOpen
-from models.folders import components, kind_of, read_json
-from models.hub import Progress, fetch
+from models.opening.errors import CannotOpen
+from models.opening.folders import components, kind_of, read_json
+from models.opening.hub import Progress, fetch
+from models.opening.papers import FOLDERS, load_trained
+from models.opening.revision import BUNDLED, earlier
+from models.opening.revision import revision as current
 from models.pipeline import CritterPipeline
-from models.revision import BUNDLED, earlier
-from models.revision import revision as current
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 # Pipelines that do not scale what their network sees, and what they always tell their scheduler's step.
@@ -41,13 +41,13 @@ def load(
     """Open a diffusion pipeline that has a U-Net.
 
     Args:
-        name: "critters"; one of `models.classic.trained` ("critters-sagan"); a folder with a diffusers pipeline, or
+        name: "critters"; one of `models.opening.papers` ("critters-sagan"); a folder with a diffusers pipeline, or
             with a U-Net alone; a Stable Diffusion checkpoint in one .safetensors file; or a Hub id such as
             "google/ddpm-cifar10-32".
         device, dtype: where the networks go and their precision.
         sampler: the name of a scheduler, one of `samplers(pipeline)`.
-        revision: of a Hub id; or one of the bundled model's (`models.revision`), by default the latest.
-        config: for a single file, where its configuration and tokenizer are; see `models.single_file`.
+        revision: of a Hub id; or one of the bundled model's (`models.opening.revision`), by default the latest.
+        config: for a single file, where its configuration and tokenizer are; see `models.opening.single_file`.
         progress: called as `f(done, words)`, `done` from 0 to 1 or None, while downloading and loading.
 
     Raises:
@@ -85,7 +85,7 @@ def _go_back(pipeline, name: str, revision: str) -> None:
 
 
 def open_file(path: Path, dtype: torch.dtype, config: str | Path | None, progress: Progress | None):
-    from models.single_file import open_single_file
+    from models.opening.single_file import open_single_file
 
     if progress is not None:
         progress(None, f"Opening {path.name}")

@@ -6,7 +6,7 @@ import json
 import struct
 from pathlib import Path
 
-from models.errors import CannotOpen
+from models.opening.errors import CannotOpen
 
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
 WHY_NOT_PICKLE = (

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from models.errors import CannotOpen
-from models.folders import PICKLES, WHY_NOT_PICKLE, header
+from models.opening.errors import CannotOpen
+from models.opening.folders import PICKLES, WHY_NOT_PICKLE, header
 
 UNET = "model.diffusion_model."
 # What other single files hold, by what their tensors' names begin with.

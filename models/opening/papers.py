@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import torch
 
+from models.assets import ASSETS
 from models.classic.classifier import AttentionClassifier
 from models.pipeline import CritterPipeline
 
-FOLDER = Path(__file__).parent.parent.parent / "assets" / "classic"
+FOLDER = ASSETS / "classic"
 KINDS = ("sagan", "ddpm", "multihead", "cross", "classifier")  # of `models.train_classic`
 FOLDERS = {f"critters-{kind}": FOLDER / kind for kind in KINDS}
 

@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-BUNDLED = {"critters": Path(__file__).parent.parent / "assets" / "critters"}
+from models.assets import ASSETS
+
+BUNDLED = {"critters": ASSETS / "critters"}
 PARTS = ("unet", "encoder", "scheduler")  # of the folder, all that a picture depends on
 # Git looks for what files have in common where names end alike: so what is in the history once is not in it twice.
 _ENDING = ".model.safetensors"
