@@ -10,9 +10,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from models import load
-from models.drawing import Order, draw, own_size, timesteps
 from models.opening.errors import CannotOpen
 from models.opening.load import samplers, set_sampler
+from models.sampling.order import Order, draw, own_size, timesteps
 from tests import single_file
 from tests.pipelines import PIPELINES, conditional, stable_diffusion, unconditional
 from viz import record

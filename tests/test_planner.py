@@ -5,7 +5,7 @@ import torch
 from diffusers import UNet2DConditionModel
 
 import viz
-from models.drawing import Order, draw
+from models.sampling.order import Order, draw
 from tests import families
 from tests.pipelines import PIPELINES
 from viz import record

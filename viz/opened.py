@@ -15,7 +15,7 @@ from viz.rules import allowed, browser, source
 if TYPE_CHECKING:  # torch is imported when a model is opened
     from PIL.Image import Image
 
-    from models.drawing import Order
+    from models.sampling.order import Order
     from viz.planner import Plan
     from viz.trace import Trace
 
@@ -68,9 +68,9 @@ def opening(
 
 def _open(asked: str | Path, dtype: str, device: str, like: str | Path | None, say: Callable[[str], None]) -> Opened:
     from models import load
-    from models.drawing import own_size, takes
     from models.opening.errors import CannotOpen
     from models.opening.load import devices, samplers
+    from models.sampling.order import own_size, takes
 
     def progress(done: float | None, words: str) -> None:
         say(words if done is None else f"{words} ({done:.0%})")
@@ -110,7 +110,7 @@ def order_of(opened: Opened, asked: dict) -> Order:
     Raises:
         RecipeError: when a value is out of its range, saying what is expected and what came.
     """
-    from models.drawing import Order, sample_size
+    from models.sampling.order import Order, sample_size
 
     words = {"prompt": asked["prompt"] or "", "negative prompt": asked["negative"] or ""}  # None while not shown
     for what, text in words.items():
@@ -139,7 +139,7 @@ def planned(opened: Opened, order: Order) -> Plan:
     """The plan of all that can be shown of a run: attention among pixels, every call of the network, half precision."""
     import torch
 
-    from models.drawing import timesteps
+    from models.sampling.order import timesteps
     from viz.planner import plan
 
     whole = plan(opened.pipeline, steps=len(timesteps(opened.pipeline, order)), size=order.size, dtype=torch.float16)
@@ -161,7 +161,7 @@ def forecast(whole: Plan) -> str:
 
 def calls(opened: Opened, order: Order) -> int:
     """How often the network is called while drawing."""
-    from models.drawing import timesteps
+    from models.sampling.order import timesteps
 
     return len(timesteps(opened.pipeline, order))
 
@@ -224,7 +224,7 @@ def _draw(opened: Opened, order: Order, thin: bool, on_step: OnStep) -> Trace:
     import numpy as np
     import torch
 
-    from models import drawing
+    from models.sampling import order as drawing
     from viz.recorder import record
     from viz.runs import previewer
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from models.conditioning import conditioning, to_sample
-from models.drawing import Order, own_size, sample_size, timesteps
+from models.sampling.conditioning import conditioning, to_sample
+from models.sampling.order import Order, own_size, sample_size, timesteps
 from viz.pictures import fitted
 from viz.planner import plan
 from viz.recorder import record

@@ -156,8 +156,8 @@ def plan(
 
 
 def _call_of(pipeline, size: tuple[int, int] | None) -> tuple[nn.Module, tuple, dict]:
-    from models.bare import nothing
-    from models.drawing import sample_size
+    from models.sampling.bare import nothing
+    from models.sampling.order import sample_size
 
     unet = pipeline.unet
     sample = torch.empty(1, unet.config.in_channels, *sample_size(pipeline, size), device="meta", dtype=unet.dtype)

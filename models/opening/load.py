@@ -135,7 +135,7 @@ def _quieten() -> None:
 def _bare_unet(folder: Path, dtype: torch.dtype):
     import diffusers
 
-    from models.bare import bare
+    from models.sampling.bare import bare
 
     name = read_json(folder / "config.json")["_class_name"]
     unet = getattr(diffusers, RENAMED.get(name, name)).from_pretrained(folder, dtype=dtype, use_safetensors=True)

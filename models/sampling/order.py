@@ -12,7 +12,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from PIL import Image
 
-from models.bare import BarePipeline, denoised, look, sides_of
+from models.sampling.bare import BarePipeline, denoised, look, sides_of
 
 OnStep = Callable[[int], None]
 

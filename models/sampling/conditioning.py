@@ -5,16 +5,16 @@ from __future__ import annotations
 import torch
 from PIL import Image
 
-from models.bare import nothing
-from models.drawing import factor
 from models.pipeline import CritterPipeline
+from models.sampling.bare import nothing
+from models.sampling.order import factor
 
 
 @torch.no_grad()
 def conditioning(pipeline, prompt: str, size: tuple[int, int]) -> dict:
     """The named arguments of a call of the U-Net on one sample of `size`, (height, width); no guidance.
 
-    A pipeline that reads text gives its embeddings; whatever else is expected is given as nothing, see `models.bare`.
+    A pipeline that reads text gives its embeddings; whatever else is expected is given as nothing, see `models.sampling.bare`.
     """
     given = nothing(pipeline.unet, size)
     if isinstance(pipeline, CritterPipeline):
