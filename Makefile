@@ -48,16 +48,16 @@ bench-rivals: $(VENV)/dev $(RIVAL)
 	$(BIN)/python -m tests.bench_rivals
 
 train: $(VENV)/app
-	$(BIN)/python -m models.train
+	$(BIN)/python -m models.training.train
 
 train-classic: $(VENV)/app
 	for kind in sagan ddpm multihead cross classifier; do \
-	  $(BIN)/python -m models.train_classic --kind $$kind && \
-	  $(BIN)/python -m models.train_classic --kind $$kind --export assets/classic/$$kind || exit 1; done
+	  $(BIN)/python -m models.training.train_classic --kind $$kind && \
+	  $(BIN)/python -m models.training.train_classic --kind $$kind --export assets/classic/$$kind || exit 1; done
 	$(BIN)/python -m viz.classics
 
 evaluate: $(VENV)/app
-	$(BIN)/python -m models.evaluate
+	$(BIN)/python -m models.training.evaluate
 
 gallery: $(VENV)/app
 	$(BIN)/python -m viz.gallery

@@ -5,7 +5,7 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from models.pipeline import CritterPipeline
-from models.train import new_scheduler
+from models.training.train import new_scheduler
 from models.words import CaptionEncoder
 
 

@@ -11,8 +11,8 @@ from safetensors import safe_open
 from models.classic import AttentionClassifier, ClassicUNet
 from models.critters import draw
 from models.pipeline import CritterPipeline, x0_estimate
-from models.train import HELD_OUT, new_scheduler, to_pixels
-from models.train_classic import accuracy, learned_gammas
+from models.training.train import HELD_OUT, new_scheduler, to_pixels
+from models.training.train_classic import accuracy, learned_gammas
 from models.words import CaptionEncoder
 from viz import classics
 from viz.gallery import exhibits, write_lesson

@@ -3,11 +3,11 @@ from dataclasses import replace
 
 import pytest
 
-from models import evaluate as evaluation
 from models.attributes import change
 from models.critters import draw
-from models.evaluate import eyes_agree, fraction_right, right
-from models.judge import JUDGE, Judge, truth
+from models.training import evaluate as evaluation
+from models.training.evaluate import eyes_agree, fraction_right, right
+from models.training.judge import JUDGE, Judge, truth
 
 KEPT = JUDGE.parent / "evaluation.json"
 CRITTER = draw(0, change(draw(0).attributes, eye_count="two", eye_color="red", crown="horns", crown_color="green"))

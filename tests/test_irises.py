@@ -5,8 +5,8 @@ from torch.nn import functional as F
 
 from models.attributes import COLORS
 from models.critters import draw
-from models.irises import EYES, Irises, labels, teach
-from models.train import HELD_OUT, to_pixels
+from models.training.irises import EYES, Irises, labels, teach
+from models.training.train import HELD_OUT, to_pixels
 
 
 @pytest.mark.parametrize("count", ["one", "two", "three"])

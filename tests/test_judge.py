@@ -5,8 +5,8 @@ import torch
 
 from models.attributes import change, sample_attributes
 from models.critters import draw
-from models.judge import JUDGE, QUESTIONS, Judge, accuracy, labels, lesson, train, truth, weathered
-from models.train import HELD_OUT, to_pixels
+from models.training.judge import JUDGE, QUESTIONS, Judge, accuracy, labels, lesson, train, truth, weathered
+from models.training.train import HELD_OUT, to_pixels
 
 
 @pytest.fixture(scope="module")

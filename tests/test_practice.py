@@ -3,12 +3,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models import practice as practising
 from models.attributes import COLORS
 from models.critters import draw
-from models.irises import EYES, labels
-from models.judge import JUDGE, Judge
-from models.practice import (
+from models.training import practice as practising
+from models.training.irises import EYES, labels
+from models.training.judge import JUDGE, Judge
+from models.training.practice import (
     KEPT,
     SHADE,
     Goals,
@@ -22,7 +22,7 @@ from models.practice import (
     practice,
     practise,
 )
-from models.train import to_pixels
+from models.training.train import to_pixels
 
 SEED = next(seed for seed in range(100) if draw(seed).attributes.eye_count == "two")
 TINY = PracticeConfig(pictures=2, steps=2, batch=2, sampled=2, warmup=1)

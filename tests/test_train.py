@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 from torch.nn.functional import max_pool2d
 
 from models import load
-from models import train as training
 from models.attributes import ATTRIBUTES
 from models.critters import draw
-from models.train import (
+from models.training import train as training
+from models.training.train import (
     HELD_OUT,
     TrainConfig,
     Trainer,
@@ -157,7 +157,7 @@ def test_a_wrong_eye_is_counted_as_noise(tiny_training, tmp_path, monkeypatch):
     batch = training_batch(0, trainer.config)
     for timestep, shown in ((700, batch.shown), (300, batch.pixels)):
         at = torch.full((len(batch.pixels),), timestep)
-        monkeypatch.setattr("models.train.draw_timesteps", lambda *_, at=at: at)
+        monkeypatch.setattr("models.training.train.draw_timesteps", lambda *_, at=at: at)
         monkeypatch.setattr(
             scheduler, "get_velocity", lambda x, noise, t: seen.update(x=x, noise=noise) or torch.zeros_like(x)
         )

@@ -8,14 +8,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from models import load, train_classic
-from models import train as training
+from models import load
 from models.classic import AttentionClassifier, ClassicUNet
 from models.opening.papers import FOLDERS
 from models.opening.papers import KINDS as NAMED
 from models.pipeline import CritterPipeline
-from models.train import HELD_OUT, export, sample_sheet, train
-from models.train_classic import KINDS, ClassicConfig, accuracy, learned_gammas, lessons, trainer_of
+from models.training import train as training
+from models.training import train_classic
+from models.training.train import HELD_OUT, export, sample_sheet, train
+from models.training.train_classic import KINDS, ClassicConfig, accuracy, learned_gammas, lessons, trainer_of
 
 
 @pytest.fixture(autouse=True)

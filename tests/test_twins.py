@@ -6,10 +6,10 @@ import pytest
 import torch
 from diffusers.models.attention_processor import Attention
 
-from models import twins
 from models.attributes import change, sample_attributes
 from models.critters import draw
-from models.twins import attention_rows, control_place, over_uniform, queries_and_keys, twin_measure, two_eyed
+from models.training import twins
+from models.training.twins import attention_rows, control_place, over_uniform, queries_and_keys, twin_measure, two_eyed
 
 
 @pytest.fixture(scope="module")

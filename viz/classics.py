@@ -83,8 +83,8 @@ def findings(name: str, count: int = 20, timestep: int = 359) -> dict:
     import numpy as np
 
     from models.critters import draw
-    from models.train import HELD_OUT
-    from models.train_classic import accuracy, learned_gammas
+    from models.training.train import HELD_OUT
+    from models.training.train_classic import accuracy, learned_gammas
     from viz.experiments import how_far
 
     model = opened(name)

@@ -11,7 +11,7 @@ from models.classic.classifier import AttentionClassifier
 from models.pipeline import CritterPipeline
 
 FOLDER = ASSETS / "classic"
-KINDS = ("sagan", "ddpm", "multihead", "cross", "classifier")  # of `models.train_classic`
+KINDS = ("sagan", "ddpm", "multihead", "cross", "classifier")  # of `models.training.train_classic`
 FOLDERS = {f"critters-{kind}": FOLDER / kind for kind in KINDS}
 
 
@@ -26,7 +26,7 @@ def load_trained(name: str, *, device: str | torch.device, dtype: torch.dtype) -
         kind = name.removeprefix("critters-")
         raise FileNotFoundError(
             f"{name!r} has not been trained here; `make train-classic` makes all of {', '.join(FOLDERS)}, "
-            f"`python -m models.train_classic --kind {kind}` that one alone"
+            f"`python -m models.training.train_classic --kind {kind}` that one alone"
         )
     config = folder / "config.json"
     if config.is_file() and json.loads(config.read_text()).get("_class_name") == AttentionClassifier.__name__:

@@ -7,7 +7,7 @@ import torch
 from models import load
 from models.classic import AttentionClassifier
 from models.critters import draw
-from models.train_classic import learned_gammas
+from models.training.train_classic import learned_gammas
 from tests.browser import lessons
 from tests.browser.chromium import VIEWER, open_page
 from tests.browser.lessons import PAGE, frame, open_lesson, panels, sentence, state

@@ -3,7 +3,7 @@
     irises = teach()
     irises.find(pixels)[:, EYES.index("left eye")]    # (B, 64, 64) bool
 
-It learns from drawn critters, weathered as those of `models.judge` are, and half of their pairs of eyes do not match.
+It learns from drawn critters, weathered as those of `models.training.judge` are, and half of their pairs of eyes do not match.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from models.critters import Critter
-from models.judge import convolution, lesson, weathered
-from models.train import to_pixels, warm_then_falling
+from models.training.judge import convolution, lesson, weathered
+from models.training.train import to_pixels, warm_then_falling
 
 EYES = ("left eye", "right eye", "middle eye", "eye")
 _SMALLEST = 12  # pixels; less is a speck

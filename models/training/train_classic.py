@@ -1,4 +1,4 @@
-"""Train a small network around one of the papers' attention blocks: `python -m models.train_classic --kind sagan`.
+"""Train a small network around one of the papers' attention blocks: `python -m models.training.train_classic --kind sagan`.
 
 The recipe is the bundled model's own, down to the noise schedule, so that networks differ in their attention only.
 """
@@ -18,7 +18,7 @@ from models.attributes import ATTRIBUTES
 from models.classic import AttentionClassifier, ClassicUNet, SelfAttention2d
 from models.classic.classifier import QUESTIONS
 from models.critters import draw
-from models.train import HELD_OUT, TrainConfig, Trainer, export, options, to_pixels, train
+from models.training.train import HELD_OUT, TrainConfig, Trainer, export, options, to_pixels, train
 from models.words import CaptionEncoder
 
 # What each kind's U-Net has on which grids: levels 0 to 3 are 64x64 to 8x8, and the middle always attends.

@@ -1,4 +1,4 @@
-"""Tells a critter's attributes from its picture; `python -m models.judge` trains it and says how often it is right.
+"""Tells a critter's attributes from its picture; `python -m models.training.judge` trains it and says how often it is right.
 
     judge = Judge.from_pretrained(JUDGE)
     judge.read([critter.image])    # [Verdict(shape="round", ..., left_eye_color="red", right_eye_color="red")]
@@ -28,7 +28,7 @@ from tqdm import tqdm
 from models.assets import ASSETS
 from models.attributes import ATTRIBUTES, COLORS, Attributes, change, sample_attributes
 from models.critters import Critter, draw
-from models.train import HELD_OUT, to_pixels, warm_then_falling
+from models.training.train import HELD_OUT, to_pixels, warm_then_falling
 
 JUDGE = ASSETS / "critters" / "judge"
 

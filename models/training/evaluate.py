@@ -1,6 +1,6 @@
-"""Judge the bundled model: `python -m models.evaluate` prints the numbers of its card, as JSON in the last line.
+"""Judge the bundled model: `python -m models.training.evaluate` prints the numbers of its card, as JSON in the last line.
 
-Everything is held out: seeds from `models.train.HELD_OUT` on were trained on by neither the model nor the judge.
+Everything is held out: seeds from `models.training.train.HELD_OUT` on were trained on by neither the model nor the judge.
 Four questions are asked.
 
 - *Can the judge be trusted?* `judge_accuracy`: on drawn critters, half of whose pairs of eyes do not match.
@@ -10,7 +10,7 @@ Four questions are asked.
 - *Does it agree with itself?* `eyes_agree_unasked`: captions that do not mention eyes; of the pictures in which the
   judge sees two, the fraction whose left and right eye have one colour. `eyes_agree_asked`: the same where the captions
   say everything.
-- *Where does it look for that?* `twin_over_uniform`, `twin_control`: see `models.twins`.
+- *Where does it look for that?* `twin_over_uniform`, `twin_control`: see `models.training.twins`.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from tqdm import tqdm
 from models import load
 from models.attributes import ATTRIBUTES, Attributes
 from models.critters import Critter, draw
-from models.judge import JUDGE, QUESTIONS, Judge, Verdict, accuracy
 from models.pipeline import CritterPipeline
-from models.train import HELD_OUT
-from models.twins import twin_measure, two_eyed
+from models.training.judge import JUDGE, QUESTIONS, Judge, Verdict, accuracy
+from models.training.train import HELD_OUT
+from models.training.twins import twin_measure, two_eyed
 
 # Each question has held-out critters of its own.
 SAID, UNASKED, JUDGED, CHOOSING, REPORTING = (HELD_OUT + million * 1_000_000 for million in (1, 2, 3, 4, 5))

@@ -1,4 +1,4 @@
-"""Train the bundled model: `python -m models.train`.
+"""Train the bundled model: `python -m models.training.train`.
 
 Everything random in step n follows from (seed, n) alone, so a run that was killed and resumed from its
 checkpoint ends in the very weights of one that was not.
@@ -31,7 +31,7 @@ from models.opening.revision import BUNDLED, supersede
 from models.pipeline import CritterPipeline
 from models.words import CaptionEncoder
 
-# Seeds from here on are never trained on: they belong to models.evaluate and to the gallery.
+# Seeds from here on are never trained on: they belong to models.training.evaluate and to the gallery.
 HELD_OUT = 1_000_000_000
 
 

@@ -1,4 +1,4 @@
-"""Let the bundled model practise on pictures of its own: `python -m models.practice`.
+"""Let the bundled model practise on pictures of its own: `python -m models.training.practice`.
 
 Where a caption leaves the colour of eyes open, the network begins with something between all colours and should end in
 one. In training it always does, as what is left of the truth grows clearer at every timestep. While it samples nothing
@@ -24,11 +24,11 @@ from tqdm import tqdm
 
 from models.attributes import COLORS
 from models.critters import draw
-from models.evaluate import NO_EYES
-from models.irises import Irises, teach
-from models.judge import JUDGE, Judge
 from models.pipeline import CritterPipeline, to_picture
-from models.train import options, put, to_pixels, warm_then_falling
+from models.training.evaluate import NO_EYES
+from models.training.irises import Irises, teach
+from models.training.judge import JUDGE, Judge
+from models.training.train import options, put, to_pixels, warm_then_falling
 
 # What is not practised, half of the weights: on the 8x8 grid two eyes cannot be told apart.
 KEPT = ("mid_block", "down_blocks.3", "up_blocks.0", "time_embedding")
@@ -72,7 +72,7 @@ class Courses:
 class Goals:
     """What is wanted of the irises in N pictures."""
 
-    irises: torch.Tensor  # (N, 4, h, w) of 0 and 1: see `models.irises`
+    irises: torch.Tensor  # (N, 4, h, w) of 0 and 1: see `models.training.irises`
     colors: torch.Tensor  # (N, 3) in [-1, 1]: the clear colour nearest to theirs
     clear: torch.Tensor  # (N,) bool: whether to lead them there; not where it is the body's
 

@@ -21,7 +21,7 @@ from torch import nn
 
 from models.critters import SIZE, Critter, draw
 from models.pipeline import CritterPipeline
-from models.train import to_pixels
+from models.training.train import to_pixels
 
 TIMESTEPS = (50, 250, 500, 750)
 
