@@ -93,7 +93,7 @@ def recording() -> dict[str, float]:
     """What recording costs, on the bundled model: 25 steps, guided, every layer and step."""
     from models import load
     from viz.recipe import Recipe
-    from viz.runs import perform
+    from viz.recording.run import perform
 
     pipeline, recipe = load("critters"), Recipe(CAPTION, seed=8)
     ratios = costs(pipeline)

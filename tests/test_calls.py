@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from viz.calls import number, sample_of, timestep_of
+from viz.recording.call import number, sample_of, timestep_of
 
 X = torch.zeros(2, 3, 8, 8)
 

@@ -14,7 +14,7 @@ from viz.export import rows_on_show, write_gif, write_html, write_npz
 from viz.gallery import exhibits
 from viz.header import HeaderError, described
 from viz.recipe import Recipe
-from viz.runs import perform
+from viz.recording.run import perform
 from viz.view import Box, Pixel, View
 
 EXHIBIT = exhibits()[0]

@@ -7,7 +7,7 @@ from PIL import Image
 from models import load
 from viz import Trace
 from viz.gallery import exhibits
-from viz.runs import perform
+from viz.recording.run import perform
 
 
 def test_there_are_at_least_six():

@@ -27,7 +27,7 @@ from viz.experiments import (
 )
 from viz.lesson import feature_colors, flatten, layers_needed, lesson, receptive_field, unflatten, watch
 from viz.recipe import Recipe
-from viz.runs import perform
+from viz.recording.run import perform
 from viz.trace import Layer
 from viz.watched import Call, replay, watch_call
 

@@ -9,8 +9,8 @@ from tests import single_file
 from tests.pipelines import PIPELINES
 from viz import opened as box
 from viz import rules
-from viz.budget import amount
 from viz.recipe import RecipeError
+from viz.recording.budget import amount
 
 ASKED = {"prompt": "a red monster", "negative": "", "seed": 1, "steps": 3, "guidance": 3.0, "height": 16, "width": 24}
 

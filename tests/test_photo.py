@@ -12,9 +12,9 @@ from PIL import Image, ImageDraw
 from models import load
 from tests.pipelines import PIPELINES, conditional
 from viz import Trace
-from viz.photo import look_at, noised
 from viz.pictures import MAX_PIXELS, PictureError, fitted, open_picture
-from viz.planner import OverBudget
+from viz.recording.photo import look_at, noised
+from viz.recording.plan import OverBudget
 
 PHOTO = Image.new("RGB", (60, 40), "white")
 ImageDraw.Draw(PHOTO).rectangle((0, 0, 29, 19), fill=(255, 0, 0))  # a red quarter, top left

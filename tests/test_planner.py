@@ -9,8 +9,8 @@ from models.sampling.order import Order, draw
 from tests import families
 from tests.pipelines import PIPELINES
 from viz import record
-from viz.budget import amount, budget, free_memory
-from viz.planner import OverBudget
+from viz.recording.budget import amount, budget, free_memory
+from viz.recording.plan import OverBudget
 
 # The public configuration of runwayml/stable-diffusion-v1-5's U-Net; what is not named is diffusers' default.
 SD15 = {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8}

@@ -3,7 +3,7 @@
 import pytest
 
 from viz.recipe import Recipe, RecipeError, check_words, spread
-from viz.runs import perform
+from viz.recording.run import perform
 from viz.takeaway import _told, link
 
 BAD = [

@@ -7,7 +7,7 @@ from diffusers.models.attention_processor import Attention, AttnProcessor
 from torch import nn
 
 from viz import record
-from viz.calls import grid_of
+from viz.recording.call import grid_of
 from viz.trace import Trace
 
 CROSS = "down_blocks.1.attentions.0.transformer_blocks.0.attn2"
@@ -287,7 +287,7 @@ def test_numbers_too_large_for_the_wanted_precision(tiny_unet):
 
 
 def test_previews_are_the_expected_clean_picture(tiny_pipeline):
-    from viz.runs import previewer
+    from viz.recording.run import previewer
 
     class Oracle(nn.Module):
         """Answers with the velocity that leads to one picture, and has attention for the recorder to find."""

@@ -5,8 +5,8 @@ import gc
 import pytest
 import torch
 
-from viz.layout import Layout
-from viz.shelf import Shelf, Shelved, _Pool
+from viz.recording.memory import Shelf, Shelved, _Pool
+from viz.recording.views import Layout
 
 
 def test_copies_stay_whatever_is_recorded_next():
@@ -85,7 +85,7 @@ def test_where_parts_lie_is_found_once_and_used_for_others(batch):
 
 @pytest.mark.parametrize("most", [0, 2**20])
 def test_blocks_and_tensors_share_a_shelf(monkeypatch, most):
-    monkeypatch.setattr("viz.layout.AT_ONCE", most)
+    monkeypatch.setattr("viz.recording.views.AT_ONCE", most)
     seen = {0: torch.randn(2, 7, 6, requires_grad=True), 1: torch.randn(2, 7, 3).half()}
     parts = [seen[0][1].unflatten(-1, (2, 3)).transpose(0, 1), seen[1][1, 2:]]
     layout, shelf = Layout.find(parts, seen), Shelf()

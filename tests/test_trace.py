@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from viz import Layer, Trace
 from viz.header import described
 from viz.recipe import Recipe
-from viz.runs import perform
+from viz.recording.run import perform
 from viz.tracefile import TraceFileError
 
 

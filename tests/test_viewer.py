@@ -6,7 +6,7 @@ import torch
 
 from viz import Trace
 from viz.recipe import Recipe
-from viz.runs import perform
+from viz.recording.run import perform
 from viz.viewer import ASSETS, DIVERGING, SCRIPTS, View, colormap, early, in_hex, pack, shown
 
 

@@ -4,11 +4,11 @@
 def __getattr__(name: str):
     # Loaded on first use: a page that shows a recorded trace needs no torch.
     if name == "record":
-        from viz.recorder import record
+        from viz.recording.recorder import record
 
         return record
     if name == "plan":
-        from viz.planner import plan
+        from viz.recording.plan import plan
 
         return plan
     if name in ("Trace", "Layer"):

@@ -10,7 +10,7 @@ from torch import nn
 
 from models.classic import QuadraticAttention, RelativeAttention
 from viz.lesson import flatten
-from viz.recorder import record
+from viz.recording.recorder import record
 from viz.trace import Layer
 from viz.watched import Call
 

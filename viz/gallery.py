@@ -70,7 +70,7 @@ def record_all() -> None:
     from PIL import Image
 
     from models import load
-    from viz.runs import perform
+    from viz.recording.run import perform
     from viz.watched import rerun
 
     for exhibit in exhibits():

@@ -152,7 +152,7 @@ def follow(recipe: Recipe, pipeline, stopped: threading.Event) -> Iterator[dict 
     Raises:
         Stopped: when `stopped` was set before the end.
     """
-    from viz.runs import perform
+    from viz.recording.run import perform
 
     def run(on_step: OnStep) -> Trace:
         return perform(recipe, pipeline, on_step=on_step, record_steps=BROWSER_STEPS)

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from viz.budget import amount
 from viz.recipe import MAX_GUIDANCE, MAX_SEED, MAX_STEPS, RecipeError, spread
+from viz.recording.budget import amount
 from viz.rules import allowed, browser, source
 
 if TYPE_CHECKING:  # torch is imported when a model is opened
     from PIL.Image import Image
 
     from models.sampling.order import Order
-    from viz.planner import Plan
+    from viz.recording.plan import Plan
     from viz.trace import Trace
 
 OnStep = Callable[[int, object], None]
@@ -140,7 +140,7 @@ def planned(opened: Opened, order: Order) -> Plan:
     import torch
 
     from models.sampling.order import timesteps
-    from viz.planner import plan
+    from viz.recording.plan import plan
 
     whole = plan(opened.pipeline, steps=len(timesteps(opened.pipeline, order)), size=order.size, dtype=torch.float16)
     shown = [name for name, layer in whole.layers.items() if layer.kind == "self"]
@@ -211,7 +211,7 @@ def _part(opened: Opened, order: Order, thin: bool):
     """What of a run is recorded.
 
     Raises:
-        viz.planner.OverBudget: when not all of it fits into memory and it is not to be thinned, or nothing fits.
+        viz.recording.plan.OverBudget: when not all of it fits into memory and it is not to be thinned, or nothing fits.
     """
     whole, most = planned(opened, order), allowed()
     part = whole.fit(most) if thin else whole
@@ -225,8 +225,8 @@ def _draw(opened: Opened, order: Order, thin: bool, on_step: OnStep) -> Trace:
     import torch
 
     from models.sampling import order as drawing
-    from viz.recorder import record
-    from viz.runs import previewer
+    from viz.recording.recorder import record
+    from viz.recording.run import previewer
 
     part = _part(opened, order, thin)
     preview = previewer(opened.pipeline)
@@ -249,7 +249,7 @@ def _draw(opened: Opened, order: Order, thin: bool, on_step: OnStep) -> Trace:
 def _look(opened: Opened, order: Order, picture: Image, thin: bool, on_step: OnStep) -> Trace:
     import torch
 
-    from viz.photo import look_at
+    from viz.recording.photo import look_at
 
     part = _part(opened, order, thin)
     steps = len(spread(order.steps, len(part.steps)))

@@ -1,4 +1,4 @@
-"""Recipes: all it takes to make a trace, checked. Following one is `viz.runs`; this part needs no torch."""
+"""Recipes: all it takes to make a trace, checked. Following one is `viz.recording.run`; this part needs no torch."""
 
 from __future__ import annotations
 

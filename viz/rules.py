@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from viz.budget import budget
 from viz.recipe import RecipeError
+from viz.recording.budget import budget
 
 # In a browser all Q and K of a trace lie in memory, twice as wide as they were sent.
 BROWSER_BYTES = 96_000_000
@@ -14,7 +14,7 @@ BROWSER_BYTES = 96_000_000
 
 @dataclass(frozen=True)
 class Rules:
-    """`memory` and `browser`: amounts as `viz.budget` reads them; `models`: the folder whose models the page opens."""
+    """`memory` and `browser`: amounts as `viz.recording.budget` reads them; `models`: the folder whose models the page opens."""
 
     memory: str | None = None
     models: Path | None = None

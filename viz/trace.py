@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from viz.proof import attended, difference
-from viz.shelf import require_fit
+from viz.recording.memory import require_fit
 
 _BLOCK = 1024  # queries whose rows are held at a time
 

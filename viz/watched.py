@@ -19,8 +19,8 @@ import torch
 from torch import nn
 
 from viz.recipe import Recipe
-from viz.recorder import record
-from viz.runs import perform
+from viz.recording.recorder import record
+from viz.recording.run import perform
 from viz.trace import Layer
 
 QUERY_PROJECTIONS = ("to_q", "q", "query_conv", "qkv", "to_qkv", "query", "q_proj", "proj_q")

@@ -18,7 +18,7 @@ from viz import Trace, record
 from viz.export import write_html
 from viz.gallery import exhibits
 from viz.recipe import Recipe
-from viz.runs import perform
+from viz.recording.run import perform
 from viz.view import View
 
 TEXTS = {

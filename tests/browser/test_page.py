@@ -10,7 +10,7 @@ import pytest
 from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, atlas_pixels, look, open_page, pixels_of, state
 from viz import Trace, record
 from viz.gallery import exhibits
-from viz.runs import previewer
+from viz.recording.run import previewer
 
 
 def test_it_opens_on_the_first_exhibit_with_a_chosen_query(page):

@@ -16,9 +16,9 @@ from PIL import Image
 from models.sampling.conditioning import conditioning, to_sample
 from models.sampling.order import Order, own_size, sample_size, timesteps
 from viz.pictures import fitted
-from viz.planner import plan
-from viz.recorder import record
-from viz.runs import previewer
+from viz.recording.plan import plan
+from viz.recording.recorder import record
+from viz.recording.run import previewer
 from viz.trace import Trace
 
 
@@ -48,7 +48,7 @@ def look_at(
 
     Raises:
         ValueError: for a size that the model cannot take.
-        viz.planner.OverBudget: when the trace would not fit.
+        viz.recording.plan.OverBudget: when the trace would not fit.
     """
     size = size or own_size(pipeline)
     inner = sample_size(pipeline, size)

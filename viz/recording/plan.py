@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from viz.budget import amount
-from viz.calls import sample_of
 from viz.probes import Site, find_sites
 from viz.proof import PROOF_QUERIES, to_keep
 from viz.recipe import spread
-from viz.recorder import _filtered, _parts, _Recorder
+from viz.recording.budget import amount
+from viz.recording.call import sample_of
+from viz.recording.recorder import _filtered, _parts, _Recorder
 from viz.trace import Layer, Trace
 
 FEW_STEPS = 5  # fewer than this say little about how maps change; then layers go before steps do

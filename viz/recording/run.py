@@ -11,7 +11,7 @@ import torch
 from models.opening.revision import versions
 from models.pipeline import x0_estimate
 from viz.recipe import Recipe, spread
-from viz.recorder import Preview, record
+from viz.recording.recorder import Preview, record
 from viz.trace import Trace
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from viz.shelf import Place, Shelf, dense
+from viz.recording.memory import Place, Shelf, dense
 
 AT_ONCE = 2**20  # bytes; more are copied faster by PyTorch, on several cores
 

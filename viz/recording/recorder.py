@@ -17,8 +17,6 @@ from functools import partial
 import torch
 from torch import nn
 
-from viz.calls import MAX_EXTRA, grid_of, indices, is_guided, number, sample_of, timestep_of
-from viz.layout import Layout
 from viz.probes import Reading, Site, Tap, find_sites
 from viz.probes.site import first
 from viz.proof import (
@@ -33,7 +31,9 @@ from viz.proof import (
     to_keep,
     why_not,
 )
-from viz.shelf import Place, Shelf, Shelved, require_fit
+from viz.recording.call import MAX_EXTRA, grid_of, indices, is_guided, number, sample_of, timestep_of
+from viz.recording.memory import Place, Shelf, Shelved, require_fit
+from viz.recording.views import Layout
 from viz.trace import Layer, Proof, Trace
 
 Preview = Callable[[torch.Tensor, torch.Tensor | float | None, torch.Tensor], torch.Tensor]
@@ -64,7 +64,7 @@ def record(
         picture: which picture of the batch.
         dtype: the precision to keep Q and K in; by default the network's own.
         preview: `f(sample, timestep, output)`, (B, C, h, w) each, that gives the expected clean pictures
-            (B, 3, h, w) in [-1, 1]; see `viz.runs.previewer`.
+            (B, 3, h, w) in [-1, 1]; see `viz.recording.run.previewer`.
         proof_width: how many channels a head of V and of the output are kept in `trace.proofs`; None for all.
 
     Raises:
