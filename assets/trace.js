@@ -1,4 +1,4 @@
-// Reads a trace (the safetensors file of viz/tracefile.py). Nothing here touches the page.
+// Reads a trace (the safetensors file of viz/trace_file.py). Nothing here touches the page.
 //
 //   const trace = openTrace(buffer)     // throws an Error whose message is for the reader
 //   trace.layers[0].queries[stepIndex]  // Q of one layer and step, (heads, tokens, headDim) floats; keys likewise

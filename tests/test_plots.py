@@ -13,7 +13,7 @@ from viz.gallery import exhibits
 from viz.labels import layer_label
 from viz.plots import heatmap, over_steps
 from viz.plotview import plotted
-from viz.questions import answer, coverage, middle, shares, shown_map
+from viz.query import answer, coverage, middle, shares, shown_map
 from viz.view import Box, Pixel, Region, View, ViewError
 
 NAME = "up_blocks.2.attentions.1.transformer_blocks.0.attn1"

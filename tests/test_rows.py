@@ -12,8 +12,9 @@ import torch
 
 from tests import families
 from tests.bench_sd import Peak
-from viz import Layer, Trace, paths, record, rows, tracefile
-from viz.questions import answer
+from viz import Layer, Trace, paths, record, rows
+from viz import trace_file as tracefile
+from viz.query import answer
 from viz.view import Box, Pixel
 
 

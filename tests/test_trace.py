@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from viz import Layer, Trace
-from viz.header import described
 from viz.recipe import Recipe
 from viz.recording.run import perform
-from viz.tracefile import TraceFileError
+from viz.trace_file import TraceFileError
+from viz.trace_header import described
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def test_a_failed_write_leaves_the_old_file(trace, tmp_path, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("viz.tracefile.os.replace", killed)
+    monkeypatch.setattr("viz.trace_file.os.replace", killed)
     with pytest.raises(KeyboardInterrupt):
         trace.select(steps=[0]).save(path)
     assert path.read_bytes() == before and [f.name for f in tmp_path.iterdir()] == ["run.safetensors"]

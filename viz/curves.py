@@ -9,7 +9,7 @@ import numpy as np
 
 from viz.labels import layer_label
 from viz.measures import entropy, mean_distance, region_weight
-from viz.questions import answer, coverage, middle
+from viz.query import answer, coverage, middle
 from viz.view import Query
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from viz.draw import animation, overlay
-from viz.header import described
-from viz.questions import answer, shown_map
+from viz.query import answer, shown_map
+from viz.trace_header import described
 from viz.view import Query, View
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def write_html(trace: Trace | str | Path, path: str | Path, view: View | None = 
         view: what it opens with.
 
     Raises:
-        viz.header.HeaderError: where `trace` is a file that is none.
+        viz.trace_header.HeaderError: where `trace` is a file that is none.
     """
     from viz.viewer import pack
 

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from models.assets import ASSETS
-from viz.header import described
 from viz.recipe import Recipe, spread
+from viz.trace_header import described
 
 GALLERY = ASSETS / "gallery"
 LESSON = GALLERY / "lesson.safetensors"  # what the tab "How it works" opens on: the first exhibit's view

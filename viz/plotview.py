@@ -108,7 +108,7 @@ def plotted(trace: Trace, view: View, *, lines: str = "layers", region: int = -1
     """
     from viz.curves import follow
     from viz.plots import heatmap
-    from viz.questions import shown_map
+    from viz.query import shown_map
 
     if view.layer not in trace.layers or view.step not in trace.timesteps:
         raise ViewError("This view asks for a layer or a step that this trace does not hold.")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from viz.paths import ours
-from viz.questions import shares
+from viz.query import shares
 from viz.view import Pixel, Query, ViewError, query_from_json
 
 if TYPE_CHECKING:  # torch is imported when a trace is opened

@@ -12,12 +12,12 @@ import gradio as gr
 from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
 
-from viz.header import described
 from viz.links import LinkError, encode
 from viz.paths import ours
 from viz.recipe import Recipe, RecipeError
 from viz.recording.budget import amount
 from viz.toast import warn
+from viz.trace_header import described
 from viz.view import View, ViewError
 from viz.viewer import ASSETS, present
 

@@ -242,8 +242,8 @@ class Trace:
         )
 
     def save(self, path: str | Path) -> Path:
-        """Write one safetensors file, whole or not at all. See `viz.tracefile` for its format."""
-        from viz.tracefile import write
+        """Write one safetensors file, whole or not at all. See `viz.trace_file` for its format."""
+        from viz.trace_file import write
 
         return write(self, Path(path))
 
@@ -252,9 +252,9 @@ class Trace:
         """Read a file that `save` wrote.
 
         Raises:
-            viz.tracefile.TraceFileError: when it is truncated, foreign, or not consistent in itself.
+            viz.trace_file.TraceFileError: when it is truncated, foreign, or not consistent in itself.
         """
-        from viz.tracefile import read
+        from viz.trace_file import read
 
         return read(Path(path))
 

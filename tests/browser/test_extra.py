@@ -9,7 +9,7 @@ import torch
 from tests import families
 from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, settle, view
 from viz import Trace, record
-from viz.questions import shown_map
+from viz.query import shown_map
 from viz.view import View
 from viz.viewer import pack
 

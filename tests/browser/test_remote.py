@@ -9,7 +9,7 @@ from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, atlas_pixels, look, o
 from viz import Trace
 from viz.export import rows_on_show
 from viz.gallery import exhibits
-from viz.questions import shown_map
+from viz.query import shown_map
 from viz.view import View
 
 EXHIBIT = exhibits()[1]

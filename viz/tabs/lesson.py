@@ -16,10 +16,10 @@ from safetensors import safe_open
 
 from viz.classics import call_of, layers_of, network_of, opened, trained, words_of
 from viz.gallery import LESSON, exhibits, write_lesson
-from viz.header import described
 from viz.live import bundled, exclusive
 from viz.recipe import Recipe, RecipeError
 from viz.toast import warn
+from viz.trace_header import described
 from viz.viewer import ASSETS, colormap, in_hex
 
 TEXT = """

@@ -8,12 +8,12 @@ import gradio as gr
 
 from models.opening.revision import versions
 from viz.gallery import as_shown, exhibits
-from viz.header import described
 from viz.links import LinkError, decode, differences
 from viz.live import expect, progress
 from viz.recipe import Recipe
 from viz.tabs.drawing import drawn, warn_of_missing
 from viz.toast import warn
+from viz.trace_header import described
 from viz.view import View
 from viz.viewer import shown
 

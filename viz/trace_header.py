@@ -13,7 +13,7 @@ class HeaderError(ValueError):
 
 
 def described(path: str | Path) -> dict:
-    """The description in a trace's file: "layers", "timesteps", "recipe" and more, see `viz.tracefile`.
+    """The description in a trace's file: "layers", "timesteps", "recipe" and more, see `viz.trace_file`.
 
     Only its place is checked, not what it says; `Trace.load` checks all of a file.
 
