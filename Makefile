@@ -54,7 +54,7 @@ train-classic: $(VENV)/app
 	for kind in sagan ddpm multihead cross classifier; do \
 	  $(BIN)/python -m models.training.train_classic --kind $$kind && \
 	  $(BIN)/python -m models.training.train_classic --kind $$kind --export assets/classic/$$kind || exit 1; done
-	$(BIN)/python -m viz.classics
+	$(BIN)/python -m viz.lesson.papers
 
 evaluate: $(VENV)/app
 	$(BIN)/python -m models.training.evaluate

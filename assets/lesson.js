@@ -1,4 +1,4 @@
-// Opens the file of a lesson (viz/lessonfile.py) and computes its panels for any query. Nothing here touches the page.
+// Opens the file of a lesson (viz/lesson/file.py) and computes its panels for any query. Nothing here touches the page.
 
 function openLesson(buffer) {
   const { metadata, tensors } = readSafetensors(buffer);
@@ -58,7 +58,7 @@ function gather(lesson, head, row) {
 const columnOf = (lesson, key, head, temperature) =>
   Float64Array.from({ length: lesson.count }, (_, i) => attend(lesson, i, head, temperature).row[key]);
 
-// All panels of one query, like viz/lesson.py's `lesson`.
+// All panels of one query, like viz/lesson/panels.py's `lesson`.
 function panelsOf(lesson, index, head, temperature) {
   const { heads, d, dv, count, out_weight: weight, out_bias: bias } = lesson;
   const chosen = attend(lesson, index, head, temperature);

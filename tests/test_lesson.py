@@ -15,7 +15,7 @@ from models.classic import (
     RelativeAttention,
     SelfAttention2d,
 )
-from viz.experiments import (
+from viz.lesson.experiments import (
     centre_and_spread,
     convolution_gap,
     how_far,
@@ -25,11 +25,11 @@ from viz.experiments import (
     shuffle,
     where_heads_look,
 )
-from viz.lesson import feature_colors, flatten, layers_needed, lesson, receptive_field, unflatten, watch
+from viz.lesson.panels import feature_colors, flatten, layers_needed, lesson, receptive_field, unflatten, watch
+from viz.lesson.watch import Call, replay, watch_call
 from viz.recipe import Recipe
 from viz.recording.run import perform
 from viz.trace import Layer
-from viz.watched import Call, replay, watch_call
 
 SELF = "down_blocks.1.attentions.0.transformer_blocks.0.attn1"
 CROSS = "down_blocks.1.attentions.0.transformer_blocks.0.attn2"

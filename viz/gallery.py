@@ -70,8 +70,8 @@ def record_all() -> None:
     from PIL import Image
 
     from models import load
+    from viz.lesson.watch import rerun
     from viz.recording.run import perform
-    from viz.watched import rerun
 
     for exhibit in exhibits():
         trace = perform(exhibit.recipe, load("critters", revision=exhibit.recipe.weights))
@@ -89,15 +89,15 @@ def record_all() -> None:
 
 
 def write_lesson(network, call, layer: str, path: Path, *, picture, caption: str, step: int, words=()) -> Path:
-    """Watch a layer of `network` in a call of it, a `viz.watched.Call`, and write its lesson.
+    """Watch a layer of `network` in a call of it, a `viz.lesson.watch.Call`, and write its lesson.
 
     Args:
         picture, caption, step: of the run that the call is from, for the page to show.
         words: what the keys of a cross-attention layer are, one by one.
     """
-    from viz.experiments import where_heads_look
-    from viz.lessonfile import write
-    from viz.watched import watch_call
+    from viz.lesson.experiments import where_heads_look
+    from viz.lesson.file import write
+    from viz.lesson.watch import watch_call
 
     seen, around = watch_call(network, call, layer), where_heads_look(network, call)
     about = {"caption": caption, "step": step, "timestep": seen.timestep}

@@ -7,7 +7,7 @@ from pathlib import Path
 from playwright.sync_api import Page
 
 from tests.browser.chromium import ROOT, VIEWER, browser, open_page, server
-from viz.classics import PAPERS, trained
+from viz.lesson.papers import PAPERS, trained
 
 FOLDER = ROOT / "assets" / "screenshots"
 SIZES = {1440: 900, 768: 1024, 390: 844}

@@ -14,8 +14,8 @@ from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
 from safetensors import safe_open
 
-from viz.classics import call_of, layers_of, network_of, opened, trained, words_of
 from viz.gallery import LESSON, exhibits, write_lesson
+from viz.lesson.papers import call_of, layers_of, network_of, opened, trained, words_of
 from viz.live import bundled, exclusive
 from viz.recipe import Recipe, RecipeError
 from viz.toast import warn
@@ -111,7 +111,7 @@ class LessonPanels(gr.HTML):
 
 
 def shown(path: Path, view: dict | None = None, of: dict | None = None) -> dict:
-    """The value that makes `LessonPanels` fetch and show a file of `viz.lessonfile`.
+    """The value that makes `LessonPanels` fetch and show a file of `viz.lesson.file`.
 
     Args:
         of: the recipe, layer and step it was made of: whoever comes from just those need not ask for them.
@@ -239,6 +239,6 @@ def _watch(answered: list, network: str, run: str, layer: str, step: int) -> tup
 @lru_cache(maxsize=8)
 def _rerun(recipe: Recipe) -> tuple:
     """What the bundled model is shown at each step of a run, small, and the picture that comes of it."""
-    from viz.watched import rerun
+    from viz.lesson.watch import rerun
 
     return rerun(bundled(recipe), recipe)

@@ -16,11 +16,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from models.classic import RelativeAttention
-from viz.experiments import Shuffle, on_pixels, position_scores, shuffle
-from viz.lesson import feature_colors
+from viz.lesson.experiments import Shuffle, on_pixels, position_scores, shuffle
+from viz.lesson.panels import feature_colors
+from viz.lesson.watch import Watched
 from viz.probes import find_sites
 from viz.trace import Layer
-from viz.watched import Watched
 
 OfGrids = Callable[[torch.Tensor], torch.Tensor]
 
@@ -40,7 +40,7 @@ def write(
     Args:
         picture: (h, w, 3) uint8, the run's result.
         about: what the page says of the run: caption, step, timestep.
-        around: what `viz.experiments.where_heads_look` found.
+        around: what `viz.lesson.experiments.where_heads_look` found.
         words: what the keys of a cross-attention layer are; those that are missing are called by their number.
     """
     channels, (height, width) = len(seen.given), seen.layer.grid

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from models.classic import QuadraticAttention, RelativeAttention
-from viz.lesson import flatten
+from viz.lesson.panels import flatten
+from viz.lesson.watch import Call
 from viz.recording.recorder import record
 from viz.trace import Layer
-from viz.watched import Call
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 A network without text would draw a picture of its own. So a drawn critter is noised to a timestep instead, and shown to
 the network once; the classifier is shown it as it is. No torch is imported until a network is opened.
 
-`python -m viz.classics` finds out what the networks that were trained have learnt, and keeps it beside them.
+`python -m viz.lesson.papers` finds out what the networks that were trained have learnt, and keeps it beside them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from models.assets import ASSETS
 if TYPE_CHECKING:
     from torch import nn
 
-    from viz.watched import Call
+    from viz.lesson.watch import Call
 
 FOLDER = ASSETS / "classic"
 PAPERS = {
@@ -66,7 +66,7 @@ def call_of(model, picture, timestep: float, caption: str) -> Call:
     """The call that shows a network a picture, (h, w, 3) uint8, at the noise of a timestep: always the same noise."""
     import torch
 
-    from viz.watched import Call
+    from viz.lesson.watch import Call
 
     pixels = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
     if not hasattr(model, "unet"):
@@ -85,7 +85,7 @@ def findings(name: str, count: int = 20, timestep: int = 359) -> dict:
     from models.critters import draw
     from models.training.train import HELD_OUT
     from models.training.train_classic import accuracy, learned_gammas
-    from viz.experiments import how_far
+    from viz.lesson.experiments import how_far
 
     model = opened(name)
     critters = [draw(HELD_OUT + 9_000_000 + index) for index in range(count)]

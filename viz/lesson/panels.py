@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import torch
 
+from viz.lesson.watch import Watched, watch
 from viz.trace import Layer
-from viz.watched import Watched, watch
 
 __all__ = ["Entry", "Lesson", "lesson", "watch"]
 
