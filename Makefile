@@ -60,7 +60,7 @@ evaluate: $(VENV)/app
 	$(BIN)/python -m models.training.evaluate
 
 gallery: $(VENV)/app
-	$(BIN)/python -m viz.gallery
+	$(BIN)/python -m viz.page.gallery
 
 screenshots: $(VENV)/dev $(VENV)/chromium
 	$(BIN)/python -m tests.browser.screenshots

@@ -11,14 +11,14 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 
-from viz.gallery import GALLERY, exhibits
-from viz.live import bundled, stop
-from viz.plotview import PLOTLY
-from viz.rules import allow
-from viz.tabs import explore, lesson
-from viz.takeaway import MAX_FILE
-from viz.theme import theme
-from viz.viewer import ASSETS, early
+from viz.page.gallery import GALLERY, exhibits
+from viz.page.limits import allow
+from viz.page.menu import MAX_FILE
+from viz.page.plots import PLOTLY
+from viz.page.runs import bundled, stop
+from viz.page.tabs import explore, lesson
+from viz.page.theme import theme
+from viz.page.viewer import ASSETS, early
 
 HEADER = """
 <header class="pg-header">

@@ -1,5 +1,5 @@
 // The answers to queries on a trace that is too big for the browser: the same as answers.js gives, from the server
-// (viz/rows.py). One request is on its way at a time. What comes next is what is wanted then, so that a fast mouse never
+// (viz/page/map_server.py). One request is on its way at a time. What comes next is what is wanted then, so that a fast mouse never
 // builds a queue; what was not computed in time comes with the answer after, and the atlas fills in.
 //
 //   const answers = createRemoteAnswers(trace, { path, ask }, onNews, onTrouble)    // onTrouble(text): "" when it is over

@@ -8,7 +8,7 @@ function make(tag, className, text, parent) {
   return node;
 }
 
-// Colours as one text of hexadecimal digits, as viz/viewer.py's `in_hex` writes them: [[r, g, b], …].
+// Colours as one text of hexadecimal digits, as viz/page/viewer.py's `in_hex` writes them: [[r, g, b], …].
 function fromHex(text) {
   const channel = (i) => parseInt(text.slice(2 * i, 2 * i + 2), 16);
   return Array.from({ length: text.length / 6 }, (_, i) => [channel(3 * i), channel(3 * i + 1), channel(3 * i + 2)]);

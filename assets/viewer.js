@@ -8,7 +8,7 @@
 //   viewer.mapOf(layer, step, head), viewer.colorsOf(numbers), await viewer.whole()
 //   await viewer.order(layers, steps)    // before mapOf: these maps may have to come from the server
 //
-// Needs the scripts that viz/viewer.py lists before this one. What they share is the desk: nodes, state, trace, buffers.
+// Needs the scripts that viz/page/viewer.py lists before this one. What they share is the desk: nodes, state, trace, buffers.
 
 // Layer and step are indices here; in a view they are a name and a recorded step.
 const DEFAULTS = {

@@ -66,7 +66,7 @@ def draw(
         seed: decides place, size and proportions, and the attributes where none are given.
         attributes: what to draw.
         eye_colors: a colour for single eyes by part name ("left eye"), to draw the mismatched pairs that
-            the judge of `models.training.judge` must learn to notice, and that `models.training.train` has the model put right.
+            `models.training.judge` must learn to notice, and that `models.training.train` has the model correct.
     """
     rng = random.Random(seed)
     drawn = sample_attributes(rng)

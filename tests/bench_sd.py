@@ -61,7 +61,7 @@ def main(steps: int, pairs: int) -> dict[str, float]:
 
     import viz
     from viz import Trace, record
-    from viz.rows import point_rows
+    from viz.page.map_server import point_rows
 
     torch.manual_seed(0)
     print("making 860 million random weights")

@@ -14,8 +14,8 @@ from models.pipeline import CritterPipeline, x0_estimate
 from models.training.train import HELD_OUT, new_scheduler, to_pixels
 from models.training.train_classic import accuracy, learned_gammas
 from models.words import CaptionEncoder
-from viz.gallery import exhibits, write_lesson
 from viz.lesson import papers as classics
+from viz.page.gallery import exhibits, write_lesson
 
 KINDS = {"sagan": {}, "ddpm": {}, "multihead": {}, "cross": {"attention": "multihead", "word_channels": 64}}
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from viz import Trace
 from viz.export import rows_on_show, write_gif, write_html, write_npz
-from viz.gallery import exhibits
+from viz.page.gallery import exhibits
 from viz.recipe import Recipe
 from viz.recording.run import perform
 from viz.trace_header import HeaderError, described

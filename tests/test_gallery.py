@@ -6,7 +6,7 @@ from PIL import Image
 
 from models import load
 from viz import Trace
-from viz.gallery import exhibits
+from viz.page.gallery import exhibits
 from viz.recording.run import perform
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from models.opening.revision import revision, versions
 from tests.test_view import FULL
-from viz.links import MAX_LINK, LinkError, decode, differences, encode
+from viz.page.links import MAX_LINK, LinkError, decode, differences, encode
 from viz.recipe import Recipe
 from viz.view import Region, View
 

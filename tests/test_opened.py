@@ -7,8 +7,8 @@ from PIL import Image
 
 from tests import single_file
 from tests.pipelines import PIPELINES
-from viz import opened as box
-from viz import rules
+from viz.page import limits as rules
+from viz.page import own_model as box
 from viz.recipe import RecipeError
 from viz.recording.budget import amount
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from models import load
 from tests.pipelines import PIPELINES, conditional
 from viz import Trace
-from viz.pictures import MAX_PIXELS, PictureError, fitted, open_picture
+from viz.page.uploads import MAX_PIXELS, PictureError, fitted, open_picture
 from viz.recording.photo import look_at, noised
 from viz.recording.plan import OverBudget
 

@@ -9,10 +9,10 @@ import torch
 from tests.test_trace import by_hand
 from viz import Trace
 from viz.curves import follow
-from viz.gallery import exhibits
 from viz.labels import layer_label
+from viz.page.gallery import exhibits
+from viz.page.plots import plotted
 from viz.plots import heatmap, over_steps
-from viz.plotview import plotted
 from viz.query import answer, coverage, middle, shares, shown_map
 from viz.view import Box, Pixel, Region, View, ViewError
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from viz.page.menu import _told, link
 from viz.recipe import Recipe, RecipeError, check_words, spread
 from viz.recording.run import perform
-from viz.takeaway import _told, link
 
 BAD = [
     (dict(caption=""), "the caption is empty"),

@@ -12,8 +12,8 @@ from models.opening import load as zoo
 from models.opening import revision as revisions
 from models.opening.errors import CannotOpen
 from models.opening.revision import BUNDLED, earlier, revision, supersede
-from viz.gallery import as_shown, exhibits
-from viz.live import bundled
+from viz.page.gallery import as_shown, exhibits
+from viz.page.runs import bundled
 from viz.recipe import Recipe
 
 

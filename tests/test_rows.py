@@ -12,8 +12,10 @@ import torch
 
 from tests import families
 from tests.bench_sd import Peak
-from viz import Layer, Trace, paths, record, rows
+from viz import Layer, Trace, record
 from viz import trace_file as tracefile
+from viz.page import map_server as rows
+from viz.page import served as paths
 from viz.query import answer
 from viz.view import Box, Pixel
 

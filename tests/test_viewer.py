@@ -5,9 +5,9 @@ import json
 import torch
 
 from viz import Trace
+from viz.page.viewer import ASSETS, DIVERGING, SCRIPTS, View, colormap, early, in_hex, pack, shown
 from viz.recipe import Recipe
 from viz.recording.run import perform
-from viz.viewer import ASSETS, DIVERGING, SCRIPTS, View, colormap, early, in_hex, pack, shown
 
 
 def test_the_colour_map_rises_in_lightness():

@@ -87,7 +87,7 @@ def write_html(trace: Trace | str | Path, path: str | Path, view: View | None = 
     Raises:
         viz.trace_header.HeaderError: where `trace` is a file that is none.
     """
-    from viz.viewer import pack
+    from viz.page.viewer import pack
 
     if isinstance(trace, (str, Path)):
         document = _document(Path(trace), view)
@@ -101,7 +101,7 @@ def write_html(trace: Trace | str | Path, path: str | Path, view: View | None = 
 
 def _document(file: Path, view: View | None) -> str:
     """The HTML file. Everything variable in it is base64, or JSON without "<", or escaped."""
-    from viz.viewer import ASSETS, DIVERGING, SEQUENTIAL, colormap, scripts
+    from viz.page.viewer import ASSETS, DIVERGING, SEQUENTIAL, colormap, scripts
 
     caption = described(file)["recipe"].get("caption")
     title = caption[:200] if isinstance(caption, str) else "a recorded trace"

@@ -14,7 +14,7 @@ from models.sampling.order import factor
 def conditioning(pipeline, prompt: str, size: tuple[int, int]) -> dict:
     """The named arguments of a call of the U-Net on one sample of `size`, (height, width); no guidance.
 
-    A pipeline that reads text gives its embeddings; whatever else is expected is given as nothing, see `models.sampling.bare`.
+    A pipeline that reads text gives its embeddings; every other input is empty (`models.sampling.bare.nothing`).
     """
     given = nothing(pipeline.unet, size)
     if isinstance(pipeline, CritterPipeline):

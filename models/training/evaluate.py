@@ -1,6 +1,6 @@
-"""Judge the bundled model: `python -m models.training.evaluate` prints the numbers of its card, as JSON in the last line.
+"""Evaluate the bundled model: `python -m models.training.evaluate` prints its card's figures, as JSON on the last line.
 
-Everything is held out: seeds from `models.training.train.HELD_OUT` on were trained on by neither the model nor the judge.
+All critters are held out: neither model nor judge was trained on seeds from `models.training.train.HELD_OUT` on.
 Four questions are asked.
 
 - *Can the judge be trusted?* `judge_accuracy`: on drawn critters, half of whose pairs of eyes do not match.

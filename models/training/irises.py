@@ -3,7 +3,7 @@
     irises = teach()
     irises.find(pixels)[:, EYES.index("left eye")]    # (B, 64, 64) bool
 
-It learns from drawn critters, weathered as those of `models.training.judge` are, and half of their pairs of eyes do not match.
+It learns from drawn critters, weathered as in `models.training.judge`; half of their pairs of eyes do not match.
 """
 
 from __future__ import annotations

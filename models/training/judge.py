@@ -1,4 +1,4 @@
-"""Tells a critter's attributes from its picture; `python -m models.training.judge` trains it and says how often it is right.
+"""Tells a critter's attributes from its picture; `python -m models.training.judge` trains it and prints its accuracy.
 
     judge = Judge.from_pretrained(JUDGE)
     judge.read([critter.image])    # [Verdict(shape="round", ..., left_eye_color="red", right_eye_color="red")]

@@ -1,4 +1,4 @@
-"""Train a small network around one of the papers' attention blocks: `python -m models.training.train_classic --kind sagan`.
+"""Train a small network around one paper's attention block: `python -m models.training.train_classic --kind sagan`.
 
 The recipe is the bundled model's own, down to the noise schedule, so that networks differ in their attention only.
 """

@@ -8,7 +8,7 @@ import torch
 
 from tests.browser.chromium import VIEWER, look, pixels_of, settle, state, view
 from viz import Trace
-from viz.gallery import exhibits
+from viz.page.gallery import exhibits
 
 CHOSEN = ", ".join(f"{VIEWER}.{part}" for part in (f"trace.layers[{VIEWER}.state.layer]", "state.step", "state.head"))
 PIXEL = {"kind": "pixel", "point": [0.4, 0.7]}

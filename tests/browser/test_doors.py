@@ -16,7 +16,7 @@ from tests.browser.test_takeaway import open_alone
 from tests.test_links import forged
 from viz import Trace, record
 from viz.export import write_html
-from viz.gallery import exhibits
+from viz.page.gallery import exhibits
 from viz.recipe import Recipe
 from viz.recording.run import perform
 from viz.view import View

@@ -9,9 +9,9 @@ import torch
 from tests import families
 from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, settle, view
 from viz import Trace, record
+from viz.page.viewer import pack
 from viz.query import shown_map
 from viz.view import View
-from viz.viewer import pack
 
 BOX = {"kind": "box", "from": [0.2, 0.1], "to": [0.7, 0.8]}
 

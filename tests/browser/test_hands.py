@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.browser.chromium import VIEWER, atlas_pixels, look, open_page, pixels_of, settle, state, view
-from viz.gallery import exhibits
+from viz.page.gallery import exhibits
 
 BOX = {"kind": "box", "from": [0.4, 0.55], "to": [0.625, 0.72]}
 REGION = {"kind": "region", "grid": [8, 8], "mask": "_wAAAAAAAAA"}  # the uppermost eighth

@@ -11,11 +11,11 @@ from models.training.train_classic import learned_gammas
 from tests.browser import lessons
 from tests.browser.chromium import VIEWER, open_page
 from tests.browser.lessons import PAGE, frame, open_lesson, panels, sentence, state
-from viz.gallery import exhibits, write_lesson
 from viz.lesson.experiments import score_terms
 from viz.lesson.panels import lesson
 from viz.lesson.papers import PAPERS, call_of, opened, words_of
 from viz.lesson.watch import replay, watch_call
+from viz.page.gallery import exhibits, write_lesson
 from viz.recipe import Recipe
 
 

@@ -12,10 +12,10 @@ from tests.browser import lessons
 from tests.browser.chromium import open_page
 from tests.browser.lessons import PAGE, frame, panels, sentence, state
 from tests.browser.test_access import serious
-from viz.gallery import LESSON, exhibits
 from viz.lesson.experiments import centre_and_spread, convolution_gap
 from viz.lesson.panels import lesson
 from viz.lesson.watch import replay, watch_call
+from viz.page.gallery import LESSON, exhibits
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 
 from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, open_page, server
 from viz import Trace, record
-from viz.gallery import exhibits
-from viz.links import decode, encode
+from viz.page.gallery import exhibits
+from viz.page.links import decode, encode
 from viz.recipe import Recipe
 from viz.view import View
 

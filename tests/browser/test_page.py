@@ -9,7 +9,7 @@ import pytest
 
 from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, atlas_pixels, look, open_page, pixels_of, state
 from viz import Trace, record
-from viz.gallery import exhibits
+from viz.page.gallery import exhibits
 from viz.recording.run import previewer
 
 

@@ -14,8 +14,8 @@ from tests.browser.test_access import serious
 from tests.browser.test_looks import drop
 from viz import Trace
 from viz.curves import follow
-from viz.gallery import exhibits
 from viz.labels import layer_label
+from viz.page.gallery import exhibits
 from viz.view import Box, Pixel
 
 EXHIBIT = exhibits()[0]

@@ -8,7 +8,7 @@ import pytest
 from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, atlas_pixels, look, open_page, server, settle, taken, view
 from viz import Trace
 from viz.export import rows_on_show
-from viz.gallery import exhibits
+from viz.page.gallery import exhibits
 from viz.query import shown_map
 from viz.view import View
 

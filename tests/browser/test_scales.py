@@ -7,8 +7,8 @@ import pytest
 
 from tests.browser.chromium import VIEWER, atlas_pixels, look, settle, state, view
 from viz import Trace
-from viz.gallery import exhibits
-from viz.viewer import DIVERGING, SEQUENTIAL, colormap
+from viz.page.gallery import exhibits
+from viz.page.viewer import DIVERGING, SEQUENTIAL, colormap
 
 
 @pytest.fixture(scope="module")

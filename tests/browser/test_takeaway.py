@@ -12,8 +12,8 @@ from PIL import Image
 from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, look, open_page, server, taken
 from viz import Trace
 from viz.export import rows_on_show, write_html
-from viz.gallery import exhibits
 from viz.labels import layer_label
+from viz.page.gallery import exhibits
 from viz.view import View
 
 EXHIBIT = exhibits()[0]

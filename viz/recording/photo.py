@@ -15,7 +15,7 @@ from PIL import Image
 
 from models.sampling.conditioning import conditioning, to_sample
 from models.sampling.order import Order, own_size, sample_size, timesteps
-from viz.pictures import fitted
+from viz.page.uploads import fitted
 from viz.recording.plan import plan
 from viz.recording.recorder import record
 from viz.recording.run import previewer

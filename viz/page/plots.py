@@ -13,9 +13,9 @@ import plotly
 from gradio.data_classes import FileData
 
 from viz.labels import layer_label
-from viz.paths import ours
+from viz.page.served import ours
+from viz.page.viewer import ASSETS, DIVERGING, SEQUENTIAL
 from viz.view import Pixel, View, ViewError
-from viz.viewer import ASSETS, DIVERGING, SEQUENTIAL
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterator
 
 import gradio as gr
 
-from viz.live import Stopped, bundled, follow, stoppable
+from viz.page.notices import warn
+from viz.page.runs import Stopped, bundled, follow, stoppable
+from viz.page.viewer import present
 from viz.recipe import Recipe, RecipeError, check_words
-from viz.toast import warn
 from viz.view import View
-from viz.viewer import present
 
 
 def drawn(recipe: Recipe, view: View | None, session: str) -> Iterator[tuple]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from viz.paths import ours
+from viz.page.served import ours
 from viz.query import shares
 from viz.view import Pixel, Query, ViewError, query_from_json
 

@@ -12,14 +12,14 @@ import gradio as gr
 from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
 
-from viz.links import LinkError, encode
-from viz.paths import ours
+from viz.page.links import LinkError, encode
+from viz.page.notices import warn
+from viz.page.served import ours
+from viz.page.viewer import ASSETS, present
 from viz.recipe import Recipe, RecipeError
 from viz.recording.budget import amount
-from viz.toast import warn
 from viz.trace_header import described
 from viz.view import View, ViewError
-from viz.viewer import ASSETS, present
 
 if TYPE_CHECKING:  # torch is imported when a trace is opened
     from viz.trace import Trace

@@ -14,13 +14,13 @@ from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
 from safetensors import safe_open
 
-from viz.gallery import LESSON, exhibits, write_lesson
 from viz.lesson.papers import call_of, layers_of, network_of, opened, trained, words_of
-from viz.live import bundled, exclusive
+from viz.page.gallery import LESSON, exhibits, write_lesson
+from viz.page.notices import warn
+from viz.page.runs import bundled, exclusive
+from viz.page.viewer import ASSETS, colormap, in_hex
 from viz.recipe import Recipe, RecipeError
-from viz.toast import warn
 from viz.trace_header import described
-from viz.viewer import ASSETS, colormap, in_hex
 
 TEXT = """
 <div class="pixelgaze pl-text">
@@ -45,7 +45,7 @@ SCRIPTS = (
     "lessonpage.js",
 )
 
-# Constant on purpose, as in viz.viewer.
+# Constant on purpose, as in viz.page.viewer.
 _SKELETON = '<div class="pixelgaze pg-lesson"><p class="pg-message">Loading the lesson…</p></div>'
 
 _HOST = """

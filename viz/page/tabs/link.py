@@ -7,15 +7,15 @@ from collections.abc import Iterator
 import gradio as gr
 
 from models.opening.revision import versions
-from viz.gallery import as_shown, exhibits
-from viz.links import LinkError, decode, differences
-from viz.live import expect, progress
+from viz.page.gallery import as_shown, exhibits
+from viz.page.links import LinkError, decode, differences
+from viz.page.notices import warn
+from viz.page.runs import expect, progress
+from viz.page.tabs.generate import drawn, warn_of_missing
+from viz.page.viewer import shown
 from viz.recipe import Recipe
-from viz.tabs.drawing import drawn, warn_of_missing
-from viz.toast import warn
 from viz.trace_header import described
 from viz.view import View
-from viz.viewer import shown
 
 
 def wire(page: gr.Blocks, viewer: gr.HTML, live: gr.HTML, boxes: list[gr.components.Component]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gradio.utils import get_upload_folder
 
-from viz.gallery import GALLERY
+from viz.page.gallery import GALLERY
 
 
 def ours(path: object) -> Path:

@@ -13,8 +13,8 @@ from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
 from plotly.colors import sample_colorscale, unlabel_rgb
 
-from viz.rows import answer
-from viz.rules import browser
+from viz.page.limits import browser
+from viz.page.map_server import answer
 from viz.view import View
 
 if TYPE_CHECKING:  # torch is imported when a trace is packed
@@ -158,7 +158,7 @@ def shown(path: str | Path, view: View | None = None, *, opened: bool = False) -
 def present(trace: Trace, view: View | None = None, *, opened: bool = False) -> dict:
     """Write a trace for the page; returns the value that makes a `Viewer` show it. Arguments as for `shown`.
 
-    A trace that is too big for a browser is not sent: the browser gets its outline, and asks `viz.rows` for maps.
+    A trace too big for a browser is not sent: the browser gets its outline, and asks `viz.page.map_server` for maps.
     """
     small = _packed(trace)
     value = shown(save_temporary(small), view, opened=opened)

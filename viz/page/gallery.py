@@ -1,4 +1,4 @@
-"""The gallery: recorded traces that come with the project, and recording them (`python -m viz.gallery`).
+"""The gallery: recorded traces that come with the project, and recording them (`python -m viz.page.gallery`).
 
 `assets/gallery/index.json` lists them in the order shown, each with a view that has something to say, so that the page
 can open on one without reading any trace.

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import gradio as gr
 
-from viz.live import Live, Stopped, progress, stoppable, watched
-from viz.opened import (
+from viz.page.limits import offered
+from viz.page.notices import warn
+from viz.page.own_model import (
     PHOTO_STEPS,
     Opened,
     Run,
@@ -25,10 +26,9 @@ from viz.opened import (
     planned,
     skipped_words,
 )
+from viz.page.runs import Live, Stopped, progress, stoppable, watched
+from viz.page.viewer import Viewer, present
 from viz.recipe import RecipeError
-from viz.rules import offered
-from viz.toast import warn
-from viz.viewer import Viewer, present
 
 NO_PHOTO, NO_MASK = "Choose a photo …", "Choose a mask (white: drawn anew) …"
 PRIVATE = {"show_progress": "hidden", "api_visibility": "private"}

@@ -14,7 +14,7 @@ BROWSER_BYTES = 96_000_000
 
 @dataclass(frozen=True)
 class Rules:
-    """`memory` and `browser`: amounts as `viz.recording.budget` reads them; `models`: the folder whose models the page opens."""
+    """`memory` and `browser`: amounts of memory (see `viz.recording.budget`). `models`: the folder of models to open."""
 
     memory: str | None = None
     models: Path | None = None

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from viz.page.limits import allowed, browser, source
 from viz.recipe import MAX_GUIDANCE, MAX_SEED, MAX_STEPS, RecipeError, spread
 from viz.recording.budget import amount
-from viz.rules import allowed, browser, source
 
 if TYPE_CHECKING:  # torch is imported when a model is opened
     from PIL.Image import Image
@@ -52,7 +52,7 @@ def opening(
     Raises:
         RecipeError: when it cannot be opened, with the reason.
     """
-    from viz.live import opening_lock, streamed
+    from viz.page.runs import opening_lock, streamed
 
     asked, like = source(name, upload), source(config, None) if config and config.strip() else None
 
@@ -174,9 +174,9 @@ def draw(opened: Opened, order: Order, sampler: str, photo: Path | None, thin: b
 
     Raises:
         RecipeError: when it does not fit, with what would, or when the model cannot do what was asked.
-        viz.pictures.PictureError: for a photo that is no picture.
+        viz.page.uploads.PictureError: for a photo that is no picture.
     """
-    from viz.pictures import open_picture
+    from viz.page.uploads import open_picture
 
     image = open_picture(photo) if photo and opened.pictured else None
     with _plainly(opened, sampler):
@@ -185,7 +185,7 @@ def draw(opened: Opened, order: Order, sampler: str, photo: Path | None, thin: b
 
 def look(opened: Opened, order: Order, sampler: str, photo: Path | None, thin: bool, on_step: OnStep) -> Trace:
     """Show an opened model a photo. Raises as `draw`, and RecipeError where there is no photo."""
-    from viz.pictures import open_picture
+    from viz.page.uploads import open_picture
 
     if photo is None:
         raise RecipeError("Upload a photo first.")
@@ -269,8 +269,8 @@ def _look(opened: Opened, order: Order, picture: Image, thin: bool, on_step: OnS
 
 
 def masked(opened: Opened, order: Order, mask: Path | None) -> Order:
-    """The order, with a mask where there is one and the model takes one. Raises viz.pictures.PictureError."""
-    from viz.pictures import open_picture
+    """The order, with a mask where there is one and the model takes one. Raises viz.page.uploads.PictureError."""
+    from viz.page.uploads import open_picture
 
     return replace(order, mask=open_picture(mask)) if mask and opened.masked else order
 

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 import gradio as gr
 from gradio.data_classes import FileData
 
-from viz.gallery import Exhibit, as_shown, exhibits
-from viz.live import Live, bundled, expect, follow, progress, stop, stoppable
-from viz.plotview import Plots
+from viz.page.gallery import Exhibit, as_shown, exhibits
+from viz.page.menu import TakeAway
+from viz.page.notices import warn
+from viz.page.plots import Plots
+from viz.page.runs import Live, bundled, expect, follow, progress, stop, stoppable
+from viz.page.tabs import compare, link, own_model
+from viz.page.tabs.generate import drawn
+from viz.page.viewer import Viewer, save_temporary, shown
 from viz.recipe import Recipe, RecipeError, check_words
-from viz.tabs import beside, linked, model
-from viz.tabs.drawing import drawn
-from viz.takeaway import TakeAway
-from viz.toast import warn
 from viz.view import View
-from viz.viewer import Viewer, save_temporary, shown
 
 # Gradio's examples cut off what has more than 60 letters.
 CAPTIONS = [
@@ -32,12 +32,12 @@ def build(page: gr.Blocks) -> None:
     """Lay the tab out in `page`, the Blocks that is being built."""
     gallery = exhibits()
     request = _request(gallery[0])
-    box = model.lay_out()
+    box = own_model.lay_out()
     live = Live(elem_id="live")
     with gr.Row(elem_id="pair"):
         with gr.Column(min_width=340):
             viewer = Viewer(_exhibit(0), compares=True, elem_id="viewer")
-        beside.build(viewer, "viewer")
+        compare.build(viewer, "viewer")
     takeaway = TakeAway(elem_id="takeaway")
     plots = Plots(elem_id="plots")
     with gr.Row():
@@ -67,8 +67,8 @@ def build(page: gr.Blocks) -> None:
     )
     takeaway.wire(viewer)
     plots.wire(viewer)
-    linked.wire(page, viewer, live, request.asked)
-    model.wire(box, viewer, live)
+    link.wire(page, viewer, live, request.asked)
+    own_model.wire(box, viewer, live)
     live.stop(stop, None, None, show_progress="hidden", api_visibility="private", queue=False)
     gr.api(trace, api_name="trace", concurrency_id="model", concurrency_limit=1)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gradio as gr
 
-from viz.gallery import exhibits
-from viz.viewer import Viewer, shown
+from viz.page.gallery import exhibits
+from viz.page.viewer import Viewer, shown
 
 
 def build(viewer: Viewer, elem_id: str) -> None:

@@ -1,0 +1,1 @@
+"""The page: Gradio components, and all state of the server."""
