@@ -18,7 +18,8 @@ from viz.page.plots import PLOTLY
 from viz.page.runs import bundled, stop
 from viz.page.tabs import explore, lesson
 from viz.page.theme import theme
-from viz.page.viewer import ASSETS, early
+from viz.page.viewer import early
+from viz.web import WEB
 
 HEADER = """
 <header class="pg-header">
@@ -61,7 +62,7 @@ def main() -> None:
         server_name=arguments.host,
         server_port=arguments.port,
         theme=theme(),
-        css_paths=[ASSETS / name for name in ("viewer.css", "takeaway.css", "plots.css", "lesson.css", "page.css")],
+        css_paths=[WEB / "styles" / f"{name}.css" for name in ("viewer", "menu", "plots", "lesson", "page")],
         head=early(exhibits()[0].trace),
         inbrowser=arguments.open,
         prevent_thread_lock=True,

@@ -5,9 +5,10 @@ import json
 import torch
 
 from viz import Trace
-from viz.page.viewer import ASSETS, DIVERGING, SCRIPTS, View, colormap, early, in_hex, pack, shown
+from viz.page.viewer import DIVERGING, SCRIPTS, View, colormap, early, in_hex, pack, shown
 from viz.recipe import Recipe
 from viz.recording.run import perform
+from viz.web import WEB
 
 
 def test_the_colour_map_rises_in_lightness():
@@ -35,9 +36,8 @@ def test_no_path_ends_the_script_that_asks_early():
 
 
 def test_every_script_is_served():
-    others = {"hosted.js", "plots.js", "standalone.js"}  # of the take-away menu, the plots, and the one HTML file
-    rest = [path for path in ASSETS.glob("*.js") if path.name not in others and not path.name.startswith("lesson")]
-    assert sorted(SCRIPTS) == sorted(rest)
+    shared = [path for room in ("core", "viewer", "export") for path in (WEB / room).glob("*.js")]
+    assert sorted(SCRIPTS) == sorted(shared)
 
 
 def test_the_value_is_small_and_holds_a_file_not_its_bytes(shared_pipeline):

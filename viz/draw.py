@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from plotly.colors import sample_colorscale, unlabel_rgb
 
-# The common scales of assets/scale.js, so that a colour means the same here and there.
+# The common scales of viz/web/core/scale.js, so that a colour means the same here and there.
 LOW, HIGH, LINEAR, DIFFERENCE, OWN, FOLD = -2, 5, 8, 4, 7, 31
 INK, SOFT, PAPER = "#16181d", "#565d6b", "#ffffff"
 

@@ -21,6 +21,7 @@ from viz.draw import animation, overlay
 from viz.query import answer, shown_map
 from viz.trace_header import described
 from viz.view import Query, View
+from viz.web import WEB
 
 if TYPE_CHECKING:
     from viz.trace import Trace
@@ -101,7 +102,7 @@ def write_html(trace: Trace | str | Path, path: str | Path, view: View | None = 
 
 def _document(file: Path, view: View | None) -> str:
     """The HTML file. Everything variable in it is base64, or JSON without "<", or escaped."""
-    from viz.page.viewer import ASSETS, DIVERGING, SEQUENTIAL, colormap, scripts
+    from viz.page.viewer import DIVERGING, SEQUENTIAL, colormap, scripts
 
     caption = described(file)["recipe"].get("caption")
     title = caption[:200] if isinstance(caption, str) else "a recorded trace"
@@ -109,8 +110,8 @@ def _document(file: Path, view: View | None) -> str:
         "view": view.to_json() if view else {},
         "colors": {"colormap": colormap(SEQUENTIAL), "diverging": colormap(DIVERGING)},
     }
-    script = f"(() => {{\n{scripts()}\n{(ASSETS / 'standalone.js').read_text()}\n}})();"
-    style = "\n".join((ASSETS / name).read_text() for name in ("viewer.css", "takeaway.css", "standalone.css"))
+    script = f"(() => {{\n{scripts()}\n{(WEB / 'standalone.js').read_text()}\n}})();"
+    style = "\n".join((WEB / "styles" / f"{name}.css").read_text() for name in ("viewer", "menu", "standalone"))
     if re.search(r"</(script|style)", script + style, re.IGNORECASE):
         raise ValueError("a script or a style would end early: it holds its own closing tag")
     data = base64.b64encode(gzip.compress(file.read_bytes(), 6, mtime=0)).decode()

@@ -1,4 +1,4 @@
-"""Short names for layers, as assets/trace.js gives them in the browser."""
+"""Short names for layers, as viz/web/core/trace.js gives them in the browser."""
 
 from __future__ import annotations
 

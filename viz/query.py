@@ -1,6 +1,6 @@
 """Asking a trace what a view asks: a pixel, a rectangle or a painted region, as row, as column, or less the mean row.
 
-`assets/query.js` and `assets/attention.js` give the same answers in the browser.
+`viz/web/core/query.js` and `viz/web/core/attention.js` give the same answers in the browser.
 """
 
 from __future__ import annotations

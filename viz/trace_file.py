@@ -4,7 +4,7 @@
     {branch}/key/{layer}/{step}     (H, M, d)      picture          (h, w, 3) uint8
     proof/{queries,value,output}/{layer}
 
-`assets/trace.js` reads the same file in the browser. Nothing a file says is believed before it was checked here.
+`viz/web/core/trace.js` reads the same file in the browser. Nothing a file says is believed before it was checked here.
 """
 
 from __future__ import annotations

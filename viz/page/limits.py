@@ -14,7 +14,7 @@ BROWSER_BYTES = 96_000_000
 
 @dataclass(frozen=True)
 class Rules:
-    """`memory` and `browser`: amounts of memory (see `viz.recording.budget`). `models`: the folder of models to open."""
+    """`memory` and `browser`: amounts of memory (`viz.recording.budget`); `models`: the folder of models to open."""
 
     memory: str | None = None
     models: Path | None = None

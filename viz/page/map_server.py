@@ -1,8 +1,8 @@
 """Answering for a trace that is too big for the browser: the maps it asks for, computed here, one request at a time.
 
-`assets/remote.js` asks, with a `turn` that grows. It has one request on its way at a time; should others of the same
-page wait nevertheless, only the newest is answered at all. An answer takes a moment: what was not computed by then is
-asked for again, if it is still wanted. Traces are mapped from their files: an open one takes no memory.
+`viz/web/core/remote_answers.js` asks, one request at a time, with a `turn` that grows; if several requests of one page
+are waiting, only the newest is answered. An answer takes a fixed moment; maps it did not get to are asked for again if
+they are still wanted. Traces are mapped from their files, so an open one takes no memory.
 """
 
 from __future__ import annotations

@@ -15,16 +15,17 @@ from gradio.utils import get_upload_folder
 from viz.page.links import LinkError, encode
 from viz.page.notices import warn
 from viz.page.served import ours
-from viz.page.viewer import ASSETS, present
+from viz.page.viewer import present
 from viz.recipe import Recipe, RecipeError
 from viz.recording.budget import amount
 from viz.trace_header import described
 from viz.view import View, ViewError
+from viz.web import WEB
 
 if TYPE_CHECKING:  # torch is imported when a trace is opened
     from viz.trace import Trace
 
-MAX_FILE = 256_000_000  # bytes; assets/hosted.js says the same
+MAX_FILE = 256_000_000  # bytes; viz/web/hosts/menu.js says the same
 
 _SKELETON = """
 <div class="pixelgaze">
@@ -51,7 +52,7 @@ class TakeAway(gr.HTML):
         super().__init__(
             None,
             html_template=_SKELETON,
-            js_on_load=(ASSETS / "hosted.js").read_text(),
+            js_on_load=(WEB / "hosts" / "menu.js").read_text(),
             apply_default_css=False,
             server_functions=[link],
             **arguments,

@@ -14,8 +14,9 @@ from gradio.data_classes import FileData
 
 from viz.labels import layer_label
 from viz.page.served import ours
-from viz.page.viewer import ASSETS, DIVERGING, SEQUENTIAL
+from viz.page.viewer import DIVERGING, SEQUENTIAL
 from viz.view import Pixel, View, ViewError
+from viz.web import WEB
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -61,7 +62,7 @@ class Plots(gr.HTML):
         super().__init__(
             None,
             html_template=_SKELETON,
-            js_on_load=(ASSETS / "plots.js").read_text(),
+            js_on_load=(WEB / "hosts" / "plots.js").read_text(),
             apply_default_css=False,
             **arguments,
         )

@@ -1,4 +1,4 @@
-"""The page's colours and type, for Gradio's own components; the viewer's are in assets/viewer.css."""
+"""The page's colours and type, for Gradio's own components; the viewer's are in viz/web/styles/viewer.css."""
 
 from __future__ import annotations
 

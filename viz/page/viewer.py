@@ -16,23 +16,23 @@ from plotly.colors import sample_colorscale, unlabel_rgb
 from viz.page.limits import browser
 from viz.page.map_server import answer
 from viz.view import View
+from viz.web import WEB
 
 if TYPE_CHECKING:  # torch is imported when a trace is packed
     from viz.trace import Trace
-
-ASSETS = Path(__file__).parent.parent / "assets"
 
 # Both perceptually uniform: dark to light, and, for differences, blue over white to red.
 SEQUENTIAL, DIVERGING = "Inferno", "balance"
 # In the order in which they need one another; the stand-alone file holds the same.
 SCRIPTS = [
-    ASSETS / f"{name}.js"
+    WEB / f"{name}.js"
     for name in (
-        *("trace", "attention", "query", "answers", "remote", "scale", "words", "paint", "draw", "skeleton", "layout"),
-        *("pointer", "readout", "viewer", "compare", "files", "sheet", "takeaway"),
+        *("core/trace", "core/attention", "core/query", "core/answers", "core/remote_answers", "core/scale"),
+        *("core/words", "viewer/paint", "viewer/repaint", "viewer/skeleton", "viewer/layout", "viewer/pointer"),
+        *("viewer/readout", "viewer/viewer", "viewer/compare", "export/files", "export/sheet", "export/menu"),
     )
 ]
-LIBRARIES = [ASSETS / "vendor" / "fflate.js", ASSETS / "vendor" / "gifenc.js"]
+LIBRARIES = [WEB / "vendor" / "fflate.js", WEB / "vendor" / "gifenc.js"]
 
 # Constant on purpose: Gradio renders templates as Handlebars and then as JavaScript; nothing variable may be in them.
 _SKELETON = '<div class="pixelgaze"><p class="pg-message">Loading the viewer…</p></div>'

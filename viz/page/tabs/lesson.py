@@ -18,9 +18,10 @@ from viz.lesson.papers import call_of, layers_of, network_of, opened, trained, w
 from viz.page.gallery import LESSON, exhibits, write_lesson
 from viz.page.notices import warn
 from viz.page.runs import bundled, exclusive
-from viz.page.viewer import ASSETS, colormap, in_hex
+from viz.page.viewer import colormap, in_hex
 from viz.recipe import Recipe, RecipeError
 from viz.trace_header import described
+from viz.web import WEB
 
 TEXT = """
 <div class="pixelgaze pl-text">
@@ -34,15 +35,15 @@ a neighbour, it is told by the convolutions around it, which also make what it c
 """
 
 SCRIPTS = (
-    "trace.js",
-    "query.js",
-    "words.js",
-    "skeleton.js",
-    "lesson.js",
-    "lessonpaint.js",
-    "lessonheads.js",
-    "lessonnine.js",
-    "lessonpage.js",
+    "core/trace.js",
+    "core/query.js",
+    "core/words.js",
+    "viewer/skeleton.js",
+    "lesson/panels.js",
+    "lesson/paint.js",
+    "lesson/heads.js",
+    "lesson/nine.js",
+    "lesson/page.js",
 )
 
 # Constant on purpose, as in viz.page.viewer.
@@ -100,7 +101,7 @@ class LessonPanels(gr.HTML):
         super().__init__(
             value,
             html_template=_SKELETON,
-            js_on_load="\n".join([(ASSETS / name).read_text() for name in SCRIPTS] + [_HOST]),
+            js_on_load="\n".join([(WEB / name).read_text() for name in SCRIPTS] + [_HOST]),
             apply_default_css=False,
             colormap=in_hex(colormap("Inferno")),
             **arguments,
