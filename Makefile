@@ -31,7 +31,7 @@ versions: $(VENV)/dev
 	  folder=$(VENV)/diffusers-$$version; \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $$folder \
 	    diffusers==$$version && \
-	  PYTHONPATH=$$folder $(BIN)/python -m pytest tests/test_recorder.py tests/test_probes.py tests/test_planner.py || exit 1; \
+	  PYTHONPATH=$$folder $(BIN)/python -m pytest tests/recording || exit 1; \
 	done
 
 lint: $(VENV)/dev
@@ -39,13 +39,13 @@ lint: $(VENV)/dev
 	$(BIN)/ruff check .
 
 bench: $(VENV)/dev $(VENV)/chromium
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench.bundled
 
 bench-sd: $(VENV)/dev
-	$(BIN)/python -m tests.bench_sd
+	$(BIN)/python -m tests.bench.stable_diffusion
 
 bench-rivals: $(VENV)/dev $(RIVAL)
-	$(BIN)/python -m tests.bench_rivals
+	$(BIN)/python -m tests.bench.rivals
 
 train: $(VENV)/app
 	$(BIN)/python -m models.training.train

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.browser.chromium import browser, open_page, server
+from tests.support.chromium import browser, open_page, server
 
 
 @pytest.fixture(scope="package")

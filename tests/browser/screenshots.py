@@ -6,7 +6,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
-from tests.browser.chromium import ROOT, VIEWER, browser, open_page, server
+from tests.support.chromium import ROOT, VIEWER, browser, open_page, server
 from viz.lesson.papers import PAPERS, trained
 
 FOLDER = ROOT / "assets" / "screenshots"

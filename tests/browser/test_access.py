@@ -3,7 +3,7 @@
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from tests.browser.chromium import open_page, settle, state, view
+from tests.support.chromium import open_page, settle, state, view
 
 PINS = [
     {"kind": "pixel", "point": [0.3, 0.3]},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.browser.chromium import VIEWER, look, pixels_of, settle, state, view
+from tests.support.chromium import VIEWER, look, pixels_of, settle, state, view
 from viz import Trace
 from viz.page.gallery import exhibits
 

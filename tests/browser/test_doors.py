@@ -11,9 +11,9 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, taken
 from tests.browser.test_takeaway import open_alone
-from tests.test_links import forged
+from tests.page.test_links import forged
+from tests.support.chromium import ROOT_OF_VIEWER, VIEWER, taken
 from viz import Trace, record
 from viz.export import write_html
 from viz.page.gallery import exhibits

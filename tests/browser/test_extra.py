@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests import families
-from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, settle, view
+from tests.support.chromium import ROOT_OF_VIEWER, VIEWER, settle, view
 from viz import Trace, record
 from viz.page.viewer import pack
 from viz.query import shown_map

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.browser.chromium import VIEWER, atlas_pixels, look, open_page, pixels_of, settle, state, view
+from tests.support.chromium import VIEWER, atlas_pixels, look, open_page, pixels_of, settle, state, view
 from viz.page.gallery import exhibits
 
 BOX = {"kind": "box", "from": [0.4, 0.55], "to": [0.625, 0.72]}

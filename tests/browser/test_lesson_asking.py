@@ -8,9 +8,9 @@ from models import load
 from models.classic import AttentionClassifier
 from models.critters import draw
 from models.training.train_classic import learned_gammas
-from tests.browser import lessons
-from tests.browser.chromium import VIEWER, open_page
-from tests.browser.lessons import PAGE, frame, open_lesson, panels, sentence, state
+from tests.support import lessons
+from tests.support.chromium import VIEWER, open_page
+from tests.support.lessons import PAGE, frame, open_lesson, panels, sentence, state
 from viz.lesson.experiments import score_terms
 from viz.lesson.panels import lesson
 from viz.lesson.papers import PAPERS, call_of, opened, words_of

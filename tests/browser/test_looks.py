@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, open_page, server
+from tests.support.chromium import ROOT_OF_VIEWER, VIEWER, open_page, server
 from viz import Trace, record
 from viz.page.gallery import exhibits
 from viz.page.links import decode, encode

@@ -3,8 +3,8 @@
 import pytest
 from PIL import Image
 
-from tests.browser.chromium import VIEWER, open_page, server
-from tests.pipelines import PIPELINES
+from tests.support.chromium import VIEWER, open_page, server
+from tests.support.pipelines import PIPELINES
 
 
 @pytest.fixture(scope="module")

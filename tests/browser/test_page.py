@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, atlas_pixels, look, open_page, pixels_of, state
+from tests.support.chromium import ROOT_OF_VIEWER, VIEWER, atlas_pixels, look, open_page, pixels_of, state
 from viz import Trace, record
 from viz.page.gallery import exhibits
 from viz.recording.run import previewer

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser.chromium import VIEWER, look, open_page
 from tests.browser.test_access import serious
 from tests.browser.test_looks import drop
+from tests.support.chromium import VIEWER, look, open_page
 from viz import Trace
 from viz.curves import follow
 from viz.labels import layer_label

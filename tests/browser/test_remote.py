@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 
-from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, atlas_pixels, look, open_page, server, settle, taken, view
+from tests.support.chromium import ROOT_OF_VIEWER, VIEWER, atlas_pixels, look, open_page, server, settle, taken, view
 from viz import Trace
 from viz.export import rows_on_show
 from viz.page.gallery import exhibits

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.browser.chromium import VIEWER, atlas_pixels, look, settle, state, view
+from tests.support.chromium import VIEWER, atlas_pixels, look, settle, state, view
 from viz import Trace
 from viz.page.gallery import exhibits
 from viz.page.viewer import DIVERGING, SEQUENTIAL, colormap

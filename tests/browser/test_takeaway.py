@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, look, open_page, server, taken
+from tests.support.chromium import ROOT_OF_VIEWER, VIEWER, look, open_page, server, taken
 from viz import Trace
 from viz.export import rows_on_show, write_html
 from viz.labels import layer_label

@@ -14,7 +14,7 @@ from models.opening.errors import CannotOpen
 from models.opening.load import samplers, set_sampler
 from models.sampling.order import Order, draw, own_size, timesteps
 from tests import single_file
-from tests.pipelines import PIPELINES, conditional, stable_diffusion, unconditional
+from tests.support.pipelines import PIPELINES, conditional, stable_diffusion, unconditional
 from viz import record
 
 PICTURE = Image.new("RGB", (30, 20), (200, 40, 40))

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from greenlet import getcurrent, greenlet
 
-from tests.browser.chromium import ROOT_OF_VIEWER, VIEWER, browser, look, open_page, server, settle
+from tests.support.chromium import ROOT_OF_VIEWER, VIEWER, browser, look, open_page, server, settle
 
 CAPTION = "a round purple monster with two yellow eyes, red horns and a toothy mouth on a blue background"
 RUNS, HOVERS = 15, 300

@@ -9,8 +9,8 @@ import torch
 from models import load
 from models.opening.errors import CannotOpen
 from models.opening.load import BUNDLED
-from tests.hub import hub
-from tests.pipelines import PIPELINES, unconditional
+from tests.support.hub import hub
+from tests.support.pipelines import PIPELINES, unconditional
 
 
 @pytest.fixture

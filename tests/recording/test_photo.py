@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from models import load
-from tests.pipelines import PIPELINES, conditional
+from tests.support.pipelines import PIPELINES, conditional
 from viz import Trace
 from viz.page.uploads import MAX_PIXELS, PictureError, fitted, open_picture
 from viz.recording.photo import look_at, noised

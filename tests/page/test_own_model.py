@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from tests import single_file
-from tests.pipelines import PIPELINES
+from tests.support.pipelines import PIPELINES
 from viz.page import limits as rules
 from viz.page import own_model as box
 from viz.recipe import RecipeError

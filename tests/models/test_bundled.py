@@ -1,14 +1,14 @@
 """The bundled model: what is shipped, what its card says of it, and that watching it changes nothing."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from models import load
+from models.assets import ASSETS
 from viz import record
 
-FOLDER = Path(__file__).parent.parent / "assets" / "critters"
+FOLDER = ASSETS / "critters"
 EVALUATION = json.loads((FOLDER / "evaluation.json").read_text())
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from gradio_client import Client, exceptions
 
-from tests.browser.chromium import ROOT, server
+from tests.support.chromium import ROOT, server
 from viz import Trace
 
 

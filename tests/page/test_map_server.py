@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests import families
-from tests.bench_sd import Peak
+from tests.bench.stable_diffusion import Peak
 from viz import Layer, Trace, record
 from viz import trace_file as tracefile
 from viz.page import map_server as rows

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from playwright.sync_api import Browser, Page
 
-from tests.browser.chromium import open_page
+from tests.support.chromium import open_page
 
 PAGE = "document.querySelector('.pg-lesson').lesson"
 

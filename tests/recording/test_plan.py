@@ -7,7 +7,7 @@ from diffusers import UNet2DConditionModel
 import viz
 from models.sampling.order import Order, draw
 from tests import families
-from tests.pipelines import PIPELINES
+from tests.support.pipelines import PIPELINES
 from viz import record
 from viz.recording.budget import amount, budget, free_memory
 from viz.recording.plan import OverBudget

@@ -9,7 +9,7 @@ import zlib
 import pytest
 
 from models.opening.revision import revision, versions
-from tests.test_view import FULL
+from tests.trace.test_view import FULL
 from viz.page.links import MAX_LINK, LinkError, decode, differences, encode
 from viz.recipe import Recipe
 from viz.view import Region, View

@@ -13,7 +13,7 @@ import statistics
 from collections.abc import Callable
 
 from tests import rivals
-from tests.bench_sd import SD15, Peak, seconds, self_attention
+from tests.bench.stable_diffusion import SD15, Peak, seconds, self_attention
 
 ROWS = {
     "step": ("a recorded step over a plain one (median of pairs taken in turns)", "{:.3f}×"),
