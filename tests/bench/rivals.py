@@ -12,8 +12,8 @@ import json
 import statistics
 from collections.abc import Callable
 
-from tests import rivals
 from tests.bench.stable_diffusion import SD15, Peak, seconds, self_attention
+from tests.support import rivals
 
 ROWS = {
     "step": ("a recorded step over a plain one (median of pairs taken in turns)", "{:.3f}×"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests import families
+from tests.support import families
 from tests.support.chromium import ROOT_OF_VIEWER, VIEWER, settle, view
 from viz import Trace, record
 from viz.page.viewer import pack

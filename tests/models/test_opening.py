@@ -13,7 +13,7 @@ from models import load
 from models.opening.errors import CannotOpen
 from models.opening.load import samplers, set_sampler
 from models.sampling.order import Order, draw, own_size, timesteps
-from tests import single_file
+from tests.support import single_file
 from tests.support.pipelines import PIPELINES, conditional, stable_diffusion, unconditional
 from viz import record
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests import families
 from tests.bench.stable_diffusion import Peak
+from tests.support import families
 from viz import Layer, Trace, record
 from viz import trace_file as tracefile
 from viz.page import map_server as rows

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests import single_file
+from tests.support import single_file
 from tests.support.pipelines import PIPELINES
 from viz.page import limits as rules
 from viz.page import own_model as box

@@ -6,7 +6,7 @@ from diffusers import UNet2DConditionModel
 
 import viz
 from models.sampling.order import Order, draw
-from tests import families
+from tests.support import families
 from tests.support.pipelines import PIPELINES
 from viz import record
 from viz.recording.budget import amount, budget, free_memory

@@ -7,7 +7,7 @@ import torch
 import transformers as hf
 from torch import nn
 
-from tests import families as f
+from tests.support import families as f
 from viz import Trace, record
 from viz.probes import PROBES
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from tests import bench_rivals, rivals
+from tests.bench import rivals as bench_rivals
+from tests.support import rivals
 from viz import record
 
 pytestmark = pytest.mark.skipif(not rivals.installed(), reason="make test installs attention-map-diffusers")
