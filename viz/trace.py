@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from viz.precision import require_fit
 from viz.proof import attended, difference
-from viz.recording.memory import require_fit
 
 _BLOCK = 1024  # queries whose rows are held at a time
 

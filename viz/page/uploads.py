@@ -56,8 +56,3 @@ def to_rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.convert("RGB")
-
-
-def fitted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The middle of a picture, brought to (height, width) without changing its proportions."""
-    return ImageOps.fit(image, size[::-1], Image.Resampling.LANCZOS)

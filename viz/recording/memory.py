@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import torch
 
+from viz.precision import require_fit
+
 
 class Place(NamedTuple):  # a thousand a run, and made in a third of a dataclass's time
     memory: mmap.mmap
@@ -151,9 +153,3 @@ class Shelved(MutableMapping):
 
     def __len__(self) -> int:
         return len(self.places)
-
-
-def require_fit(copy: torch.Tensor, tensor: torch.Tensor) -> None:
-    """Raise ValueError when a number of `tensor` became infinite in its `copy` of another precision."""
-    if copy.dtype != tensor.dtype and not copy.isfinite().all():
-        raise ValueError(f"a number as large as {tensor.abs().max().item():.3g} does not fit into {copy.dtype}")

@@ -11,11 +11,10 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from models.sampling.conditioning import conditioning, to_sample
 from models.sampling.order import Order, own_size, sample_size, timesteps
-from viz.page.uploads import fitted
 from viz.recording.plan import plan
 from viz.recording.recorder import record
 from viz.recording.run import previewer
@@ -55,7 +54,7 @@ def look_at(
     visited = list(dict.fromkeys(timesteps(pipeline, Order(steps=steps, strength=1.0))))
     if budget is not None:
         plan(pipeline, steps=len(visited), size=size, layers=layers, dtype=dtype).check(budget)
-    shown = fitted(picture.convert("RGB"), size)
+    shown = crop_to_size(picture.convert("RGB"), size)
     clean, told = to_sample(pipeline, shown), conditioning(pipeline, prompt, inner)
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed)).to(clean)
     with record(pipeline.unet, layers=layers, dtype=dtype, preview=previewer(pipeline)) as trace:
@@ -73,6 +72,11 @@ def look_at(
         "sampler": type(pipeline.scheduler).__name__,
     }
     return trace
+
+
+def crop_to_size(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Resize a picture to (height, width), cropping it around its centre so that nothing is distorted."""
+    return ImageOps.fit(picture, size[::-1], Image.Resampling.LANCZOS)
 
 
 def noised(pipeline, clean: torch.Tensor, noise: torch.Tensor, timestep: float) -> torch.Tensor:

@@ -1,0 +1,99 @@
+"""Pictures from outside: ordinary ones, damaged ones, and some that mean harm."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from viz.page.uploads import MAX_PIXELS, PictureError, open_picture
+
+PHOTO = Image.new("RGB", (60, 40), "white")
+ImageDraw.Draw(PHOTO).rectangle((0, 0, 29, 19), fill=(255, 0, 0))  # a red quarter, top left
+
+
+def saved(tmp_path, image, name, **options):
+    image.save(tmp_path / name, **options)
+    return tmp_path / name
+
+
+def test_ordinary_pictures(tmp_path):
+    for name in ("a.png", "a.jpg", "a.webp", "a.gif", "a.bmp", "a.tiff"):
+        opened = open_picture(saved(tmp_path, PHOTO, name))
+        assert opened.mode == "RGB" and opened.size == (60, 40)
+        red, green, _ = opened.getpixel((5, 5))
+        assert red > 230 and green < 40
+        assert min(opened.getpixel((50, 30))) > 240
+
+
+def test_modes_are_brought_to_rgb(tmp_path):
+    cmyk = open_picture(saved(tmp_path, PHOTO.convert("CMYK"), "cmyk.jpg", quality=95))
+    assert cmyk.getpixel((5, 5))[0] > 200 > 80 > cmyk.getpixel((5, 5))[1]
+    alpha = PHOTO.convert("RGBA")
+    alpha.putalpha(Image.new("L", PHOTO.size, 0))
+    assert open_picture(saved(tmp_path, alpha, "alpha.png")).getpixel((5, 5)) == (255, 255, 255)
+    palette = PHOTO.quantize(4)
+    assert open_picture(saved(tmp_path, palette, "palette.png", transparency=0)).mode == "RGB"
+    deep = Image.fromarray(np.full((4, 4), 32768, np.uint16))
+    assert abs(open_picture(saved(tmp_path, deep, "deep.png")).getpixel((0, 0))[0] - 128) <= 1
+    assert open_picture(saved(tmp_path, PHOTO.convert("1"), "one.png")).getpixel((50, 30)) == (255, 255, 255)
+    assert open_picture(saved(tmp_path, PHOTO.convert("LAB"), "lab.tiff")).mode == "RGB"
+
+
+def test_a_photo_stands_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    opened = open_picture(saved(tmp_path, PHOTO, "turned.jpg", exif=exif, quality=95))
+    assert opened.size == (40, 60) and opened.getpixel((35, 5))[1] < 60  # the red corner is now top right
+
+
+def test_of_an_animation_the_first_frame(tmp_path):
+    other = Image.new("RGB", PHOTO.size, "blue")
+    for name in ("a.gif", "a.webp", "a.png"):
+        path = saved(tmp_path, PHOTO, name, save_all=True, append_images=[other, other], duration=50)
+        assert open_picture(path).getpixel((5, 5))[0] > 200
+
+
+def png(width: int, height: int, pixels: bytes) -> bytes:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(("width", "height"), [(30_000, 30_000), (200_000, 200_000), (2_000_000, 1)])
+def test_decompression_bombs_are_refused_before_they_are_unpacked(tmp_path, width, height):
+    (tmp_path / "bomb.png").write_bytes(png(width, height, zlib.compress(bytes(1_000_000))))
+    with pytest.raises(PictureError, match=r"at most|too large") as caught:
+        open_picture(tmp_path / "bomb.png")
+    assert f"{MAX_PIXELS:,}" in str(caught.value)
+
+
+def test_damaged_files_are_one_sentence(tmp_path):
+    whole = {}
+    for kind in ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP"):
+        file = io.BytesIO()
+        Image.effect_noise((64, 64), 50).convert("RGB").save(file, kind)
+        whole[kind] = file.getvalue()
+    for content in whole.values():
+        for length in (len(content) // 2, 40, 11):
+            (tmp_path / "cut").write_bytes(content[:length])
+            with pytest.raises(PictureError, match=r"damaged|no picture"):
+                open_picture(tmp_path / "cut")
+    for content in (b"", b"<svg onload=alert(1)>", b"%PDF-1.4", bytes(range(256)) * 20):
+        (tmp_path / "odd").write_bytes(content)
+        with pytest.raises(PictureError, match="no picture that can be read"):
+            open_picture(tmp_path / "odd")
+    (tmp_path / "text.png").write_bytes(png(4, 4, b"not compressed"))
+    with pytest.raises(PictureError, match="damaged"):
+        open_picture(tmp_path / "text.png")
+
+
+def test_a_file_that_is_too_large(tmp_path):
+    with (tmp_path / "large.png").open("wb") as file:
+        file.truncate(60_000_000)
+    with pytest.raises(PictureError, match="has 60 MB; at most 50"):
+        open_picture(tmp_path / "large.png")
