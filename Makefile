@@ -1,5 +1,6 @@
 # make app       opens the page (makes the virtual environment and installs first)
 # make test      all tests, a real Chromium included
+# make test-quick  the tests that need neither a browser nor training, in about a minute
 # make versions  the tests of recording on the two diffusers releases before the pinned one
 # make lint      format and lint checks
 # make bench     the measured figures, as one JSON object on the last line
@@ -18,13 +19,16 @@ DIFFUSERS_BEFORE := 0.41.0 0.40.0
 # Its requirements (torchvision among them) are left out: what is compared needs none but ours.
 RIVAL := $(VENV)/rivals/attention_map_diffusers-1.0.0.dist-info
 
-.PHONY: app test versions lint bench bench-sd bench-rivals train train-classic evaluate gallery screenshots clean
+.PHONY: app test test-quick versions lint bench bench-sd bench-rivals train train-classic evaluate gallery screenshots clean
 
 app: $(VENV)/app
 	$(BIN)/python app.py --open
 
 test: $(VENV)/dev $(VENV)/chromium $(RIVAL)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --durations=15
+
+test-quick: $(VENV)/dev
+	$(BIN)/python -m pytest -m "not browser and not training" --durations=15
 
 versions: $(VENV)/dev
 	for version in $(DIFFUSERS_BEFORE); do \

@@ -1,8 +1,16 @@
 """One Chromium, one server and a fresh page for the browser tests."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.support.chromium import browser, open_page, server
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:  # pytest passes the items of every folder, not only of this one
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
 
 
 @pytest.fixture(scope="package")

@@ -22,6 +22,7 @@ def test_an_iris_is_what_of_an_eye_has_its_colour(count):
         assert picture[iris].max(axis=1).min() > 100  # no pupil
 
 
+@pytest.mark.training
 def test_it_learns():
     pixels = to_pixels([draw(HELD_OUT + index).image for index in range(8)])
     truth = torch.stack([labels(draw(HELD_OUT + index)) for index in range(8)])
@@ -31,6 +32,7 @@ def test_it_learns():
     assert ((found == truth) & (truth > 0)).sum() > 0.3 * ((found > 0) | (truth > 0)).sum()
 
 
+@pytest.mark.training
 def test_the_same_arguments_teach_the_same():
     first, again, other = (teach(2, batch=2, seed=seed).state_dict() for seed in (0, 0, 1))
     assert all(first[name].equal(again[name]) for name in first)

@@ -91,6 +91,7 @@ def test_weathering_is_light_and_different_for_every_picture():
     assert (changed[0] != changed[1]).any()
 
 
+@pytest.mark.training
 def test_the_same_seed_gives_the_same_judge():
     first, same, other = (train(steps=2, batch=4, seed=seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(first[name], same[name]) for name in first)

@@ -98,6 +98,7 @@ def test_the_goal_is_the_nearest_clear_colour_but_for_eyes_of_the_bodys(shared_p
     assert found.clear.tolist() == [True, False] and found.irises.dtype == torch.float32
 
 
+@pytest.mark.training
 def test_practice_teaches_the_network_and_leaves_what_it_should(tiny_pipeline):
     before = {name: weight.clone() for name, weight in tiny_pipeline.unet.named_parameters()}
     courses = draw_courses(tiny_pipeline, range(2), steps=3, guidance=1.5)
@@ -122,6 +123,7 @@ def test_practice_teaches_the_network_and_leaves_what_it_should(tiny_pipeline):
         assert not weight.requires_grad
 
 
+@pytest.mark.training
 def test_a_killed_practice_does_not_do_a_finished_round_again(tiny_pipeline, tmp_path, monkeypatch):
     tiny_pipeline.save_pretrained(tmp_path / "start")
     config = replace(TINY, out=str(tmp_path / "out"), start_from=str(tmp_path / "start"))

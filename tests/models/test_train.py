@@ -40,6 +40,7 @@ def tiny(out, **options) -> TrainConfig:
     return TrainConfig(out=str(out), steps=4, batch=2, warmup=2, checkpoint_every=2, **options)
 
 
+@pytest.mark.training
 def test_a_killed_and_resumed_run_ends_in_the_very_same_weights(tiny_training, tmp_path, monkeypatch):
     train(tiny(tmp_path / "whole"))
 
@@ -60,6 +61,7 @@ def test_a_killed_and_resumed_run_ends_in_the_very_same_weights(tiny_training, t
     assert [name for name in whole if not torch.equal(whole[name], killed[name])] == []
 
 
+@pytest.mark.training
 def test_another_schedule_is_not_mixed_with_the_one_before(tiny_training, tmp_path):
     train(tiny(tmp_path))
     with pytest.raises(ValueError, match=r"was trained with seed 0 \(now 1\); give the same, or another --out"):
@@ -79,12 +81,14 @@ def logged(folder) -> list[int]:
     return [json.loads(line)["step"] for line in (folder / "losses.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.training
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 def test_a_run_on_a_gpu(tiny_training, tmp_path):
     tensors = load_file(train(tiny(tmp_path, device="cuda")))
     assert all(tensor.isfinite().all() for tensor in tensors.values()) and logged(tmp_path) == [1, 2, 3, 4]
 
 
+@pytest.mark.training
 def test_a_run_leaves_a_sample_sheet_and_a_log(tiny_training, tmp_path):
     train(tiny(tmp_path, samples_every=2))
     sheets = sorted(tmp_path.glob("samples_*.png"))
@@ -95,6 +99,7 @@ def test_a_run_leaves_a_sample_sheet_and_a_log(tiny_training, tmp_path):
     assert not list(tmp_path.glob("*.partial"))
 
 
+@pytest.mark.training
 def test_what_is_exported_are_the_averaged_weights(tiny_training, tmp_path):
     checkpoint = load_file(train(tiny(tmp_path)))
     export(tiny(tmp_path), tmp_path / "exported")
@@ -105,6 +110,7 @@ def test_what_is_exported_are_the_averaged_weights(tiny_training, tmp_path):
     assert not list(tmp_path.glob("exported/**/*.bin"))
 
 
+@pytest.mark.training
 def test_only_the_bundled_model_keeps_the_weights_it_had(tiny_training, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "BUNDLED", {"critters": tmp_path / "bundled"})
     for folder in ("bundled", "other"):
@@ -186,6 +192,7 @@ def test_captions_leave_things_open():
     assert drawn.count(no_eyes) / 4000 == pytest.approx(0.21, abs=0.02)
 
 
+@pytest.mark.training
 def test_a_run_can_start_from_saved_weights(tiny_training, tiny_pipeline, tmp_path):
     tiny_pipeline.save_pretrained(tmp_path / "before")
     trainer = Trainer(tiny(tmp_path / "out", start_from=str(tmp_path / "before"), seed=3))

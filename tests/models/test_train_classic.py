@@ -34,6 +34,7 @@ def tiny(out, kind: str, **options) -> ClassicConfig:
     return ClassicConfig(out=str(out), kind=kind, **{"steps": 2, "batch": 2, "checkpoint_every": 1} | options)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_trained_network_can_be_opened_by_name_and_used(kind, tmp_path, monkeypatch):
     config = tiny(tmp_path / "run", kind)
@@ -56,6 +57,7 @@ def test_a_trained_network_can_be_opened_by_name_and_used(kind, tmp_path, monkey
     assert not list(tmp_path.glob("exported/**/*.bin"))
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("kind", ["cross", "classifier"])
 def test_a_resumed_run_ends_in_the_very_same_weights(kind, tmp_path, monkeypatch):
     train(tiny(tmp_path / "whole", kind, steps=3), trainer_of(kind))
@@ -76,12 +78,14 @@ def test_a_resumed_run_ends_in_the_very_same_weights(kind, tmp_path, monkeypatch
     assert [name for name in whole if not torch.equal(whole[name], killed[name])] == []
 
 
+@pytest.mark.training
 def test_a_run_of_another_kind_is_not_resumed(tmp_path):
     train(tiny(tmp_path, "ddpm"), trainer_of("ddpm"))
     with pytest.raises(ValueError, match=r"was trained with kind ddpm \(now multihead\)"):
         train(tiny(tmp_path, "multihead"), trainer_of("multihead"))
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("kind", ["sagan", "multihead", "classifier"])
 def test_a_run_can_start_from_saved_weights(kind, tmp_path):
     config = tiny(tmp_path / "run", kind)
@@ -94,6 +98,7 @@ def test_a_run_can_start_from_saved_weights(kind, tmp_path):
     later.train_step()
 
 
+@pytest.mark.training
 def test_every_weight_is_trained():
     for kind in KINDS:
         trainer = trainer_of(kind)(tiny("", kind, learning_rate=0.1, warmup=1, batch=4))
@@ -104,6 +109,7 @@ def test_every_weight_is_trained():
         assert still == [], kind
 
 
+@pytest.mark.training
 def test_the_learned_gammas_are_reported(tmp_path):
     train(tiny(tmp_path, "sagan", learning_rate=0.1, samples_every=2), trainer_of("sagan"))
     gammas = json.loads((tmp_path / "gammas_000002.json").read_text())
@@ -115,6 +121,7 @@ def test_the_learned_gammas_are_reported(tmp_path):
     assert list(tmp_path.glob("samples_000002.png"))
 
 
+@pytest.mark.training
 def test_the_classifiers_accuracy_is_reported(tmp_path):
     train(tiny(tmp_path, "classifier", samples_every=2), trainer_of("classifier"))
     right = json.loads((tmp_path / "accuracy_000002.json").read_text())
