@@ -15,7 +15,7 @@ from viz.page.gallery import GALLERY, exhibits
 from viz.page.limits import allow
 from viz.page.menu import MAX_FILE
 from viz.page.plots import PLOTLY
-from viz.page.runs import bundled, stop
+from viz.page.runs import load_bundled, stop_runs
 from viz.page.tabs import explore, lesson
 from viz.page.theme import theme
 from viz.page.viewer import early
@@ -38,7 +38,7 @@ def build() -> gr.Blocks:
             explore.build(page)
         with gr.Tab("How it works"):
             lesson.build()
-        page.unload(stop)
+        page.unload(stop_runs)
     return page
 
 
@@ -72,7 +72,7 @@ def main() -> None:
         ssr_mode=False,
     )
     # The page is served and shows a recorded trace without torch; now there is time to load the model.
-    threading.Thread(target=bundled, daemon=True).start()
+    threading.Thread(target=load_bundled, daemon=True).start()
     page.block_thread()
 
 

@@ -13,7 +13,7 @@ from models.opening import revision as revisions
 from models.opening.errors import CannotOpen
 from models.opening.revision import BUNDLED, earlier, revision, supersede
 from viz.page.gallery import as_shown, exhibits
-from viz.page.runs import bundled
+from viz.page.runs import load_bundled
 from viz.recipe import Recipe
 
 
@@ -105,7 +105,7 @@ def test_the_gallery_is_drawn_with_the_weights_it_was_recorded_with():
 
 def test_each_is_loaded_once():
     shown = exhibits()[0].recipe
-    assert bundled() is bundled(Recipe("a monster")) and bundled(shown) is bundled(shown)
-    assert (bundled() is bundled(shown)) == (shown.weights == revision())
-    same = np.array_equal(bundled().unet.conv_in.weight.detach(), bundled(shown).unet.conv_in.weight.detach())
+    assert load_bundled() is load_bundled(Recipe("a monster")) and load_bundled(shown) is load_bundled(shown)
+    assert (load_bundled() is load_bundled(shown)) == (shown.weights == revision())
+    same = np.array_equal(load_bundled().unet.conv_in.weight.detach(), load_bundled(shown).unet.conv_in.weight.detach())
     assert same == (shown.weights == revision())

@@ -52,7 +52,7 @@ def opening(
     Raises:
         RecipeError: when it cannot be opened, with the reason.
     """
-    from viz.page.runs import opening_lock, streamed
+    from viz.page.runs import opening_lock, stream_thread
 
     asked, like = source(name, upload), source(config, None) if config and config.strip() else None
 
@@ -63,7 +63,7 @@ def opening(
             _opened = _open(asked, dtype, device, like, say)
             return _opened
 
-    yield from streamed(work)
+    yield from stream_thread(work)
 
 
 def _open(asked: str | Path, dtype: str, device: str, like: str | Path | None, say: Callable[[str], None]) -> Opened:

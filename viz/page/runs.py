@@ -1,153 +1,103 @@
-"""A run as it happens: the strip that shows the picture emerging, and the stream of what to show on it."""
+"""Runs of a model: one at a time, each in its own thread, and stopped by the visitor who started it."""
 
 from __future__ import annotations
 
-import base64
-import io
 import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import gradio as gr
 import numpy as np
-from PIL import Image
 
 from models.opening.revision import revision
+from viz.page.progress import Progress, describe_progress
 from viz.recipe import Recipe
 
-if TYPE_CHECKING:  # torch is imported when the model is loaded, not when the page is served
+# Imports inside functions: torch and diffusers are loaded with the first model, after the page is served.
+if TYPE_CHECKING:
+    from models.pipeline import CritterPipeline
     from viz.trace import Trace
 
-# In a browser all Q and K of a trace lie in memory; this many steps of the bundled model are 22 MB to fetch.
-BROWSER_STEPS = 25
-
+Message = TypeVar("Message")
+Result = TypeVar("Result")
 OnStep = Callable[[int, "np.ndarray | None"], None]
 
-_SKELETON = """
-<div class="pixelgaze pg-live" hidden>
-  <img alt="The picture as it emerges" hidden>
-  <div><p role="status"></p><progress max="1" value="0" aria-label="Drawing"></progress></div>
-  <button type="button">Stop</button>
-</div>
-"""
+# A browser holds all Q and K of a trace in memory; this many steps of the bundled model are a download of 22 MB.
+BROWSER_STEPS = 25
 
-_HOST = """
-const root = element.querySelector(".pg-live");
-const [image, text, bar] = ["img", "p", "progress"].map((tag) => root.querySelector(tag));
-root.querySelector("button").addEventListener("click", () => trigger("stop"));
-function show() {
-  const value = props.value;
-  root.hidden = !value;
-  if (!value) return;
-  bar.max = value.steps;
-  bar.value = value.step;
-  const at = `Drawing and recording: step ${value.step} of ${value.steps}`;
-  text.textContent = value.step ? at : "Waiting for the model…";
-  image.hidden = !value.preview;
-  if (value.preview) image.src = value.preview;
-}
-watch("value", show);
-show();
-"""
-
-
-class Live(gr.HTML):
-    """A progress bar with the picture so far and a button to stop. Its value is None when nothing runs."""
-
-    def __init__(self, value: dict | None = None, **arguments) -> None:
-        super().__init__(value, html_template=_SKELETON, js_on_load=_HOST, apply_default_css=False, **arguments)
-
-    def api_info(self) -> dict:
-        return {"type": "object", "description": "how far the run is, and the picture so far"}
-
-
-def progress(step: int, steps: int, preview: np.ndarray | None = None) -> dict:
-    """A value for `Live`: `step` of `steps` are done, and this (h, w, 3) uint8 picture is expected so far."""
-    return {"step": step, "steps": steps, "preview": None if preview is None else _data_url(preview)}
-
-
-def _data_url(picture: np.ndarray) -> str:
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-# One model is opened at a time: while one is, diffusers makes tensors without numbers, in every thread.
+# While diffusers opens a model, every thread creates tensors without storage, so models are opened one at a time.
+# Nor may two threads import diffusers at once (0.42): one of them sees it half initialised.
 opening_lock = threading.Lock()
 
+# A pipeline's scheduler keeps state, and a run may still be ending after its page was closed: one run at a time.
+_model_lock = threading.Lock()
 
-def bundled(recipe: Recipe | None = None):
-    """The bundled pipeline, with the weights that a recipe is followed with or else the latest; loaded once each.
+_stop_events: dict[str, list[threading.Event]] = {}  # {session: one for each of its runs, set to end the run}
+_queued: dict[str, list[threading.Event]] = {}  # those of them whose run has not begun
 
-    What needs torch or diffusers is imported only by who holds a pipeline: two threads that import diffusers at the
-    same time find it half made (0.42).
-    """
+
+class Stopped(Exception):
+    """The visitor stopped the run, or left the page."""
+
+
+def load_bundled(recipe: Recipe | None = None) -> CritterPipeline:
+    """The bundled pipeline with the recipe's weights, or else the latest. Each is loaded once."""
     with opening_lock:
         return _load(revision() if recipe is None else recipe.weights)
 
 
 @cache
-def _load(weights: str):
+def _load(weights: str) -> CritterPipeline:
     from models import load
 
     return load("critters", revision=weights)
 
 
-# One run at a time: a pipeline's scheduler keeps state, and a run whose page was closed may still be ending.
-_model = threading.Lock()
-_stops: dict[str, list[threading.Event]] = {}  # {session: one for each of its runs, set to end it}
-_expected: dict[str, list[threading.Event]] = {}  # those of them whose run has not begun
-
-
 @contextmanager
-def exclusive() -> Iterator[None]:
-    """Have the bundled pipeline to oneself: no run begins, and one that was going on has ended."""
-    with _model:
+def hold_model() -> Iterator[None]:
+    """Wait until no run is going on, and let none begin meanwhile."""
+    with _model_lock:
         yield
 
 
-class Stopped(Exception):
-    """Someone asked for the run to end."""
-
-
-def expect(session: str) -> None:
-    """A run of this session waits for its turn; from now on it can be stopped."""
+def announce_run(session: str) -> None:
+    """Queue a run of this session, so that it can be stopped before it begins."""
     event = threading.Event()
-    _stops.setdefault(session, []).append(event)
-    _expected.setdefault(session, []).append(event)
+    _stop_events.setdefault(session, []).append(event)
+    _queued.setdefault(session, []).append(event)
 
 
 @contextmanager
-def stoppable(session: str) -> Iterator[threading.Event]:
-    """An event that `stop` sets for this session; it is set on leaving, too, so that nothing runs on unseen."""
-    stops, waiting = _stops.setdefault(session, []), _expected.get(session)
-    if waiting:
-        stopped = waiting.pop(0)
-        if not waiting:
-            del _expected[session]
+def stoppable_run(session: str) -> Iterator[threading.Event]:
+    """Begin a run; yields the event that `stop_runs` sets. It is also set on leaving, so that no run is orphaned."""
+    events, queued = _stop_events.setdefault(session, []), _queued.get(session)
+    if queued:
+        stopped = queued.pop(0)
+        if not queued:
+            del _queued[session]
     else:
-        stops.append(stopped := threading.Event())
+        events.append(stopped := threading.Event())
     try:
         yield stopped
     finally:
         stopped.set()
-        if stopped in stops:
-            stops.remove(stopped)
-        if not stops and _stops.get(session) is stops:
-            del _stops[session]
+        if stopped in events:
+            events.remove(stopped)
+        if not events and _stop_events.get(session) is events:
+            del _stop_events[session]
 
 
-def stop(request: gr.Request) -> None:
-    """End the runs of the session that asks: those that wait, and the one that goes on after the step it is at."""
-    for event in list(_stops.get(request.session_hash, ())):
+def stop_runs(request: gr.Request) -> None:
+    """Stop all runs of the session: those in the queue, and the present one once its current step is done."""
+    for event in list(_stop_events.get(request.session_hash, ())):
         event.set()
 
 
-def follow(recipe: Recipe, pipeline, stopped: threading.Event) -> Iterator[dict | Trace]:
-    """Follow a recipe; yields a `progress` for each step and then the trace.
+def follow_recipe(recipe: Recipe, pipeline: CritterPipeline, stopped: threading.Event) -> Iterator[Progress | Trace]:
+    """Follow a recipe; yields the progress after each step and then the trace.
 
     Raises:
         Stopped: when `stopped` was set before the end.
@@ -157,45 +107,49 @@ def follow(recipe: Recipe, pipeline, stopped: threading.Event) -> Iterator[dict 
     def run(on_step: OnStep) -> Trace:
         return perform(recipe, pipeline, on_step=on_step, record_steps=BROWSER_STEPS)
 
-    yield from watched(run, recipe.steps, stopped)
+    yield from run_with_progress(run, recipe.steps, stopped)
 
 
-def watched(run: Callable[[OnStep], Trace], steps: int, stopped: threading.Event) -> Iterator[dict | Trace]:
-    """Run something that calls `on_step(step, preview)`; yields a `progress` for each step, and then the trace.
+def run_with_progress(
+    run: Callable[[OnStep], Trace], steps: int, stopped: threading.Event
+) -> Iterator[Progress | Trace]:
+    """Wait for the model and call `run(on_step)`; yields the progress after each step and then the trace.
 
-    One such run at a time; others wait. Raises what it raises, and Stopped when `stopped` was set before the end.
+    Raises:
+        Stopped: when `stopped` was set before the end.
+        Exception: whatever `run` raises.
     """
     latest: np.ndarray | None = None
 
-    def work(say: Callable[[dict], None]) -> Trace:
+    def work(report: Callable[[Progress], None]) -> Trace:
         def on_step(step: int, preview: np.ndarray | None) -> None:
             nonlocal latest
             if stopped.is_set():
                 raise Stopped
             latest = latest if preview is None else preview
-            say(progress(step + 1, steps, latest))
+            report(describe_progress(step + 1, steps, latest))
 
-        with _model:
+        with _model_lock:
             if stopped.is_set():
                 raise Stopped
             return run(on_step)
 
-    yield from streamed(work)
+    yield from stream_thread(work)
 
 
-def streamed(work: Callable[[Callable[[object], None]], object]) -> Iterator[object]:
-    """Do `work(say)` in a thread of its own; yields what it says, then what it returns, and raises what it raises."""
-    news: queue.Queue[tuple[str, object]] = queue.Queue()
+def stream_thread(work: Callable[[Callable[[Message], None]], Result]) -> Iterator[Message | Result]:
+    """Call `work(report)` in a thread; yields each reported message, then the result. Raises what `work` raises."""
+    events: queue.Queue = queue.Queue()
 
-    def do() -> None:
+    def call() -> None:
         try:
-            news.put(("done", work(lambda said: news.put(("said", said)))))
-        except Exception as error:  # handed to whoever follows, in their thread
-            news.put(("failed", error))
+            events.put(("result", work(lambda message: events.put(("message", message)))))
+        except Exception as error:  # raised again in the thread of the caller
+            events.put(("error", error))
 
-    threading.Thread(target=do, daemon=True).start()
-    while (item := news.get())[0] == "said":
-        yield item[1]
-    if item[0] == "failed":
-        raise item[1]
-    yield item[1]
+    threading.Thread(target=call, daemon=True).start()
+    while (event := events.get())[0] == "message":
+        yield event[1]
+    if event[0] == "error":
+        raise event[1]
+    yield event[1]

@@ -13,7 +13,8 @@ from viz.page.gallery import Exhibit, as_shown, exhibits
 from viz.page.menu import TakeAway
 from viz.page.notices import warn
 from viz.page.plots import Plots
-from viz.page.runs import Live, bundled, expect, follow, progress, stop, stoppable
+from viz.page.progress import Progress, ProgressStrip, describe_progress
+from viz.page.runs import announce_run, follow_recipe, load_bundled, stop_runs, stoppable_run
 from viz.page.tabs import compare, link, own_model
 from viz.page.tabs.generate import drawn
 from viz.page.viewer import Viewer, save_temporary, shown
@@ -33,7 +34,7 @@ def build(page: gr.Blocks) -> None:
     gallery = exhibits()
     request = _request(gallery[0])
     box = own_model.lay_out()
-    live = Live(elem_id="live")
+    strip = ProgressStrip(elem_id="live")
     with gr.Row(elem_id="pair"):
         with gr.Column(min_width=340):
             viewer = Viewer(_exhibit(0), compares=True, elem_id="viewer")
@@ -52,14 +53,14 @@ def build(page: gr.Blocks) -> None:
         [request.generate.click, request.caption.submit],
         _announce,
         request.asked,
-        live,
+        strip,
         show_progress="hidden",
         concurrency_limit=None,
         api_visibility="private",
     ).then(
         _generate,
         request.asked,
-        [viewer, live],
+        [viewer, strip],
         show_progress="hidden",
         concurrency_id="model",
         concurrency_limit=1,
@@ -67,9 +68,9 @@ def build(page: gr.Blocks) -> None:
     )
     takeaway.wire(viewer)
     plots.wire(viewer)
-    link.wire(page, viewer, live, request.asked)
-    own_model.wire(box, viewer, live)
-    live.stop(stop, None, None, show_progress="hidden", api_visibility="private", queue=False)
+    link.wire(page, viewer, strip, request.asked)
+    own_model.wire(box, viewer, strip)
+    strip.stop(stop_runs, None, None, show_progress="hidden", api_visibility="private", queue=False)
     gr.api(trace, api_name="trace", concurrency_id="model", concurrency_limit=1)
 
 
@@ -138,15 +139,15 @@ def _chosen(event: gr.SelectData) -> tuple:
     return _exhibit(event.index), recipe.caption, recipe.seed, recipe.steps, recipe.guidance
 
 
-def _announce(caption: str, seed: float, steps: float, guidance: float, request: gr.Request) -> dict | None:
+def _announce(caption: str, seed: float, steps: float, guidance: float, request: gr.Request) -> Progress | None:
     """Show the progress strip at once, with its Stop button, also when somebody else's run comes first."""
     try:
         recipe = Recipe(caption, seed, steps, guidance)
     except RecipeError as error:
         warn(str(error))
         return None
-    expect(request.session_hash)
-    return progress(0, recipe.steps)
+    announce_run(request.session_hash)
+    return describe_progress(0, recipe.steps)
 
 
 def _generate(caption: str, seed: float, steps: float, guidance: float, request: gr.Request) -> Iterator[tuple]:
@@ -163,9 +164,9 @@ def trace(caption: str, seed: int = 0, steps: int = 25, guidance: float = 1.5, r
     """Draw a picture; returns its trace, a file for `viz.Trace.load`, with every layer and up to 25 steps."""
     try:
         recipe = as_shown(Recipe(caption, seed, steps, guidance))
-        check_words(recipe, bundled(recipe))
+        check_words(recipe, load_bundled(recipe))
     except RecipeError as error:
         raise gr.Error(str(error)) from error
-    with stoppable(request.session_hash) as stopped:
-        *_, drawn = follow(recipe, bundled(recipe), stopped)
+    with stoppable_run(request.session_hash) as stopped:
+        *_, drawn = follow_recipe(recipe, load_bundled(recipe), stopped)
     return FileData(path=str(save_temporary(drawn)))

@@ -8,25 +8,25 @@ from collections.abc import Collection, Iterator
 import gradio as gr
 
 from viz.page.notices import warn
-from viz.page.runs import Stopped, bundled, follow, stoppable
+from viz.page.runs import Stopped, follow_recipe, load_bundled, stoppable_run
 from viz.page.viewer import present
 from viz.recipe import Recipe, RecipeError, check_words
 from viz.view import View
 
 
 def drawn(recipe: Recipe, view: View | None, session: str) -> Iterator[tuple]:
-    """Follow a recipe; yields values for a `Viewer` and a `Live`, and warns where it cannot be followed.
+    """Follow a recipe; yields values for a `Viewer` and a `ProgressStrip`, and warns where it cannot be followed.
 
     Args:
         view: what the viewer opens the trace with; None leaves it the view it has.
         session: whose page it is; leaving that page ends the run.
     """
     try:
-        with stoppable(session) as stopped:
-            pipeline = bundled(recipe)
+        with stoppable_run(session) as stopped:
+            pipeline = load_bundled(recipe)
             for message in check_words(recipe, pipeline):
                 warn(message)
-            for news in follow(recipe, pipeline, stopped):
+            for news in follow_recipe(recipe, pipeline, stopped):
                 if isinstance(news, dict):
                     yield gr.skip(), news
                     continue

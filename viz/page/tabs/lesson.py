@@ -17,7 +17,7 @@ from safetensors import safe_open
 from viz.lesson.papers import call_of, layers_of, network_of, opened, trained, words_of
 from viz.page.gallery import LESSON, exhibits, write_lesson
 from viz.page.notices import warn
-from viz.page.runs import bundled, exclusive
+from viz.page.runs import hold_model, load_bundled
 from viz.page.viewer import colormap, in_hex
 from viz.recipe import Recipe, RecipeError
 from viz.trace_header import described
@@ -219,12 +219,12 @@ def _watch(answered: list, network: str, run: str, layer: str, step: int) -> tup
     if answered == (asked := [network, run, layer, step]):
         return gr.skip(), gr.skip()
     try:
-        with exclusive():
+        with hold_model():
             recipe = _read(run)
             calls, picture = _rerun(recipe)
             path = Path(get_upload_folder()) / f"lesson-{uuid.uuid4().hex}.safetensors"
             path.parent.mkdir(parents=True, exist_ok=True)
-            model, call = bundled(recipe), calls[step]
+            model, call = load_bundled(recipe), calls[step]
             if network != "critters":
                 model = opened(network)
                 call = call_of(model, picture, call.timestep, recipe.caption)
@@ -242,4 +242,4 @@ def _rerun(recipe: Recipe) -> tuple:
     """What the bundled model is shown at each step of a run, small, and the picture that comes of it."""
     from viz.lesson.watch import rerun
 
-    return rerun(bundled(recipe), recipe)
+    return rerun(load_bundled(recipe), recipe)

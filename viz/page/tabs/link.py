@@ -10,7 +10,8 @@ from models.opening.revision import versions
 from viz.page.gallery import as_shown, exhibits
 from viz.page.links import LinkError, decode, differences
 from viz.page.notices import warn
-from viz.page.runs import expect, progress
+from viz.page.progress import describe_progress
+from viz.page.runs import announce_run
 from viz.page.tabs.generate import drawn, warn_of_missing
 from viz.page.viewer import shown
 from viz.recipe import Recipe
@@ -49,8 +50,8 @@ def _arrive(request: gr.Request) -> tuple:
             said = described(exhibit.trace)
             warn_of_missing(view, [layer["name"] for layer in said["layers"]], exhibit.steps)
             return (shown(exhibit.trace, view), gr.skip(), gr.skip(), *boxes)
-    expect(request.session_hash)
-    return (gr.skip(), progress(0, recipe.steps), (recipe, view), *boxes)
+    announce_run(request.session_hash)
+    return (gr.skip(), describe_progress(0, recipe.steps), (recipe, view), *boxes)
 
 
 def _draw(linked: tuple[Recipe, View] | None, request: gr.Request) -> Iterator[tuple]:

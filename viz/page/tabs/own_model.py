@@ -26,7 +26,8 @@ from viz.page.own_model import (
     planned,
     skipped_words,
 )
-from viz.page.runs import Live, Stopped, progress, stoppable, watched
+from viz.page.progress import ProgressStrip, describe_progress
+from viz.page.runs import Stopped, run_with_progress, stoppable_run
 from viz.page.viewer import Viewer, present
 from viz.recipe import RecipeError
 
@@ -163,7 +164,7 @@ def _settings() -> dict:
     return {"words": words, "prompt": prompt, "negative": negative, "sampler": sampler} | numbers | rest
 
 
-def wire(box: Box, viewer: Viewer, live: Live) -> None:
+def wire(box: Box, viewer: Viewer, live: ProgressStrip) -> None:
     """Connect the box to the viewer that shows its traces and the strip that shows their making."""
     settings = ["status", "settings", "opened", "words", "sampler", "guidance", "height", "width", "mask"]
     opened = [getattr(box, name) for name in settings]
@@ -283,10 +284,12 @@ def _recorded(
         opened, order = _asked(values)
         order = masked(opened, order, Path(mask) if mask else None)
         steps = calls(opened, order)
-        yield gr.skip(), progress(0, steps), gr.skip()
+        yield gr.skip(), describe_progress(0, steps), gr.skip()
         path = Path(photo) if photo else None
-        with stoppable(request.session_hash) as stopped:
-            for news in watched(lambda on_step: run(opened, order, sampler, path, thin, on_step), steps, stopped):
+        with stoppable_run(request.session_hash) as stopped:
+            for news in run_with_progress(
+                lambda on_step: run(opened, order, sampler, path, thin, on_step), steps, stopped
+            ):
                 if isinstance(news, dict):
                     yield gr.skip(), news, gr.skip()
                 else:

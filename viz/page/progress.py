@@ -1,0 +1,67 @@
+"""The progress strip: a bar, the picture as it emerges, and a button to stop the run."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import TypedDict
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+_SKELETON = """
+<div class="pixelgaze pg-live" hidden>
+  <img alt="The picture as it emerges" hidden>
+  <div><p role="status"></p><progress max="1" value="0" aria-label="Drawing"></progress></div>
+  <button type="button">Stop</button>
+</div>
+"""
+
+_HOST = """
+const root = element.querySelector(".pg-live");
+const [image, text, bar] = ["img", "p", "progress"].map((tag) => root.querySelector(tag));
+root.querySelector("button").addEventListener("click", () => trigger("stop"));
+function show() {
+  const value = props.value;
+  root.hidden = !value;
+  if (!value) return;
+  bar.max = value.steps;
+  bar.value = value.step;
+  const at = `Drawing and recording: step ${value.step} of ${value.steps}`;
+  text.textContent = value.step ? at : "Waiting for the model…";
+  image.hidden = !value.preview;
+  if (value.preview) image.src = value.preview;
+}
+watch("value", show);
+show();
+"""
+
+
+class Progress(TypedDict):
+    """A value of the strip: `step` of `steps` are done; `preview` is a PNG data URL of the picture predicted so far."""
+
+    step: int
+    steps: int
+    preview: str | None
+
+
+class ProgressStrip(gr.HTML):
+    """Its value is a `Progress`, or None when nothing runs; its `stop` event comes from the button."""
+
+    def __init__(self, value: Progress | None = None, **arguments) -> None:
+        super().__init__(value, html_template=_SKELETON, js_on_load=_HOST, apply_default_css=False, **arguments)
+
+    def api_info(self) -> dict:
+        return {"type": "object", "description": "how far the run is, and the picture predicted so far"}
+
+
+def describe_progress(step: int, steps: int, preview: np.ndarray | None = None) -> Progress:
+    """The strip's value after `step` of `steps`, with an (h, w, 3) uint8 `preview` of the picture."""
+    return {"step": step, "steps": steps, "preview": None if preview is None else _data_url(preview)}
+
+
+def _data_url(picture: np.ndarray) -> str:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
