@@ -11,8 +11,12 @@ def __getattr__(name: str):
         from viz.recording.plan import plan
 
         return plan
-    if name in ("Trace", "Layer"):
-        from viz import trace
+    if name == "Trace":
+        from viz.trace import Trace
 
-        return getattr(trace, name)
+        return Trace
+    if name == "Layer":
+        from viz.layer import Layer
+
+        return Layer
     raise AttributeError(f"module 'viz' has no attribute {name!r}; it has 'record', 'plan', 'Trace' and 'Layer'")

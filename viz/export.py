@@ -19,7 +19,7 @@ import numpy as np
 
 from viz.draw import animation, overlay
 from viz.query import answer, shown_map
-from viz.trace_header import described
+from viz.trace_header import read_description
 from viz.view import Query, View
 from viz.web import WEB
 
@@ -104,7 +104,7 @@ def _document(file: Path, view: View | None) -> str:
     """The HTML file. Everything variable in it is base64, or JSON without "<", or escaped."""
     from viz.page.viewer import DIVERGING, SEQUENTIAL, colormap, scripts
 
-    caption = described(file)["recipe"].get("caption")
+    caption = read_description(file)["recipe"].get("caption")
     title = caption[:200] if isinstance(caption, str) else "a recorded trace"
     page = {
         "view": view.to_json() if view else {},

@@ -1,9 +1,12 @@
-"""A trace: what one run of a denoiser left behind, and any row or column of its attention on request.
+"""A trace: what one run of a denoiser left behind. Any row or column of its attention is computed on request.
 
     trace = Trace.load("run.safetensors")
     trace.rows("mid_block.attentions.0", step=12, query=(3, 5))     # (heads, h, w): what the pixel looks at
 
-Only Q and K are kept. A map is one small product away, so no map is ever stored and nothing is averaged away.
+Only Q and K are kept. A map is one small product away, so no map is stored and nothing is averaged away.
+`viz.query.Maps` answers the queries of a view from these primitives.
+
+Letters in shapes: S steps, H heads, N queries, M keys, d width of a head, h×w the grid.
 """
 
 from __future__ import annotations
@@ -12,45 +15,25 @@ import difflib
 from collections.abc import Collection, Iterator, MutableMapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 
+from viz.layer import Branch, Key, Layer, Proof
 from viz.precision import require_fit
 from viz.proof import attended, difference
+from viz.trace_file import Contents, read, write
 
-_BLOCK = 1024  # queries whose rows are held at a time
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One attention module. `keys` is the number of key tokens M; for self-attention it is h·w + `extra`.
-
-    `extra` counts the keys that belong to no pixel (class or register tokens, learned ones); they come first.
-    """
-
-    name: str
-    kind: str  # "self" or "cross"
-    grid: tuple[int, int]
-    heads: int
-    head_dim: int
-    keys: int
-    scale: float
-    extra: int = 0
-
-    @property
-    def tokens(self) -> int:
-        return self.grid[0] * self.grid[1]
+BLOCK = 256  # rows held at a time; more would not stay in the processor's cache
 
 
 @dataclass(frozen=True)
-class Proof:
-    """What it takes to recompute some of a module's own output: the first dv channels a head, for the n `queries`."""
+class RowSums:
+    """A pass over every row of a layer at one step, for the heads asked for."""
 
-    step: int
-    queries: torch.Tensor  # (n,) int64
-    value: torch.Tensor  # (H, M, dv)
-    output: torch.Tensor  # (n, H·dv), or (n, dv) where the heads are added up
+    log_sums: torch.Tensor  # (H, N): log Σ_j exp(q_i·k_j · scale) of each row i
+    mean_row: torch.Tensor  # (H, h, w): the mean of all rows; each head sums to 1
 
 
 @dataclass
@@ -59,30 +42,35 @@ class Trace:
 
     Attributes:
         layers: {name: Layer}, in the order the network calls them.
-        timesteps: {step: the timestep its call was given, or None}, for the recorded steps.
-        branches: of a guided batch, which halves were kept; ("conditional",) for a batch that is not guided.
-        skipped: {name: reason} of attention modules that were found and refused.
+        timesteps: {step: the timestep of its call, or None}, for the recorded steps.
+        branches: the recorded halves of a guided batch; ("conditional",) for a batch without guidance.
+        skipped: {name: reason} of attention modules that were found but not recorded.
         proved: {name: largest difference between the module's own output and the one recomputed from q, k, v,
             relative to the output's largest entry}, measured while recording, in the network's own precision.
         size: (height, width) of the network's sample.
-        previews: {step: (h, w, 3) uint8}, the clean picture that the recorded branch expected at that step.
-        picture: (h, w, 3) uint8, the run's result, where whoever ran it set it.
-        recipe: what it takes to make this trace again.
+        previews: {step: (h, w, 3) uint8}, the clean picture that the recorded branch predicted at that step.
+        picture: (h, w, 3) uint8, the result of the run, if it was set.
+        recipe: everything needed to make this trace again.
+        queries: {(branch, layer, step): (H, N, d)}.
+        keys: {(branch, layer, step): (H, M, d)}.
+        proofs: {layer: the data to recompute some of its output}.
     """
 
     layers: dict[str, Layer] = field(default_factory=dict)
     timesteps: dict[int, float | None] = field(default_factory=dict)
-    branches: tuple[str, ...] = ()
+    branches: tuple[Branch, ...] = ()
     skipped: dict[str, str] = field(default_factory=dict)
     proved: dict[str, float] = field(default_factory=dict)
     size: tuple[int, int] = (0, 0)
     previews: dict[int, np.ndarray] = field(default_factory=dict)
     picture: np.ndarray | None = None
     recipe: dict = field(default_factory=dict)
-    # Keyed (branch, layer, step); (H, N, d) and (H, M, d).
-    queries: MutableMapping[tuple[str, str, int], torch.Tensor] = field(default_factory=dict, repr=False)
-    keys: MutableMapping[tuple[str, str, int], torch.Tensor] = field(default_factory=dict, repr=False)
+    queries: MutableMapping[Key, torch.Tensor] = field(default_factory=dict, repr=False)
+    keys: MutableMapping[Key, torch.Tensor] = field(default_factory=dict, repr=False)
     proofs: dict[str, Proof] = field(default_factory=dict, repr=False)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers.values())
 
     @property
     def steps(self) -> list[int]:
@@ -96,81 +84,117 @@ class Trace:
 
     @property
     def map_bytes(self) -> int:
-        """Bytes that the maps themselves would have taken, in the same precision."""
+        """Bytes the maps themselves would take, in the same precision."""
         each = (q.shape[0] * q.shape[1] * self.keys[key].shape[1] * q.itemsize for key, q in self.queries.items())
         return sum(each)
 
     def rows(
-        self, layer: str, *, step: int, query: tuple[int, int], head: int | None = None, branch: str | None = None
+        self, layer: str, *, step: int, query: tuple[int, int], head: int | None = None, branch: Branch | None = None
     ) -> torch.Tensor:
         """What one pixel looks at: softmax(q_i·K) ("Attention Is All You Need", eq. 1).
 
         Args:
-            layer, step: must have been recorded.
+            layer, step: must be recorded.
             query: (row, column) of the pixel on the layer's grid.
-            head: one head, or all of them.
-            branch: of a guided run that kept both; by default the conditional one.
+            head: one head; all heads by default.
+            branch: of a guided run recorded with both halves; the conditional one by default.
 
         Returns:
-            float32, (H, h, w) for self-attention and (H, M) for cross-attention, without H where `head` is given.
-            Every head's row sums to 1; where a layer has extra tokens, what they get is missing from it.
+            float32, (H, h, w) for self-attention and (H, M) for cross-attention, without H if `head` is given.
+            Every head's row sums to 1, less the share of extra keys where a layer has some.
 
         Raises:
-            KeyError: for a layer, step or branch that was not recorded, naming close ones.
-            IndexError: for a query outside the grid, or no such head.
-            ValueError: when what was recorded is not finite.
+            KeyError: for a layer, step or branch that was not recorded; names close ones.
+            IndexError: for a query outside the grid, or a head out of range.
+            ValueError: if a recorded number is not finite.
         """
-        where, found = self._find(layer, step, branch)
+        key, found = self._find(layer, step, branch)
         index = _token(found, query, "query")
         heads = _heads(found, head)
-        q, k = self.queries[where][heads, index].float(), self.keys[where][heads].float()  # (H, d), (H, M, d)
-        scores = (q.unsqueeze(-2) @ k.transpose(-1, -2)).squeeze(-2)  # this way round it is four times as fast
-        weights = _softmax(scores * found.scale, where)  # (H, M)
+        q, k = self.queries[key][heads, index].float(), self.keys[key][heads].float()  # (H, d), (H, M, d)
+        scores = (q.unsqueeze(-2) @ k.transpose(-1, -2)).squeeze(-2)  # four times as fast as k @ q
+        weights = torch.softmax(scores * found.scale, dim=-1)  # (H, M)
+        _require_finite(weights, key)
         return weights[..., found.extra :].unflatten(-1, found.grid) if found.kind == "self" else weights
 
     def columns(
-        self, layer: str, *, step: int, key: tuple[int, int], head: int | None = None, branch: str | None = None
+        self, layer: str, *, step: int, key: tuple[int, int], head: int | None = None, branch: Branch | None = None
     ) -> torch.Tensor:
         """Who looks at one pixel: A[:, j], (H, h, w) float32. A column does not sum to 1.
 
-        Costs a softmax over every row of the layer.
+        Costs a pass over every row of the layer.
         Arguments and errors as for `rows`; self-attention layers only (ValueError).
         """
-        where, found, heads = self._self_attention(layer, step, head, branch)
-        index = _token(found, key, "key")
-        blocks = [weights[..., index] for weights in self._weights(where, found, heads)]
-        return torch.cat(blocks, dim=-1).unflatten(-1, found.grid)
+        found = self._self_attention(layer, step, head, branch)[1]
+        weights = torch.zeros(found.grid)
+        weights.view(-1)[_token(found, key, "key")] = 1
+        return self.region_columns(layer, step=step, weights=weights, head=head, branch=branch)
 
     def region_rows(
-        self, layer: str, *, step: int, weights: torch.Tensor, head: int | None = None, branch: str | None = None
+        self, layer: str, *, step: int, weights: torch.Tensor, head: int | None = None, branch: Branch | None = None
     ) -> torch.Tensor:
         """What a region looks at: the mean of its pixels' rows, (H, h, w) float32; every head sums to 1.
 
         Args:
-            weights: (h, w), not negative, not all zero: how much of each cell belongs to the region.
+            weights: (h, w), how much of each cell belongs to the region; not negative, not all zero.
 
-        Arguments and errors otherwise as for `rows`; self-attention layers only (ValueError).
+        Other arguments and errors as for `rows`; self-attention layers only (ValueError).
         """
-        where, found, heads = self._self_attention(layer, step, head, branch)
-        share = _shares(found, weights)
-        inside = share.nonzero().squeeze(-1)
-        blocks = zip(inside.split(_BLOCK), self._weights(where, found, heads, inside), strict=True)
-        return sum(torch.einsum("n,...nm->...m", share[i], rows) for i, rows in blocks).unflatten(-1, found.grid)
+        key, found, heads = self._self_attention(layer, step, head, branch)
+        shares = _shares(found, weights)
+        q, k = self.queries[key][heads].float(), self.keys[key][heads].float()
+        total = torch.zeros(*q.shape[:-2], found.keys)  # (H, M)
+        for cells in shares.nonzero().squeeze(-1).split(BLOCK):
+            rows = torch.softmax(q[..., cells, :] @ k.transpose(-1, -2) * found.scale, dim=-1)  # (H, n, M)
+            total += torch.einsum("n,...nm->...m", shares[cells], rows)
+        _require_finite(total, key)
+        return total[..., found.extra :].unflatten(-1, found.grid)
 
     def region_columns(
-        self, layer: str, *, step: int, weights: torch.Tensor, head: int | None = None, branch: str | None = None
+        self,
+        layer: str,
+        *,
+        step: int,
+        weights: torch.Tensor,
+        head: int | None = None,
+        branch: Branch | None = None,
+        log_sums: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Who looks at a region: the mean of its pixels' columns, (H, h, w). Arguments as for `region_rows`."""
-        where, found, heads = self._self_attention(layer, step, head, branch)
-        share = _shares(found, weights)
-        return torch.cat([rows @ share for rows in self._weights(where, found, heads)], -1).unflatten(-1, found.grid)
+        """Who looks at a region: the mean of its pixels' columns, (H, h, w) float32.
 
-    def mean_row(self, layer: str, *, step: int, head: int | None = None, branch: str | None = None) -> torch.Tensor:
+        A[:, j] = exp(q·k_j - log Σ exp). Arguments as for `region_rows`.
+
+        Args:
+            log_sums: `row_sums(…).log_sums` of the same heads, if at hand; it is most of the work.
+        """
+        key, found, heads = self._self_attention(layer, step, head, branch)
+        shares = _shares(found, weights)
+        if log_sums is None:
+            log_sums = self.row_sums(layer, step=step, head=head, branch=branch).log_sums
+        q, k = self.queries[key][heads].float(), self.keys[key][heads].float()
+        total = torch.zeros(q.shape[:-1])  # (H, N)
+        for cells in shares.nonzero().squeeze(-1).split(BLOCK):
+            scores = q @ k[..., found.extra + cells, :].transpose(-1, -2) * found.scale  # (H, N, n)
+            total += torch.exp(scores - log_sums[..., None]) @ shares[cells]
+        return total.unflatten(-1, found.grid)
+
+    def mean_row(self, layer: str, *, step: int, head: int | None = None, branch: Branch | None = None) -> torch.Tensor:
         """What all pixels of a layer look at on average, (H, h, w); every head sums to 1. Arguments as for `rows`."""
-        grid = self._self_attention(layer, step, head, branch)[1].grid
-        return self.region_rows(layer, step=step, weights=torch.ones(grid), head=head, branch=branch)
+        return self.row_sums(layer, step=step, head=head, branch=branch).mean_row
 
-    def atlas(self, point: tuple[float, float], *, branch: str | None = None) -> dict[str, torch.Tensor]:
+    def row_sums(self, layer: str, *, step: int, head: int | None = None, branch: Branch | None = None) -> RowSums:
+        """The sums and the mean of all rows of a self-attention layer. Arguments and errors as for `rows`."""
+        key, found, heads = self._self_attention(layer, step, head, branch)
+        q, k = self.queries[key][heads].float(), self.keys[key][heads].float()
+        log_sums, mean = [], torch.zeros(*q.shape[:-2], found.keys)
+        for block in q.split(BLOCK, dim=-2):
+            scores = block @ k.transpose(-1, -2) * found.scale  # (H, n, M)
+            log_sums.append(scores.logsumexp(-1))
+            mean += torch.exp(scores - log_sums[-1][..., None]).sum(-2) / found.tokens
+        _require_finite(mean, key)
+        return RowSums(torch.cat(log_sums, -1), mean[..., found.extra :].unflatten(-1, found.grid))
+
+    def atlas(self, point: tuple[float, float], *, branch: Branch | None = None) -> dict[str, torch.Tensor]:
         """The rows of one place of the picture in every self-attention layer: {layer: (S, H, h, w)}.
 
         Args:
@@ -186,21 +210,24 @@ class Trace:
 
     def cell(self, layer: str, point: tuple[float, float]) -> tuple[int, int]:
         """The cell of a layer's grid that holds `point`, (row, column) in pixels of the sample."""
-        grid = self._layer(layer).grid
-        return tuple(min(n - 1, max(0, int(p * n / side))) for p, n, side in zip(point, grid, self.size, strict=True))
+        row, column = (
+            min(n - 1, max(0, int(place * n / side)))
+            for place, n, side in zip(point, self._layer(layer).grid, self.size, strict=True)
+        )
+        return row, column
 
     def verify(self) -> dict[str, float]:
-        """{layer: how far its own output is from softmax(QKᵀ)·V of what this trace holds}.
+        """{layer: difference between its own output and softmax(QKᵀ)·V of the Q and K in this trace}.
 
         The difference is the largest one, relative to the output's largest entry. It is about 1e-6 for a trace kept
-        in float32 and about 1e-3 in float16, which is what rounding Q and K costs.
+        in float32 and about 1e-3 in float16, the cost of rounding Q and K.
         """
         return {name: self._difference(name, proof) for name, proof in self.proofs.items()}
 
     def _difference(self, name: str, proof: Proof) -> float:
-        layer, where = self.layers[name], (self.branches[-1], name, proof.step)
-        q = self.queries[where][:, proof.queries]  # (H, n, d)
-        return difference(attended(q, self.keys[where], proof.value, layer.scale, proof.output.shape[-1]), proof.output)
+        layer, key = self.layers[name], (self.branches[-1], name, proof.step)
+        q = self.queries[key][:, proof.queries]  # (H, n, d)
+        return difference(attended(q, self.keys[key], proof.value, layer.scale, proof.output.shape[-1]), proof.output)
 
     def select(
         self,
@@ -209,21 +236,21 @@ class Trace:
         steps: Collection[int] | None = None,
         dtype: torch.dtype | None = None,
     ) -> Trace:
-        """A smaller trace: some layers, some steps, another precision. What is unchanged is shared, not copied.
+        """A smaller trace: some layers, some steps, another precision. Unchanged tensors are shared, not copied.
 
         Raises:
             KeyError: for a layer or step that was not recorded.
-            ValueError: when a number does not fit into `dtype`.
+            ValueError: if a number does not fit into `dtype`.
         """
         names = list(self.layers) if layers is None else [self._layer(name).name for name in layers]
         missing = sorted(set(steps or ()) - set(self.timesteps))
         if missing:
             raise KeyError(f"steps {missing} were not recorded; recorded are {self.steps}")
         keep = [step for step in self.steps if steps is None or step in steps]
-        wanted = {(branch, name, step) for branch in self.branches for name in names for step in keep}
+        selected = {(branch, name, step) for branch in self.branches for name in names for step in keep}
 
-        def chosen(store: MutableMapping) -> dict:
-            return {where: _converted(tensor, dtype) for where, tensor in store.items() if where in wanted}
+        def converted(store: MutableMapping[Key, torch.Tensor]) -> dict[Key, torch.Tensor]:
+            return {key: _convert(tensor, dtype) for key, tensor in store.items() if key in selected}
 
         return replace(
             self,
@@ -232,10 +259,10 @@ class Trace:
             proved={name: error for name, error in self.proved.items() if name in names},
             previews={step: preview for step, preview in self.previews.items() if step in keep},
             recipe=dict(self.recipe),
-            queries=chosen(self.queries),
-            keys=chosen(self.keys),
+            queries=converted(self.queries),
+            keys=converted(self.keys),
             proofs={
-                name: replace(proof, value=_converted(proof.value, dtype), output=_converted(proof.output, dtype))
+                name: replace(proof, value=_convert(proof.value, dtype), output=_convert(proof.output, dtype))
                 for name, proof in self.proofs.items()
                 if name in names and proof.step in keep
             },
@@ -243,20 +270,16 @@ class Trace:
 
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file, whole or not at all. See `viz.trace_file` for its format."""
-        from viz.trace_file import write
-
-        return write(self, Path(path))
+        return write(cast(Contents, vars(self)), Path(path), differences=self.verify())
 
     @classmethod
     def load(cls, path: str | Path) -> Trace:
         """Read a file that `save` wrote.
 
         Raises:
-            viz.trace_file.TraceFileError: when it is truncated, foreign, or not consistent in itself.
+            viz.trace_file.TraceFileError: if it is truncated, foreign or inconsistent.
         """
-        from viz.trace_file import read
-
-        return read(Path(path))
+        return cls(**read(Path(path)))
 
     def _layer(self, name: str) -> Layer:
         if name in self.layers:
@@ -266,7 +289,7 @@ class Trace:
         close = difflib.get_close_matches(name, self.layers, n=3, cutoff=0.3) or list(self.layers)[:3]
         raise KeyError(f"no layer {name!r}; the closest are {', '.join(map(repr, close))}")
 
-    def _find(self, name: str, step: int, branch: str | None) -> tuple[tuple[str, str, int], Layer]:
+    def _find(self, name: str, step: int, branch: Branch | None) -> tuple[Key, Layer]:
         layer = self._layer(name)
         branch = branch or self.branches[-1]
         if branch not in self.branches:
@@ -275,44 +298,30 @@ class Trace:
             raise KeyError(f"step {step!r} was not recorded; recorded are {self.steps}")
         return (branch, name, step), layer
 
-    def _self_attention(self, name: str, step: int, head: int | None, branch: str | None) -> tuple:
-        where, found = self._find(name, step, branch)
-        if found.kind != "self":
+    def _self_attention(
+        self, name: str, step: int, head: int | None, branch: Branch | None
+    ) -> tuple[Key, Layer, int | slice]:
+        key, layer = self._find(name, step, branch)
+        if layer.kind != "self":
             raise ValueError(f"{name!r} is cross-attention: its keys are words, not pixels; use rows")
-        return where, found, _heads(found, head)
-
-    def _weights(
-        self, where: tuple[str, str, int], layer: Layer, heads: int | slice, queries: torch.Tensor | None = None
-    ) -> Iterator[torch.Tensor]:
-        """Rows of some queries, or of all, over the pixels, (H, n, N), a block at a time, so that memory is bounded."""
-        q, k = self.queries[where][heads].float(), self.keys[where][heads].float()
-        for block in (q if queries is None else q[..., queries, :]).split(_BLOCK, dim=-2):
-            yield _softmax(block @ k.transpose(-1, -2) * layer.scale, where)[..., layer.extra :]
-
-    def __iter__(self) -> Iterator[Layer]:
-        return iter(self.layers.values())
+        return key, layer, _heads(layer, head)
 
 
-def _softmax(scores: torch.Tensor, where: tuple[str, str, int]) -> torch.Tensor:
-    weights = torch.softmax(scores, dim=-1)
-    if not weights.isfinite().all():  # large files are not read through when they are opened
-        raise damaged(where)
-    return weights
+def _require_finite(numbers: torch.Tensor, key: Key) -> None:
+    if not numbers.isfinite().all():  # the numbers of a large file are not checked when it is opened
+        raise ValueError(f"{key[1]!r} holds an infinity or a NaN at step {key[2]}: the trace is damaged")
 
 
-def damaged(where: tuple[str, str, int]) -> ValueError:
-    return ValueError(f"{where[1]!r} holds an infinity or a NaN at step {where[2]}: the trace is damaged")
-
-
-def _token(layer: Layer, place: tuple[int, int], what: str) -> int:
-    (row, column), (height, width) = place, layer.grid
+def _token(layer: Layer, cell: tuple[int, int], what: str) -> int:
+    """The index of a cell among the layer's tokens."""
+    (row, column), (height, width) = cell, layer.grid
     if not (0 <= row < height and 0 <= column < width):
-        raise IndexError(f"{what} {tuple(place)} is outside the {height}x{width} grid of {layer.name}")
+        raise IndexError(f"{what} {tuple(cell)} is outside the {height}x{width} grid of {layer.name}")
     return row * width + column
 
 
 def _shares(layer: Layer, weights: torch.Tensor) -> torch.Tensor:
-    """(N,), of sum 1."""
+    """(N,), the weights of the cells scaled to sum to 1."""
     weights = torch.as_tensor(weights, dtype=torch.float32)
     if tuple(weights.shape) != layer.grid or not weights.isfinite().all() or weights.min() < 0 or not weights.any():
         raise ValueError(
@@ -328,7 +337,9 @@ def _heads(layer: Layer, head: int | None) -> int | slice:
     return slice(None) if head is None else head
 
 
-def _converted(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
-    converted = tensor if dtype is None else tensor.to(dtype)
+def _convert(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    if dtype is None:
+        return tensor
+    converted = tensor.to(dtype)
     require_fit(converted, tensor)
     return converted

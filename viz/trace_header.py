@@ -1,32 +1,33 @@
-"""What the file of a trace says of itself, read without torch and without its numbers."""
+"""The description in a trace's file, read without torch and without the tensors."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-MAX_HEADER = 100_000_000  # as safetensors has it
+from safetensors import SafetensorError, safe_open
 
 
 class HeaderError(ValueError):
-    """A file does not begin as the file of a trace does."""
+    """A file does not begin like a trace's file."""
 
 
-def described(path: str | Path) -> dict:
+def read_description(path: str | Path) -> dict:
     """The description in a trace's file: "layers", "timesteps", "recipe" and more, see `viz.trace_file`.
 
-    Only its place is checked, not what it says; `Trace.load` checks all of a file.
+    Checked is that the file is whole and has a recipe and timesteps; `Trace.load` checks everything.
 
     Raises:
-        HeaderError: when there is none.
+        FileNotFoundError: if there is no such file.
+        HeaderError: if it is not a trace's file.
     """
-    with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        text = file.read(min(length, MAX_HEADER))
     try:
-        said = json.loads(json.loads(text)["__metadata__"]["trace"])
-        if not isinstance(said["recipe"], dict) or not isinstance(said["timesteps"], list):
+        with safe_open(path, "np") as file:  # which refuses a header of more than 100 MB
+            description = json.loads((file.metadata() or {})["trace"])
+        if not isinstance(description["recipe"], dict) or not isinstance(description["timesteps"], list):
             raise TypeError("no recipe and no timesteps")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except FileNotFoundError:
+        raise
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise HeaderError(f"expected the file of a trace, got something else ({error})") from error
-    return said
+    return description

@@ -15,6 +15,7 @@ from models.classic import (
     RelativeAttention,
     SelfAttention2d,
 )
+from viz.layer import Layer
 from viz.lesson.experiments import (
     centre_and_spread,
     convolution_gap,
@@ -29,7 +30,6 @@ from viz.lesson.panels import feature_colors, flatten, layers_needed, lesson, re
 from viz.lesson.watch import Call, replay, watch_call
 from viz.recipe import Recipe
 from viz.recording.run import perform
-from viz.trace import Layer
 
 SELF = "down_blocks.1.attentions.0.transformer_blocks.0.attn1"
 CROSS = "down_blocks.1.attentions.0.transformer_blocks.0.attn2"

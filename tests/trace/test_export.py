@@ -14,7 +14,7 @@ from viz.export import rows_on_show, write_gif, write_html, write_npz
 from viz.page.gallery import exhibits
 from viz.recipe import Recipe
 from viz.recording.run import perform
-from viz.trace_header import HeaderError, described
+from viz.trace_header import HeaderError, read_description
 from viz.view import Box, Pixel, View
 
 EXHIBIT = exhibits()[0]
@@ -68,7 +68,7 @@ def test_what_is_no_trace(tmp_path):
         (tmp_path / "file").write_bytes(content)
         with pytest.raises(HeaderError, match="expected the file of a trace"):
             write_html(tmp_path / "file", tmp_path / "page.html")
-    assert described(EXHIBIT.trace)["recipe"]["seed"] == EXHIBIT.seed
+    assert read_description(EXHIBIT.trace)["recipe"]["seed"] == EXHIBIT.seed
     assert EXHIBIT.steps == Trace.load(EXHIBIT.trace).steps
 
 

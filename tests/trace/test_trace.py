@@ -13,7 +13,7 @@ from viz import Layer, Trace
 from viz.recipe import Recipe
 from viz.recording.run import perform
 from viz.trace_file import TraceFileError
-from viz.trace_header import described
+from viz.trace_header import read_description
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def test_what_no_browser_could_read_is_not_saved(trace, tmp_path):
 
 def test_a_file_says_how_far_what_it_holds_is_verified(trace, tmp_path):
     half = trace.select(dtype=torch.float16)
-    assert described(half.save(tmp_path / "run.safetensors"))["verified"] == max(half.verify().values())
+    assert read_description(half.save(tmp_path / "run.safetensors"))["verified"] == max(half.verify().values())
 
 
 def test_half_precision_for_the_browser(trace):

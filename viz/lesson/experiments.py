@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from models.classic import QuadraticAttention, RelativeAttention
+from viz.layer import Layer
 from viz.lesson.panels import flatten
 from viz.lesson.watch import Call
 from viz.recording.recorder import record
-from viz.trace import Layer
 
 
 @dataclass(frozen=True)

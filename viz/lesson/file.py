@@ -16,11 +16,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from models.classic import RelativeAttention
+from viz.layer import Layer
 from viz.lesson.experiments import Shuffle, on_pixels, position_scores, shuffle
 from viz.lesson.panels import feature_colors
 from viz.lesson.watch import Watched
 from viz.probes import find_sites
-from viz.trace import Layer
 
 OfGrids = Callable[[torch.Tensor], torch.Tensor]
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import torch
 
+from viz.layer import Layer
 from viz.lesson.watch import Watched, watch
-from viz.trace import Layer
 
 __all__ = ["Entry", "Lesson", "lesson", "watch"]
 

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from viz.layer import Layer
 from viz.recipe import Recipe
 from viz.recording.recorder import record
 from viz.recording.run import perform
-from viz.trace import Layer
 
 QUERY_PROJECTIONS = ("to_q", "q", "query_conv", "qkv", "to_qkv", "query", "q_proj", "proj_q")
 OUTPUT_PROJECTIONS = ("to_out", "proj_out", "proj", "proj_attn", "out_proj", "o_proj")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from models.assets import ASSETS
 from viz.recipe import Recipe, spread
-from viz.trace_header import described
+from viz.trace_header import read_description
 
 GALLERY = ASSETS / "gallery"
 LESSON = GALLERY / "lesson.safetensors"  # what the tab "How it works" opens on: the first exhibit's view
@@ -43,7 +43,7 @@ class Exhibit:
     @property
     def steps(self) -> list[int]:
         """The steps that its trace holds."""
-        return [step for step, _ in described(self.trace)["timesteps"]]
+        return [step for step, _ in read_description(self.trace)["timesteps"]]
 
     @property
     def picture(self) -> Path:

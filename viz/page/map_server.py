@@ -22,7 +22,8 @@ from viz.view import Pixel, Query, ViewError, query_from_json
 if TYPE_CHECKING:  # torch is imported when a trace is opened
     import torch
 
-    from viz.trace import Layer, Trace
+    from viz.layer import Layer
+    from viz.trace import Trace
 
 MAX_OPEN, MAX_PAGES = 8, 64
 MAX_MAPS, MAX_QUERIES = 5_000, 32  # in one request
@@ -148,8 +149,6 @@ def _sums(found: _Open, layer: Layer, step: int) -> tuple[torch.Tensor, torch.Te
     """(H, N) log Σ exp of every row, and (H, N) the mean of all rows; kept, because it costs the whole N×N."""
     import torch
 
-    from viz.trace import damaged
-
     if (layer.name, step) not in found.sums:
         q, k = _kept(found.trace, layer, step)
         log_sums, means = [], torch.zeros(layer.heads, layer.keys)
@@ -158,7 +157,7 @@ def _sums(found: _Open, layer: Layer, step: int) -> tuple[torch.Tensor, torch.Te
             log_sums.append(scores.logsumexp(-1))
             means += torch.exp(scores - log_sums[-1][..., None]).sum(1) / layer.tokens
             if not log_sums[-1].isfinite().all():
-                raise damaged((found.trace.branches[-1], layer.name, step))
+                raise ValueError(f"{layer.name!r} holds an infinity or a NaN at step {step}: the trace is damaged")
         found.sums[layer.name, step] = torch.cat(log_sums, 1), means[:, layer.extra :]
     found.sums.move_to_end((layer.name, step))
     while sum(a.numel() + b.numel() for a, b in found.sums.values()) > MAX_SUMS and len(found.sums) > 1:

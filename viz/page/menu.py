@@ -18,7 +18,7 @@ from viz.page.served import ours
 from viz.page.viewer import present
 from viz.recipe import Recipe, RecipeError
 from viz.recording.budget import amount
-from viz.trace_header import described
+from viz.trace_header import read_description
 from viz.view import View, ViewError
 from viz.web import WEB
 
@@ -78,7 +78,7 @@ def save_page(event: gr.EventData, value: dict) -> dict:
             raise ValueError(
                 f"This trace is too large for one HTML file, {amount(path.stat().st_size)}: save the trace."
             )
-        recipe = described(path)["recipe"]
+        recipe = read_description(path)["recipe"]
         words = re.findall("[a-z0-9]+", str(recipe.get("caption", "")).lower())
         target = _own_folder() / f"pixelgaze-{'-'.join(words)[:60] or 'trace'}.html"
         write_html(path, target, view)

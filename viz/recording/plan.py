@@ -18,13 +18,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from viz.layer import Layer
 from viz.probes import Site, find_sites
 from viz.proof import PROOF_QUERIES, to_keep
 from viz.recipe import spread
 from viz.recording.budget import amount
 from viz.recording.call import sample_of
 from viz.recording.recorder import _filtered, _parts, _Recorder
-from viz.trace import Layer, Trace
+from viz.trace import Trace
 
 FEW_STEPS = 5  # fewer than this say little about how maps change; then layers go before steps do
 

@@ -17,6 +17,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from viz.layer import Layer, Proof
 from viz.precision import require_fit
 from viz.probes import Reading, Site, Tap, find_sites
 from viz.probes.site import first
@@ -35,7 +36,7 @@ from viz.proof import (
 from viz.recording.call import MAX_EXTRA, grid_of, indices, is_guided, number, sample_of, timestep_of
 from viz.recording.memory import Place, Shelf, Shelved
 from viz.recording.views import Layout
-from viz.trace import Layer, Proof, Trace
+from viz.trace import Trace
 
 Preview = Callable[[torch.Tensor, torch.Tensor | float | None, torch.Tensor], torch.Tensor]
 

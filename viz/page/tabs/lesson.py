@@ -20,7 +20,7 @@ from viz.page.notices import warn
 from viz.page.runs import hold_model, load_bundled
 from viz.page.viewer import colormap, in_hex
 from viz.recipe import Recipe, RecipeError
-from viz.trace_header import described
+from viz.trace_header import read_description
 from viz.web import WEB
 
 TEXT = """
@@ -133,7 +133,7 @@ def build() -> None:
         layer = gr.Dropdown(_bundled_layers(), value=first.layer, label="Layer", scale=2, min_width=300)
         step = gr.Dropdown(first.steps, value=first.step, label="Step", scale=1)
     view = {"point": first.point, "head": max(0, first.head)}
-    of = {"recipe": described(first.trace)["recipe"], "layer": first.layer, "step": first.step}
+    of = {"recipe": read_description(first.trace)["recipe"], "layer": first.layer, "step": first.step}
     panels = LessonPanels(shown(LESSON, view, of), elem_id="lesson")
 
     # Gradio's drop-downs send "input" also when the keyboard only passes through them.

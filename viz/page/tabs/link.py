@@ -15,7 +15,7 @@ from viz.page.runs import announce_run
 from viz.page.tabs.generate import drawn, warn_of_missing
 from viz.page.viewer import shown
 from viz.recipe import Recipe
-from viz.trace_header import described
+from viz.trace_header import read_description
 from viz.view import View
 
 
@@ -47,7 +47,7 @@ def _arrive(request: gr.Request) -> tuple:
     boxes = (recipe.caption, recipe.seed, recipe.steps, recipe.guidance)
     for exhibit in exhibits():
         if exhibit.recipe == recipe and view.step in exhibit.steps:
-            said = described(exhibit.trace)
+            said = read_description(exhibit.trace)
             warn_of_missing(view, [layer["name"] for layer in said["layers"]], exhibit.steps)
             return (shown(exhibit.trace, view), gr.skip(), gr.skip(), *boxes)
     announce_run(request.session_hash)
