@@ -2,7 +2,7 @@
 # make test      all tests, a real Chromium included
 # make test-quick  the tests that need neither a browser nor training, in about a minute
 # make versions  the tests of recording on the two diffusers releases before the pinned one
-# make lint      format and lint checks
+# make lint      format, lint and type checks
 # make bench     the measured figures, as one JSON object on the last line
 # make bench-sd  recording at Stable Diffusion's size (4 GB of memory, some minutes)
 # make bench-rivals  the same beside attention-map-diffusers, which it installs into a folder of its own
@@ -41,6 +41,7 @@ versions: $(VENV)/dev
 lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 
 bench: $(VENV)/dev $(VENV)/chromium
 	$(BIN)/python -m tests.bench.bundled
