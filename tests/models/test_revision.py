@@ -11,7 +11,7 @@ from models import load
 from models.opening import load as zoo
 from models.opening import revision as revisions
 from models.opening.errors import CannotOpen
-from models.opening.revision import BUNDLED, earlier, revision, supersede
+from models.opening.revision import BUNDLED, earlier, revision, revision_of, supersede
 from viz.page.gallery import as_shown, exhibits
 from viz.page.runs import load_bundled
 from viz.recipe import Recipe
@@ -73,7 +73,7 @@ def test_what_could_not_be_undone_is_refused(tiny_pipeline, tmp_path, bundle):
     before = now()
     tiny_pipeline.scheduler.register_to_config(clip_sample=False)
     folder, _ = changed(tiny_pipeline, tmp_path / "b", "conv_in.bias")
-    with pytest.raises(ValueError, match="has other settings or tensors than what should take its place"):
+    with pytest.raises(ValueError, match="has other settings or tensors than the one that is to replace it"):
         supersede(bundle, folder)
     assert now() == before and earlier() == {}
 
@@ -87,7 +87,7 @@ def test_the_bundled_earlier_weights_are_those_they_are_named_for(name, tmp_path
             way = {n.removeprefix(f"{part}."): x for n, x in load_file(earlier()[name]).items()}
             tensors = load_file(path)
             save_file(tensors | {n: x for n, x in way.items() if n in tensors}, path, {"format": "pt"})
-    assert revisions._digest(tmp_path) == name
+    assert revision_of(tmp_path) == name
 
 
 def test_the_gallery_is_drawn_with_the_weights_it_was_recorded_with():
