@@ -1,0 +1,84 @@
+"""The PixelGaze page: which tabs, in which order, and the command that serves them (`pixelgaze`, `python -m viz`)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import threading
+
+# Gradio reads this on import: the page reports nothing to anybody.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+import gradio as gr
+
+from viz.page.gallery import GALLERY, exhibits
+from viz.page.limits import allow
+from viz.page.menu import MAX_FILE
+from viz.page.plots import PLOTLY
+from viz.page.runs import load_bundled, stop_runs
+from viz.page.tabs import explore, lesson
+from viz.page.theme import theme
+from viz.page.viewer import early
+from viz.web import WEB
+
+DESCRIPTION = "Point at a pixel of a picture that a diffusion U-Net is drawing, and see where that pixel looks."
+
+HEADER = """
+<header class="pg-header">
+  <h1>◉ PixelGaze</h1>
+  <span>Point at a pixel. See where it looks: in every attention layer, every head, at every denoising step.</span>
+</header>
+"""
+
+
+def build() -> gr.Blocks:
+    """The page: which tabs, in which order."""
+    gr.set_static_paths([GALLERY, PLOTLY])
+    with gr.Blocks(title="PixelGaze", analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
+        gr.HTML(HEADER, apply_default_css=False)
+        with gr.Tab("Explore"):
+            explore.build(page)
+        with gr.Tab("How it works"):
+            lesson.build()
+        page.unload(stop_runs)
+    return page
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="pixelgaze", description=DESCRIPTION)
+    parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
+    parser.add_argument("--port", type=int, default=None, help="by default the first free port from 7860 on")
+    parser.add_argument("--open", action="store_true", help="open the page in a browser")
+    parser.add_argument(
+        "--memory", help="the most that recordings may take, such as 2GiB; by default a quarter of the free memory"
+    )
+    parser.add_argument("--models", help="a folder of models (folders, .safetensors files) that the page opens by name")
+    parser.add_argument(
+        "--browser", help="the largest trace sent to a browser (96MB); for larger ones the server computes the maps"
+    )
+    arguments = parser.parse_args()
+    try:
+        allow(arguments.memory, arguments.models, arguments.browser)
+    except ValueError as error:
+        parser.error(str(error))
+    page = build()
+    page.queue(max_size=20).launch(
+        server_name=arguments.host,
+        server_port=arguments.port,
+        theme=theme(),
+        css_paths=[WEB / "styles" / f"{name}.css" for name in ("viewer", "menu", "plots", "lesson", "page")],
+        head=early(exhibits()[0].trace),
+        inbrowser=arguments.open,
+        prevent_thread_lock=True,
+        footer_links=["api"],
+        max_file_size=MAX_FILE,
+        run_history=False,
+        ssr_mode=False,
+    )
+    # The page is up and shows a recorded trace without torch. Load the model while the visitor looks at it.
+    threading.Thread(target=load_bundled, daemon=True).start()
+    page.block_thread()
+
+
+if __name__ == "__main__":
+    main()
