@@ -1,25 +1,14 @@
 """The page for those who use no mouse, see no colours, or have a small screen."""
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 
-from tests.support.chromium import open_page, settle, state, view
+from tests.support.chromium import open_page, serious, settle, state, view
 
 PINS = [
     {"kind": "pixel", "point": [0.3, 0.3]},
     {"kind": "box", "from": [0.4, 0.55], "to": [0.6, 0.7]},
     {"kind": "region", "grid": [8, 8], "mask": "_wAAAAAAAAA"},
 ]
-
-
-def serious(page) -> list[str]:
-    found = Axe().run(page).response["violations"]
-    return [
-        f"{violation['id']}: {node['html'][:200]}: {node['failureSummary']}"
-        for violation in found
-        if violation["impact"] in ("serious", "critical")
-        for node in violation["nodes"]
-    ]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

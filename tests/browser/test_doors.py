@@ -11,9 +11,8 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from tests.browser.test_takeaway import open_alone
-from tests.page.test_links import forged
-from tests.support.chromium import ROOT_OF_VIEWER, VIEWER, taken
+from tests.support.chromium import ROOT_OF_VIEWER, VIEWER, open_alone, taken
+from tests.support.documents import forged
 from viz import Trace, record
 from viz.export import write_html
 from viz.page.gallery import exhibits

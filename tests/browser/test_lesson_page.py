@@ -8,9 +8,8 @@ import torch
 from safetensors import safe_open
 
 from models import load
-from tests.browser.test_access import serious
 from tests.support import lessons
-from tests.support.chromium import open_page
+from tests.support.chromium import open_page, serious
 from tests.support.lessons import PAGE, frame, panels, sentence, state
 from viz.lesson.experiments import centre_and_spread, convolution_gap
 from viz.lesson.panels import lesson

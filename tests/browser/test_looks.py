@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.support.chromium import ROOT_OF_VIEWER, VIEWER, open_page, server
+from tests.support.chromium import ROOT_OF_VIEWER, VIEWER, drop, open_page, server
 from viz import Trace, record
 from viz.page.gallery import exhibits
 from viz.page.links import decode, encode
@@ -140,17 +140,6 @@ def test_a_link_made_with_other_weights_says_so(chromium, url):
     page.locator(".toast-body", has_text="made with the weights 0123456789ab (here ").wait_for()
     wait_for_caption(page, EXHIBIT.caption)
     page.close()
-
-
-def drop(page, path) -> None:
-    """As a reader does: the file is dragged over the page and let go."""
-    page.locator("#takeaway input[type=file]").wait_for(state="attached")
-    page.wait_for_function("document.querySelector('#viewer .pg-takeaway') !== null")
-    page.get_by_role("button", name="Take away").first.click()
-    page.get_by_role("button", name="a safetensors file").wait_for()
-    with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="a safetensors file").click()
-    chooser.value.set_files(path)
 
 
 def test_a_saved_trace_is_opened(page, tmp_path):

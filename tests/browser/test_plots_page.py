@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser.test_access import serious
-from tests.browser.test_looks import drop
-from tests.support.chromium import VIEWER, look, open_page
+from tests.support.chromium import VIEWER, drop, look, open_page, serious
 from viz import Trace
 from viz.curves import follow
 from viz.labels import layer_label

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.chromium import ROOT_OF_VIEWER, VIEWER, look, open_page, server, taken
+from tests.support.chromium import VIEWER, look, open_alone, open_page, server, taken
 from viz import Trace
 from viz.export import rows_on_show, write_html
 from viz.labels import layer_label
@@ -35,17 +35,6 @@ def alone(chromium, tmp_path_factory):
     yield page
     assert page.complaints == []
     assert all(address.startswith(("file:", "data:", "blob:")) for address in page.asked), page.asked
-
-
-def open_alone(chromium, path):
-    page = chromium.new_context(viewport={"width": 1440, "height": 900}, offline=True).new_page()
-    page.complaints, page.asked = [], []
-    page.on("console", lambda said: said.type in ("error", "warning") and page.complaints.append(said.text))
-    page.on("pageerror", lambda error: page.complaints.append(str(error)))
-    page.on("request", lambda request: page.asked.append(request.url))
-    page.goto(path.as_uri(), timeout=120_000)
-    page.wait_for_selector(f"{ROOT_OF_VIEWER} .pg-main:not([hidden])", timeout=60_000)
-    return page
 
 
 def ask(page, **view) -> None:

@@ -1,28 +1,18 @@
 """Links: there and back, and everything that is not a whole link gets a sentence."""
 
-import base64
 import json
 import random
-import struct
-import zlib
 
 import pytest
 
 from models.opening.revision import revision, versions
-from tests.trace.test_view import FULL
+from tests.support.documents import FULL, forged
 from viz.page.links import MAX_LINK, LinkError, decode, differences, encode
 from viz.recipe import Recipe
 from viz.view import Region, View
 
 RECIPE = Recipe("a red monster “with” <img onerror=x> ${1+1}", 7, 30, 3.5, revision="abc", versions={"torch": "2.13.0"})
 LINK = encode(RECIPE, FULL)
-
-
-def forged(raw: bytes, version: int = 1) -> str:
-    """A link whose length and checksum are right, whatever is in it."""
-    packed = raw if raw[:1] == b"\0" else zlib.compress(raw, 9, wbits=-15)
-    head = struct.pack(">BHI", version, len(packed), zlib.crc32(packed))
-    return base64.urlsafe_b64encode(head + packed).decode().rstrip("=")
 
 
 def said(**values) -> bytes:

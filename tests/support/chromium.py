@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -117,3 +118,37 @@ def pixels_of(page: Page, selector: str) -> np.ndarray:
     """(h, w, 3) of a canvas, whatever lies over it."""
     url = page.locator(selector).evaluate("(canvas) => canvas.toDataURL()")
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGB"))
+
+
+def open_alone(chromium: Browser, path: Path) -> Page:
+    """The one HTML file, opened from disk with the network off. What it requests collects in `page.asked`."""
+    page = chromium.new_context(viewport={"width": 1440, "height": 900}, offline=True).new_page()
+    page.complaints, page.asked = [], []
+    page.on("console", lambda said: said.type in ("error", "warning") and page.complaints.append(said.text))
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on("request", lambda request: page.asked.append(request.url))
+    page.goto(path.as_uri(), timeout=120_000)
+    page.wait_for_selector(f"{ROOT_OF_VIEWER} .pg-main:not([hidden])", timeout=60_000)
+    return page
+
+
+def drop(page: Page, path: Path) -> None:
+    """Open a saved trace through the page's file chooser."""
+    page.locator("#takeaway input[type=file]").wait_for(state="attached")
+    page.wait_for_function("document.querySelector('#viewer .pg-takeaway') !== null")
+    page.get_by_role("button", name="Take away").first.click()
+    page.get_by_role("button", name="a safetensors file").wait_for()
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="a safetensors file").click()
+    chooser.value.set_files(path)
+
+
+def serious(page: Page) -> list[str]:
+    """What axe finds serious or critical on the page, a line for each place."""
+    violations = Axe().run(page).response["violations"]
+    return [
+        f"{violation['id']}: {node['html'][:200]}: {node['failureSummary']}"
+        for violation in violations
+        if violation["impact"] in ("serious", "critical")
+        for node in violation["nodes"]
+    ]

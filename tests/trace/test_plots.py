@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.trace.test_trace import by_hand
+from tests.support.traces import by_hand
 from viz import Trace
 from viz.curves import follow
 from viz.labels import layer_label

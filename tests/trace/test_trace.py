@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from viz import Layer, Trace
+from tests.support.traces import by_hand
+from viz import Trace
 from viz.recipe import Recipe
 from viz.recording.run import perform
 from viz.trace_file import TraceFileError
@@ -19,20 +20,6 @@ from viz.trace_header import read_description
 @pytest.fixture(scope="module")
 def trace(shared_pipeline) -> Trace:
     return perform(Recipe("a red monster", seed=1, steps=3), shared_pipeline)
-
-
-def by_hand(scores: torch.Tensor) -> Trace:
-    """A trace of one 2x2 layer with one head, whose scores q·k are the given (4, 4)."""
-    layer = Layer("a", "self", (2, 2), 1, 4, 4, 1.0)
-    where = ("conditional", "a", 0)
-    return Trace(
-        {"a": layer},
-        {0: 10.0},
-        ("conditional",),
-        size=(4, 4),
-        queries={where: scores[None]},
-        keys={where: torch.eye(4)[None]},
-    )
 
 
 def test_rows_and_columns_worked_by_hand():

@@ -5,24 +5,8 @@ import json
 
 import pytest
 
+from tests.support.documents import FULL, PINS
 from viz.view import Box, Pixel, Region, View, ViewError
-
-PINS = (Pixel((0.25, 0.5)), Box((0.1, 0.2), (0.5, 0.9)), Region((3, 5), b"\x80\x02"))
-FULL = View(
-    (0.5, 0.25),
-    "mid_block.attentions.0",
-    16,
-    2,
-    PINS,
-    1,
-    mode="column",
-    special=True,
-    range="own",
-    log=False,
-    smooth=True,
-    base="preview",
-    heads=True,
-)
 
 
 def changed(**values) -> dict:
