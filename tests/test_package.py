@@ -77,3 +77,19 @@ def test_installed_package_opens_its_own_model_and_gallery(installed):
     where, same_steps, pipeline = run(installed, "-c", code).split()
     assert Path(where) == installed / "viz" / "__init__.py"
     assert (same_steps, pipeline) == ("True", "CritterPipeline")
+
+
+def test_viz_lists_its_names_without_loading_torch(installed):
+    code = """if True:
+        import sys, viz
+        print(set(viz.__all__) <= set(dir(viz)), "torch" in sys.modules)
+        print(*(getattr(viz, name).__name__ for name in viz.__all__))
+        try:
+            viz.recrod
+        except AttributeError as error:
+            print(error)
+    """
+    listed, names, error = run(installed, "-c", code).splitlines()
+    assert listed == "True False"
+    assert names == "Layer Trace look_at plan record"
+    assert "'recrod'" in error and "look_at" in error

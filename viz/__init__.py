@@ -1,22 +1,34 @@
-"""Traces of attention, and everything drawn from them."""
+"""Record a network's attention as a trace, and read and draw what it holds."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from viz.layer import Layer
+    from viz.recording.photo import look_at
+    from viz.recording.plan import plan
+    from viz.recording.recorder import record
+    from viz.trace import Trace
+
+__all__ = ["Layer", "Trace", "look_at", "plan", "record"]
+
+# Loaded on first use: a page that shows a recorded trace needs no torch.
+_MODULES = {
+    "Layer": "viz.layer",
+    "Trace": "viz.trace",
+    "look_at": "viz.recording.photo",
+    "plan": "viz.recording.plan",
+    "record": "viz.recording.recorder",
+}
 
 
-def __getattr__(name: str):
-    # Loaded on first use: a page that shows a recorded trace needs no torch.
-    if name == "record":
-        from viz.recording.recorder import record
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'viz' has no attribute {name!r}; it offers {', '.join(__all__)}")
+    return getattr(import_module(_MODULES[name]), name)
 
-        return record
-    if name == "plan":
-        from viz.recording.plan import plan
 
-        return plan
-    if name == "Trace":
-        from viz.trace import Trace
-
-        return Trace
-    if name == "Layer":
-        from viz.layer import Layer
-
-        return Layer
-    raise AttributeError(f"module 'viz' has no attribute {name!r}; it has 'record', 'plan', 'Trace' and 'Layer'")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
