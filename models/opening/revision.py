@@ -45,7 +45,7 @@ def revision_of(folder: Path) -> str:
 def _files(folder: Path) -> list[str]:
     """The files that a revision depends on, relative to `folder`."""
     parts = [folder / part for part in PARTS if (folder / part).is_dir()] or [folder]
-    paths = (path for part in parts for path in sorted(part.iterdir()))
+    paths = (path for part in parts for path in sorted(part.glob("*")))
     return [path.relative_to(folder).as_posix() for path in paths if path.suffix in (".safetensors", ".json")]
 
 
