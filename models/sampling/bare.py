@@ -7,6 +7,7 @@ from diffusers import DDIMScheduler, DiffusionPipeline, ImagePipelineOutput
 from PIL import Image
 
 from models.pipeline import to_picture
+from models.sampling.geometry import sample_size_of
 
 WORDS = 77  # what Stable Diffusion's text encoders give
 
@@ -28,7 +29,7 @@ class BarePipeline(DiffusionPipeline):
         width: int | None = None,
     ) -> ImagePipelineOutput:
         """Draw one picture; `height` and `width` are the U-Net's own, in pixels or latents."""
-        sides = sides_of(self.unet)
+        sides = sample_size_of(self.unet)
         sample = denoised(self, generator, num_inference_steps, (height or sides[0], width or sides[1]))
         return ImagePipelineOutput(images=[look(sample[0])])
 
@@ -54,12 +55,6 @@ def bare(unet) -> BarePipeline:
     latent = unet.config.in_channels >= 4
     schedule = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012} if latent else {}
     return BarePipeline(unet, DDIMScheduler(clip_sample=not latent, **schedule))
-
-
-def sides_of(unet) -> tuple[int, int]:
-    """(height, width) of the sample that a U-Net was made for."""
-    size = unet.config.sample_size or 64
-    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def nothing(unet, size: tuple[int, int], batch: int = 1) -> dict:

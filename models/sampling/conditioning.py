@@ -7,7 +7,7 @@ from PIL import Image
 
 from models.pipeline import CritterPipeline
 from models.sampling.bare import nothing
-from models.sampling.order import factor
+from models.sampling.geometry import geometry_of
 
 
 @torch.no_grad()
@@ -41,7 +41,7 @@ def to_sample(pipeline, picture: Image.Image) -> torch.Tensor:
     unet = pipeline.unet
     pixels = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)[None].float() / 127.5 - 1
     pixels = pixels.to(unet.device, unet.dtype)
-    if factor(pipeline) == 1:
+    if geometry_of(pipeline).factor == 1:
         channels = unet.config.out_channels
         if channels not in (1, 3):
             raise ValueError(f"this U-Net works on {channels} channels of latents and came without its autoencoder")

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from diffusers import UNet2DConditionModel
 from PIL import Image
 
-from models.sampling.bare import BarePipeline, denoised, look, sides_of
+from models.sampling.bare import BarePipeline, denoised, look
+from models.sampling.geometry import geometry_of
 
 OnStep = Callable[[int], None]
 
@@ -38,40 +38,6 @@ class Order:
     strength: float = 0.8
 
 
-def factor(pipeline) -> int:
-    """How many pixels of the picture one cell of the network's sample is wide."""
-    vae = getattr(pipeline, "vae", None) or getattr(pipeline, "vqvae", None)
-    if vae is None:
-        return 1
-    return 2 ** (len(vae.config.block_out_channels) - 1)
-
-
-def multiple(pipeline) -> int:
-    """What height and width of the picture have to be multiples of."""
-    conditional = isinstance(pipeline.unet, UNet2DConditionModel) and factor(pipeline) > 1
-    # Conditional U-Nets mend odd sides on the way up; unconditional ones have to halve evenly.
-    return factor(pipeline) * (1 if conditional else 2 ** (len(pipeline.unet.config.block_out_channels) - 1))
-
-
-def own_size(pipeline) -> tuple[int, int]:
-    """(height, width) of the picture that a pipeline was made to draw."""
-    height, width = sides_of(pipeline.unet)
-    return height * factor(pipeline), width * factor(pipeline)
-
-
-def sample_size(pipeline, size: tuple[int, int] | None) -> tuple[int, int]:
-    """(height, width) of the network's sample for a picture of `size`.
-
-    Raises:
-        ValueError: for sides that this pipeline cannot draw.
-    """
-    height, width = size or own_size(pipeline)
-    step = multiple(pipeline)
-    if height < step or width < step or height % step or width % step:
-        raise ValueError(f"height and width must be multiples of {step} for this model, got {height}x{width}")
-    return height // factor(pipeline), width // factor(pipeline)
-
-
 def takes(pipeline) -> set[str]:
     """The names of what a pipeline's call takes: "prompt", "image", "guidance_scale", …"""
     return set(inspect.signature(type(pipeline).__call__).parameters) - {"self", "args", "kwargs"}
@@ -95,8 +61,9 @@ def arguments(pipeline, order: Order) -> dict:
         ValueError: when it needs a picture, a mask or a size that the order does not have.
     """
     names = takes(pipeline)
-    height, width = order.size or own_size(pipeline)
-    sample = sample_size(pipeline, order.size)
+    geometry = geometry_of(pipeline)
+    height, width = order.size or geometry.own_size
+    sample = geometry.sample_size(order.size)
     if isinstance(pipeline, BarePipeline):
         height, width = sample
     given = {
@@ -137,7 +104,7 @@ def _sized(pipeline, order: Order) -> Iterator[None]:
         yield
         return
     unet, before = pipeline.unet, pipeline.unet.config.sample_size
-    unet.register_to_config(sample_size=sample_size(pipeline, order.size))
+    unet.register_to_config(sample_size=geometry_of(pipeline).sample_size(order.size))
     try:
         yield
     finally:
@@ -176,8 +143,8 @@ def draw(pipeline, order: Order, on_step: OnStep | None = None) -> Image.Image:
 
 def _latent(pipeline, order: Order) -> Image.Image:
     """What diffusers' LDMPipeline does, for any size: its own call can only draw squares."""
-    height, width = sample_size(pipeline, order.size)
+    size = geometry_of(pipeline).sample_size(order.size)
     generator = torch.Generator().manual_seed(order.seed)
-    latents = denoised(pipeline, generator, order.steps, (height, width))
+    latents = denoised(pipeline, generator, order.steps, size)
     decoded = pipeline.vqvae.decode(latents / pipeline.vqvae.config.scaling_factor).sample
     return look(decoded[0])

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from models import load
 from models.opening.errors import CannotOpen
 from models.opening.load import samplers, set_sampler
-from models.sampling.order import Order, draw, own_size, timesteps
+from models.sampling.geometry import geometry_of
+from models.sampling.order import Order, draw, timesteps
 from tests.support import single_file
 from tests.support.pipelines import PIPELINES, conditional, stable_diffusion, unconditional
 from viz import record
@@ -46,7 +47,7 @@ def test_a_pipeline_opens_draws_and_is_recorded_not_square(folders, name):
     assert plain.tobytes() == watched.tobytes() and watched.size == (24, 16)
     assert called == trace.steps and list(trace.timesteps.values()) == timesteps(pipeline, order)
     assert not trace.skipped and len(trace.layers) >= 4 and max(trace.verify().values()) < 1e-5
-    assert draw(pipeline, Order("a red monster", steps=2, image=PICTURE)).size == own_size(pipeline)[::-1]
+    assert draw(pipeline, Order("a red monster", steps=2, image=PICTURE)).size == geometry_of(pipeline).own_size[::-1]
 
 
 def test_precision_and_device(folders):
@@ -79,7 +80,7 @@ def test_a_bare_unet_opens_draws_and_is_recorded(tmp_path):
         pipeline = load(tmp_path / str(i))
         with record(pipeline.unet) as trace:
             image = draw(pipeline, Order(steps=2, size=None))
-        assert image.size == own_size(pipeline)[::-1] and len(trace.steps) == 2
+        assert image.size == geometry_of(pipeline).own_size[::-1] and len(trace.steps) == 2
 
 
 def test_attention_saved_under_its_old_names_opens_and_records_like_new(tmp_path):

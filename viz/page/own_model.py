@@ -15,6 +15,7 @@ from viz.recording.budget import amount
 if TYPE_CHECKING:  # torch is imported when a model is opened
     from PIL.Image import Image
 
+    from models.sampling.geometry import Geometry
     from models.sampling.order import Order
     from viz.recording.plan import Plan
     from viz.trace import Trace
@@ -36,7 +37,7 @@ class Opened:
     prompted: bool
     pictured: bool
     masked: bool
-    size: tuple[int, int]
+    geometry: Geometry
 
 
 _opened: Opened | None = None
@@ -70,7 +71,8 @@ def _open(asked: str | Path, dtype: str, device: str, like: str | Path | None, s
     from models import load
     from models.opening.errors import CannotOpen
     from models.opening.load import devices, samplers
-    from models.sampling.order import own_size, takes
+    from models.sampling.geometry import geometry_of
+    from models.sampling.order import takes
 
     def progress(done: float | None, words: str) -> None:
         say(words if done is None else f"{words} ({done:.0%})")
@@ -89,7 +91,7 @@ def _open(asked: str | Path, dtype: str, device: str, like: str | Path | None, s
         bool({"prompt", "caption"} & names),
         "image" in names,
         "mask_image" in names,
-        own_size(pipeline),
+        geometry_of(pipeline),
     )
 
 
@@ -110,7 +112,7 @@ def order_of(opened: Opened, asked: dict) -> Order:
     Raises:
         RecipeError: when a value is out of its range, saying what is expected and what came.
     """
-    from models.sampling.order import Order, sample_size
+    from models.sampling.order import Order
 
     words = {"prompt": asked["prompt"] or "", "negative prompt": asked["negative"] or ""}  # None while not shown
     for what, text in words.items():
@@ -123,7 +125,7 @@ def order_of(opened: Opened, asked: dict) -> Order:
     if guidance is not None and not 0 <= guidance <= MAX_GUIDANCE:
         raise RecipeError(f"Guidance must be a number from 0 to {MAX_GUIDANCE:g}; got {guidance:g}.")
     try:
-        sample_size(opened.pipeline, size)
+        opened.geometry.sample_size(size)
     except ValueError as error:
         raise RecipeError(str(error)[0].upper() + str(error)[1:] + ".") from error
     return Order(*words.values(), seed, steps, guidance, size)

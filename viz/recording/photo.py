@@ -14,7 +14,8 @@ import torch
 from PIL import Image, ImageOps
 
 from models.sampling.conditioning import conditioning, to_sample
-from models.sampling.order import Order, own_size, sample_size, timesteps
+from models.sampling.geometry import geometry_of
+from models.sampling.order import Order, timesteps
 from viz.recording.plan import plan
 from viz.recording.recorder import record
 from viz.recording.run import previewer
@@ -49,13 +50,14 @@ def look_at(
         ValueError: for a size that the model cannot take.
         viz.recording.plan.OverBudget: when the trace would not fit.
     """
-    size = size or own_size(pipeline)
-    inner = sample_size(pipeline, size)
+    geometry = geometry_of(pipeline)
+    size = size or geometry.own_size
+    sample_size = geometry.sample_size(size)
     visited = list(dict.fromkeys(timesteps(pipeline, Order(steps=steps, strength=1.0))))
     if budget is not None:
         plan(pipeline, steps=len(visited), size=size, layers=layers, dtype=dtype).check(budget)
     shown = crop_to_size(picture.convert("RGB"), size)
-    clean, told = to_sample(pipeline, shown), conditioning(pipeline, prompt, inner)
+    clean, told = to_sample(pipeline, shown), conditioning(pipeline, prompt, sample_size)
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed)).to(clean)
     with record(pipeline.unet, layers=layers, dtype=dtype, preview=previewer(pipeline)) as trace:
         for step, timestep in enumerate(visited):

@@ -158,11 +158,11 @@ def plan(
 
 def _call_of(pipeline, size: tuple[int, int] | None) -> tuple[nn.Module, tuple, dict]:
     from models.sampling.bare import nothing
-    from models.sampling.order import sample_size
+    from models.sampling.geometry import geometry_of
 
-    unet = pipeline.unet
-    sample = torch.empty(1, unet.config.in_channels, *sample_size(pipeline, size), device="meta", dtype=unet.dtype)
-    return unet, (sample, torch.tensor(1)), nothing(unet, tuple(sample.shape[-2:]))
+    unet, sides = pipeline.unet, geometry_of(pipeline).sample_size(size)
+    sample = torch.empty(1, unet.config.in_channels, *sides, device="meta", dtype=unet.dtype)
+    return unet, (sample, torch.tensor(1)), nothing(unet, sides)
 
 
 class _Measurer(_Recorder):

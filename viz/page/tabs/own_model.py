@@ -205,7 +205,7 @@ def _opening(name: str, upload: str | None, dtype: str, device: str, config: str
 
 
 def _ready(opened: Opened, dtype: str) -> tuple:
-    height, width = opened.size
+    height, width = opened.geometry.own_size
     kind = type(opened.pipeline).__name__
     return (
         f"{opened.name} is open: {kind}, {width}×{height} pixels, {dtype}, on {opened.pipeline.unet.device}.",
