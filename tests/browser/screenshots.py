@@ -7,7 +7,7 @@ from pathlib import Path
 from playwright.sync_api import Page
 
 from tests.support.chromium import ROOT, VIEWER, browser, open_page, server
-from viz.lesson.papers import PAPERS, trained
+from viz.lesson.papers import PAPERS, available_networks
 
 FOLDER = ROOT / "assets" / "screenshots"
 SIZES = {1440: 900, 768: 1024, 390: 844}
@@ -45,7 +45,7 @@ def take_panels(page: Page, folder: Path, scheme: str) -> None:
     for index in range(cards.count()):
         if cards.nth(index).is_visible():
             cards.nth(index).screenshot(path=folder / f"{index + 1:02d}_{scheme}.png")
-    if "critters-classifier" not in trained():
+    if "critters-classifier" not in available_networks():
         return
     page.get_by_role("combobox", name="Network").click()
     page.get_by_role("option", name=PAPERS["classifier"]).click()

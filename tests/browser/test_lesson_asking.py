@@ -12,10 +12,11 @@ from tests.support import lessons
 from tests.support.chromium import VIEWER, open_page
 from tests.support.lessons import PAGE, frame, open_lesson, panels, sentence, state
 from viz.lesson.experiments import score_terms
-from viz.lesson.panels import lesson
-from viz.lesson.papers import PAPERS, call_of, opened, words_of
-from viz.lesson.watch import replay, watch_call
-from viz.page.gallery import exhibits, write_lesson
+from viz.lesson.file import write_lesson
+from viz.lesson.panels import compute_panels
+from viz.lesson.papers import PAPERS, call_of, load_model, words_of
+from viz.lesson.watch import replay, watch_layer
+from viz.page.gallery import exhibits
 from viz.recipe import Recipe
 
 
@@ -49,7 +50,7 @@ def test_scores_fall_into_content_and_position(page, tmp_path):
     card = page.locator(".pl-card", has_text="taken apart")
     assert card.is_visible() and card.locator("figure").count() == 5
     on_page = panels(page)
-    watched = watch_call(network, call, "layers.1.attention")
+    watched = watch_layer(network, call, "layers.1.attention")
     wanted = score_terms(network.layers[1].attention, watched.tokens, (3, 4), 7)
     assert list(on_page["terms"]) == list(wanted)
     for name, term in wanted.items():
@@ -61,15 +62,15 @@ def test_a_cross_attention_layer_is_told_in_words(page, tmp_path):
     """On the bundled model's own: every panel's numbers are Python's, and no word is taken for a pixel."""
     exhibit = exhibits()[0]
     pipeline = load("critters", revision=exhibit.recipe.weights)
-    call = replay(pipeline, exhibit.recipe)[16]
+    call = replay(pipeline, exhibit.recipe).calls[16]
     layer, words = exhibit.layer.replace("attn1", "attn2"), words_of(pipeline, exhibit.caption)
     picture = np.asarray(draw(1).image)
     about = {"picture": picture, "caption": exhibit.caption, "step": 16, "words": words}
     open_lesson(page, write_lesson(pipeline.unet, call, layer, tmp_path / "file", **about), point=[0.4, 0.6], head=2)
-    watched = watch_call(pipeline.unet, call, layer)
+    watched = watch_layer(pipeline.unet, call, layer)
     height, width = watched.layer.grid
     index = int(0.4 * height) * width + int(0.6 * width)
-    wanted, on_page = lesson(watched, divmod(index, width), 2), panels(page)
+    wanted, on_page = compute_panels(watched, divmod(index, width), 2), panels(page)
     for name in ("query", "scores", "row", "attended", "joined", "output"):
         assert np.abs(np.array(on_page[name]) - getattr(wanted, name).numpy()).max() < 1e-4, name
     assert on_page["difference"] < 1e-4 and on_page["top"] == [entry.index for entry in wanted.top]
@@ -97,7 +98,7 @@ def test_the_papers_networks_are_asked_about_the_same_picture(page):
 
     picture = page.evaluate(f"[...{PAGE}.lesson().tensors.get('picture').bytes]")
     choose(PAPERS["sagan"], "up.2.attention")
-    gamma = learned_gammas(opened("critters-sagan").unet)["up.2.attention"]
+    gamma = learned_gammas(load_model("critters-sagan").unet)["up.2.attention"]
     assert f"γ = {gamma:.4f}" in sentence(page, 7) and "unscaled" in sentence(page, 4)
     assert panels(page)["difference"] < 1e-5
     assert page.evaluate(f"[...{PAGE}.lesson().tensors.get('picture').bytes]") == picture
@@ -153,8 +154,8 @@ def test_it_follows_the_trace_on_the_first_tab(page):
     now = state(page)
     assert (now["query"], now["head"]) == (int(0.9 * height) * width + int(0.1 * width), 1)
     recipe = page.evaluate(f"{VIEWER}.trace.recipe")
-    calls = replay(load("critters"), Recipe(recipe["caption"], seed=77, steps=3))
-    watched = watch_call(load("critters").unet, calls[2], name)
+    calls = replay(load("critters"), Recipe(recipe["caption"], seed=77, steps=3)).calls
+    watched = watch_layer(load("critters").unet, calls[2], name)
     assert np.abs(np.array(panels(page)["query"]) - watched.query[1, now["query"]].numpy()).max() < 1e-3
     assert page.get_by_role("combobox", name="Picture").input_value() == recipe["caption"]
     # Back and forth, nothing is asked twice.
@@ -170,5 +171,5 @@ def test_what_it_cannot_follow_is_said(page):
     page.get_by_role("tab", name="Explore").click()
     page.evaluate(f"() => {{ {VIEWER}.trace.recipe = {{ caption: 'x', model: 'somebody/else' }} }}")
     page.get_by_role("tab", name="How it works").click()
-    page.get_by_text("This tab cannot follow the trace on Explore").wait_for()
+    page.get_by_text("can't explain this recording").wait_for()
     assert page.locator(".pl-main").is_visible()

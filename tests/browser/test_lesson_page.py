@@ -1,6 +1,7 @@
 """The tab *How it works* in a real Chromium: its numbers are Python's, and its panels point at the same pixel."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from safetensors import safe_open
 from models import load
 from tests.support import lessons
 from tests.support.chromium import open_page, serious
+from tests.support.convolutions import convolutions_needed
 from tests.support.lessons import PAGE, frame, panels, sentence, state
 from viz.lesson.experiments import centre_and_spread, convolution_gap
-from viz.lesson.panels import lesson
-from viz.lesson.watch import replay, watch_call
+from viz.lesson.panels import compute_panels
+from viz.lesson.watch import replay, watch_layer
 from viz.page.gallery import LESSON, exhibits
 
 
@@ -28,8 +30,8 @@ def seen():
     """What the bundled model does now, in the run and the layer that the tab opens on."""
     exhibit = exhibits()[0]
     pipeline = load("critters", revision=exhibit.recipe.weights)
-    calls = replay(pipeline, exhibit.recipe)
-    return watch_call(pipeline.unet, calls[exhibit.step], exhibit.layer)
+    calls = replay(pipeline, exhibit.recipe).calls
+    return watch_layer(pipeline.unet, calls[exhibit.step], exhibit.layer)
 
 
 def test_the_file_it_opens_on_is_the_bundled_models(seen):
@@ -46,7 +48,7 @@ def test_its_numbers_are_those_of_python(page, seen):
     page.get_by_role("slider", name="temperature").fill("1")  # twice as hot
     page.locator("#lesson .pg-segment button").nth(1).click()
     page.evaluate(f"{PAGE}.ask(5 * 32 + 20)")
-    shown, expected = panels(page), lesson(seen, (5, 20), 1, temperature=2)
+    shown, expected = panels(page), compute_panels(seen, (5, 20), 1, temperature=2)
     for name in ("pixel", "query", "scores", "row", "attended", "joined", "contribution", "output"):
         numbers = getattr(expected, name).flatten()
         assert np.allclose(shown[name], numbers, rtol=2e-3, atol=2e-3 * numbers.abs().max().item()), name
@@ -117,6 +119,15 @@ def test_shuffling_shows_what_came_out(page):
     assert not figures.first.is_visible()
 
 
+def test_last_panel_counts_the_convolutions_that_reach_the_largest_entry(page):
+    for query in (0, 5 * 32 + 20, 31 * 32 + 3):
+        page.evaluate(f"{PAGE}.ask({query})")
+        frame(page)
+        needed = convolutions_needed((32, 32), divmod(query, 32), divmod(panels(page)["top"][0], 32))
+        (count,) = re.findall(r"takes? (one|\d+) ", sentence(page, 8))
+        assert (1 if count == "one" else int(count)) == needed
+
+
 def features_of_the_file() -> torch.Tensor:
     with safe_open(LESSON, "pt") as file:
         return file.get_tensor("features").permute(2, 0, 1) / 255  # (3, 32, 32)
@@ -168,7 +179,7 @@ def test_every_heads_place_in_every_layer_is_that_of_its_row(page, seen):
     mine = next(layer for layer in around if layer["name"] == seen.layer.name)
     height, width = mine["grid"]
     query = state(page)["query"]
-    shift, spread = centre_and_spread(lesson(seen, divmod(query, width), head=3).row, divmod(query, width))
+    shift, spread = centre_and_spread(compute_panels(seen, divmod(query, width), head=3).row, divmod(query, width))
     at = 5 * (3 * height * width + query)
     down, right, *_, across = mine["places"][at : at + 5]
     assert (down * height, right * width) == pytest.approx(shift.tolist(), abs=1e-3)

@@ -1,4 +1,4 @@
-"""The papers' networks, shown the pictures of the gallery."""
+"""The papers' networks, shown one picture, and the findings about them."""
 
 import json
 from itertools import chain
@@ -10,12 +10,14 @@ from safetensors import safe_open
 
 from models.classic import AttentionClassifier, ClassicUNet
 from models.critters import draw
+from models.opening.revision import revision_of
 from models.pipeline import CritterPipeline, x0_estimate
 from models.training.train import HELD_OUT, new_scheduler, to_pixels
 from models.training.train_classic import accuracy, learned_gammas
 from models.words import CaptionEncoder
-from viz.lesson import papers as classics
-from viz.page.gallery import exhibits, write_lesson
+from viz.lesson import papers
+from viz.lesson.file import write_lesson
+from viz.page.gallery import exhibits
 
 KINDS = {"sagan": {}, "ddpm": {}, "multihead": {}, "cross": {"attention": "multihead", "word_channels": 64}}
 
@@ -36,105 +38,120 @@ def model_of(kind: str):
     return model
 
 
-def test_the_networks_that_are_there_can_be_chosen(tmp_path, monkeypatch):
-    monkeypatch.setattr(classics, "FOLDER", tmp_path)
-    assert classics.trained() == {}
+def test_available_networks_are_those_with_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(papers, "FOLDER", tmp_path)
+    assert papers.available_networks() == {}
     (tmp_path / "sagan").mkdir()
-    assert list(classics.trained()) == ["critters-sagan"]
+    assert list(papers.available_networks()) == ["critters-sagan"]
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "classifier"])
-def test_every_network_is_shown_the_same_picture(kind):
+def test_call_of_shows_every_network_the_same_picture(kind):
     model, exhibit = model_of(kind), exhibits()[0]
     picture = np.asarray(draw(0).image)
-    call = classics.call_of(model, picture, 359, exhibit.caption)
-    assert torch.equal(call.sample, classics.call_of(model, picture, 359, exhibit.caption).sample)
+    call = papers.call_of(model, picture, 359, exhibit.caption)
+    assert torch.equal(call.sample, papers.call_of(model, picture, 359, exhibit.caption).sample)
     clean = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None] / 127.5 - 1
     if kind == "classifier":
         assert torch.equal(call.sample, clean)
     else:
-        least = classics.call_of(model, picture, 0, exhibit.caption).sample
+        least = papers.call_of(model, picture, 0, exhibit.caption).sample
         assert (least - clean).abs().mean() < 0.05 < 0.2 < (call.sample - clean).abs().mean()
         assert len(call.args) == (3 if kind == "cross" else 2)
     with torch.no_grad():
-        classics.network_of(model)(*call.args)
+        papers.network_of(model)(*call.args)
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "classifier"])
-def test_each_has_a_lesson(kind, tmp_path):
+def test_write_lesson_takes_every_network(kind, tmp_path):
     model, exhibit = model_of(kind), exhibits()[0]
-    layers = classics.layers_of(model)
+    layers = papers.layers_of(model)
     if kind == "classifier":
         assert layers == ["layers.0.attention", "layers.1.attention"]
     else:
         kinds = ("attention", "cross") if kind == "cross" else ("attention",)
         assert layers == [f"{place}.{name}" for place in ("down.2", "middle", "up.2") for name in kinds]
-    of_pixels = [name for name in layers if not name.endswith("cross")]
-    call = classics.call_of(model, np.asarray(draw(0).image), 359, exhibit.caption)
+    self_layers = [name for name in layers if not name.endswith("cross")]
+    call = papers.call_of(model, np.asarray(draw(0).image), 359, exhibit.caption)
     about = {"picture": np.asarray(draw(0).image), "caption": exhibit.caption, "step": 16}
-    about["words"] = classics.words_of(model, exhibit.caption)
-    path = write_lesson(classics.network_of(model), call, layers[-1], tmp_path / "lesson.safetensors", **about)
+    about["words"] = papers.words_of(model, exhibit.caption)
+    path = write_lesson(papers.network_of(model), call, layers[-1], tmp_path / "lesson.safetensors", **about)
     with safe_open(path, "pt") as file:
-        said = json.loads(file.metadata()["lesson"])
-        places = [file.get_tensor(f"around/{index}") for index in range(len(of_pixels))]
+        metadata = json.loads(file.metadata()["lesson"])
+        moments = [file.get_tensor(f"around/{index}") for index in range(len(self_layers))]
         assert any(name == "position/u" for name in file.keys()) == (kind == "classifier")  # noqa: SIM118
-    assert [layer["name"] for layer in said["around"]] == of_pixels
-    for layer, where in zip(said["around"], places, strict=True):
+    assert [layer["name"] for layer in metadata["around"]] == self_layers
+    for layer, where in zip(metadata["around"], moments, strict=True):
         assert where.shape == (layer["heads"], layer["grid"][0] * layer["grid"][1], 5)
-    assert said["layer"]["kind"] == ("cross" if kind == "cross" else "self")
-    assert said.get("words", [])[:6] == (["a", "round", "purple", "monster", "with", "two"] if kind == "cross" else [])
-    assert said["residual"] and (said["gamma"] is not None) == (kind == "sagan")
+    assert metadata["layer"]["kind"] == ("cross" if kind == "cross" else "self")
+    assert metadata.get("words", [])[:6] == (
+        ["a", "round", "purple", "monster", "with", "two"] if kind == "cross" else []
+    )
+    assert metadata["residual"] and (metadata["gamma"] is not None) == (kind == "sagan")
     if kind == "classifier":
-        assert said["gaps"]["attention"] > 1e-3 and said["timestep"] is None  # it has position terms
+        assert metadata["gaps"]["attention"] > 1e-3 and metadata["timestep"] is None  # it has position terms
     else:
-        assert said["gaps"]["attention"] < 1e-5 < said["gaps"]["convolution"] and said["timestep"] == 359
+        assert metadata["gaps"]["attention"] < 1e-5 < metadata["gaps"]["convolution"] and metadata["timestep"] == 359
 
 
-TRAINED = json.loads((classics.FOLDER / "findings.json").read_text())
+FINDINGS = json.loads((papers.FOLDER / "findings.json").read_text())
 
 
-def test_all_five_come_with_the_project():
-    assert set(classics.trained()) == set(TRAINED) == {f"critters-{kind}" for kind in classics.PAPERS}
+def test_available_networks_are_all_five():
+    assert set(papers.available_networks()) == set(FINDINGS) == {f"critters-{kind}" for kind in papers.PAPERS}
 
 
-@pytest.mark.parametrize("kind", classics.PAPERS)
-def test_the_weights_are_small_safetensors(kind):
-    files = [path for path in (classics.FOLDER / kind).rglob("*") if path.is_file()]
+@pytest.mark.parametrize("name", FINDINGS)
+def test_findings_were_measured_on_these_weights(name):
+    """If not, `python -m viz.lesson.papers` measures them again."""
+    assert FINDINGS[name]["revision"] == revision_of(papers.folder_of(name))
+
+
+def test_measure_names_the_weights_it_measured():
+    findings = papers.measure("critters-ddpm", count=1)
+    expected = FINDINGS["critters-ddpm"]
+    assert findings["revision"] == expected["revision"] and findings.keys() == expected.keys()
+    assert findings["how_far"].keys() == expected["how_far"].keys()
+
+
+@pytest.mark.parametrize("kind", papers.PAPERS)
+def test_weights_are_small_safetensors(kind):
+    files = [path for path in (papers.FOLDER / kind).rglob("*") if path.is_file()]
     assert {path.suffix for path in files} == {".json", ".safetensors"}
     assert sum(path.stat().st_size for path in files) <= 4 * 2**20
 
 
-@pytest.mark.parametrize("kind", classics.PAPERS)
-def test_the_trained_network_knows_its_task(kind):
-    """Denoisers find a held-out critter behind the noise far better than the noisy picture itself shows it."""
-    model, critter = classics.opened(f"critters-{kind}"), draw(HELD_OUT + 77)
+@pytest.mark.parametrize("kind", papers.PAPERS)
+def test_trained_network_knows_its_task(kind):
+    """Denoisers come far closer to a held-out critter than the noisy picture is."""
+    model, critter = papers.load_model(f"critters-{kind}"), draw(HELD_OUT + 77)
     if kind == "classifier":
         right = accuracy(model, 200)
-        assert all(right[name] > said - 0.1 for name, said in TRAINED["critters-classifier"]["right"].items())
+        assert all(right[name] > share - 0.1 for name, share in FINDINGS["critters-classifier"]["right"].items())
         return
-    call = classics.call_of(model, np.asarray(critter.image), 500, critter.caption())
+    call = papers.call_of(model, np.asarray(critter.image), 500, critter.caption())
     with torch.no_grad():
-        found = x0_estimate(model.scheduler, call.sample, 500, model.unet(*call.args).sample)
+        estimate = x0_estimate(model.scheduler, call.sample, 500, model.unet(*call.args).sample)
     clean = to_pixels([critter.image])
     noisy = call.sample / model.scheduler.alphas_cumprod[500].sqrt()
-    assert (found - clean).square().mean() < 0.05 * (noisy - clean).square().mean()
+    assert (estimate - clean).square().mean() < 0.05 * (noisy - clean).square().mean()
 
 
-def test_the_sagan_network_has_learnt_to_look():
-    """Its γ began at 0, where its attention does nothing."""
-    gammas = learned_gammas(classics.opened("critters-sagan").unet)
-    assert {name: pytest.approx(value, abs=1e-3) for name, value in gammas.items()} == TRAINED["critters-sagan"][
+def test_sagan_network_has_learned_to_look():
+    """Its γ started at 0, where its attention does nothing."""
+    gammas = learned_gammas(papers.load_model("critters-sagan").unet)
+    assert {name: pytest.approx(value, abs=1e-3) for name, value in gammas.items()} == FINDINGS["critters-sagan"][
         "gamma"
     ]
     assert max(map(abs, gammas.values())) > 0.05
 
 
-def test_the_card_says_what_was_found():
-    card = (classics.FOLDER / "README.md").read_text()
-    for value in TRAINED["critters-sagan"]["gamma"].values():
+def test_card_states_the_findings():
+    card = (papers.FOLDER / "README.md").read_text()
+    for value in FINDINGS["critters-sagan"]["gamma"].values():
         assert f"{value:.2f}".replace("-", "−") in card
-    for value in TRAINED["critters-classifier"]["right"].values():
+    for value in FINDINGS["critters-classifier"]["right"].values():
         assert f"{value:.1%}".replace("%", " %") in card
-    layers = TRAINED["critters-classifier"]["how_far"].values()
-    for heads in [*layers, *([*chain(*found["how_far"].values())] for found in TRAINED.values())]:
+    layers = FINDINGS["critters-classifier"]["how_far"].values()
+    for heads in [*layers, *([*chain(*findings["how_far"].values())] for findings in FINDINGS.values())]:
         assert f"{min(heads):.2f} to {max(heads):.2f}" in card

@@ -1,4 +1,4 @@
-"""Recording modules that do what few do: write into their queries, skip steps, share projections, change sizes."""
+"""Recording unusual modules: they write into their queries, skip steps, share projections or change sizes."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from viz.probes import PROBES, Reading, Site, into, out_of, to_heads
 
 
 class Odd(nn.Module):
-    """Attention of two heads that may write into its queries after its keys are made, each time another way."""
+    """Attention with two heads that may write into its queries after making its keys, in several ways."""
 
     def __init__(self):
         super().__init__()
@@ -25,19 +25,19 @@ class Odd(nn.Module):
 
 
 class OddNet(nn.Module):
-    """Two of them, one after the other; those in `past` are gone past."""
+    """Two of them in a row; those in `left_out` are not called."""
 
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
         self.first = Odd()
         self.second = Odd()
-        self.past = ()
+        self.left_out = ()
 
     def forward(self, sample, t):
         hidden = sample.flatten(2).transpose(1, 2)
         for layer in (self.first, self.second):
-            hidden = hidden if layer in self.past else hidden + layer(hidden)
+            hidden = hidden if layer in self.left_out else hidden + layer(hidden)
         return hidden
 
 
@@ -65,8 +65,8 @@ WRITES = {
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 @pytest.mark.parametrize("when", [0, 1])
 @pytest.mark.parametrize("write", WRITES)
-def test_what_is_kept_is_what_the_scores_are_made_of(odd, write, when, mode):
-    """Also where q is written to once the keys are made, at first or only later."""
+def test_record_keeps_the_queries_that_the_scores_are_made_of(odd, write, when, mode):
+    """Also when q is written to after the keys are made, from the first step on or only later."""
     samples = torch.randn(3, 1, 16, 6, 4)
     with mode(), record(odd) as trace:
         for step, sample in enumerate(samples):
@@ -87,17 +87,17 @@ def test_what_is_kept_is_what_the_scores_are_made_of(odd, write, when, mode):
 
 @torch.no_grad()
 @pytest.mark.parametrize("missing", [0, 1, 2])
-def test_a_layer_that_a_step_goes_past_is_left_out(odd, missing, tmp_path):
+def test_record_drops_layer_skipped_by_a_step(odd, missing, tmp_path):
     with record(odd) as trace:
         for step, sample in enumerate(torch.randn(3, 1, 16, 6, 4)):
-            odd.past = (odd.second,) if step == missing else ()
+            odd.left_out = (odd.second,) if step == missing else ()
             odd(sample, step)
     assert trace.skipped == {"second": f"it was not called at step {missing}"} and list(trace.layers) == ["first"]
     assert Trace.load(trace.save(tmp_path / "run.safetensors")).steps == [0, 1, 2]
 
 
 @torch.no_grad()
-def test_one_projection_in_two_layers(odd):
+def test_record_drops_the_first_of_two_layers_that_share_a_projection(odd):
     odd.second.to_k = odd.first.to_k
     samples = torch.randn(2, 1, 16, 6, 4)
     with record(odd) as trace:
@@ -106,26 +106,26 @@ def test_one_projection_in_two_layers(odd):
     for step, sample in enumerate(samples):
         hidden = sample.flatten(2).transpose(1, 2)
         hidden = hidden + odd.first(hidden)
-        assert list(trace.layers) == ["second"], "whether the first one was called again cannot be told"
+        assert list(trace.layers) == ["second"], "whether the first one was called again is unknown"
         assert torch.equal(trace.keys["conditional", "second", step], to_heads(odd.second.to_k(hidden)[0], 2))
 
 
 @torch.no_grad()
-def test_another_size_in_the_middle_is_refused(odd):
+def test_record_refuses_a_size_that_changes(odd):
     with pytest.raises(ValueError, match="at step 1 and were"), record(odd):
         for step, size in enumerate([(6, 4), (8, 8), (6, 4)]):
             odd(torch.randn(1, 16, *size), step)
 
 
 @torch.no_grad()
-def test_a_reading_that_looks_at_the_values_keeps_their_hook(odd):
+def test_record_keeps_the_hook_of_values_that_the_reading_uses(odd):
     odd.second.scores = lambda q, k, v: (to_heads(q, v.shape[1] // 8), to_heads(k, 2))
     samples = torch.randn(3, 1, 16, 6, 4)
     with record(odd) as trace:
         for step, sample in enumerate(samples):
             odd(sample, step)
-        left = {name: len(layer.to_v._forward_hooks) for name, layer in odd.named_children()}
-    assert left == {"first": 0, "second": 1} and not trace.skipped
+        hooks = {name: len(layer.to_v._forward_hooks) for name, layer in odd.named_children()}
+    assert hooks == {"first": 0, "second": 1} and not trace.skipped
     hidden = samples[2].flatten(2).transpose(1, 2)
     hidden = hidden + odd.first(hidden)
     assert torch.equal(trace.queries["conditional", "second", 2], to_heads(odd.second.to_q(hidden)[0], 2))

@@ -1,4 +1,4 @@
-"""Every family of attention modules: found by structure, proved, and its maps compared with maps made another way."""
+"""Every family of attention modules: found by its structure, proved, and its maps compared with independent ones."""
 
 import re
 
@@ -9,7 +9,6 @@ from torch import nn
 
 from tests.support import families as f
 from viz import Trace, record
-from viz.probes import PROBES
 
 PIXELS = torch.randn(2, 32, 6, 4, generator=torch.Generator().manual_seed(3))
 
@@ -32,41 +31,24 @@ def assert_proved(trace: Trace, names=("attention",), grid=(6, 4)) -> None:
     assert {layer.grid for layer in trace} == {grid}
 
 
-FAMILIES = {
-    "latent diffusion": (lambda: f.CrossAttention(32), True),
-    "timm": (lambda: f.TimmAttention(32), True),
-    "timm, normalised": (lambda: f.TimmAttention(32, qk_norm=True), True),
-    "packed 1x1 convolution": (lambda: f.ConvolutionalAttention(32), False),
-    "packed 1x1 convolution, memory": (lambda: f.ConvolutionalAttention(32, memory=3), False),
-    "improved-diffusion": (lambda: f.OpenAIAttention(32, legacy=True), False),
-    "guided-diffusion": (lambda: f.OpenAIAttention(32, legacy=False), False),
-    "EDM": (lambda: f.EDMAttention(32), False),
-    "AttnBlock": (lambda: f.AttnBlock(32), False),
-    "AttnBlock, other names": (lambda: f.AttnBlock(32, ("proj_q", "proj_k", "proj_v", "proj")), False),
-    "score_sde": (lambda: f.AttnBlockpp(32), False),
-    "SAGAN": (lambda: f.SAGANAttention(32), False),
-    "old diffusers": (lambda: f.OldDiffusersAttention(32), False),
-}
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_family_is_found_proved_and_told_the_time(family):
+@pytest.mark.parametrize("family", f.FAMILIES)
+def test_probe_finds_family_and_proof_holds(family):
     torch.manual_seed(1)
-    make, tokens = FAMILIES[family]
+    make, tokens = f.FAMILIES[family]
     trace = recorded(f.Net(make(), tokens), PIXELS, torch.tensor([7, 7]), picture=1)
     assert_proved(trace)
     assert trace.layers["attention"].kind == "self" and trace.timesteps == {0: 7.0}
 
 
-def test_the_trace_of_every_family_survives_its_file(tmp_path):
-    for i, (make, tokens) in enumerate(FAMILIES.values()):
+def test_trace_of_family_survives_its_file(tmp_path):
+    for i, (make, tokens) in enumerate(f.FAMILIES.values()):
         trace = recorded(f.Net(make(), tokens), PIXELS, 7)
         again = Trace.load(trace.save(tmp_path / f"{i}.safetensors"))
         assert again.verify() == pytest.approx(trace.verify(), rel=1e-3) and again.layers == trace.layers
 
 
 @pytest.mark.parametrize("legacy", [True, False])
-def test_the_proof_decides_the_order_of_the_heads(legacy):
+def test_packed_probe_leaves_order_of_heads_to_the_proof(legacy):
     """Both orders have the same shapes; the wrong one gives other maps."""
     torch.manual_seed(2)
     block = f.OpenAIAttention(32, legacy=legacy)
@@ -78,7 +60,7 @@ def test_the_proof_decides_the_order_of_the_heads(legacy):
     assert (trace.rows("attention", step=0, query=(2, 1)).flatten(1) - expected[:, 9]).abs().max() < 1e-6
 
 
-def test_sagan_shows_the_map_it_returns_itself():
+def test_sagan_probe_gives_the_map_that_the_module_returns():
     torch.manual_seed(3)
     block = f.SAGANAttention(32)
     trace = recorded(f.Net(block), PIXELS, 7)
@@ -88,7 +70,7 @@ def test_sagan_shows_the_map_it_returns_itself():
     assert (trace.columns("attention", step=0, key=(5, 3))[0].flatten() - own[:, 23]).abs().max() < 1e-6
 
 
-def test_keys_that_belong_to_no_pixel_are_left_out_of_the_map():
+def test_packed_probe_leaves_learned_keys_out_of_the_map():
     torch.manual_seed(4)
     block = f.ConvolutionalAttention(32, memory=3)
     trace = recorded(f.Net(block), PIXELS, 7)
@@ -99,7 +81,7 @@ def test_keys_that_belong_to_no_pixel_are_left_out_of_the_map():
     assert (columns.T - row.flatten(1)).abs().max() < 1e-6
 
 
-# -- what has no map -------------------------------------------------------------------------------------------------
+# -- modules without a map ------------------------------------------------------------------------------------------
 
 
 def refused(network, *arguments) -> dict[str, str]:
@@ -110,13 +92,13 @@ def refused(network, *arguments) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("memory", [0, 3])
-def test_linear_attention_is_named_as_such(memory):
+def test_record_names_linear_attention(memory):
     reasons = refused(f.Net(f.LinearAttention(32, memory=memory)).eval(), PIXELS, 7)
     assert "linear attention" in reasons["attention"] and "no map" in reasons["attention"]
 
 
-def test_a_small_gamma_is_proved_as_far_as_rounding_lets_it():
-    """In what is taken off to see what attention added, there is rounding; a wrong map would be far beyond it."""
+def test_sagan_probe_proves_small_gamma_up_to_rounding():
+    """Subtracting the residual leaves its rounding error; a wrong map would be far beyond that."""
     network = f.Net(f.SAGANAttention(32, gamma=0.01)).eval()
     trace = recorded(network, PIXELS, 7)
     assert not trace.skipped and 0 < trace.proved["attention"] < 5e-4
@@ -124,16 +106,16 @@ def test_a_small_gamma_is_proved_as_far_as_rounding_lets_it():
     assert "too small to be told from rounding" in reason
 
 
-def test_a_gamma_of_zero_proves_nothing():
+def test_sagan_probe_cannot_prove_gamma_of_zero():
     assert "zero everywhere" in refused(f.Net(f.SAGANAttention(32, gamma=0.0)).eval(), PIXELS, 7)["attention"]
 
 
-def test_windows_are_named_as_such():
+def test_record_names_attention_within_windows():
     reasons = refused(f.Net(f.Windows(32), tokens=True).eval(), PIXELS, 7)
     assert "within windows" in reasons["attention.inner"]
 
 
-def test_another_scale_than_the_modules_own_is_no_proof():
+def test_packed_probe_cannot_prove_wrong_scale():
     block = f.TimmAttention(32)
     block.scale = 1.0  # its forward does not use it
     assert "is not softmax(QKᵀ)·V" in refused(f.Net(block, tokens=True).eval(), PIXELS, 7)["attention"]
@@ -162,7 +144,7 @@ class Multihead(nn.Module):
 @pytest.mark.parametrize("batch_first", [True, False])
 @pytest.mark.parametrize("cross", [False, True])
 @pytest.mark.parametrize("options", [{}, {"named": True}, {"bias": False}, {"heads": 1}])
-def test_multihead_attention(batch_first, cross, options):
+def test_multihead_probe_gives_the_map_that_the_module_returns(batch_first, cross, options):
     torch.manual_seed(5)
     network = Multihead(cross=cross, batch_first=batch_first, **options).eval()
     for parameter in network.parameters():
@@ -181,13 +163,13 @@ def test_multihead_attention(batch_first, cross, options):
     assert (row - own[1][:, 14]).abs().max() < 1e-6
 
 
-def test_multihead_attention_of_other_widths():
+def test_multihead_probe_takes_keys_of_other_widths():
     torch.manual_seed(6)
     network = Multihead(cross=True, kdim=12, vdim=12).eval()
     assert_proved(recorded(network, PIXELS, torch.randn(2, 5, 12)))
 
 
-def test_masks_and_added_keys_are_refused():
+def test_multihead_probe_refuses_masks_and_added_keys():
     hidden = torch.zeros(2, 24, dtype=torch.bool)
     with torch.no_grad(), pytest.raises(ValueError, match="called with a mask"), record(network := Multihead().eval()):
         network(PIXELS, key_padding_mask=hidden)
@@ -199,7 +181,7 @@ def test_masks_and_added_keys_are_refused():
         network(PIXELS)
 
 
-def test_an_encoder_layer_that_runs_fused_is_named_and_runs_as_before():
+def test_encoder_layer_probe_refuses_fused_layer_and_leaves_it_alone():
     torch.manual_seed(7)
     layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
     network = f.Net(nn.Sequential(f.TimmAttention(32), layer), tokens=True)
@@ -208,7 +190,7 @@ def test_an_encoder_layer_that_runs_fused_is_named_and_runs_as_before():
     assert "fused operation" in trace.skipped["attention.1"]
 
 
-def test_an_encoder_layer_that_does_not_run_fused_is_recorded():
+def test_encoder_layer_probe_lets_unfused_layer_be_recorded():
     torch.manual_seed(8)
     unfused = f.Net(nn.TransformerEncoderLayer(32, 4, 64, batch_first=False, dropout=0.0), tokens=False)
     unfused.forward = lambda x, t: unfused.attention(x.flatten(2).permute(2, 0, 1))
@@ -221,7 +203,7 @@ def test_an_encoder_layer_that_does_not_run_fused_is_recorded():
         torch.backends.mha.set_fastpath_enabled(True)
 
 
-# -- networks that others wrote --------------------------------------------------------------------------------------
+# -- networks of other libraries --------------------------------------------------------------------------------------
 
 SMALL = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, image_size=48)
 VISION = {
@@ -242,7 +224,7 @@ VISION = {
 
 
 @pytest.mark.parametrize("name", VISION)
-def test_vision_models_of_the_transformers_library(name):
+def test_probes_give_the_maps_of_transformers_vision_models(name):
     torch.manual_seed(9)
     make, config, grid, extra = VISION[name]
     config._attn_implementation = "eager"
@@ -258,8 +240,8 @@ def test_vision_models_of_the_transformers_library(name):
         assert (row - map_[1][:, extra + grid[1] + 2, extra:]).abs().max() < 1e-6
 
 
-def test_positions_added_to_the_scores_are_refused():
-    """SAM's relative positions change its maps, so q and k alone do not tell them; without them it is proved."""
+def test_record_refuses_positions_added_to_the_scores():
+    """SAM's relative positions change its maps, so q and k alone do not give them; without positions they do."""
     sizes = dict(hidden_size=32, num_hidden_layers=1, num_attention_heads=4, image_size=64, patch_size=16, mlp_dim=64)
     pixels = torch.randn(1, 3, 64, 64)
     for relative in (True, False):
@@ -276,12 +258,12 @@ def test_positions_added_to_the_scores_are_refused():
             assert [layer.grid for layer in trace] == [(4, 4)] and max(trace.verify().values()) < 1e-5
 
 
-def test_shifted_windows_are_refused():
+def test_record_refuses_shifted_windows():
     network = hf.SwinModel(hf.SwinConfig(image_size=32, patch_size=2, embed_dim=16, depths=[2], num_heads=[2])).eval()
     assert set(re.sub(r".*(within windows).*", r"\1", r) for r in refused(network, torch.randn(1, 3, 32, 32)).values())
 
 
-def test_the_autoencoder_of_latent_diffusion():
+def test_probes_find_attention_of_latent_diffusions_autoencoder():
     from diffusers import AutoencoderKL
 
     torch.manual_seed(11)
@@ -291,27 +273,11 @@ def test_the_autoencoder_of_latent_diffusion():
     assert_proved(trace, list(trace.layers))
 
 
-# -- one's own -------------------------------------------------------------------------------------------------------
+# -- a module of your own --------------------------------------------------------------------------------------------
 
 
-def test_the_documented_probe_of_ones_own_module():
-    import viz.probes.site as site
-
-    class Mine(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.wq, self.wk, self.wv, self.wo = (nn.Linear(32, 32) for _ in range(4))
-            self.heads = 4
-
-        def forward(self, x):
-            q, k, v = (project(x).unflatten(-1, (4, -1)).transpose(1, 2) for project in (self.wq, self.wk, self.wv))
-            return self.wo(nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-
-    example = re.search(r"^    from viz.*?append\(my_probe\)$", site.__doc__, re.DOTALL | re.MULTILINE).group()
-    assert len(example.splitlines()) <= 16
-    before = list(PROBES)
-    try:
-        exec("\n".join(line[4:] for line in example.splitlines()), {})
-        assert_proved(recorded(f.Net(Mine(), tokens=True), PIXELS, 7))
-    finally:
-        PROBES[:] = before
+def test_documented_probe_is_short_and_proves_its_module():
+    assert len(f.documented_probe().splitlines()) <= 16
+    torch.manual_seed(12)
+    with f.with_documented_probe():
+        assert_proved(recorded(f.Net(f.YourAttention(32), tokens=True), PIXELS, 7))

@@ -6,9 +6,16 @@ network that takes a picture and a timestep.
 
 from __future__ import annotations
 
+import re
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from viz.probes import PROBES, site
 
 
 class Net(nn.Module):
@@ -229,3 +236,53 @@ class Windows(nn.Module):
     def forward(self, x):
         B, N, C = x.shape
         return self.inner(x.reshape(B * 2, N // 2, C)).reshape(B, N, C)
+
+
+class YourAttention(nn.Module):
+    """The module that the probe in the docstring of `viz.probes.site` is written for."""
+
+    def __init__(self, channels, heads=4):
+        super().__init__()
+        self.heads = heads
+        self.wq, self.wk, self.wv, self.wo = (nn.Linear(channels, channels) for _ in range(4))
+
+    def forward(self, x):
+        q, k, v = (
+            project(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for project in (self.wq, self.wk, self.wv)
+        )
+        return self.wo(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+def documented_probe() -> str:
+    """The example in the docstring of `viz.probes.site`."""
+    example = re.search(r"^    from viz.*?append\(my_probe\)$", site.__doc__, re.DOTALL | re.MULTILINE).group()
+    return textwrap.dedent(example)
+
+
+@contextmanager
+def with_documented_probe() -> Iterator[None]:
+    """Run that example, and take its probe away in the end."""
+    before = list(PROBES)
+    try:
+        exec(documented_probe(), {})
+        yield
+    finally:
+        PROBES[:] = before
+
+
+# {name: (how to make it with 32 channels, whether it takes (B, h·w, C))}
+FAMILIES = {
+    "latent diffusion": (lambda: CrossAttention(32), True),
+    "timm": (lambda: TimmAttention(32), True),
+    "timm, normalised": (lambda: TimmAttention(32, qk_norm=True), True),
+    "packed 1x1 convolution": (lambda: ConvolutionalAttention(32), False),
+    "packed 1x1 convolution, memory": (lambda: ConvolutionalAttention(32, memory=3), False),
+    "improved-diffusion": (lambda: OpenAIAttention(32, legacy=True), False),
+    "guided-diffusion": (lambda: OpenAIAttention(32, legacy=False), False),
+    "EDM": (lambda: EDMAttention(32), False),
+    "AttnBlock": (lambda: AttnBlock(32), False),
+    "AttnBlock, other names": (lambda: AttnBlock(32, ("proj_q", "proj_k", "proj_v", "proj")), False),
+    "score_sde": (lambda: AttnBlockpp(32), False),
+    "SAGAN": (lambda: SAGANAttention(32), False),
+    "old diffusers": (lambda: OldDiffusersAttention(32), False),
+}

@@ -1,4 +1,4 @@
-"""What the lesson tries out: shuffled pixels, heads that become a convolution, scores taken apart, heads' ellipses."""
+"""The lesson's experiments: shuffled cells, heads as a convolution, scores split into terms, where heads look."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from viz.recording.recorder import record
 
 @dataclass(frozen=True)
 class Shuffle:
-    """The outputs (C, h, w) of shuffled pixels, and of pixels in order, shuffled afterwards; `gap` is the largest
-    difference between the two. None: the function has no idea where anything is."""
+    """What a function returns for shuffled cells, and for cells in order, shuffled afterwards; both (C, h, w).
+
+    `gap` is the largest difference between the two. If it is zero, the function does not know where anything is.
+    """
 
     shuffled_first: torch.Tensor
     shuffled_after: torch.Tensor
@@ -27,7 +29,7 @@ class Shuffle:
 
 @torch.no_grad()
 def shuffle(function: Callable[[torch.Tensor], torch.Tensor], features: torch.Tensor, order: torch.Tensor) -> Shuffle:
-    """Permute the pixels of `features` (C, h, w) before and after `function`, (1, C, h, w) to (1, C', h, w)."""
+    """Shuffle the cells of `features` (C, h, w) before and after `function`, (1, C, h, w) to (1, C', h, w)."""
 
     def shuffled(grid: torch.Tensor) -> torch.Tensor:
         return grid.flatten(-2)[..., order].unflatten(-1, grid.shape[-2:])
@@ -36,10 +38,10 @@ def shuffle(function: Callable[[torch.Tensor], torch.Tensor], features: torch.Te
     return Shuffle(first, after, (first - after).abs().max().item())
 
 
-def on_pixels(
+def on_cells(
     module: Callable[[torch.Tensor], torch.Tensor], grid: tuple[int, int]
 ) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A module that takes and gives lists of pixels (B, N, C), as a function of grids (B, C, h, w)."""
+    """Turn a module that takes and returns lists of cells (B, N, C) into a function of grids (B, C, h, w)."""
     return lambda x: module(x.flatten(2).transpose(1, 2)).transpose(1, 2).unflatten(2, grid)
 
 
@@ -47,7 +49,8 @@ def on_pixels(
 def convolution_gap(convolution: nn.Conv2d, features: torch.Tensor, sharpness: float) -> float:
     """The largest difference between a K×K convolution of `features` (C, h, w) and K² heads of that sharpness.
 
-    Both are given the features with K // 2 zeros around them: heads would take the nearest pixel for one outside.
+    Both are given the features with K // 2 zeros around them; heads without that border would look at the nearest cell
+    instead of outside.
     """
     reach = convolution.kernel_size[0] // 2
     padded = nn.functional.pad(features[None], (reach,) * 4)
@@ -61,77 +64,78 @@ def convolution_gap(convolution: nn.Conv2d, features: torch.Tensor, sharpness: f
 def score_terms(
     block: RelativeAttention, tokens: torch.Tensor, query: tuple[int, int], head: int
 ) -> dict[str, torch.Tensor]:
-    """{which: (h, w)}: what content and position each add to one query's scores. `tokens` are (N, C)."""
+    """What content and position each add to the scores of one query, as {term: (h, w)}. `tokens` are (N, C)."""
     index = flatten(block.grid, query)
     return {name: part[0, head, index].unflatten(0, block.grid) for name, part in block.terms(tokens[None]).items()}
 
 
 @torch.no_grad()
 def position_scores(block: RelativeAttention) -> dict[str, torch.Tensor]:
-    """What takes the scores of `block` apart for every query, without the block.
+    """What is needed to split the scores of `block` into terms for any query, without the block.
 
-    "u" (H, d); "rows" (H, 2h − 1) and "columns" (H, 2w − 1), v·Ŵ_k r for each δ down and right. Of a watched query,
-    W_q x + u and then (W_q x + v)·Ŵ_k r for each row and column, u and v are taken off again.
+    A watched query holds W_q x + u, then (W_q x + v)·Ŵ_k r for each row and column. Subtracting these gives the terms:
+    "u" (H, d); "rows" (H, 2h − 1) and "columns" (H, 2w − 1), which are v·Ŵ_k r for each δ down and right.
     """
-    ask = block.to_q
+    queries = block.to_q
 
-    def of(lines: torch.Tensor) -> torch.Tensor:
-        return torch.einsum("hd,thd->ht", ask.v, ask.position(lines).unflatten(1, (block.heads, -1)))
+    def scores_of(lines: torch.Tensor) -> torch.Tensor:
+        return torch.einsum("hd,thd->ht", queries.v, queries.position(lines).unflatten(1, (block.heads, -1)))
 
-    return {"u": ask.u.clone(), "rows": of(ask.rows), "columns": of(ask.columns)}
+    return {"u": queries.u.clone(), "rows": scores_of(queries.rows), "columns": scores_of(queries.columns)}
 
 
 @torch.no_grad()
 def where_heads_look(network: nn.Module, call: Call) -> list[tuple[Layer, torch.Tensor]]:
-    """Every self-attention layer of a network in one call, and where its rows lie, (H, N, 5), by `places`."""
+    """Every self-attention layer of a network in one call, with the `row_moments` (H, N, 5) of its rows."""
     with record(network, steps=(0,)) as trace:
         network(*call.args, **call.kwargs)
-    found = []
+    layers = []
     for layer in trace:
         if layer.kind == "self":
             where = (trace.branches[-1], layer.name, 0)
-            found.append((layer, places(layer, trace.queries[where].float(), trace.keys[where].float())))
-    return found
+            layers.append((layer, row_moments(layer, trace.queries[where].float(), trace.keys[where].float())))
+    return layers
 
 
-def places(layer: Layer, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-    """(H, N, 5): for each head and query, the mean shift of what it looks at, down and right, and the covariance's
-    three numbers (down·down, down·right, right·right). As parts of the picture's sides, so that layers compare.
+def row_moments(layer: Layer, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+    """Where each head looks from each query, (H, N, 5), in fractions of the picture's sides, so that layers compare.
+
+    The five are the mean shift down and right, then the covariance: down·down, down·right, right·right.
 
     Args:
-        query, key: (H, N, d) and (H, M, d); keys that are no pixels are left out, the others' shares sum to 1 again.
+        query, key: (H, N, d) and (H, M, d); keys that are not cells are left out, and the rest sums to 1 again.
     """
     height, width = layer.grid
     down, right = torch.cartesian_prod((torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width).T
     moments = torch.stack([down, right, down * down, down * right, right * right], dim=1)  # (N, 5)
-    found = []
+    heads = []
     for q, k in zip(query, key[:, -layer.tokens :], strict=True):
         mean = torch.softmax(q @ k.T * layer.scale, dim=-1) @ moments
         y, x = mean[:, 0], mean[:, 1]
         spread = mean[:, 2:] - torch.stack([y * y, y * x, x * x], dim=1)
-        found.append(torch.cat([torch.stack([y - down, x - right], dim=1), spread], dim=1))
-    return torch.stack(found)
+        heads.append(torch.cat([torch.stack([y - down, x - right], dim=1), spread], dim=1))
+    return torch.stack(heads)
 
 
-def how_far(network: nn.Module, calls: Sequence[Call]) -> dict[str, list[float]]:
-    """{self-attention layer: how far each head looks, as a part of the picture}: the root of the mean squared distance
-    of what a pixel looks at, averaged over all pixels of all calls.
+def mean_distances(network: nn.Module, calls: Sequence[Call]) -> dict[str, list[float]]:
+    """How far each head looks, as {self-attention layer: one distance per head}, in fractions of the picture's sides.
 
-    Looking everywhere alike is 0.577 far (√⅓); a 3×3 neighbourhood on a 16×16 grid, 0.07.
+    The distance is the root mean square over what a cell looks at, averaged over all cells of all calls. It is 0.577
+    (√⅓) for a head that looks everywhere alike and 0.07 for a 3×3 neighbourhood on a 16×16 grid.
     """
     sums: dict[str, torch.Tensor] = {}
     for call in calls:
-        for layer, where in where_heads_look(network, call):
-            down, right, *_ = where.unbind(-1)
-            distance = (down**2 + right**2 + where[..., 2] + where[..., 4]).clamp(min=0).sqrt().mean(dim=1)
+        for layer, moments in where_heads_look(network, call):
+            down, right, down_down, _, right_right = moments.unbind(-1)
+            distance = (down**2 + right**2 + down_down + right_right).clamp(min=0).sqrt().mean(dim=1)
             sums[layer.name] = sums.get(layer.name, 0) + distance / len(calls)
     return {name: [round(x, 3) for x in heads.tolist()] for name, heads in sums.items()}
 
 
 def centre_and_spread(row: torch.Tensor, query: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where a row (h, w) lies, in cells: its mean shift from the query, (2,), and its covariance, (2, 2)."""
-    places = torch.cartesian_prod(*(torch.arange(side, dtype=torch.float64) for side in row.shape))  # (N, 2)
+    """The mean shift of a row (h, w) from its query, (2,), and its covariance, (2, 2), both in cells."""
+    cells = torch.cartesian_prod(*(torch.arange(side, dtype=torch.float64) for side in row.shape))  # (N, 2)
     weights = row.flatten().double()
-    centre = weights @ places
-    away = places - centre
+    centre = weights @ cells
+    away = cells - centre
     return (centre - torch.tensor(query)).float(), ((weights[:, None] * away).T @ away).float()

@@ -1,6 +1,6 @@
-"""The file of a lesson: one watched layer, packed for the browser, which computes the panels of any query itself.
+"""The lesson's file: one layer in one call, packed for the browser, which computes the panels of any query itself.
 
-A safetensors file: numbers in float32, pictures (h, w, 3) uint8, the rest as JSON under "lesson" in its metadata.
+A safetensors file: numbers in float32, pictures (h, w, 3) in uint8, the rest as JSON in its metadata under "lesson".
 """
 
 from __future__ import annotations
@@ -16,87 +16,107 @@ from safetensors.torch import save_file
 from torch import nn
 
 from models.classic import RelativeAttention
-from viz.layer import Layer
-from viz.lesson.experiments import Shuffle, on_pixels, position_scores, shuffle
+from viz.lesson.experiments import Shuffle, on_cells, position_scores, shuffle, where_heads_look
 from viz.lesson.panels import feature_colors
-from viz.lesson.watch import Watched
+from viz.lesson.watch import Call, LayerCall, watch_layer
 from viz.probes import find_sites
+from viz.probes.site import first_result
 
-OfGrids = Callable[[torch.Tensor], torch.Tensor]
+GridFunction = Callable[[torch.Tensor], torch.Tensor]  # of (1, C, h, w)
 
 
-def write(
-    seen: Watched,
+def write_lesson(
     network: nn.Module,
+    call: Call,
+    layer: str,
     path: Path,
     *,
     picture: np.ndarray,
-    about: dict,
-    around: Sequence[tuple[Layer, torch.Tensor]] = (),
+    caption: str,
+    step: int,
     words: Sequence[str] = (),
 ) -> Path:
-    """Write what the page needs of a layer, with the experiment of the shuffled pixels already done.
+    """Watch a layer of `network` in one call and write all that the page needs, the shuffled cells included.
 
     Args:
-        picture: (h, w, 3) uint8, the run's result.
-        about: what the page says of the run: caption, step, timestep.
-        around: what `viz.lesson.experiments.where_heads_look` found.
-        words: what the keys of a cross-attention layer are; those that are missing are called by their number.
+        picture: (h, w, 3) uint8, the result of the run that the call comes from.
+        caption, step: of that run, for the page to show.
+        words: what each key of a cross-attention layer stands for; missing ones are named by their number.
+
+    Raises:
+        KeyError, ValueError: as `viz.lesson.watch.watch_layer`.
     """
-    channels, (height, width) = len(seen.given), seen.layer.grid
-    order = torch.randperm(height * width, generator=torch.Generator().manual_seed(0))
-    attention, (positional, named) = network.get_submodule(seen.layer.name), seen.beside
-
-    def attend(x: torch.Tensor) -> torch.Tensor:
-        return attention(x, *positional, **named)
-
-    shuffles = {"attention": shuffle(_of_grids(attend, seen), seen.given, order)}
-    convolution = own_convolution(network, channels)
-    if convolution is not None:
-        shuffles["convolution"] = shuffle(convolution, seen.given, order)
-    tensors = _numbers(seen) | {
+    layer_call, around = watch_layer(network, call, layer), where_heads_look(network, call)
+    attention, shuffles = network.get_submodule(layer), _shuffles(network, layer_call)
+    tensors = _numbers(layer_call) | {
         "picture": torch.from_numpy(np.array(picture)),
-        "shuffled": _bytes(feature_colors(seen.given).flatten(0, 1)[order].unflatten(0, (height, width))),
+        "shuffled": _shuffled_features(layer_call),
     }
     for name, result in shuffles.items():
         tensors |= {f"{name}/{when}": pixels for when, pixels in _pictures(result).items()}
     if isinstance(attention, RelativeAttention):
         tensors |= {f"position/{name}": part for name, part in position_scores(attention).items()}
     tensors |= {f"around/{index}": where for index, (_, where) in enumerate(around)}
-    said = _said(seen, words) | about
-    said["gaps"] = {name: result.gap for name, result in shuffles.items()}
-    said["layers"] = list(find_sites(network)[0])
-    said["around"] = [{"name": layer.name, "grid": layer.grid, "heads": layer.heads} for layer, _ in around]
+    metadata = _metadata(layer_call, words) | {"caption": caption, "step": step, "timestep": layer_call.timestep}
+    metadata["gaps"] = {name: result.gap for name, result in shuffles.items()}
+    metadata["layers"] = list(find_sites(network)[0])
+    metadata["around"] = [{"name": one.name, "grid": one.grid, "heads": one.heads} for one, _ in around]
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    save_file(tensors, path, {"lesson": json.dumps(said)})
+    save_file(tensors, path, {"lesson": json.dumps(metadata)})
     return path
 
 
-def _numbers(seen: Watched) -> dict[str, torch.Tensor]:
-    """What the layer was given, made and has learnt."""
+def _order(layer_call: LayerCall) -> torch.Tensor:
+    """The order (N,) in which the cells are shuffled, always the same."""
+    return torch.randperm(layer_call.layer.tokens, generator=torch.Generator().manual_seed(0))
+
+
+def _shuffles(network: nn.Module, layer_call: LayerCall) -> dict[str, Shuffle]:
+    """Shuffle the input of the layer and that of a convolution of the same network, if it has one that fits."""
+    attention = network.get_submodule(layer_call.layer.name)
+
+    def attend(x: torch.Tensor) -> torch.Tensor:
+        return first_result((), {}, attention(x, *layer_call.other_args, **layer_call.other_kwargs))
+
+    shuffles = {"attention": shuffle(_as_grid_function(attend, layer_call), layer_call.given, _order(layer_call))}
+    convolution = find_convolution(network, len(layer_call.given))
+    if convolution is not None:
+        shuffles["convolution"] = shuffle(convolution, layer_call.given, _order(layer_call))
+    return shuffles
+
+
+def _shuffled_features(layer_call: LayerCall) -> torch.Tensor:
+    """The colours of the layer's input, shuffled, (h, w, 3) uint8."""
+    colors = feature_colors(layer_call.given).flatten(0, 1)  # (N, 3)
+    return _bytes(colors[_order(layer_call)].unflatten(0, layer_call.layer.grid))
+
+
+def _numbers(layer_call: LayerCall) -> dict[str, torch.Tensor]:
+    """The layer's inputs, outputs and weights."""
     numbers = {
-        "features": _bytes(feature_colors(seen.features)),
-        "before": seen.features.flatten(1).T,
-        "tokens": seen.tokens,
-        "query": seen.query,
-        "key": seen.key,
-        "value": seen.value,
-        "output": seen.output,
+        "features": _bytes(feature_colors(layer_call.features)),
+        "before": layer_call.features.flatten(1).T,
+        "tokens": layer_call.tokens,
+        "query": layer_call.query,
+        "key": layer_call.key,
+        "value": layer_call.value,
+        "output": layer_call.output,
     }
     weights = ("query_weight", "query_bias", "out_weight", "out_bias")
-    return numbers | {name: weight for name in weights if (weight := getattr(seen, name)) is not None}
+    return numbers | {name: weight for name in weights if (weight := getattr(layer_call, name)) is not None}
 
 
-def _said(seen: Watched, words: Sequence[str]) -> dict:
-    """What the page is told of a layer beside its numbers."""
-    said = {name: getattr(seen, name) for name in ("gamma", "rescale", "residual")} | {"layer": asdict(seen.layer)}
-    if seen.layer.kind == "cross":
-        said["words"] = [words[index] if index < len(words) else f"key {index}" for index in range(seen.layer.keys)]
-    return said
+def _metadata(layer_call: LayerCall, words: Sequence[str]) -> dict:
+    """What the page needs besides tensors."""
+    layer = layer_call.layer
+    metadata = {name: getattr(layer_call, name) for name in ("gamma", "rescale", "residual")} | {"layer": asdict(layer)}
+    if layer.kind == "cross":
+        metadata["words"] = [words[i] if i < len(words) else f"key {i}" for i in range(layer.keys)]
+    return metadata
 
 
-def own_convolution(network: nn.Module, channels: int) -> nn.Conv2d | None:
-    """A 3×3 convolution of the network's own that takes as many channels and keeps the grid."""
+def find_convolution(network: nn.Module, channels: int) -> nn.Conv2d | None:
+    """The network's first 3×3 convolution that takes this many channels and keeps the grid, if any."""
 
     def fits(module: nn.Module) -> bool:
         if not isinstance(module, nn.Conv2d) or module.in_channels != channels:
@@ -106,18 +126,18 @@ def own_convolution(network: nn.Module, channels: int) -> nn.Conv2d | None:
     return next(filter(fits, network.modules()), None)
 
 
-def _of_grids(attend: OfGrids, seen: Watched) -> OfGrids:
-    """The module as a function of grids, whether it takes them itself or, as in a transformer block, lists."""
+def _as_grid_function(attend: GridFunction, layer_call: LayerCall) -> GridFunction:
+    """The module as a function of grids, whether it takes grids or, as in a transformer block, lists of cells."""
     try:
         with torch.no_grad():
-            keeps = attend(seen.given[None]).shape[2:] == seen.given.shape[1:]
+            takes_grids = attend(layer_call.given[None]).shape[2:] == layer_call.given.shape[1:]
     except (RuntimeError, ValueError):
-        keeps = False
-    return attend if keeps else on_pixels(attend, seen.layer.grid)
+        takes_grids = False
+    return attend if takes_grids else on_cells(attend, layer_call.layer.grid)
 
 
 def _pictures(result: Shuffle) -> dict[str, torch.Tensor]:
-    """Both outputs in one set of colours, so that the same numbers look the same."""
+    """Both outputs, coloured together so that the same numbers have the same colour."""
     both = feature_colors(torch.cat([result.shuffled_first, result.shuffled_after], dim=2))
     first, after = both.chunk(2, dim=1)
     return {"first": _bytes(first), "after": _bytes(after)}

@@ -1,34 +1,36 @@
-"""Watching one attention layer at one step: everything it was given, made and put out, with its own weights.
+"""One attention layer in one call of its network: what it was given, what it made of it, and its weights.
 
-    seen = watch(pipeline, recipe, "up_blocks.2.attentions.1.transformer_blocks.0.attn1", step=12)
-    seen.features, seen.query, seen.value, seen.output
+    layer_call = watch_recipe(pipeline, recipe, "up_blocks.2.attentions.1.transformer_blocks.0.attn1", step=12)
+    layer_call.features, layer_call.query, layer_call.value, layer_call.output
 
-A trace keeps Q and K only. What else the lesson shows is had by showing the network once more what it was shown at
-that step. What it was shown at each step is small, and `replay` finds it by following the recipe again, once.
+A trace keeps Q and K only. To get the rest, the network is called once more with the arguments it had at that step.
+These are small; `replay` collects them for all steps by following the recipe once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
+from models.protocol import Pipeline
 from viz.layer import Layer
+from viz.probes import Site, Tap, find_sites, into
+from viz.probes.site import attribute, first_result, weights_of
 from viz.recipe import Recipe
+from viz.recording.call import indices, is_guided, number, sample_of, timestep_of
 from viz.recording.recorder import record
 from viz.recording.run import perform
-
-QUERY_PROJECTIONS = ("to_q", "q", "query_conv", "qkv", "to_qkv", "query", "q_proj", "proj_q")
-OUTPUT_PROJECTIONS = ("to_out", "proj_out", "proj", "proj_attn", "out_proj", "o_proj")
+from viz.trace import Trace
 
 # In a transformer block the norm and the residual lie outside the attention module: {its name: (the norm before it,
-# the norms after it, of which the first that is there is given the sum)}.
-IN_TRANSFORMER = {
+# the norms after it, of which the first that exists is given the sum)}.
+NORMS_AROUND = {
     "attn1": ("norm1", ("norm2", "norm3")),
     "attn2": ("norm2", ("norm3",)),
     "attention": ("norm1", ("norm2",)),
@@ -37,37 +39,49 @@ IN_TRANSFORMER = {
 
 @dataclass(frozen=True)
 class Call:
-    """What the network was called with at one step."""
+    """The arguments of one call of a network."""
 
     args: tuple
-    kwargs: dict
+    kwargs: dict = field(default_factory=dict)
 
     @property
     def sample(self) -> torch.Tensor:
-        """(B, C, h, w), the noisy pictures."""
-        return next(v for v in (*self.args, *self.kwargs.values()) if isinstance(v, torch.Tensor) and v.ndim == 4)
+        """The noisy pictures, (B, C, h, w)."""
+        return sample_of(self.args, self.kwargs)
 
     @property
-    def timestep(self) -> float:
-        return float(self.kwargs["timestep"] if "timestep" in self.kwargs else self.args[1])
+    def index(self) -> int:
+        """The picture to watch: the first one of the batch, in its conditional half if it is guided."""
+        return indices(len(self.sample), is_guided(self.sample), "conditional", 0)["conditional"]
+
+    def timestep(self, network: nn.Module) -> float | None:
+        """The timestep that `network` is told by these arguments."""
+        return number(timestep_of(network, self.args, self.kwargs))
+
+
+class Replay(NamedTuple):
+    """The calls of the network in one run, one per step, and the picture (h, w, 3) uint8 that it drew."""
+
+    calls: list[Call]
+    picture: np.ndarray
 
 
 @dataclass(frozen=True)
-class Watched:
+class LayerCall:
     """One attention layer in one call of its network, for one picture. Letters as in `viz.trace`; C channels.
 
     Attributes:
-        features: (C, h, w), what came in, before any norm; what the residual connection carries past the attention.
-        given: (C, h, w), what the attention module itself was given: in a transformer block, normalised features.
-        tokens: (N, C), what W_q is applied to, row i for pixel i.
+        features: (C, h, w), what came in, before any norm; the residual connection carries it past the attention.
+        given: (C, h, w), the input of the attention module itself: in a transformer block, normalised features.
+        tokens: (N, C), the input of W_q, row i for cell i.
         query, key, value: (H, N, d), (H, M, d), (H, M, dv).
-        query_weight, query_bias: W_q, (H, d, C), and (H, d); None where q is more than a projection of its pixel.
+        query_weight, query_bias: W_q, (H, d, C), and (H, d); None where q is more than a projection of its cell.
         out_weight, out_bias: W_out, (C, H·dv), and (C,); None where heads are not projected.
-        gamma: the learned factor of the attention's contribution; None where there is none.
-        rescale: what the sum is divided by at the end; 1 nearly everywhere.
+        gamma: the learned factor of the attention's contribution; None if there is none.
+        rescale: the sum is divided by this at the end; 1 nearly everywhere.
         residual: whether `features` are added.
-        output: (N, C), what the block itself put out, features added where it adds them.
-        beside: the other arguments of the attention module, positional and named: the words, for cross-attention.
+        output: (N, C), the block's own output, with the features where it adds them.
+        other_args, other_kwargs: the attention module's other arguments, such as the words of cross-attention.
     """
 
     layer: Layer
@@ -86,209 +100,185 @@ class Watched:
     rescale: float
     residual: bool
     output: torch.Tensor
-    beside: tuple[tuple, dict] = ((), {})
+    other_args: tuple = ()
+    other_kwargs: dict = field(default_factory=dict)
 
-    def projected(self, joined: torch.Tensor) -> torch.Tensor:
-        """Joined heads (…, H·dv) through W_out, and times gamma: the attention's contribution, (…, C)."""
+    def project(self, joined: torch.Tensor) -> torch.Tensor:
+        """The attention's contribution (…, C): joined heads (…, H·dv) through W_out and times gamma."""
         if self.out_weight is not None:
             joined = nn.functional.linear(joined, self.out_weight, self.out_bias)
         return joined if self.gamma is None else self.gamma * joined
 
 
-def watch(pipeline, recipe: Recipe, layer: str, step: int) -> Watched:
-    """Follow a recipe again, and watch one layer at one step.
+def watch_recipe(pipeline: Pipeline, recipe: Recipe, layer: str, step: int) -> LayerCall:
+    """Follow a recipe again and watch one layer at one step.
+
+    To watch several, keep what `replay` returns and call `watch_layer`: each then costs one call of the network.
 
     Raises:
         IndexError: for a step that the recipe does not have.
-        KeyError, ValueError: for a layer that is not there or whose output cannot be proved.
-
-    To watch many, keep what `replay` gives and use `watch_call`: one call of the network each.
+        KeyError, ValueError: as `watch_layer`.
     """
-    return watch_call(pipeline.unet, replay(pipeline, recipe)[step], layer)
+    return watch_layer(pipeline.unet, replay(pipeline, recipe).calls[step], layer)
 
 
-def replay(pipeline, recipe: Recipe) -> list[Call]:
-    """What the network is called with at each step of a recipe."""
-    return rerun(pipeline, recipe)[0]
-
-
-def rerun(pipeline, recipe: Recipe) -> tuple[list[Call], np.ndarray]:
-    """The same, and the picture (h, w, 3) uint8 that comes of it."""
+def replay(pipeline: Pipeline, recipe: Recipe) -> Replay:
+    """Follow a recipe again and keep the arguments of the network's calls."""
     calls: list[Call] = []
 
-    def keep(_, args: tuple, kwargs: dict) -> None:
-        calls.append(Call(tuple(map(_copied, args)), {name: _copied(value) for name, value in kwargs.items()}))
+    def keep(_: nn.Module, args: tuple, kwargs: dict) -> None:
+        calls.append(Call(tuple(map(_copy, args)), {name: _copy(value) for name, value in kwargs.items()}))
 
     with pipeline.unet.register_forward_pre_hook(keep, with_kwargs=True):
         trace = perform(recipe, pipeline, record_steps=1)
-    return calls, trace.picture
+    return Replay(calls, trace.picture)
+
+
+def _copy(value: object) -> object:
+    return value.detach().clone() if isinstance(value, torch.Tensor) else value
 
 
 @torch.no_grad()
-def watch_call(network: nn.Module, call: Call, layer: str) -> Watched:
-    """Call the network once more and watch one layer of it. Errors as for `watch`."""
-    try:
-        module = network.get_submodule(layer)
-    except AttributeError as error:
-        raise KeyError(f"the network has no layer {layer!r}") from error
-    projection, last = _first_of(module, QUERY_PROJECTIONS), _first_of(module, OUTPUT_PROJECTIONS)
-    norm, end = _surroundings(network, layer)
-    seen: dict[str, torch.Tensor] = {}
-    beside: dict[str, tuple] = {}
+def watch_layer(network: nn.Module, call: Call, layer: str) -> LayerCall:
+    """Call the network once more and watch one of its attention layers.
+
+    Raises:
+        KeyError: when the network has no such layer.
+        ValueError: when its output cannot be proved, or its heads cannot be told apart.
+    """
+    site, module = _site_of(network, layer), network.get_submodule(layer)
+    outer = _outer_taps(network, layer)
+    taps = outer | {"tokens": site.tokens} | {f"tap {index}": tap for index, tap in enumerate(site.taps)}
+    tensors: dict[str, torch.Tensor] = {}
+    other_arguments: dict[str, Any] = {}
     with ExitStack() as hooks:
-        hooks.enter_context(module.register_forward_pre_hook(partial(_keep_others, beside), with_kwargs=True))
-        hooks.enter_context(_keep_input(norm or module, seen, "features"))
-        hooks.enter_context(_keep_input(module, seen, "given"))
-        if projection is not None:
-            hooks.enter_context(_keep_input(projection, seen, "tokens"))
-        if end is not None:
-            hooks.enter_context(_keep_input(end, seen, "output"))
-        else:
-            hooks.enter_context(
-                module.register_forward_hook(lambda _, args, output: seen.update(output=_first(output)))
-            )
+        for name, tap in taps.items():
+            hooks.enter_context(tap.hook(partial(_keep_tensor, tensors, name, tap)))
+        keep = partial(_keep_other_arguments, other_arguments, call)
+        hooks.enter_context(module.register_forward_pre_hook(keep, with_kwargs=True))
         trace = hooks.enter_context(record(network, layers=layer, steps=(0,), proof_width=None))
         network(*call.args, **call.kwargs)
-    found, index = trace.layers[layer], _index(call)
-    one = {name: tensor[index].float() for name, tensor in seen.items()}
-    watched = _watched(found, trace, module, projection, last, one)
+    for name in outer:  # whole blocks take and return (B, C, h, w) or (B, N, C)
+        taps[name] = replace(taps[name], channels_first=tensors[name].ndim == 4)
+    tokens = {name: taps[name].picture(tensor, call.index) for name, tensor in tensors.items()}
+    return replace(_layer_call(trace, layer, site, module, tokens), **other_arguments)
 
-    def of_one(value: object) -> object:
+
+def _site_of(network: nn.Module, layer: str) -> Site:
+    sites, skipped = find_sites(network)
+    if layer in skipped:
+        raise ValueError(f"layer {layer!r} cannot be watched: {skipped[layer]}")
+    if layer not in sites:
+        raise KeyError(f"the network has no layer {layer!r}; its attention layers are {', '.join(sites)}")
+    return sites[layer]
+
+
+def _outer_taps(network: nn.Module, layer: str) -> dict[str, Tap]:
+    """Where the features enter, where the attention module's own input does, and where the block's output appears."""
+    parent, _, own_name = layer.rpartition(".")
+    module, block = network.get_submodule(layer), network.get_submodule(parent)
+    before, after = NORMS_AROUND.get(own_name, ("", ()))
+    norm, next_norm = getattr(block, before, None), attribute(block, *after)
+    if norm is None or next_norm is None:
+        return {"features": into(module), "given": into(module), "output": Tap(module, first_result)}
+    return {"features": into(norm), "given": into(module), "output": into(next_norm)}
+
+
+def _keep_tensor(
+    tensors: dict[str, torch.Tensor], name: str, tap: Tap, _: nn.Module, args: tuple, kwargs: dict, output: Any = None
+) -> None:
+    tensors[name] = tap.read(args, kwargs, output)
+
+
+def _keep_other_arguments(arguments: dict[str, Any], call: Call, _: nn.Module, args: tuple, kwargs: dict) -> None:
+    """Keep all arguments but the first, of the watched picture alone."""
+
+    def one_picture(value: object) -> object:
         batched = isinstance(value, torch.Tensor) and value.ndim and len(value) == len(call.sample)
-        return value[index : index + 1] if batched else value
+        return value[call.index : call.index + 1] if batched else value
 
-    positional, named = beside["others"]
-    return replace(watched, beside=(tuple(map(of_one, positional)), {k: of_one(v) for k, v in named.items()}))
+    named = list(kwargs.items()) if args else list(kwargs.items())[1:]
+    arguments["other_args"] = tuple(map(one_picture, args[1:]))
+    arguments["other_kwargs"] = {name: one_picture(value) for name, value in named}
 
 
-def _watched(
-    layer: Layer, trace, module: nn.Module, projection: nn.Module | None, last: nn.Module | None, seen: dict
-) -> Watched:
-    where, gamma = (trace.branches[-1], layer.name, 0), getattr(module, "gamma", None)
-    gamma = gamma.item() if isinstance(gamma, torch.Tensor) and gamma.numel() == 1 else None
-    q, k, v = (x.float() for x in (trace.queries[where], trace.keys[where], trace.proofs[layer.name].value))
-    given, features, output = (_pixels(seen[name], layer) for name in ("given", "features", "output"))
-    tokens = given if "tokens" not in seen else _pixels(seen["tokens"], layer, _is_convolution(projection))
-    weight, bias = _query_weights(projection, tokens, q)
-    out_weight, out_bias = _weights(last)
-    if out_weight is not None and out_weight.shape[1] != v.shape[0] * v.shape[2]:
-        raise ValueError(f"{layer.name!r} gives its values already projected, so its heads cannot be taken apart")
-    watched = Watched(
+def _layer_call(
+    trace: Trace, layer_name: str, site: Site, module: nn.Module, tokens: dict[str, torch.Tensor]
+) -> LayerCall:
+    """Put together what was recorded and what the taps saw of one picture, (tokens, channels) each."""
+    layer, proof, where = trace.layers[layer_name], trace.proofs[layer_name], (trace.branches[-1], layer_name, 0)
+    heads, _, width = proof.value.shape
+    if site.values_projected or proof.output.shape[1] != heads * width:
+        raise ValueError(f"the values of layer {layer_name!r} are already projected, so its heads cannot be told apart")
+    cells = {name: tensor[len(tensor) - layer.tokens :].float() for name, tensor in tokens.items()}  # no extra tokens
+    gamma = None if site.gamma is None else float(site.gamma)
+    query_weight, query_bias = _query_weights(site, tokens, trace.queries[where])
+    out_weight, out_bias = _output_weights(site, layer_name)
+    layer_call = LayerCall(
         layer=layer,
         timestep=trace.timesteps[0],
-        features=_grid(features, layer),
-        given=_grid(given, layer),
-        tokens=tokens,
-        query=q,
-        key=k,
-        value=v if gamma is None else v / gamma,  # a probe proves the output with gamma in the values
-        query_weight=weight,
-        query_bias=bias,
+        features=cells["features"].T.unflatten(1, layer.grid),
+        given=cells["given"].T.unflatten(1, layer.grid),
+        tokens=cells["tokens"],
+        query=trace.queries[where].float(),
+        key=trace.keys[where].float(),
+        value=proof.value.float() if gamma is None else proof.value.float() / gamma,
+        query_weight=query_weight,
+        query_bias=query_bias,
         out_weight=out_weight,
         out_bias=out_bias,
         gamma=gamma,
         rescale=float(getattr(module, "rescale_output_factor", 1.0)),
         residual=False,
-        output=output,
+        output=cells["output"],
     )
-    return _with_residual(watched, features)
-
-
-def _with_residual(watched: Watched, features: torch.Tensor) -> Watched:
-    """Whether the features are added is read off the numbers: one of the two sums is what the block put out."""
-    if features.shape != watched.output.shape:
-        return watched
-    attention = torch.softmax(watched.query @ watched.key.transpose(1, 2) * watched.layer.scale, dim=-1)
-    without = watched.projected((attention @ watched.value).transpose(0, 1).flatten(1))
-    wanted = watched.output * watched.rescale
-    added = (without + features - wanted).abs().max() < (without - wanted).abs().max()
-    return replace(watched, residual=bool(added))
-
-
-def _surroundings(network: nn.Module, layer: str) -> tuple[nn.Module | None, nn.Module | None]:
-    parent, _, own = layer.rpartition(".")
-    block, (before, after) = network.get_submodule(parent), IN_TRANSFORMER.get(own, ("", ()))
-    norm, end = (
-        getattr(block, before, None),
-        next((m for n in after if (m := getattr(block, n, None)) is not None), None),
-    )
-    return (norm, end) if norm is not None and end is not None else (None, None)
-
-
-def _first_of(module: nn.Module, names: tuple[str, ...]) -> nn.Module | None:
-    found = next((child for name in names if isinstance(child := getattr(module, name, None), nn.Module)), None)
-    return found[0] if isinstance(found, (nn.ModuleList, nn.Sequential)) else found
-
-
-def _keep_input(module: nn.Module, seen: dict, name: str):
-    def keep(_, args: tuple, kwargs: dict) -> None:
-        seen[name] = args[0] if args else next(iter(kwargs.values()))
-
-    return module.register_forward_pre_hook(keep, with_kwargs=True)
-
-
-def _keep_others(beside: dict, _, args: tuple, kwargs: dict) -> None:
-    beside["others"] = (args[1:], kwargs) if args else ((), dict(list(kwargs.items())[1:]))
-
-
-def _first(output: object) -> torch.Tensor:
-    return output if isinstance(output, torch.Tensor) else output[0]
-
-
-def _copied(value: object) -> object:
-    return value.detach().clone() if isinstance(value, torch.Tensor) else value
-
-
-def _index(call: Call) -> int:
-    """Which picture of the batch is recorded: the first of the conditional half, where the batch is guided."""
-    sample = call.sample
-    half, odd = divmod(len(sample), 2)
-    return half if half and not odd and torch.equal(sample[:half], sample[half:]) else 0
-
-
-def _pixels(tensor: torch.Tensor, layer: Layer, channels_first: bool = False) -> torch.Tensor:
-    """(C, h, w), (C, N) or (N, C) to (N, C), without tokens that are no pixels."""
-    tokens = tensor.flatten(1).T if channels_first or tensor.ndim == 3 else tensor
-    return tokens[len(tokens) - layer.tokens :]
-
-
-def _grid(pixels: torch.Tensor, layer: Layer) -> torch.Tensor:
-    return pixels.T.unflatten(1, layer.grid)
-
-
-def _is_convolution(module: nn.Module) -> bool:
-    weight = getattr(module, "weight", None)
-    return weight is not None and weight.ndim > 2
-
-
-def _weights(projection: nn.Module | None) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    weight = getattr(projection, "weight", None)
-    if weight is None:
-        return None, None
-    return weight.detach().float().flatten(1), None if projection.bias is None else projection.bias.detach().float()
+    return replace(layer_call, residual=_adds_features(layer_call))
 
 
 def _query_weights(
-    projection: nn.Module | None, tokens: torch.Tensor, q: torch.Tensor
-) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """W_q (H, d, C) and its bias (H, d), if they make `q` of `tokens`; else None and None."""
-    weight, bias = _weights(projection)
-    if weight is None or weight.shape[1] != tokens.shape[1]:
+    site: Site, tokens: dict[str, torch.Tensor], query: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor] | tuple[None, None]:
+    """W_q (H, d, C) and its bias (H, d) if they alone make `query` (H, N, d) from the tokens; else None and None."""
+    weights, given = weights_of(site.query_projection), tokens["tokens"]
+    if weights is None or weights[0].shape[1] != given.shape[1]:
         return None, None
-    bias = weight.new_zeros(len(weight)) if bias is None else bias
-    (heads, _, d), rows = q.shape, len(weight)
-    # Alone, or packed with k and v in one of the usual orders.
-    if rows == heads * d:
-        orders: list[Callable] = [lambda w: w.unflatten(0, (heads, d))]
-    elif rows == 3 * heads * d:
-        orders = [
-            lambda w: w.unflatten(0, (3, heads, d))[0],
-            lambda w: w.unflatten(0, (heads, 3, d))[:, 0],
-            lambda w: w.unflatten(0, (heads, d, 3))[:, :, 0],
-        ]
-    else:
-        orders = []
-    for order in orders:
-        if torch.allclose(tokens @ order(weight).transpose(1, 2) + order(bias)[:, None], q, rtol=1e-4, atol=1e-4):
-            return order(weight), order(bias)
+    parts = [tokens[f"tap {index}"] for index in range(len(site.taps))]
+    rows = torch.cat([weights[0].T, weights[1][None]])  # (C + 1, H·d), or three times as wide where q, k, v are packed
+    for reading in site.readings:
+        if not torch.equal(reading.scores(*parts)[0][:, -query.shape[1] :].cpu(), query):
+            continue  # not the reading that was proved
+        try:  # it sorts the rows of the projection into heads as it sorts what the projection returns
+            by_head = reading.scores(rows, *parts[1:])[0].float()  # (H, C + 1, d)
+        except (RuntimeError, ValueError):  # it does more than sort, and not with any number of tokens
+            return None, None
+        weight, bias = by_head[:, :-1].transpose(1, 2), by_head[:, -1]
+        recomputed = given[-query.shape[1] :].float() @ weight.transpose(1, 2) + bias[:, None]
+        if torch.allclose(recomputed.cpu(), query.float(), rtol=1e-4, atol=1e-4):  # not where q is normalised
+            return weight, bias
     return None, None
+
+
+def _output_weights(site: Site, layer: str) -> tuple[torch.Tensor, torch.Tensor] | tuple[None, None]:
+    """W_out (C, H·dv) and its bias (C,); None and None where the attention module returns the joined heads."""
+    projection = site.output_projection
+    if projection is None:
+        return None, None
+    weights = weights_of(projection)
+    if weights is None:
+        raise ValueError(
+            f"the output projection of layer {layer!r}, a {type(projection).__name__}, has no weight matrix; "
+            "expected a linear layer or a 1×1 convolution"
+        )
+    return weights[0].float(), weights[1].float()
+
+
+def _adds_features(layer_call: LayerCall) -> bool:
+    """Whether the block adds its features to the attention's contribution: the sum is nearer to its output then."""
+    features = layer_call.features.flatten(1).T
+    if features.shape != layer_call.output.shape:
+        return False
+    scores = layer_call.query @ layer_call.key.transpose(1, 2) * layer_call.layer.scale
+    heads = torch.softmax(scores, dim=-1) @ layer_call.value  # (H, N, dv)
+    contribution = layer_call.project(heads.transpose(0, 1).flatten(1))
+    output = layer_call.output * layer_call.rescale
+    return bool((contribution + features - output).abs().max() < (contribution - output).abs().max())

@@ -1,4 +1,4 @@
-"""Asking every probe about every module of a network."""
+"""Find the attention modules of a network by asking every probe about every module."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ PROBES: list[Probe] = [
 
 
 def find_sites(network: nn.Module) -> tuple[dict[str, Site], dict[str, str]]:
-    """All attention modules of a network: {name: site}, and {name: why it was refused}.
+    """All attention modules of a network as {name: site}, and those that were refused as {name: reason}.
 
-    What lies inside a refused module is not looked at.
+    Modules inside a refused module are not examined.
 
     Raises:
-        ValueError: when no probe recognises anything, naming the kinds of modules that were seen.
+        ValueError: when no probe recognises any module; the message names the kinds of modules in the network.
     """
     sites: dict[str, Site] = {}
     skipped: dict[str, str] = {}
     for name, module in network.named_modules():
-        if any(name.startswith(f"{refused}.") for refused in skipped):
+        if any(name.startswith(f"{outer}.") for outer in skipped):
             continue
         try:
-            site = next((site for probe in _fitting(module) if (site := probe(module)) is not None), None)
+            site = next((site for probe in _candidates(module) if (site := probe(module)) is not None), None)
         except Unprovable as reason:
             skipped[name] = str(reason)
         else:
             if site is not None:
                 sites[name] = site
     if not sites and not skipped:
-        seen = sorted({type(module).__name__ for module in network.modules()})
+        kinds = sorted({type(module).__name__ for module in network.modules()})
         known = ", ".join(probe.__name__ for probe in PROBES)
         raise ValueError(
-            f"no attention was found in {type(network).__name__} by the probes ({known}); saw {', '.join(seen)}"
+            f"no attention was found in {type(network).__name__} by the probes ({known}); saw {', '.join(kinds)}"
         )
     return sites, skipped
 
 
-def _fitting(module: nn.Module) -> Iterator[Probe]:
-    """The probes that may know a module."""
+def _candidates(module: nn.Module) -> Iterator[Probe]:
+    """The probes that may recognise a module, by the names they look for."""
     for probe in PROBES:
         names = getattr(probe, "looks_for", None)
         if names is None or not (names.isdisjoint(module._modules) and names.isdisjoint(module._parameters)):

@@ -1,7 +1,8 @@
 """PyTorch's own `nn.MultiheadAttention`, which projects inside one function call and has a fast path in eval mode.
 
-Its projections are never called as modules, so q and k are made from the inputs with its own weights, by the way it
-documents. Both its paths end in its forward hooks, and hooks on it do not change which path it takes (torch 2.13).
+Its projections are never called as modules, so q and k are computed from its inputs with its own weights, as its
+documentation describes. Both of its paths call its forward hooks, and hooks on it do not change the path it takes
+(torch 2.13).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from viz.probes.site import Reading, Site, Tap, Unprovable, looks_for, to_heads
 
 @looks_for("in_proj_weight")
 def multihead_attention(module: nn.Module) -> Site | None:
-    """`torch.nn.MultiheadAttention`, self and cross, `batch_first` or not."""
+    """`torch.nn.MultiheadAttention`, self- and cross-attention, `batch_first` or not."""
     if not all(hasattr(module, name) for name in ("in_proj_weight", "out_proj", "num_heads", "batch_first", "bias_k")):
         return None
     if module.bias_k is not None or module.add_zero_attn:
@@ -29,14 +30,14 @@ def multihead_attention(module: nn.Module) -> Site | None:
         scores=lambda q, k, v: (_project(module, 0, q), _project(module, 1, k)),
         values=lambda q, k, v: _through_output(module, _project(module, 2, v)),
     )
-    return Site(taps, Tap(module, _answer(module), batch=batch), (reading,))
+    return Site(taps, Tap(module, _without_bias(module), batch=batch), (reading,), values_projected=True)
 
 
 @looks_for("self_attn")
 def fused_encoder_layer(module: nn.Module) -> Site | None:
     """`nn.TransformerEncoderLayer`: in eval mode it may run as one operation that never calls its attention.
 
-    A hook on any module in it would make it run otherwise than it does unwatched, to other bits.
+    A hook on any module in it would make it take another path, whose result differs in the last bits.
     """
     if not isinstance(module, nn.TransformerEncoderLayer) or module.training:
         return None
@@ -52,8 +53,8 @@ def fused_encoder_layer(module: nn.Module) -> Site | None:
     )
     if fused:
         raise Unprovable(
-            "PyTorch runs this layer as one fused operation in which its attention is never called; "
-            "torch.backends.mha.set_fastpath_enabled(False) makes it one that can be watched"
+            "PyTorch runs this layer as one fused operation, in which its attention is never called; "
+            "to watch it, switch that off with torch.backends.mha.set_fastpath_enabled(False)"
         )
     return None
 
@@ -62,16 +63,16 @@ def _argument(module: nn.Module, name: str) -> Callable[[tuple, dict, object], T
     signature = inspect.signature(module.forward)
 
     def read(args: tuple, kwargs: dict, _: object) -> Tensor:
-        called = signature.bind(*args, **kwargs).arguments
-        if called.get("attn_mask") is not None or called.get("key_padding_mask") is not None:
-            raise Unprovable("it is called with a mask, and a mask is not recorded")
-        return called[name]
+        arguments = signature.bind(*args, **kwargs).arguments
+        if arguments.get("attn_mask") is not None or arguments.get("key_padding_mask") is not None:
+            raise Unprovable("it is called with a mask, and masks are not recorded")
+        return arguments[name]
 
     return read
 
 
 def _project(module: nn.Module, which: int, tokens: Tensor) -> Tensor:
-    """(N, C) to (H, N, d), with the module's own weights for q (0), k (1) or v (2)."""
+    """(N, C) to (H, N, d) with the module's own weights for q (0), k (1) or v (2)."""
     names = "q_proj_weight", "k_proj_weight", "v_proj_weight"
     separate = module.in_proj_weight is None
     weight = getattr(module, names[which]) if separate else module.in_proj_weight.chunk(3)[which]
@@ -80,12 +81,12 @@ def _project(module: nn.Module, which: int, tokens: Tensor) -> Tensor:
 
 
 def _through_output(module: nn.Module, value: Tensor) -> Tensor:
-    """v (H, M, d), each head through its columns of the output projection: (H, M, C). Heads then add up."""
+    """v (H, M, d), each head through its columns of the output projection: (H, M, C), so that heads add up."""
     columns = module.out_proj.weight.unflatten(1, (module.num_heads, -1))  # (C, H, d)
     return torch.einsum("hmd,chd->hmc", value, columns)
 
 
-def _answer(module: nn.Module) -> Callable[[tuple, dict, object], Tensor]:
+def _without_bias(module: nn.Module) -> Callable[[tuple, dict, object], Tensor]:
     def read(args: tuple, kwargs: dict, output: object) -> Tensor:
         bias = module.out_proj.bias
         return output[0] if bias is None else output[0] - bias

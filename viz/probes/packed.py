@@ -1,17 +1,19 @@
-"""Attention with one projection for q, k and v together, in whichever order they were packed: the proof decides it."""
+"""Attention with one projection for q, k and v together; the proof tells in which order they are packed."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from viz.probes.separate import normed
-from viz.probes.site import Reading, Site, attribute, heads_of, into, last_linear, looks_for, out_of, to_heads
+from viz.probes.site import Reading, Site, attribute, first_of_sequence, heads_of, into, looks_for, out_of, to_heads
 
 PACKED = "qkv", "to_qkv", "qkv_proj", "query_key_value"
 OUTPUTS = "proj", "proj_out", "to_out", "projection", "out_proj", "o_proj", "c_proj"
 
-# What the channels count, slowest first: 3 for q, k and v; H for the heads; d within a head.
+# What the channels count, slowest first: 3 is q, k and v, H the heads, d the channels of a head.
 ORDERS = (
     "3Hd",  # timm's linear layers, guided-diffusion's QKVAttention
     "H3d",  # improved-diffusion's QKVAttention, guided-diffusion's QKVAttentionLegacy
@@ -27,18 +29,19 @@ def packed_linear(module: nn.Module) -> Site | None:
 
 @looks_for(*PACKED)
 def packed_convolution(module: nn.Module) -> Site | None:
-    """`to_qkv` as one 1×1 convolution, heads split after; with or without learned key-value pairs (`mem_kv`)."""
+    """`to_qkv` as one 1×1 convolution, heads split after it; with or without learned key-value pairs (`mem_kv`)."""
     return _packed(module, lambda weight: weight.ndim == 4 and weight.shape[2:] == (1, 1))
 
 
 @looks_for(*PACKED)
 def packed_convolution_1d(module: nn.Module) -> Site | None:
-    """`qkv` as one 1-D convolution over flattened pixels: OpenAI's improved- and guided-diffusion, both head orders."""
+    """`qkv` as one 1-D convolution over the flattened grid: OpenAI's improved- and guided-diffusion, in both orders."""
     return _packed(module, lambda weight: weight.ndim == 3 and weight.shape[2] == 1)
 
 
-def _packed(module: nn.Module, fits) -> Site | None:
-    weight = getattr(projection := attribute(module, *PACKED), "weight", None)
+def _packed(module: nn.Module, fits: Callable[[Tensor], bool]) -> Site | None:
+    projection = attribute(module, *PACKED)
+    weight = getattr(projection, "weight", None)
     if not isinstance(weight, Tensor) or not fits(weight):
         return None
     if not isinstance(output := attribute(module, *OUTPUTS), nn.Module):
@@ -47,7 +50,7 @@ def _packed(module: nn.Module, fits) -> Site | None:
     scale = attribute(module, "scale", "scaling")
     scale = float(scale) if isinstance(scale, (int, float)) else None
     readings = tuple(_reading(module, heads, order, scale) for order in (ORDERS if heads > 1 else ("3Hd", "Hd3")))
-    return Site((out_of(projection),), into(last_linear(output)), readings)
+    return Site((out_of(projection),), into(first_of_sequence(output)), readings)
 
 
 def _reading(module: nn.Module, heads: int, order: str, scale: float | None) -> Reading:
@@ -56,10 +59,10 @@ def _reading(module: nn.Module, heads: int, order: str, scale: float | None) -> 
 
     def scores(qkv: Tensor) -> tuple[Tensor, Tensor]:
         q, k = (normed(unpack(qkv, heads, order, i), heads, norms[i]) for i in (0, 1))
-        return q, _remembered(memory, 0, k)
+        return q, _with_memory(memory, 0, k)
 
     def values(qkv: Tensor) -> Tensor:
-        return _remembered(memory, 1, to_heads(unpack(qkv, heads, order, 2), heads))
+        return _with_memory(memory, 1, to_heads(unpack(qkv, heads, order, 2), heads))
 
     return Reading(scores, values, scale)
 
@@ -71,8 +74,8 @@ def unpack(qkv: Tensor, heads: int, order: str, which: int) -> Tensor:
     return parts.select(1 + order.index("3"), which).flatten(1)
 
 
-def _remembered(memory: Tensor | None, which: int, tokens: Tensor) -> Tensor:
-    """Learned keys and values, (2, H, n, d) or (2, H, d, n), come before the pixels' own."""
+def _with_memory(memory: Tensor | None, which: int, tokens: Tensor) -> Tensor:
+    """Put learned keys or values, (2, H, n, d) or (2, H, d, n), before those of the pixels."""
     if memory is None:
         return tokens
     learned = memory[which] if memory.shape[-1] == tokens.shape[-1] else memory[which].transpose(-1, -2)

@@ -1,4 +1,4 @@
-"""Attention with a projection each for q, k and v."""
+"""Attention with separate projections for q, k and v."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from viz.probes.site import (
     Unprovable,
     attribute,
     first,
+    first_of_sequence,
+    first_result,
     heads_of,
     into,
-    last_linear,
     looks_for,
     out_of,
     to_heads,
@@ -30,45 +31,41 @@ def separate_projections(module: nn.Module) -> Site | None:
     if module.to_q is None or module.to_k is None or module.to_v is None:
         raise Unprovable("it lacks one of to_q, to_k and to_v")
     if getattr(module, "added_kv_proj_dim", None) is not None:
-        raise Unprovable("its keys are joined by added ones (added_kv_proj_dim) that belong to no pixel")
-    # diffusers' fused kernel always scales by 1/√d, whatever `attn.scale` says; the others' scale is just that.
-    return _site(module, ("to_q", "to_k", "to_v"), into(last_linear(module.to_out)), heads_of(module), None)
+        raise Unprovable("it joins added keys (added_kv_proj_dim), which belong to no pixel, to its own")
+    # diffusers' fused kernel scales by 1/√d whatever `attn.scale` is; in the other libraries `scale` is 1/√d.
+    return _site(module, ("to_q", "to_k", "to_v"), into(first_of_sequence(module.to_out)), heads_of(module), None)
 
 
 @looks_for("query", "q_proj")
 def query_key_value(module: nn.Module) -> Site | None:
     """`query`, `key`, `value` or `q_proj`, `k_proj`, `v_proj`: the transformers library, and diffusers' old names.
 
-    Some of these project their output themselves, some return it as it is.
+    Some of these project their output themselves; others return it as it is.
     """
     triples = ("query", "key", "value"), ("q_proj", "k_proj", "v_proj")
     names = next((t for t in triples if all(isinstance(getattr(module, n, None), nn.Module) for n in t)), None)
     if names is None:
         return None
     projection = attribute(module, "proj_attn", "out_proj", "o_proj", "projection_layer", "dense")
-    end = into(projection) if isinstance(projection, nn.Module) else Tap(module, _first_result)
+    end = into(projection) if isinstance(projection, nn.Module) else Tap(module, first_result)
     return _site(module, names, end, heads_of(module), attribute(module, "scaling", "scale"))
-
-
-def _first_result(args: tuple, kwargs: dict, output: object) -> Tensor:
-    return output if isinstance(output, Tensor) else output[0]
 
 
 @looks_for("q", "proj_q", "NIN_0")
 def one_head_convolutions(module: nn.Module) -> Site | None:
-    """A 1×1 convolution each and one head: ports of Ho et al.'s `AttnBlock`, latent diffusion's autoencoder."""
+    """One head, 1×1 convolutions for q, k and v: ports of Ho et al.'s `AttnBlock`, latent diffusion's autoencoder."""
     families = (
         ("q", "k", "v", "proj_out"),
         ("proj_q", "proj_k", "proj_v", "proj"),
         ("NIN_0", "NIN_1", "NIN_2", "NIN_3"),
     )
-    found = next((f for f in families if all(isinstance(getattr(module, n, None), nn.Module) for n in f)), None)
-    if found is None:
+    family = next((f for f in families if all(isinstance(getattr(module, n, None), nn.Module) for n in f)), None)
+    if family is None:
         return None
-    *names, output = found
+    *names, output = family
     taps = [out_of(getattr(module, name)) for name in names]
     end = into(getattr(module, output))
-    if found[0] == "NIN_0":  # a matrix in the place of a convolution, on (B, C, h, w) all the same
+    if family[0] == "NIN_0":  # a matrix, not a convolution, but it takes (B, C, h, w), too
         taps = [Tap(tap.module, tap.read, channels_first=True) for tap in taps]
         end = Tap(end.module, end.read, before=True, channels_first=True)
     return Site(tuple(taps), end, (_reading(1, None, None, None),))
@@ -78,14 +75,14 @@ def one_head_convolutions(module: nn.Module) -> Site | None:
 def sagan(module: nn.Module) -> Site | None:
     """`query_conv`, `key_conv` of C/8 channels, `value_conv`, `gamma` (Zhang et al. 2019, "Self-Attention GANs").
 
-    It returns gamma·softmax(q·K)·V + x and does not scale the scores.
+    The module returns gamma·softmax(q·K)·V + x and does not scale the scores.
     """
     if not all(hasattr(module, name) for name in ("query_conv", "key_conv", "value_conv", "gamma")):
         return None
     names = "query_conv", "key_conv", "value_conv"
 
     def change(args: tuple, kwargs: dict, output: object) -> Tensor:
-        return _first_result(args, kwargs, output) - first(args, kwargs)
+        return first_result(args, kwargs, output) - first(args, kwargs)
 
     reading = Reading(
         scores=lambda q, k, v: (to_heads(q, 1), to_heads(k, 1)),
@@ -94,7 +91,7 @@ def sagan(module: nn.Module) -> Site | None:
     )
     taps = tuple(out_of(getattr(module, name)) for name in names)
     end = Tap(module, change, channels_first=True, carried=lambda args, kwargs, _: first(args, kwargs))
-    return Site(taps, end, (reading,))
+    return Site(taps, end, (reading,), module.gamma)
 
 
 def _site(module: nn.Module, names: tuple[str, ...], end: Tap, heads: int, scale: float | None) -> Site:
@@ -112,7 +109,7 @@ def _reading(heads: int, norm_q: nn.Module | None, norm_k: nn.Module | None, sca
 
 
 def normed(tokens: Tensor, heads: int, norm: nn.Module | None) -> Tensor:
-    """(N, H·d) to (H, N, d), normalised over each head's width, or over all heads' where the norm is as wide."""
+    """(N, H·d) to (H, N, d), normalised over the channels of each head, or of all heads if the norm is that wide."""
     if norm is None:
         return to_heads(tokens, heads)
     weight = getattr(norm, "weight", None)

@@ -1,4 +1,4 @@
-"""The tab *How it works*: one pixel through one attention layer, with the real numbers, and the question it answers."""
+"""The tab *How it works*: one cell's way through one attention layer, with the real numbers."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import uuid
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
 from safetensors import safe_open
 
-from viz.lesson.papers import call_of, layers_of, network_of, opened, trained, words_of
-from viz.page.gallery import LESSON, exhibits, write_lesson
+from viz.lesson.papers import available_networks, call_of, layers_of, load_model, network_of, words_of
+from viz.page.gallery import LESSON, exhibits
 from viz.page.notices import warn
 from viz.page.runs import hold_model, load_bundled
 from viz.page.viewer import colormap, in_hex
@@ -23,14 +24,22 @@ from viz.recipe import Recipe, RecipeError
 from viz.trace_header import read_description
 from viz.web import WEB
 
+if TYPE_CHECKING:
+    from viz.lesson.watch import Replay
+
+BUNDLED = "critters"
+
 TEXT = """
 <div class="pixelgaze pl-text">
-<p><b>Is a pixel a token?</b> Yes: one cell of the layer's feature map. Not of the picture, unless the map is as large.
-Query, key and value do not come from “the image”: each cell makes its own three, out of its own numbers.</p>
-<p><b>Then what is a row of Q?</b> A pixel. Figures that draw Q as an image suggest that a row is a line of it, or a
-channel; but the grid was flattened before, and every row of QKᵀ is one pixel compared with all pixels.</p>
-<p><b>Does attention replace convolution?</b> No. Shuffle the pixels and attention does not notice; that a neighbour is
-a neighbour, it is told by the convolutions around it, which also make what it compares.</p>
+<p><b>Is a pixel a token?</b> Almost. A token is one cell of the layer's feature map. The picture is 64×64; on a 32×32
+map, one token covers 2×2 pixels. Queries, keys and values don't come from the picture as a whole: every cell computes
+its own three from its own channels.</p>
+<p><b>So what is a row of Q?</b> One cell. The grid is flattened into a list first; row <i>i</i> of Q is cell
+<i>i</i>'s query, and row <i>i</i> of QKᵀ scores that cell against every cell. Diagrams that draw Q as an image make a
+row look like a line of pixels or a channel. It is neither.</p>
+<p><b>Does attention replace convolution?</b> No. Shuffle the cells and attention's output is shuffled the same way,
+nothing else changes. Only the convolutions around it know which cells are neighbours, and they compute the features
+that attention compares.</p>
 </div>
 """
 
@@ -95,9 +104,9 @@ page.onshown(async () => {
 
 
 class LessonPanels(gr.HTML):
-    """The eight panels of one layer at one step. Its value is made by `shown`."""
+    """The eight panels of one layer at one step. `panels_value` makes its value."""
 
-    def __init__(self, value: dict | None = None, **arguments) -> None:
+    def __init__(self, value: dict | None = None, **arguments: Any) -> None:
         super().__init__(
             value,
             html_template=_SKELETON,
@@ -108,138 +117,145 @@ class LessonPanels(gr.HTML):
         )
 
     def api_info(self) -> dict:
-        return {"type": "object", "description": "the file of a lesson, and the query to open it with"}
+        return {"type": "object", "description": "the lesson's file, and the query to open it with"}
 
 
-def shown(path: Path, view: dict | None = None, of: dict | None = None) -> dict:
-    """The value that makes `LessonPanels` fetch and show a file of `viz.lesson.file`.
+def panels_value(path: Path, view: dict | None = None, source: dict | None = None) -> dict:
+    """The value that makes `LessonPanels` fetch and show a file that `viz.lesson.file` wrote.
 
     Args:
-        of: the recipe, layer and step it was made of: whoever comes from just those need not ask for them.
+        source: the recipe, layer and step that the file was made from; a visitor who comes from these need not wait.
     """
-    return {"lesson": FileData(path=str(path)).model_dump(), "view": view or {}, "of": of}
+    return {"lesson": FileData(path=str(path)).model_dump(), "view": view or {}, "of": source}
 
 
 def build() -> None:
-    """Lay the tab out in the Blocks that is being built."""
+    """Lay out the tab in the Blocks being built."""
     first = exhibits()[0]
-    networks = {"critters": "the bundled model"} | trained()
+    networks = {BUNDLED: "the bundled model"} | available_networks()
     gr.HTML(TEXT, apply_default_css=False)
     with gr.Row():
         network = gr.Dropdown(
-            _choices(networks), value="critters", label="Network", scale=2, min_width=300, visible=len(networks) > 1
+            _choices(networks), value=BUNDLED, label="Network", scale=2, min_width=300, visible=len(networks) > 1
         )
-        run = gr.Dropdown(_choices(_runs()), value=_written(_recipe(0)), label="Picture", scale=3, min_width=300)
+        run = gr.Dropdown(_choices(_runs()), value=_to_choice(first.recipe), label="Picture", scale=3, min_width=300)
         layer = gr.Dropdown(_bundled_layers(), value=first.layer, label="Layer", scale=2, min_width=300)
         step = gr.Dropdown(first.steps, value=first.step, label="Step", scale=1)
     view = {"point": first.point, "head": max(0, first.head)}
-    of = {"recipe": read_description(first.trace)["recipe"], "layer": first.layer, "step": first.step}
-    panels = LessonPanels(shown(LESSON, view, of), elem_id="lesson")
+    source = {"recipe": read_description(first.trace)["recipe"], "layer": first.layer, "step": first.step}
+    panels = LessonPanels(panels_value(LESSON, view, source), elem_id="lesson")
 
-    # Gradio's drop-downs send "input" also when the keyboard only passes through them.
-    answered = gr.State(["critters", _written(_recipe(0)), first.layer, first.step])
-    asked, quiet = [answered, network, run, layer, step], {"show_progress": "hidden", "api_visibility": "private"}
-    answer = {"fn": _watch, "inputs": asked, "outputs": [panels, answered], "concurrency_id": "model", **quiet}
-    network.input(_layers, [answered, network], layer, concurrency_id="model", **quiet).then(**answer)
-    run.input(_steps, run, step, **quiet).then(**answer)
+    # The choices that the panels show. Gradio's drop-downs send "input" even if the keyboard only passes through them.
+    current = gr.State([BUNDLED, _to_choice(first.recipe), first.layer, first.step])
+    inputs = [current, network, run, layer, step]
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    update = {"fn": _show_layer, "inputs": inputs, "outputs": [panels, current], "concurrency_id": "model", **quiet}
+    network.input(_list_layers, [current, network], layer, concurrency_id="model", **quiet).then(**update)
+    run.input(_list_steps, run, step, **quiet).then(**update)
     for control in (layer, step):
-        control.input(**answer)
-    panels.visited(_visited, [answered, network], [run, layer, step], **quiet).then(
-        **answer | {"show_progress": "minimal"}
-    )
+        control.input(**update)
+    followed = panels.visited(_follow_explore, [current, network], [run, layer, step], **quiet)
+    followed.then(**update | {"show_progress": "minimal"})
 
 
 def _choices(labels: dict[str, str]) -> list[tuple[str, str]]:
     return [(label, name) for name, label in labels.items()]
 
 
-def _recipe(index: int) -> Recipe:
-    return exhibits()[index].recipe
-
-
-def _written(recipe: Recipe) -> str:
-    """A recipe as the value of a drop-down, with the weights that it is followed with."""
+def _to_choice(recipe: Recipe) -> str:
+    """A recipe as a value of the drop-down, naming the weights it is followed with."""
     return json.dumps(replace(recipe, revision=recipe.weights, versions={}).to_json(), sort_keys=True)
 
 
-def _read(run: str) -> Recipe:
-    """A recipe that came back from the page, checked again."""
+def _from_choice(run: str) -> Recipe:
+    """The recipe that the page sent back, checked again."""
     return Recipe.from_json(json.loads(run))
 
 
 def _runs() -> dict[str, str]:
-    return {_written(_recipe(index)): exhibit.caption for index, exhibit in enumerate(exhibits())}
+    """The gallery's runs, as {choice: caption}."""
+    return {_to_choice(exhibit.recipe): exhibit.caption for exhibit in exhibits()}
 
 
 @lru_cache(maxsize=1)
 def _bundled_layers() -> list[str]:
-    """The attention layers of the bundled model, as its lesson lists them; read without torch."""
+    """The attention layers of the bundled model, read from its lesson's file, without torch."""
     with safe_open(LESSON, "np") as file:
         return json.loads(file.metadata()["lesson"])["layers"]
 
 
-def _layers(answered: list, network: str) -> dict:
-    """The layers of a network that was chosen; the first of its last grid is where to begin."""
-    if network == answered[0]:
+def _list_layers(current: list, network: str) -> dict:
+    """Offer the layers of the chosen network, starting with the first exhibit's layer or the network's last."""
+    if network == current[0]:
         return gr.skip()
-    names = _bundled_layers() if network == "critters" else layers_of(opened(network))
-    return gr.update(choices=names, value=exhibits()[0].layer if network == "critters" else names[-1])
+    if network == BUNDLED:
+        return gr.update(choices=_bundled_layers(), value=exhibits()[0].layer)
+    names = layers_of(load_model(network))
+    return gr.update(choices=names, value=names[-1])
 
 
-def _steps(run: str) -> dict:
-    """The steps of a run that was chosen: those that the gallery's trace holds, or all."""
-    if run in (known := list(_runs())):
-        index = known.index(run)
-        return gr.update(choices=exhibits()[index].steps, value=exhibits()[index].step)
-    steps = _read(run).steps
+def _list_steps(run: str) -> dict:
+    """Offer the steps of the chosen run: those in the gallery's trace, or all of them."""
+    for exhibit in exhibits():
+        if run == _to_choice(exhibit.recipe):
+            return gr.update(choices=exhibit.steps, value=exhibit.step)
+    steps = _from_choice(run).steps
     return gr.update(choices=list(range(steps)), value=steps // 2)
 
 
-def _visited(event: gr.EventData, answered: list, network: str) -> tuple:
-    """The trace on the first tab, its layer and its step, as the drop-downs say them.
-
-    Where they say so already they are left alone: they may be in use.
-    """
+def _follow_explore(event: gr.EventData, current: list, network: str) -> tuple:
+    """Set the drop-downs to the trace, layer and step of the first tab; leave them alone if they are set already."""
     try:
         recipe = Recipe.from_json(event.recipe)
     except RecipeError as error:
-        warn(f"This tab cannot follow the trace on Explore, and keeps the one it has. {error}")
+        warn(f"“How it works” can't explain this recording; it keeps showing its own example. {error}")
         return gr.skip(), gr.skip(), gr.skip()
-    run, steps = _written(recipe), range(recipe.steps)
-    layers = _bundled_layers()
-    if answered[1:] == [run, event.layer, event.step]:
+    choice, steps = _to_choice(recipe), range(recipe.steps)
+    if current[1:] == [choice, event.layer, event.step]:
         return gr.skip(), gr.skip(), gr.skip()
-    layer = gr.update(value=event.layer) if network == "critters" and event.layer in layers else gr.skip()
-    step = gr.update(choices=list(steps), value=event.step if event.step in steps else 0)
-    return gr.update(choices=_choices({run: recipe.caption} | _runs()), value=run), layer, step
+    follows_layer = network == BUNDLED and event.layer in _bundled_layers()
+    return (
+        gr.update(choices=_choices({choice: recipe.caption} | _runs()), value=choice),
+        gr.update(value=event.layer) if follows_layer else gr.skip(),
+        gr.update(choices=list(steps), value=event.step if event.step in steps else 0),
+    )
 
 
-def _watch(answered: list, network: str, run: str, layer: str, step: int) -> tuple[dict, list]:
-    """What the panels show, and what it answers."""
-    if answered == (asked := [network, run, layer, step]):
+def _show_layer(current: list, network: str, run: str, layer: str, step: int) -> tuple[dict, list]:
+    """Watch the chosen layer, unless the panels show it already; returns their value and the choices it belongs to."""
+    chosen = [network, run, layer, step]
+    if chosen == current:
         return gr.skip(), gr.skip()
+    path = Path(get_upload_folder()) / f"lesson-{uuid.uuid4().hex}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with hold_model():
-            recipe = _read(run)
-            calls, picture = _rerun(recipe)
-            path = Path(get_upload_folder()) / f"lesson-{uuid.uuid4().hex}.safetensors"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            model, call = load_bundled(recipe), calls[step]
-            if network != "critters":
-                model = opened(network)
-                call = call_of(model, picture, call.timestep, recipe.caption)
-            about = {"picture": picture, "caption": recipe.caption, "step": step}
-            about["words"] = words_of(model, recipe.caption)
-            return shown(write_lesson(network_of(model), call, layer, path, **about)), asked
+            _write_layer(path, *chosen)
     except Exception as error:
-        logging.exception("a lesson failed")
-        warn(f"This layer could not be watched: {error}")
+        logging.exception("the lesson's layer could not be watched")
+        warn(f"This layer can't be explained: {error}")
         return gr.skip(), gr.skip()
+    return panels_value(path), chosen
+
+
+def _write_layer(path: Path, network: str, run: str, layer: str, step: int) -> None:
+    # Imported here and below: torch takes seconds to load, and the page starts without it.
+    from viz.lesson.file import write_lesson
+
+    recipe = _from_choice(run)
+    calls, picture = _replay(recipe)
+    model, call = load_bundled(recipe), calls[step]
+    if network != BUNDLED:
+        timestep = call.timestep(network_of(model))
+        model = load_model(network)
+        call = call_of(model, picture, timestep, recipe.caption)
+    words = words_of(model, recipe.caption)
+    write_lesson(network_of(model), call, layer, path, picture=picture, caption=recipe.caption, step=step, words=words)
 
 
 @lru_cache(maxsize=8)
-def _rerun(recipe: Recipe) -> tuple:
-    """What the bundled model is shown at each step of a run, small, and the picture that comes of it."""
-    from viz.lesson.watch import rerun
+def _replay(recipe: Recipe) -> Replay:
+    """The calls of the bundled model in a run, which are small, and the picture it drew."""
+    from viz.lesson.watch import replay
 
-    return rerun(load_bundled(recipe), recipe)
+    return replay(load_bundled(recipe), recipe)
