@@ -12,7 +12,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import gradio as gr
 
 from viz.page.gallery import GALLERY, exhibits
-from viz.page.limits import allow
+from viz.page.limits import set_limits
 from viz.page.menu import MAX_FILE
 from viz.page.plots import PLOTLY
 from viz.page.runs import load_bundled, stop_runs
@@ -58,7 +58,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     try:
-        allow(arguments.memory, arguments.models, arguments.browser)
+        set_limits(arguments.memory, arguments.models, arguments.browser)
     except ValueError as error:
         parser.error(str(error))
     page = build()

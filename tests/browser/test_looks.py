@@ -106,9 +106,9 @@ LINK = encode(Recipe("a red monster", steps=2), View((0.5, 0.5), EXHIBIT.layer, 
     ("look", "message"),
     [
         (LINK[:-5], "This link was cut short"),
-        (LINK[:20] + ("A" if LINK[20] != "A" else "B") + LINK[21:], "This link was changed on its way"),
+        (LINK[:20] + ("A" if LINK[20] != "A" else "B") + LINK[21:], "This link is damaged"),
         ("", "This link was cut short"),
-        ("%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E", "it holds signs that no link has"),
+        ("%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E", "it contains characters that no link has"),
     ],
 )
 def test_a_link_that_cannot_be_followed(chromium, url, look, message):

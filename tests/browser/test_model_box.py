@@ -72,8 +72,8 @@ def test_open_forecast_draw_and_look(page, served):
     ("name", "sentence"),
     [
         ("half", "found no model_index.json there"),
-        ("/etc/passwd", "Expected a Hub id"),
-        ("<img src=x onerror=alert(1)>", "Expected a Hub id"),
+        ("/etc/passwd", "Expected a Hugging Face model ID"),
+        ("<img src=x onerror=alert(1)>", "Expected a Hugging Face model ID"),
     ],
 )
 def test_what_cannot_be_opened_is_said(page, name, sentence):

@@ -141,4 +141,4 @@ def test_a_trace_that_is_gone_is_a_sentence(page, trace):
           {VIEWER}.open(buffer, {{}}, {{ ...remote, path: "/etc/passwd" }});
         }}"""
     )
-    page.locator(f"{ROOT_OF_VIEWER} > .pg-message", has_text="That is no file of this page.").wait_for()
+    page.locator(f"{ROOT_OF_VIEWER} > .pg-message", has_text="This page does not serve that file.").wait_for()

@@ -12,7 +12,7 @@ from models.opening import load as zoo
 from models.opening import revision as revisions
 from models.opening.errors import CannotOpen
 from models.opening.revision import BUNDLED, earlier, revision, revision_of, supersede
-from viz.page.gallery import as_shown, exhibits
+from viz.page.gallery import exhibits, pin_revision
 from viz.page.runs import load_bundled
 from viz.recipe import Recipe
 
@@ -93,14 +93,14 @@ def test_the_bundled_earlier_weights_are_those_they_are_named_for(name, tmp_path
 def test_the_gallery_is_drawn_with_the_weights_it_was_recorded_with():
     exhibit = exhibits()[0]
     asked = Recipe(exhibit.caption, seed=exhibit.seed)
-    assert asked.weights == revision() and as_shown(asked) == exhibit.recipe
-    assert as_shown(asked).weights == exhibit.revision in {revision(), *earlier()}
+    assert asked.weights == revision() and pin_revision(asked) == exhibit.recipe
+    assert pin_revision(asked).weights == exhibit.revision in {revision(), *earlier()}
     unknown = Recipe(exhibit.caption, seed=exhibit.seed, revision="0123456789ab")
-    assert unknown.weights == revision() and as_shown(unknown) == exhibit.recipe
+    assert unknown.weights == revision() and pin_revision(unknown) == exhibit.recipe
     latest = Recipe(exhibit.caption, seed=exhibit.seed, revision=revision())
-    assert as_shown(latest) is latest and latest.weights == revision()  # who asks for the latest gets them
+    assert pin_revision(latest) is latest and latest.weights == revision()  # who asks for the latest gets them
     other = Recipe(exhibit.caption, seed=exhibit.seed + 1)
-    assert as_shown(other) is other
+    assert pin_revision(other) is other
 
 
 def test_each_is_loaded_once():

@@ -101,8 +101,8 @@ def test_of_many_requests_only_the_newest_is_answered(saved, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"path": "/etc/passwd"}, "no file of this page"),
-        ({"path": None}, "no file of this page"),
+        ({"path": "/etc/passwd"}, "not serve that file"),
+        ({"path": None}, "not serve that file"),
         ({"queries": [{"kind": "pixel"}]}, "lacks point"),
         ({"queries": 3}, "not understood"),
         ({"maps": [[0, 99, 0, 0]]}, "not understood"),

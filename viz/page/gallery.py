@@ -1,7 +1,7 @@
-"""The gallery: recorded traces that come with the project, and recording them (`python -m viz.page.gallery`).
+"""The gallery: traces that come with the project. `python -m viz.page.gallery` records them again.
 
-`assets/gallery/index.json` lists them in the order shown, each with a view that has something to say, so that the page
-can open on one without reading any trace.
+`assets/gallery/index.json` lists them in display order, each with an interesting view to open it with, so that the
+page can show one without reading any trace.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from viz.recipe import Recipe, spread
 from viz.trace_header import read_description
 
 GALLERY = ASSETS / "gallery"
-LESSON = GALLERY / "lesson.safetensors"  # what the tab "How it works" opens on: the first exhibit's view
+LESSON = GALLERY / "lesson.safetensors"  # what the tab "How it works" opens with: the first exhibit's view
 
 
 @dataclass(frozen=True)
 class Exhibit:
-    """One recorded trace: its files' common name, its caption, and the view it opens with."""
+    """One recorded trace: the name its files share, its caption, and the view it opens with."""
 
     name: str
     caption: str
@@ -29,8 +29,8 @@ class Exhibit:
     layer: str
     step: int
     head: int
-    revision: str  # of the weights it was recorded with
-    kept: int = 4  # steps, of 25: in fp16 one is 1 MB, and a repository keeps all it ever held
+    revision: str  # of the weights that recorded it
+    kept: int = 4  # steps of 25; one takes 1 MB in fp16, and a repository keeps every version of a file
 
     @property
     def recipe(self) -> Recipe:
@@ -42,7 +42,7 @@ class Exhibit:
 
     @property
     def steps(self) -> list[int]:
-        """The steps that its trace holds."""
+        """The steps recorded in its trace."""
         return [step for step, _ in read_description(self.trace)["timesteps"]]
 
     @property
@@ -51,21 +51,21 @@ class Exhibit:
 
 
 def exhibits() -> list[Exhibit]:
-    """What `assets/gallery/index.json` lists; the first is the one the page opens on."""
-    listed = json.loads((GALLERY / "index.json").read_text())
-    return [Exhibit(**{**entry, "point": tuple(entry["point"])}) for entry in listed]
+    """The entries of `assets/gallery/index.json`; the page opens with the first."""
+    entries = json.loads((GALLERY / "index.json").read_text())
+    return [Exhibit(**{**entry, "point": tuple(entry["point"])}) for entry in entries]
 
 
-def as_shown(recipe: Recipe) -> Recipe:
-    """A recipe that the gallery shows and that names no weights that are here: with those that it is shown with."""
+def pin_revision(recipe: Recipe) -> Recipe:
+    """If the gallery shows this recipe and it names no weights we have, use the gallery's weights."""
     if recipe.revision == recipe.weights:
         return recipe
-    named = {replace(exhibit.recipe, revision=recipe.revision): exhibit.revision for exhibit in exhibits()}
-    return replace(recipe, revision=named[recipe]) if recipe in named else recipe
+    revisions = {replace(exhibit.recipe, revision=recipe.revision): exhibit.revision for exhibit in exhibits()}
+    return replace(recipe, revision=revisions[recipe]) if recipe in revisions else recipe
 
 
 def record_all() -> None:
-    """Follow every exhibit's recipe again and write its trace and its picture."""
+    """Follow every exhibit's recipe and write its trace and its picture."""
     import torch
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""What the one who started the server allows: how much memory, and which models are opened by name."""
+"""Limits set on the command line: how much memory recordings may take, and which models can be opened by name."""
 
 from __future__ import annotations
 
@@ -8,67 +8,68 @@ from pathlib import Path
 from viz.recipe import RecipeError
 from viz.recording.budget import budget
 
-# In a browser all Q and K of a trace lie in memory, twice as wide as they were sent.
+# A browser holds all Q and K of a trace in memory, twice as wide as they were sent.
 BROWSER_BYTES = 96_000_000
 
 
 @dataclass(frozen=True)
-class Rules:
-    """`memory` and `browser`: amounts of memory (`viz.recording.budget`); `models`: the folder of models to open."""
+class Limits:
+    """`memory` and `browser` are amounts as `viz.recording.budget` reads them, `models` a folder of models."""
 
     memory: str | None = None
     models: Path | None = None
     browser: str | None = None
 
 
-_rules = Rules()
+_limits = Limits()
 
 
-def allow(memory: str | None, models: str | None, browser: str | None = None) -> None:
-    """Set the rules.
+def set_limits(memory: str | None, models: str | None, browser: str | None = None) -> None:
+    """Set the limits of this server.
 
     Raises:
-        ValueError: when `memory` or `browser` is no amount of memory, or `models` no folder.
+        ValueError: when `memory` or `browser` is not an amount of memory, or `models` is not a folder.
     """
-    global _rules
+    global _limits
     budget(memory)
     budget(browser)
     if models is not None and not Path(models).is_dir():
-        raise ValueError(f"there is no folder {models}")
-    _rules = Rules(memory, Path(models).resolve() if models else None, browser)
+        raise ValueError(f"--models must be a folder; there is none at {models}")
+    _limits = Limits(memory, Path(models).resolve() if models else None, browser)
 
 
-def allowed() -> int:
+def memory_limit() -> int:
     """Bytes that one recording may take now."""
-    return budget(_rules.memory)
+    return budget(_limits.memory)
 
 
-def browser() -> int:
-    """Bytes of Q and K that are sent to a browser; for a larger trace the server answers, map by map."""
-    return budget(_rules.browser) if _rules.browser else BROWSER_BYTES
+def browser_limit() -> int:
+    """Bytes of Q and K that are sent to a browser; for larger traces the server computes the maps."""
+    return budget(_limits.browser) if _limits.browser else BROWSER_BYTES
 
 
-def offered() -> list[str]:
-    """The names of the models in the models folder."""
-    if _rules.models is None:
+def model_names() -> list[str]:
+    """Names of the models in the models folder."""
+    if _limits.models is None:
         return []
-    return sorted(path.name for path in _rules.models.iterdir() if path.is_dir() or path.suffix == ".safetensors")
+    return sorted(path.name for path in _limits.models.iterdir() if path.is_dir() or path.suffix == ".safetensors")
 
 
-def source(name: str, upload: str | None) -> str | Path:
-    """What to open: an uploaded file, a model of the models folder, or a Hub id. Other paths are not looked at.
+def resolve_source(name: str, upload: str | None = None) -> str | Path:
+    """The model to open: an uploaded file, a model from the models folder, or a Hugging Face model ID.
 
     Raises:
-        RecipeError: for anything else.
+        RecipeError: for anything else, such as a path elsewhere on the server.
     """
     if upload:
         return Path(upload)
     name = name.strip()
     if not name:
-        raise RecipeError("Say which model: a Hub id such as google/ddpm-cifar10-32, or upload a file.")
-    if name in offered():
-        return _rules.models / name
+        raise RecipeError("Enter a Hugging Face model ID such as google/ddpm-cifar10-32, or upload a file.")
+    if name in model_names():
+        return _limits.models / name
     if len(name) > 200 or name.startswith(("/", ".", "~", "\\")) or name.count("/") != 1:
-        known = ", ".join(offered()[:8]) or "none here; see --models"
-        raise RecipeError(f"Expected a Hub id such as google/ddpm-cifar10-32, or the name of a model folder ({known}).")
+        known = ", ".join(model_names()[:8])
+        folder = f"the name of a model in the server's folder ({known})" if known else "upload a file"
+        raise RecipeError(f"Expected a Hugging Face model ID such as google/ddpm-cifar10-32, or {folder}.")
     return name

@@ -1,11 +1,11 @@
-"""Links: a recipe and a view as text for an address. No file, no secret, no state of the server: it survives them all.
+"""Links: a recipe and a view as the text of an address. They hold no file, secret or server state, so they stay valid.
 
-    text = encode(recipe, view)       # "AQ…", letters, digits, "-" and "_"
-    recipe, view = decode(text)       # LinkError, with a sentence for the reader, for what is not a whole link
+    text = encode(recipe, view)       # "AQ…": letters, digits, "-" and "_"
+    recipe, view = decode(text)       # LinkError, with a sentence for the visitor, when the link is damaged
 
 The text is base64url of: the version (1 byte), the length of the rest (2), its CRC-32 (4), and the rest, deflated JSON.
-The length tells a link that was cut short from one that was changed; neither protects from forgery, which is why Recipe
-and View check all that a link says.
+The length distinguishes a truncated link from an altered one. Neither prevents forgery, so Recipe and View check every
+value in a link.
 """
 
 from __future__ import annotations
@@ -25,81 +25,87 @@ _HEAD = struct.Struct(">BHI")
 
 
 class LinkError(ValueError):
-    """A link cannot be followed; the message is one sentence for the reader."""
+    """A link cannot be followed; the message is one sentence for the visitor."""
 
 
 def encode(recipe: Recipe, view: View) -> str:
-    """The text of a link, mostly below 500 letters.
+    """The text of a link, mostly below 500 characters.
 
     Raises:
-        LinkError: when it would have more than 16,000, which are more than every browser and server on its way take.
+        LinkError: when it would exceed 16,000 characters, more than some browsers and servers accept.
     """
-    said = json.dumps({"recipe": recipe.to_json(), "view": view.to_json()}, separators=(",", ":"))
-    packed = zlib.compress(said.encode(), 9, wbits=-zlib.MAX_WBITS)
-    whole = _HEAD.pack(VERSION, len(packed), zlib.crc32(packed)) + packed
-    text = base64.urlsafe_b64encode(whole).decode().rstrip("=")
+    document = json.dumps({"recipe": recipe.to_json(), "view": view.to_json()}, separators=(",", ":"))
+    payload = zlib.compress(document.encode(), 9, wbits=-zlib.MAX_WBITS)
+    message = _HEAD.pack(VERSION, len(payload), zlib.crc32(payload)) + payload
+    text = base64.urlsafe_b64encode(message).decode().rstrip("=")
     if len(text) > MAX_LINK:
         raise LinkError("This view does not fit into a link: its painted regions are too intricate.")
     return text
 
 
 def decode(text: object) -> tuple[Recipe, View]:
-    """What a link says, checked.
+    """The recipe and the view of a link, checked.
 
     Raises:
-        LinkError: when it is no link, was cut short or changed, or says what no recipe or view may say.
+        LinkError: when it is not a link, was truncated or altered, or holds values that no recipe or view may have.
     """
-    packed = _opened(text)
+    document = _decompress(_unpack(text))
+    if not isinstance(document, dict) or set(document) != {"recipe", "view"}:
+        raise LinkError("This link cannot be opened: its content is not a recipe and a view.")
     try:
-        unpacker = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-        raw = unpacker.decompress(packed, MAX_JSON)  # never more, whatever it claims to hold
-        if not unpacker.eof or unpacker.unused_data:
-            raise LinkError("This link cannot be opened: it holds more than a recipe and a view.")
-        said = json.loads(raw)
-    except (zlib.error, ValueError, RecursionError) as error:
-        if isinstance(error, LinkError):
-            raise
-        raise LinkError("This link cannot be opened: what is in it is not a recipe and a view.") from error
-    if not isinstance(said, dict) or set(said) != {"recipe", "view"}:
-        raise LinkError("This link cannot be opened: what is in it is not a recipe and a view.")
-    try:
-        return Recipe.from_json(said["recipe"]), View.from_json(said["view"])
+        return Recipe.from_json(document["recipe"]), View.from_json(document["view"])
     except (RecipeError, ViewError) as error:
         raise LinkError(f"This link cannot be followed. {error}") from error
 
 
-def _opened(text: object) -> bytes:
-    """The part of a link that its checksum is for, checked."""
+def _unpack(text: object) -> bytes:
+    """The payload of a link, checked against its length and checksum."""
     if not isinstance(text, str) or not re.fullmatch(r"[A-Za-z0-9_-]*", text):
-        raise LinkError("This link was changed on its way: it holds signs that no link has.")
+        raise LinkError("This link is damaged: it contains characters that no link has.")
     if len(text) > MAX_LINK:
-        raise LinkError(f"This is no link of PixelGaze: it has {len(text):,} letters.")
-    whole = base64.urlsafe_b64decode(text[: len(text) - (len(text) % 4 == 1)] + "=" * (-len(text) % 4 % 3))
-    if len(whole) < _HEAD.size:
-        raise LinkError("This link was cut short: please copy it again, whole.")
-    version, length, checksum = _HEAD.unpack_from(whole)
-    packed = whole[_HEAD.size :]
-    unchanged = base64.urlsafe_b64encode(whole).decode().rstrip("=") == text  # bits that no byte is made of, too
+        raise LinkError(f"This isn't a PixelGaze link: it has {len(text):,} characters.")
+    message = base64.urlsafe_b64decode(text[: len(text) - (len(text) % 4 == 1)] + "=" * (-len(text) % 4 % 3))
+    if len(message) < _HEAD.size:
+        raise LinkError("This link was cut short: please copy all of it again.")
+    version, length, checksum = _HEAD.unpack_from(message)
+    payload = message[_HEAD.size :]
+    # The last character has bits that belong to no byte, so the checksum does not cover them.
+    unaltered = base64.urlsafe_b64encode(message).decode().rstrip("=") == text
     if version != VERSION:
-        raise LinkError(f"This link was changed on its way, or made by another PixelGaze: its version is {version}.")
-    if len(packed) < length:
-        raise LinkError("This link was cut short: please copy it again, whole.")
-    if len(packed) > length or zlib.crc32(packed) != checksum or not unchanged:
-        raise LinkError("This link was changed on its way: please copy it again.")
-    return packed
+        raise LinkError(
+            f"This link is damaged, or was made by another version of PixelGaze: it says version {version}."
+        )
+    if len(payload) < length:
+        raise LinkError("This link was cut short: please copy all of it again.")
+    if len(payload) > length or zlib.crc32(payload) != checksum or not unaltered:
+        raise LinkError("This link is damaged: please copy it again.")
+    return payload
 
 
-def differences(recipe: Recipe, revision: str, versions: dict[str, str]) -> str | None:
-    """A sentence where a link's recipe was followed with other weights or libraries than those that are here.
+def _decompress(payload: bytes) -> object:
+    """The JSON document in a link's payload. At most MAX_JSON bytes are decompressed, whatever the payload claims."""
+    decompressor = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+    try:
+        document = decompressor.decompress(payload, MAX_JSON)
+        if decompressor.eof and not decompressor.unused_data:
+            return json.loads(document)
+    except (zlib.error, ValueError, RecursionError) as error:
+        raise LinkError("This link cannot be opened: its content is not a recipe and a view.") from error
+    raise LinkError("This link cannot be opened: it holds more than a recipe and a view.")
+
+
+def describe_differences(recipe: Recipe, revision: str, versions: dict[str, str]) -> str | None:
+    """A sentence if a link was made with other weights or libraries than this server's, else None.
 
     Args:
-        revision, versions: what it is followed with here (`Recipe.weights`, `models.opening.revision`).
+        revision: of the weights used here (`Recipe.weights`).
+        versions: of the libraries used here (`models.opening.revision.versions`).
     """
     there = {"the weights": recipe.revision, **recipe.versions}
     here = {"the weights": revision, **versions}
-    other = [
+    differences = [
         f"{name} {there[name]} (here {here[name]})" for name in here if there.get(name) and there[name] != here[name]
     ]
-    if not other:
+    if not differences:
         return None
-    return f"The link was made with {', '.join(other)}: the picture may differ from the one it was made for."
+    return f"The link was made with {', '.join(differences)}, so the picture may differ from the original."

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from viz.page.served import ours
+from viz.page.served import served_path
 from viz.query import shares
 from viz.view import Pixel, Query, ViewError, query_from_json
 
@@ -62,7 +62,7 @@ def answer(asked: dict) -> dict:
         meanwhile; {"turn", "error": a sentence} where the question makes no sense or the trace is gone.
     """
     try:
-        path, page, turn = ours(asked["path"]), str(asked["page"])[:40], int(asked["turn"])
+        path, page, turn = served_path(asked["path"]), str(asked["page"])[:40], int(asked["turn"])
         queries = [query_from_json(query) for query in asked["queries"][:MAX_QUERIES]]
         maps = [tuple(map(int, each)) for each in asked["maps"][:MAX_MAPS]]
         column, special = asked["mode"] == "column", bool(asked["special"])

@@ -14,7 +14,7 @@ from gradio.utils import get_upload_folder
 
 from viz.page.links import LinkError, encode
 from viz.page.notices import warn
-from viz.page.served import ours
+from viz.page.served import served_path
 from viz.page.viewer import present
 from viz.recipe import Recipe, RecipeError
 from viz.recording.budget import amount
@@ -73,7 +73,7 @@ def save_page(event: gr.EventData, value: dict) -> dict:
     from viz.export import write_html
 
     try:
-        path, view = ours(value["trace"]["path"]), View.from_json(event.view)
+        path, view = served_path(value["trace"]["path"]), View.from_json(event.view)
         if value.get("outline"):
             raise ValueError(
                 f"This trace is too large for one HTML file, {amount(path.stat().st_size)}: save the trace."
@@ -98,7 +98,7 @@ def _own_folder() -> Path:
 def open_trace(event: gr.EventData) -> tuple[dict, dict]:
     """The file that was dropped, checked; what is on show stays where it cannot be opened."""
     try:
-        return present(_checked(ours(event.path)), opened=True), {"said": "Opened.", "at": uuid.uuid4().hex}
+        return present(_checked(served_path(event.path)), opened=True), {"said": "Opened.", "at": uuid.uuid4().hex}
     except (PermissionError, ValueError) as error:  # TraceFileError is a ValueError
         said = str(error)
     except Exception:

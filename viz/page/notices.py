@@ -1,4 +1,4 @@
-"""A message to the reader that passes by."""
+"""Messages that appear on the page for a few seconds."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ import gradio as gr
 
 
 def warn(text: str) -> None:
-    """Show a warning. Gradio renders its messages as HTML, and there may be anything in them."""
+    """Show a warning. Gradio renders messages as HTML, and `text` may quote a visitor, so it is escaped."""
     gr.Warning(html.escape(text, quote=False))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from viz.page.limits import allowed, browser, source
+from viz.page.limits import browser_limit, memory_limit, resolve_source
 from viz.recipe import MAX_GUIDANCE, MAX_SEED, MAX_STEPS, RecipeError, spread
 from viz.recording.budget import amount
 
@@ -55,7 +55,7 @@ def opening(
     """
     from viz.page.runs import opening_lock, stream_thread
 
-    asked, like = source(name, upload), source(config, None) if config and config.strip() else None
+    asked, like = resolve_source(name, upload), resolve_source(config, None) if config and config.strip() else None
 
     def work(say: Callable[[str], None]) -> Opened:
         global _opened
@@ -151,12 +151,12 @@ def planned(opened: Opened, order: Order) -> Plan:
 
 def forecast(whole: Plan) -> str:
     """What the run that was planned would take and what of it fits, in a few sentences."""
-    most = allowed()
+    most = memory_limit()
     counts = f"{len(whole.layers)} layers × {len(whole.steps)} calls of the network"
     words = f"{amount(whole.total)} ({counts}); a recording may take {amount(most)}."
     if whole.total > most:
         return f"{words} That is too much. {whole.advice(most)}"
-    if whole.total > browser():
+    if whole.total > browser_limit():
         words += " More than is sent to a browser: the server answers for it, map by map."
     return words
 
@@ -215,7 +215,7 @@ def _part(opened: Opened, order: Order, thin: bool):
     Raises:
         viz.recording.plan.OverBudget: when not all of it fits into memory and it is not to be thinned, or nothing fits.
     """
-    whole, most = planned(opened, order), allowed()
+    whole, most = planned(opened, order), memory_limit()
     part = whole.fit(most) if thin else whole
     if not thin or part is None:
         whole.check(most)

@@ -13,7 +13,7 @@ import plotly
 from gradio.data_classes import FileData
 
 from viz.labels import layer_label
-from viz.page.served import ours
+from viz.page.served import served_path
 from viz.page.viewer import DIVERGING, SEQUENTIAL
 from viz.view import Pixel, View, ViewError
 from viz.web import WEB
@@ -86,7 +86,7 @@ def _figures(event: gr.EventData, value: dict) -> dict:
     """What is plotted for a view; its errors are for the reader."""
     try:
         view = View.from_json(event.view)
-        trace = _opened(str(ours(value["trace"]["path"])))
+        trace = _opened(str(served_path(value["trace"]["path"])))
         answer = plotted(trace, view, lines=event.lines, region=event.region, outside=event.outside is True)
     except (PermissionError, ViewError, KeyError) as error:
         answer = {"note": str(error), "figures": []}

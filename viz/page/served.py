@@ -1,4 +1,4 @@
-"""Which files of the server a browser may speak of."""
+"""The files that a browser may name."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from gradio.utils import get_upload_folder
 from viz.page.gallery import GALLERY
 
 
-def ours(path: object) -> Path:
-    """The path of a trace that the page has shown or taken in.
+def served_path(path: object) -> Path:
+    """The resolved `path` of a file in the gallery or in Gradio's cache. Any browser can send any path.
 
     Raises:
-        PermissionError: for any other; what a browser says about paths is not believed.
+        PermissionError: when it lies elsewhere, or is gone.
     """
-    found = Path(str(path)).resolve()
-    if not any(found.is_relative_to(folder) for folder in (GALLERY.resolve(), Path(get_upload_folder()).resolve())):
-        raise PermissionError("That is no file of this page.")
-    if not found.is_file():
+    resolved = Path(str(path)).resolve()
+    if not any(resolved.is_relative_to(folder.resolve()) for folder in (GALLERY, Path(get_upload_folder()))):
+        raise PermissionError("This page does not serve that file.")
+    if not resolved.is_file():
         raise PermissionError("The trace is no longer on the server; draw it again.")
-    return found
+    return resolved

@@ -1,4 +1,4 @@
-"""The page's colours and type, for Gradio's own components; the viewer's are in viz/web/styles/viewer.css."""
+"""The page's colours and type, for Gradio's own components; the viewer's own are in viz/web/styles/viewer.css."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gradio as gr
 
 
 def theme() -> gr.themes.Base:
-    """Quiet greys and one accent. Fonts are the system's own, so that the page asks no other host for any."""
+    """Quiet greys and one accent, in system fonts, so that the page loads nothing from another host."""
     fonts = ["system-ui", "Segoe UI", "DejaVu Sans", "sans-serif"]
     return gr.themes.Base(
         primary_hue=gr.themes.colors.orange,

@@ -1,4 +1,4 @@
-"""Pictures from outside, opened safely: whatever comes, an upright RGB picture or one plain sentence."""
+"""Opening uploaded pictures safely: the result is an upright RGB picture or an error of one plain sentence."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ MAX_BYTES, MAX_PIXELS, MAX_SIDE = 50_000_000, 50_000_000, 30_000
 
 
 class PictureError(ValueError):
-    """A file is no picture that can be used; the message is one sentence for the person who sent it."""
+    """A file cannot be used as a picture; the message is one sentence for the visitor who uploaded it."""
 
 
 def open_picture(path: str | Path) -> Image.Image:
-    """An upright RGB picture; of an animation the first frame; what is transparent becomes white.
+    """Open an image file as an upright RGB picture: an animation's first frame, with transparency turned white.
 
     Raises:
-        PictureError: when it is too large, cut short, or no picture.
+        PictureError: when it is too large, damaged, or not an image.
     """
     path = Path(path)
     if path.stat().st_size > MAX_BYTES:
-        raise PictureError(
-            f"The picture has {path.stat().st_size / 1e6:.0f} MB; at most {MAX_BYTES / 1e6:.0f} are read."
-        )
+        size, limit = path.stat().st_size / 1e6, MAX_BYTES / 1e6
+        raise PictureError(f"The picture has {size:.0f} MB; the limit is {limit:.0f} MB.")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's own warning about size: the limit here is lower, and an error
+            warnings.simplefilter("ignore")  # Pillow warns about large pictures; the limit below is lower
             with Image.open(path, formats=FORMATS) as image:
-                width, height = image.size  # read from the header: nothing has been unpacked yet
+                width, height = image.size  # from the header; nothing has been decompressed yet
                 if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-                    raise PictureError(f"The picture has {width:,}×{height:,} pixels; at most {MAX_PIXELS:,} are read.")
+                    raise PictureError(f"The picture has {width:,}×{height:,} pixels; the limit is {MAX_PIXELS:,}.")
                 image.seek(0)
                 image.load()
                 return to_rgb(ImageOps.exif_transpose(image))
     except UnidentifiedImageError as error:
-        raise PictureError(f"This is no picture that can be read; it should be one of {', '.join(FORMATS)}.") from error
+        formats = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+        raise PictureError(f"This file can't be read as an image. Use {formats}.") from error
     except Image.DecompressionBombError as error:
-        raise PictureError(f"The picture is too large; at most {MAX_PIXELS:,} pixels are read.") from error
+        raise PictureError(f"The picture is too large; the limit is {MAX_PIXELS:,} pixels.") from error
     except PictureError:
         raise
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError, KeyError, IndexError) as error:
-        raise PictureError("The picture is damaged: it ends too early, or is not what it says it is.") from error
+        raise PictureError("The picture is damaged: it ends too early or does not match its format.") from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any Pillow picture as RGB, on white where it is transparent."""
-    if image.mode.startswith("I") or image.mode == "F":  # 16 bits and more a pixel: Pillow's own conversion clips
+    """Convert any Pillow image to RGB, on a white background."""
+    if image.mode.startswith("I") or image.mode == "F":  # 16 bits per pixel or more; Pillow's own conversion clips
         high = image.getextrema()[1]
         full = 65535 if image.mode != "F" and high > 255 else max(high, 1)
         return image.convert("F").point(lambda level: level * (255 / full)).convert("L").convert("RGB")

@@ -13,7 +13,7 @@ from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
 from plotly.colors import sample_colorscale, unlabel_rgb
 
-from viz.page.limits import browser
+from viz.page.limits import browser_limit
 from viz.page.map_server import answer
 from viz.view import View
 from viz.web import WEB
@@ -162,7 +162,7 @@ def present(trace: Trace, view: View | None = None, *, opened: bool = False) -> 
     """
     small = _packed(trace)
     value = shown(save_temporary(small), view, opened=opened)
-    if small.kept_bytes > browser():
+    if small.kept_bytes > browser_limit():
         outline = replace(small, queries={}, keys={}, proofs={})
         value["outline"] = FileData(path=str(save_temporary(outline))).model_dump()
     return value

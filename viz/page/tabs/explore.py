@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import gradio as gr
 from gradio.data_classes import FileData
 
-from viz.page.gallery import Exhibit, as_shown, exhibits
+from viz.page.gallery import Exhibit, exhibits, pin_revision
 from viz.page.menu import TakeAway
 from viz.page.notices import warn
 from viz.page.plots import Plots
@@ -153,7 +153,7 @@ def _announce(caption: str, seed: float, steps: float, guidance: float, request:
 def _generate(caption: str, seed: float, steps: float, guidance: float, request: gr.Request) -> Iterator[tuple]:
     """Draw and record; the viewer keeps its trace, and can be pointed at, until the new one is whole."""
     try:
-        recipe = as_shown(Recipe(caption, seed, steps, guidance))
+        recipe = pin_revision(Recipe(caption, seed, steps, guidance))
     except RecipeError:  # _announce has said so
         yield gr.skip(), None
         return
@@ -163,7 +163,7 @@ def _generate(caption: str, seed: float, steps: float, guidance: float, request:
 def trace(caption: str, seed: int = 0, steps: int = 25, guidance: float = 1.5, request: gr.Request = None) -> FileData:
     """Draw a picture; returns its trace, a file for `viz.Trace.load`, with every layer and up to 25 steps."""
     try:
-        recipe = as_shown(Recipe(caption, seed, steps, guidance))
+        recipe = pin_revision(Recipe(caption, seed, steps, guidance))
         check_words(recipe, load_bundled(recipe))
     except RecipeError as error:
         raise gr.Error(str(error)) from error

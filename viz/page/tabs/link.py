@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import gradio as gr
 
 from models.opening.revision import versions
-from viz.page.gallery import as_shown, exhibits
-from viz.page.links import LinkError, decode, differences
+from viz.page.gallery import exhibits, pin_revision
+from viz.page.links import LinkError, decode, describe_differences
 from viz.page.notices import warn
 from viz.page.progress import describe_progress
 from viz.page.runs import announce_run
@@ -41,9 +41,9 @@ def _arrive(request: gr.Request) -> tuple:
     except LinkError as error:
         warn(f"{error} Here is a recorded picture instead.")
         return nothing
-    recipe = as_shown(asked)
-    if (differing := differences(asked, recipe.weights, versions())) is not None:
-        warn(differing)
+    recipe = pin_revision(asked)
+    if (differences := describe_differences(asked, recipe.weights, versions())) is not None:
+        warn(differences)
     boxes = (recipe.caption, recipe.seed, recipe.steps, recipe.guidance)
     for exhibit in exhibits():
         if exhibit.recipe == recipe and view.step in exhibit.steps:

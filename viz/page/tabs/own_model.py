@@ -9,7 +9,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from viz.page.limits import offered
+from viz.page.limits import model_names
 from viz.page.notices import warn
 from viz.page.own_model import (
     PHOTO_STEPS,
@@ -84,10 +84,10 @@ def lay_out() -> Box:
 
 
 def _opening_row() -> dict:
-    known = ", or a name from the models folder" if offered() else ""
+    known = ", or a name from the models folder" if model_names() else ""
     with gr.Row(equal_height=False, elem_classes="pg-bottom"):
         name = gr.Dropdown(
-            offered(),
+            model_names(),
             value=None,
             label=f"A Hub id, such as google/ddpm-cifar10-32{known}",
             allow_custom_value=True,
@@ -107,7 +107,7 @@ def _opening_row() -> dict:
             elem_id="model-upload",
         )
     config = gr.Dropdown(
-        offered(),
+        model_names(),
         value=None,
         label=f"For a single file: whose configuration and tokenizer, a Hub id{known} (empty: the usual)",
         allow_custom_value=True,
