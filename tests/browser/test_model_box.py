@@ -1,4 +1,4 @@
-"""The model box on the page: open a model, read what a run takes, draw, show it a photo, be refused."""
+"""The model box on the page: open a model, see the memory needed, draw, record on a photo, be refused."""
 
 import pytest
 from PIL import Image
@@ -46,11 +46,11 @@ def said(page, name, words):
     raise AssertionError(f"expected {words!r} in {name}, found {box.input_value()!r}")
 
 
-def test_open_forecast_draw_and_look(page, served):
+def test_model_box_opens_forecasts_draws_and_records_photo(page, served):
     assert not field(page, "name").is_visible()  # collapsed
     open_model(page, "Stable-Diffusion")
     said(page, "status", "Stable-Diffusion is open: StableDiffusionPipeline, 16×16 pixels")
-    said(page, "forecast", "4 layers × 11 calls of the network); a recording may take 1 MB.")
+    said(page, "forecast", "4 layers × 11 calls of the network); the limit is 1 MB.")
     field(page, "prompt").fill("a red monster")
     field(page, "steps").fill("4")
     field(page, "steps").press("Tab")
@@ -76,7 +76,7 @@ def test_open_forecast_draw_and_look(page, served):
         ("<img src=x onerror=alert(1)>", "Expected a Hugging Face model ID"),
     ],
 )
-def test_what_cannot_be_opened_is_said(page, name, sentence):
+def test_model_box_says_why_model_cannot_be_opened(page, name, sentence):
     open_model(page, name)
     said(page, "status", sentence)
     toast = page.locator(".toast-body").first
@@ -84,7 +84,7 @@ def test_what_cannot_be_opened_is_said(page, name, sentence):
     assert sentence in toast.inner_text() and page.locator(".toast-body img").count() == 0
 
 
-def test_what_does_not_fit_is_refused_with_what_would(page):
+def test_model_box_refuses_run_over_memory_limit(page):
     open_model(page, "DDPM")
     said(page, "status", "DDPM is open")
     said(page, "forecast", "4 layers × 10 calls")
@@ -96,10 +96,16 @@ def test_what_does_not_fit_is_refused_with_what_would(page):
     page.locator(".toast-body", has_text="would fit").wait_for(timeout=60_000)
 
 
-def test_a_mask_is_offered_where_a_model_takes_one(page):
+def test_model_box_offers_mask_where_model_takes_one(page, served):
     open_model(page, "DDPM")
     said(page, "forecast", "4 layers × 10 calls")
     assert not page.locator("#model-mask").is_visible()
     open_model(page, "inpainting")
     said(page, "status", "inpainting is open")
-    page.locator("#model-mask").wait_for()
+    mask = page.locator("#model-mask", has_text="Choose mask… (white = repaint)")
+    mask.wait_for()
+    Image.new("L", (16, 16), 255).save(served[1] / "mask.png")
+    with page.expect_file_chooser() as chooser:
+        mask.click()
+    chooser.value.set_files(served[1] / "mask.png")
+    page.locator("#model-mask", has_text="mask.png ✓").wait_for()

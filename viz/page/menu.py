@@ -45,7 +45,7 @@ def link(said: dict) -> dict:
         return {"problem": f"No link: {error}"}
 
 
-class TakeAway(gr.HTML):
+class ExportMenu(gr.HTML):
     """Adds to the viewer's menu what only the page can do. Its value says what came of it."""
 
     def __init__(self, **arguments) -> None:

@@ -1,8 +1,9 @@
-"""Messages that appear on the page for a few seconds."""
+"""Messages that appear on the page for a few seconds, and how an error becomes a sentence."""
 
 from __future__ import annotations
 
 import html
+import re
 
 import gradio as gr
 
@@ -10,3 +11,11 @@ import gradio as gr
 def warn(text: str) -> None:
     """Show a warning. Gradio renders messages as HTML, and `text` may quote a visitor, so it is escaped."""
     gr.Warning(html.escape(text, quote=False))
+
+
+def as_sentence(error: Exception) -> str:
+    """An error's message with a capital and a full stop; a file or model name at its beginning keeps its letters."""
+    message = str(error)
+    if re.match(r"[a-z]+(\s|$)", message):
+        message = message[0].upper() + message[1:]
+    return message if message.endswith((".", "?", "!")) else message + "."

@@ -1,4 +1,4 @@
-"""The model that somebody opened on the page: opening it, what a run of it would take, and running it, recorded."""
+"""A visitor's own model: opening it, planning a run, and running it, recorded. Imported once a model is opened."""
 
 from __future__ import annotations
 
@@ -6,277 +6,230 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from viz.page.limits import browser_limit, memory_limit, resolve_source
+import numpy as np
+import torch
+
+from models import load
+from models.opening.errors import CannotOpen
+from models.opening.load import devices, samplers, set_sampler
+from models.protocol import Pipeline
+from models.sampling import order as sampling
+from models.sampling.geometry import Geometry, geometry_of
+from models.sampling.order import Order
+from viz.page.forecast import PHOTO_STEPS
+from viz.page.limits import memory_limit
+from viz.page.notices import as_sentence
+from viz.page.runs import OnStep
+from viz.page.uploads import open_picture
 from viz.recipe import MAX_GUIDANCE, MAX_SEED, MAX_STEPS, RecipeError, spread
-from viz.recording.budget import amount
-
-if TYPE_CHECKING:  # torch is imported when a model is opened
-    from PIL.Image import Image
-
-    from models.sampling.geometry import Geometry
-    from models.sampling.order import Order
-    from viz.recording.plan import Plan
-    from viz.trace import Trace
-
-OnStep = Callable[[int, object], None]
-Run = Callable[..., "Trace"]
+from viz.recording.photo import look_at
+from viz.recording.plan import Plan, plan
+from viz.recording.recorder import record
+from viz.recording.run import previewer
+from viz.trace import Trace
 
 MAX_PROMPT, MAX_SIDE = 1000, 2048
-PHOTO_STEPS = 10
 
 
-@dataclass(frozen=True)
-class Opened:
-    """A pipeline, and the name it was asked for by."""
+def open_model(
+    source: str | Path,
+    dtype: str,
+    device: str,
+    config: str | Path | None = None,
+    report: Callable[[str], None] = lambda message: None,
+) -> OwnModel:
+    """Open a model from a path or a Hugging Face model ID, reporting what happens.
 
-    name: str
-    pipeline: object
-    samplers: tuple[str, ...]
-    prompted: bool
-    pictured: bool
-    masked: bool
-    geometry: Geometry
-
-
-_opened: Opened | None = None
-
-
-def opening(
-    name: str, upload: str | None, dtype: str, device: str, config: str | None = None
-) -> Iterator[str | Opened]:
-    """Open a model; yields what happens, in words, and then the opened model. The one before is let go.
-
-    `config` names, as `name` does, the model whose configuration and tokenizer a single file is opened with.
+    Args:
+        device: "auto" for the fastest.
+        config: the model with the configuration and tokenizer of a single file.
 
     Raises:
-        RecipeError: when it cannot be opened, with the reason.
+        RecipeError: when it cannot be opened, with the reason; paths of the server are left out.
     """
-    from viz.page.runs import opening_lock, stream_thread
 
-    asked, like = resolve_source(name, upload), resolve_source(config, None) if config and config.strip() else None
-
-    def work(say: Callable[[str], None]) -> Opened:
-        global _opened
-        with opening_lock:
-            _opened = None
-            _opened = _open(asked, dtype, device, like, say)
-            return _opened
-
-    yield from stream_thread(work)
-
-
-def _open(asked: str | Path, dtype: str, device: str, like: str | Path | None, say: Callable[[str], None]) -> Opened:
-    from models import load
-    from models.opening.errors import CannotOpen
-    from models.opening.load import devices, samplers
-    from models.sampling.geometry import geometry_of
-    from models.sampling.order import takes
-
-    def progress(done: float | None, words: str) -> None:
-        say(words if done is None else f"{words} ({done:.0%})")
+    def progress(done: float | None, message: str) -> None:
+        report(message if done is None else f"{message} ({done:.0%})")
 
     try:
         device = devices()[0] if device == "auto" else device
-        pipeline = load(asked, dtype=dtype, device=device, config=like, progress=progress)
+        pipeline = load(source, dtype=dtype, device=device, config=config, progress=progress)
     except (CannotOpen, ValueError) as error:
-        message = str(error).replace(str(Path(asked).parent) + "/", "") if isinstance(asked, Path) else str(error)
-        raise RecipeError(message[0].upper() + message[1:] + ".") from error
-    names = takes(pipeline)
-    return Opened(
-        asked.name if isinstance(asked, Path) else asked,
+        folder = f"{source.parent}/" if isinstance(source, Path) else ""
+        raise RecipeError(as_sentence(error).replace(folder, "")) from error
+    arguments = sampling.takes(pipeline)
+    return OwnModel(
+        source.name if isinstance(source, Path) else source,
         pipeline,
         tuple(samplers(pipeline)),
-        bool({"prompt", "caption"} & names),
-        "image" in names,
-        "mask_image" in names,
-        geometry_of(pipeline),
+        takes_prompt=not arguments.isdisjoint({"prompt", "caption"}),
+        takes_image="image" in arguments,
+        takes_mask="mask_image" in arguments,
+        geometry=geometry_of(pipeline),
     )
 
 
-def current(name: str | None) -> Opened:
-    """The opened model, if it is still the one of that name.
+@dataclass(frozen=True)
+class OwnModel:
+    """An open pipeline.
 
-    Raises:
-        RecipeError: when it is not.
+    Attributes:
+        name: what the visitor called it.
+        samplers: names of the schedulers that fit it, its own first.
     """
-    if _opened is None or _opened.name != name:
-        raise RecipeError("No model is open, or somebody opened another one; open yours again.")
-    return _opened
+
+    name: str
+    pipeline: Pipeline
+    samplers: tuple[str, ...]
+    takes_prompt: bool
+    takes_image: bool
+    takes_mask: bool
+    geometry: Geometry
+
+    @property
+    def description(self) -> str:
+        """Its class, size and device, in one sentence."""
+        height, width = self.geometry.own_size
+        unet = self.pipeline.unet
+        dtype = str(unet.dtype).removeprefix("torch.")
+        kind = type(self.pipeline).__name__
+        return f"{self.name} is open: {kind}, {width}×{height} pixels, {dtype}, on {unet.device}."
+
+    def build_order(
+        self,
+        *,
+        prompt: str | None,
+        negative: str | None,
+        seed: float | None,
+        steps: float | None,
+        guidance: float | None,
+        height: float | None,
+        width: float | None,
+        mask: Path | None = None,
+    ) -> Order:
+        """An order from the values of the page's fields, checked. Fields that are hidden or empty hold None.
+
+        Raises:
+            RecipeError: when a value is out of range, with what was expected and what came.
+            viz.page.uploads.PictureError: when the mask is not an image.
+        """
+        for label, text in {"prompt": prompt, "negative prompt": negative}.items():
+            if text and len(text) > MAX_PROMPT:
+                raise RecipeError(f"The {label} has {len(text):,} characters; the limit is {MAX_PROMPT:,}.")
+        if guidance is not None and not 0 <= guidance <= MAX_GUIDANCE:
+            raise RecipeError(f"Guidance must be a number from 0 to {MAX_GUIDANCE:g}; got {guidance:g}.")
+        order = Order(
+            prompt or "",
+            negative or "",
+            _check_whole(seed, "The seed", 0, MAX_SEED),
+            _check_whole(steps, "The number of steps", 1, MAX_STEPS),
+            guidance,
+            (_check_whole(height, "The height", 8, MAX_SIDE), _check_whole(width, "The width", 8, MAX_SIDE)),
+            mask=open_picture(mask) if mask and self.takes_mask else None,
+        )
+        try:
+            self.geometry.sample_size(order.size)
+        except ValueError as error:
+            raise RecipeError(as_sentence(error)) from error
+        return order
+
+    def count_calls(self, order: Order) -> int:
+        """How often the network is called while drawing."""
+        return len(sampling.timesteps(self.pipeline, order))
+
+    def plan_run(self, order: Order) -> Plan:
+        """The plan of everything the page shows: self-attention in half precision, at every call of the network."""
+        calls = self.count_calls(order)
+        whole = plan(self.pipeline, steps=calls, size=order.size, dtype=torch.float16)
+        layers = [name for name, layer in whole.layers.items() if layer.kind == "self"]
+        return whole.of(layers, whole.steps)
+
+    def draw(self, order: Order, sampler: str, photo: Path | None, thin: bool, on_step: OnStep) -> Trace:
+        """Draw and record; a model that takes an image starts from `photo`.
+
+        Args:
+            thin: if the recording exceeds the memory limit, record the steps and layers that fit.
+
+        Raises:
+            RecipeError: when it does not fit, with what would, or when the model cannot draw this order.
+            viz.page.uploads.PictureError: when the photo is not an image.
+        """
+        image = open_picture(photo) if photo and self.takes_image else None
+        with self._use_sampler(sampler):
+            return self._draw(replace(order, image=image), thin, on_step)
+
+    def _draw(self, order: Order, thin: bool, on_step: OnStep) -> Trace:
+        part = self._fit(order, thin)
+        with record(
+            self.pipeline.unet,
+            layers=list(part.layers),
+            steps=part.steps,
+            dtype=torch.float16,
+            preview=previewer(self.pipeline),
+        ) as trace:
+            image = sampling.draw(self.pipeline, order, lambda step: on_step(step, trace.previews.get(step)))
+        trace.picture = np.asarray(image.convert("RGB"))
+        trace.recipe = {
+            "model": self.name,
+            "caption": order.prompt,
+            "negative": order.negative,
+            "seed": order.seed,
+            "steps": order.steps,
+            "guidance": order.guidance,
+            "sampler": type(self.pipeline.scheduler).__name__,
+        }
+        return trace
+
+    def record_photo(self, order: Order, sampler: str, photo: Path | None, thin: bool, on_step: OnStep) -> Trace:
+        """Record the network's attention to a photo at several noise levels; nothing is drawn.
+
+        Raises: as `draw`, and RecipeError when there is no photo.
+        """
+        if photo is None:
+            raise RecipeError("Upload a photo first.")
+        picture = open_picture(photo)
+        with self._use_sampler(sampler):
+            part = self._fit(order, thin)
+            trace = look_at(
+                self.pipeline,
+                picture,
+                prompt=order.prompt,
+                steps=min(len(spread(order.steps, len(part.steps))), PHOTO_STEPS),
+                size=order.size,
+                seed=order.seed,
+                layers=list(part.layers),
+                dtype=torch.float16,
+                on_step=on_step,
+            )
+        trace.recipe["model"] = self.name
+        return trace
+
+    @contextmanager
+    def _use_sampler(self, name: str) -> Iterator[None]:
+        """Set the sampler, and turn any ValueError of the run into a sentence."""
+        try:
+            if name != type(self.pipeline.scheduler).__name__:
+                set_sampler(self.pipeline, name)
+            yield
+        except ValueError as error:
+            raise RecipeError(as_sentence(error)) from error
+
+    def _fit(self, order: Order, thin: bool) -> Plan:
+        """What to record of a run.
+
+        Raises:
+            viz.recording.plan.OverBudget: when it exceeds the memory limit and must not be thinned, or nothing fits.
+        """
+        whole, limit = self.plan_run(order), memory_limit()
+        part = whole.fit(limit) if thin else whole
+        if not thin or part is None:
+            whole.check(limit)
+        return part
 
 
-def order_of(opened: Opened, asked: dict) -> Order:
-    """An order from what the page's fields hold, checked.
-
-    Raises:
-        RecipeError: when a value is out of its range, saying what is expected and what came.
-    """
-    from models.sampling.order import Order
-
-    words = {"prompt": asked["prompt"] or "", "negative prompt": asked["negative"] or ""}  # None while not shown
-    for what, text in words.items():
-        if len(text) > MAX_PROMPT:
-            raise RecipeError(f"The {what} has {len(text):,} characters; at most {MAX_PROMPT} are read.")
-    steps = _whole(asked["steps"], "The number of steps", 1, MAX_STEPS)
-    seed = _whole(asked["seed"], "The seed", 0, MAX_SEED)
-    size = tuple(_whole(asked[side], f"The {side}", 8, MAX_SIDE) for side in ("height", "width"))
-    guidance = asked["guidance"]
-    if guidance is not None and not 0 <= guidance <= MAX_GUIDANCE:
-        raise RecipeError(f"Guidance must be a number from 0 to {MAX_GUIDANCE:g}; got {guidance:g}.")
-    try:
-        opened.geometry.sample_size(size)
-    except ValueError as error:
-        raise RecipeError(str(error)[0].upper() + str(error)[1:] + ".") from error
-    return Order(*words.values(), seed, steps, guidance, size)
-
-
-def _whole(value: float | None, what: str, low: int, high: int) -> int:
+def _check_whole(value: float | None, label: str, low: int, high: int) -> int:
     if value is None or not low <= value <= high or value != int(value):
-        raise RecipeError(f"{what} must be a whole number from {low} to {high:,}; got {value}.")
+        came = "it is empty" if value is None else f"got {value:,}"
+        raise RecipeError(f"{label} must be a whole number from {low} to {high:,}; {came}.")
     return int(value)
-
-
-def planned(opened: Opened, order: Order) -> Plan:
-    """The plan of all that can be shown of a run: attention among pixels, every call of the network, half precision."""
-    import torch
-
-    from models.sampling.order import timesteps
-    from viz.recording.plan import plan
-
-    whole = plan(opened.pipeline, steps=len(timesteps(opened.pipeline, order)), size=order.size, dtype=torch.float16)
-    shown = [name for name, layer in whole.layers.items() if layer.kind == "self"]
-    return whole.of(shown, whole.steps)
-
-
-def forecast(whole: Plan) -> str:
-    """What the run that was planned would take and what of it fits, in a few sentences."""
-    most = memory_limit()
-    counts = f"{len(whole.layers)} layers × {len(whole.steps)} calls of the network"
-    words = f"{amount(whole.total)} ({counts}); a recording may take {amount(most)}."
-    if whole.total > most:
-        return f"{words} That is too much. {whole.advice(most)}"
-    if whole.total > browser_limit():
-        words += " More than is sent to a browser: the server answers for it, map by map."
-    return words
-
-
-def calls(opened: Opened, order: Order) -> int:
-    """How often the network is called while drawing."""
-    from models.sampling.order import timesteps
-
-    return len(timesteps(opened.pipeline, order))
-
-
-def draw(opened: Opened, order: Order, sampler: str, photo: Path | None, thin: bool, on_step: OnStep) -> Trace:
-    """Draw with an opened model, recorded; from a photo where the model starts from one.
-
-    Args:
-        thin: where a recording would take more memory than it may, record the steps and layers that fit.
-
-    Raises:
-        RecipeError: when it does not fit, with what would, or when the model cannot do what was asked.
-        viz.page.uploads.PictureError: for a photo that is no picture.
-    """
-    from viz.page.uploads import open_picture
-
-    image = open_picture(photo) if photo and opened.pictured else None
-    with _plainly(opened, sampler):
-        return _draw(opened, replace(order, image=image), thin, on_step)
-
-
-def look(opened: Opened, order: Order, sampler: str, photo: Path | None, thin: bool, on_step: OnStep) -> Trace:
-    """Show an opened model a photo. Raises as `draw`, and RecipeError where there is no photo."""
-    from viz.page.uploads import open_picture
-
-    if photo is None:
-        raise RecipeError("Upload a photo first.")
-    picture = open_picture(photo)
-    with _plainly(opened, sampler):
-        return _look(opened, order, picture, thin, on_step)
-
-
-@contextmanager
-def _plainly(opened: Opened, sampler: str) -> Iterator[None]:
-    """With that sampler; what a model refuses becomes a sentence."""
-    from models.opening.load import set_sampler
-
-    try:
-        if sampler != type(opened.pipeline.scheduler).__name__:
-            set_sampler(opened.pipeline, sampler)
-        yield
-    except ValueError as error:
-        raise RecipeError(str(error)[0].upper() + str(error)[1:].rstrip(".") + ".") from error
-
-
-def _part(opened: Opened, order: Order, thin: bool):
-    """What of a run is recorded.
-
-    Raises:
-        viz.recording.plan.OverBudget: when not all of it fits into memory and it is not to be thinned, or nothing fits.
-    """
-    whole, most = planned(opened, order), memory_limit()
-    part = whole.fit(most) if thin else whole
-    if not thin or part is None:
-        whole.check(most)
-    return part
-
-
-def _draw(opened: Opened, order: Order, thin: bool, on_step: OnStep) -> Trace:
-    import numpy as np
-    import torch
-
-    from models.sampling import order as drawing
-    from viz.recording.recorder import record
-    from viz.recording.run import previewer
-
-    part = _part(opened, order, thin)
-    preview = previewer(opened.pipeline)
-    options = {"layers": list(part.layers), "steps": part.steps, "dtype": torch.float16, "preview": preview}
-    with record(opened.pipeline.unet, **options) as trace:
-        image = drawing.draw(opened.pipeline, order, lambda step: on_step(step, trace.previews.get(step)))
-    trace.picture = np.asarray(image.convert("RGB"))
-    trace.recipe = {
-        "model": opened.name,
-        "caption": order.prompt,
-        "negative": order.negative,
-        "seed": order.seed,
-        "steps": order.steps,
-        "guidance": order.guidance,
-        "sampler": type(opened.pipeline.scheduler).__name__,
-    }
-    return trace
-
-
-def _look(opened: Opened, order: Order, picture: Image, thin: bool, on_step: OnStep) -> Trace:
-    import torch
-
-    from viz.recording.photo import look_at
-
-    part = _part(opened, order, thin)
-    steps = len(spread(order.steps, len(part.steps)))
-    trace = look_at(
-        opened.pipeline,
-        picture,
-        prompt=order.prompt,
-        steps=min(steps, PHOTO_STEPS),
-        size=order.size,
-        seed=order.seed,
-        layers=list(part.layers),
-        dtype=torch.float16,
-        on_step=on_step,
-    )
-    trace.recipe["model"] = opened.name
-    return trace
-
-
-def masked(opened: Opened, order: Order, mask: Path | None) -> Order:
-    """The order, with a mask where there is one and the model takes one. Raises viz.page.uploads.PictureError."""
-    from viz.page.uploads import open_picture
-
-    return replace(order, mask=open_picture(mask)) if mask and opened.masked else order
-
-
-def skipped_words(found: Trace | Plan) -> str:
-    """Which attention a trace or a plan lacks, and why; a line each."""
-    return "\n".join(f"{name or 'the network'}: {reason}" for name, reason in found.skipped.items())

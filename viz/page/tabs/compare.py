@@ -1,4 +1,4 @@
-"""The second viewer of the Explore tab: another trace, beside the first, with one cursor for both."""
+"""The second viewer of the Explore tab: another trace beside the first, with one cursor for both."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from viz.page.viewer import Viewer, shown
 
 
 def build(viewer: Viewer, elem_id: str) -> None:
-    """Lay it out beside `viewer`, whose elem_id is given; it appears when `viewer` asks for it."""
+    """Lay out the second viewer beside `viewer`, whose `elem_id` is given. It is hidden until it is asked for."""
     names = [f"{exhibit.caption}, seed {exhibit.seed}" for exhibit in exhibits()]
     with gr.Column(min_width=340, visible=False, elem_id="beside") as column:
         second = Viewer(beside=elem_id, others=names, elem_id="second")
     quiet = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
-    viewer.compare(_compared, None, [column, second], **quiet)
-    second.pick(_picked, None, second, **quiet)
+    viewer.compare(_open, None, [column, second], **quiet)
+    second.pick(_show_exhibit, None, second, **quiet)
     second.leave(lambda: gr.Column(visible=False), None, column, **quiet)
 
 
-def _compared(event: gr.EventData) -> tuple[gr.Column, dict]:
-    """The first exhibit that is not the trace on screen; the view comes from there."""
+def _open(event: gr.EventData) -> tuple[gr.Column, dict]:
+    """Show the first exhibit other than the trace on screen. The browser copies the view."""
     other = next(e for e in exhibits() if (e.caption, e.seed) != (event.caption, event.seed))
     return gr.Column(visible=True), shown(other.trace)
 
 
-def _picked(event: gr.EventData) -> dict:
+def _show_exhibit(event: gr.EventData) -> dict:
     return shown(exhibits()[event.index].trace)

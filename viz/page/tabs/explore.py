@@ -1,4 +1,4 @@
-"""The Explore tab: a recorded trace to point at, and the box that draws and records another."""
+"""The Explore tab: a trace to point at, and the fields to draw and record another."""
 
 from __future__ import annotations
 
@@ -10,68 +10,54 @@ import gradio as gr
 from gradio.data_classes import FileData
 
 from viz.page.gallery import Exhibit, exhibits, pin_revision
-from viz.page.menu import TakeAway
+from viz.page.menu import ExportMenu
 from viz.page.notices import warn
 from viz.page.plots import Plots
 from viz.page.progress import Progress, ProgressStrip, describe_progress
 from viz.page.runs import announce_run, follow_recipe, load_bundled, stop_runs, stoppable_run
 from viz.page.tabs import compare, link, own_model
-from viz.page.tabs.generate import drawn
+from viz.page.tabs.generate import draw_recipe
 from viz.page.viewer import Viewer, save_temporary, shown
 from viz.recipe import Recipe, RecipeError, check_words
 from viz.view import View
 
-# Gradio's examples cut off what has more than 60 letters.
+# Gradio cuts off examples of more than 60 characters.
 CAPTIONS = [
     "a round purple monster with two yellow eyes and red horns",
     "a fluffy green monster with one pink eye",
     "a square monster with three white eyes and antennas",
 ]
 
+PRIVATE = {"show_progress": "hidden", "api_visibility": "private"}
+ONE_RUN = {"concurrency_id": "model", "concurrency_limit": 1}
+
 
 def build(page: gr.Blocks) -> None:
-    """Lay the tab out in `page`, the Blocks that is being built."""
+    """Lay out the tab in `page`."""
     gallery = exhibits()
-    request = _request(gallery[0])
+    request = _lay_out_request(gallery[0])
     box = own_model.lay_out()
     strip = ProgressStrip(elem_id="live")
     with gr.Row(elem_id="pair"):
         with gr.Column(min_width=340):
-            viewer = Viewer(_exhibit(0), compares=True, elem_id="viewer")
+            viewer = Viewer(_show_exhibit(0), compares=True, elem_id="viewer")
         compare.build(viewer, "viewer")
-    takeaway = TakeAway(elem_id="takeaway")
+    menu = ExportMenu(elem_id="takeaway")
     plots = Plots(elem_id="plots")
     with gr.Row():
         with gr.Column(scale=3, min_width=340):
-            shelf = _shelf(gallery)
+            shelf = _lay_out_gallery(gallery)
         with gr.Column(scale=4, min_width=340):
             gr.Examples([[text] for text in CAPTIONS], [request.caption], label="Captions to try")
 
-    request.dice.click(_roll, None, request.seed, show_progress="hidden", api_visibility="private", queue=False)
-    shelf.select(_chosen, None, [viewer, *request.asked], show_progress="hidden", api_visibility="private")
-    gr.on(
-        [request.generate.click, request.caption.submit],
-        _announce,
-        request.asked,
-        strip,
-        show_progress="hidden",
-        concurrency_limit=None,
-        api_visibility="private",
-    ).then(
-        _generate,
-        request.asked,
-        [viewer, strip],
-        show_progress="hidden",
-        concurrency_id="model",
-        concurrency_limit=1,
-        api_visibility="private",
-    )
-    takeaway.wire(viewer)
+    shelf.select(_choose_exhibit, None, [viewer, *request.fields], **PRIVATE)
+    _wire_request(request, viewer, strip)
+    menu.wire(viewer)
     plots.wire(viewer)
-    link.wire(page, viewer, strip, request.asked)
+    link.wire(page, viewer, strip, request.fields)
     own_model.wire(box, viewer, strip)
-    strip.stop(stop_runs, None, None, show_progress="hidden", api_visibility="private", queue=False)
-    gr.api(trace, api_name="trace", concurrency_id="model", concurrency_limit=1)
+    strip.stop(stop_runs, None, None, queue=False, **PRIVATE)
+    gr.api(record_trace, api_name="trace", **ONE_RUN)
 
 
 @dataclass(frozen=True)
@@ -86,17 +72,18 @@ class _Request:
     generate: gr.Button
 
     @property
-    def asked(self) -> list:
+    def fields(self) -> list[gr.components.Component]:
+        """The components that make a recipe, in the order of its fields."""
         return [self.caption, self.seed, self.steps, self.guidance]
 
 
-def _request(first: Exhibit) -> _Request:
-    """Lay out that row, filled with what the first exhibit was drawn from."""
+def _lay_out_request(first: Exhibit) -> _Request:
+    """Lay out the row, filled in with the first exhibit's recipe."""
     with gr.Row(elem_id="draw"):
         with gr.Column(scale=8, min_width=320):
             caption = gr.Textbox(
                 first.caption,
-                label="Draw a critter: say as little or as much as you like, the model makes up the rest",
+                label="Describe a critter. Say as little or as much as you like; the model makes up the rest.",
                 lines=1,
                 max_lines=4,
                 elem_id="caption",
@@ -105,14 +92,26 @@ def _request(first: Exhibit) -> _Request:
             return _Request(
                 caption,
                 gr.Number(first.seed, label="Seed", precision=None, min_width=90, elem_id="seed"),
-                gr.Button("⚄ New", size="md", min_width=76, scale=0, elem_id="dice"),
+                gr.Button("⚄ Random seed", size="md", min_width=76, scale=0, elem_id="dice"),
                 gr.Number(25, label="Steps", precision=None, min_width=80, elem_id="steps"),
                 gr.Number(1.5, label="Guidance", step=0.5, min_width=92, elem_id="guidance"),
                 gr.Button("Generate", variant="primary", scale=2, min_width=120, elem_id="generate"),
             )
 
 
-def _shelf(gallery: Sequence[Exhibit]) -> gr.Gallery:
+def _wire_request(request: _Request, viewer: Viewer, strip: ProgressStrip) -> None:
+    request.dice.click(_random_seed, None, request.seed, queue=False, **PRIVATE)
+    gr.on(
+        [request.generate.click, request.caption.submit],
+        _announce,
+        request.fields,
+        strip,
+        concurrency_limit=None,
+        **PRIVATE,
+    ).then(_generate, request.fields, [viewer, strip], **ONE_RUN, **PRIVATE)
+
+
+def _lay_out_gallery(gallery: Sequence[Exhibit]) -> gr.Gallery:
     return gr.Gallery(
         [(str(exhibit.picture), exhibit.caption) for exhibit in gallery],
         label="Recorded traces",
@@ -125,22 +124,22 @@ def _shelf(gallery: Sequence[Exhibit]) -> gr.Gallery:
     )
 
 
-def _roll() -> int:
+def _random_seed() -> int:
     return random.randrange(10_000)
 
 
-def _exhibit(index: int) -> dict:
+def _show_exhibit(index: int) -> dict:
     exhibit = exhibits()[index]
     return shown(exhibit.trace, View(exhibit.point, exhibit.layer, exhibit.step, exhibit.head))
 
 
-def _chosen(event: gr.SelectData) -> tuple:
+def _choose_exhibit(event: gr.SelectData) -> tuple:
     recipe = exhibits()[event.index].recipe
-    return _exhibit(event.index), recipe.caption, recipe.seed, recipe.steps, recipe.guidance
+    return _show_exhibit(event.index), recipe.caption, recipe.seed, recipe.steps, recipe.guidance
 
 
 def _announce(caption: str, seed: float, steps: float, guidance: float, request: gr.Request) -> Progress | None:
-    """Show the progress strip at once, with its Stop button, also when somebody else's run comes first."""
+    """Show the progress strip with its Stop button at once, even while another visitor's run comes first."""
     try:
         recipe = Recipe(caption, seed, steps, guidance)
     except RecipeError as error:
@@ -151,22 +150,24 @@ def _announce(caption: str, seed: float, steps: float, guidance: float, request:
 
 
 def _generate(caption: str, seed: float, steps: float, guidance: float, request: gr.Request) -> Iterator[tuple]:
-    """Draw and record; the viewer keeps its trace, and can be pointed at, until the new one is whole."""
+    """Draw and record. Until the new trace is complete, the viewer keeps the one it has."""
     try:
         recipe = pin_revision(Recipe(caption, seed, steps, guidance))
-    except RecipeError:  # _announce has said so
+    except RecipeError:  # _announce has warned
         yield gr.skip(), None
         return
-    yield from drawn(recipe, None, request.session_hash)
+    yield from draw_recipe(recipe, None, request.session_hash)
 
 
-def trace(caption: str, seed: int = 0, steps: int = 25, guidance: float = 1.5, request: gr.Request = None) -> FileData:
-    """Draw a picture; returns its trace, a file for `viz.Trace.load`, with every layer and up to 25 steps."""
+def record_trace(
+    caption: str, seed: int = 0, steps: int = 25, guidance: float = 1.5, request: gr.Request = None
+) -> FileData:
+    """Draw a picture; returns its trace, a file for `viz.Trace.load` with every layer and up to 25 steps."""
     try:
         recipe = pin_revision(Recipe(caption, seed, steps, guidance))
         check_words(recipe, load_bundled(recipe))
     except RecipeError as error:
         raise gr.Error(str(error)) from error
     with stoppable_run(request.session_hash) as stopped:
-        *_, drawn = follow_recipe(recipe, load_bundled(recipe), stopped)
-    return FileData(path=str(save_temporary(drawn)))
+        *_, trace = follow_recipe(recipe, load_bundled(recipe), stopped)
+    return FileData(path=str(save_temporary(trace)))

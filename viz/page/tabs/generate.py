@@ -1,4 +1,4 @@
-"""A run on the page: its steps for the progress strip, and its trace for the viewer."""
+"""A run of the bundled model on the page: its steps for the progress strip, its trace for the viewer."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from viz.recipe import Recipe, RecipeError, check_words
 from viz.view import View
 
 
-def drawn(recipe: Recipe, view: View | None, session: str) -> Iterator[tuple]:
-    """Follow a recipe; yields values for a `Viewer` and a `ProgressStrip`, and warns where it cannot be followed.
+def draw_recipe(recipe: Recipe, view: View | None, session: str) -> Iterator[tuple]:
+    """Follow a recipe; yields values for a `Viewer` and a `ProgressStrip`, and warns if the run fails.
 
     Args:
-        view: what the viewer opens the trace with; None leaves it the view it has.
-        session: whose page it is; leaving that page ends the run.
+        view: what to open the trace with; None keeps the present view.
+        session: of the visitor; the run ends when they leave the page.
     """
     try:
         with stoppable_run(session) as stopped:
@@ -31,7 +31,7 @@ def drawn(recipe: Recipe, view: View | None, session: str) -> Iterator[tuple]:
                     yield gr.skip(), news
                     continue
                 if view is not None:
-                    warn_of_missing(view, [layer.name for layer in news if layer.kind == "self"], news.steps)
+                    warn_if_missing(view, [layer.name for layer in news if layer.kind == "self"], news.steps)
                 yield present(news, view), None
     except Stopped:
         yield gr.skip(), None
@@ -44,9 +44,9 @@ def drawn(recipe: Recipe, view: View | None, session: str) -> Iterator[tuple]:
         yield gr.skip(), None
 
 
-def warn_of_missing(view: View, layers: Collection[str], steps: Collection[int]) -> None:
-    """Say so where a view asks for what a trace does not hold; the viewer then keeps the layer or step it has."""
+def warn_if_missing(view: View, layers: Collection[str], steps: Collection[int]) -> None:
+    """Warn if a trace lacks the layer or step of a view. The viewer then keeps its present one."""
     missing = [f"the layer “{view.layer[:60]}”"] * (view.layer not in layers)
     missing += [f"step {view.step}"] * (view.step not in steps)
     if missing:
-        warn(f"The link asks for {' and '.join(missing)}, which this trace does not hold. Another is shown instead.")
+        warn(f"The link asks for {' and '.join(missing)}, which this recording lacks. Another is shown instead.")

@@ -1,4 +1,4 @@
-"""Opening the page with a link: a recorded trace is shown at once, any other is drawn again."""
+"""Opening the page with a link: a trace of the gallery is shown at once, any other is drawn again."""
 
 from __future__ import annotations
 
@@ -12,50 +12,50 @@ from viz.page.links import LinkError, decode, describe_differences
 from viz.page.notices import warn
 from viz.page.progress import describe_progress
 from viz.page.runs import announce_run
-from viz.page.tabs.generate import drawn, warn_of_missing
+from viz.page.tabs.generate import draw_recipe, warn_if_missing
 from viz.page.viewer import shown
 from viz.recipe import Recipe
 from viz.trace_header import read_description
 from viz.view import View
 
 
-def wire(page: gr.Blocks, viewer: gr.HTML, live: gr.HTML, boxes: list[gr.components.Component]) -> None:
+def wire(page: gr.Blocks, viewer: gr.HTML, strip: gr.HTML, fields: list[gr.components.Component]) -> None:
     """Follow the link that `page` is opened with.
 
     Args:
-        boxes: for caption, seed, steps and guidance.
+        fields: the components for caption, seed, steps and guidance.
     """
-    linked = gr.State(None)  # what has to be drawn again: (recipe, view)
+    pending = gr.State(None)  # (recipe, view) of a link whose trace is not in the gallery
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    page.load(_arrive, None, [viewer, live, linked, *boxes], concurrency_limit=None, **quiet)
-    linked.change(_draw, linked, [viewer, live], concurrency_id="model", concurrency_limit=1, **quiet)
+    page.load(_open_link, None, [viewer, strip, pending, *fields], concurrency_limit=None, **quiet)
+    pending.change(_draw, pending, [viewer, strip], concurrency_id="model", concurrency_limit=1, **quiet)
 
 
-def _arrive(request: gr.Request) -> tuple:
-    nothing = (gr.skip(),) * 7
+def _open_link(request: gr.Request) -> tuple:
+    unchanged = (gr.skip(),) * 7
     text = request.query_params.get("look")
     if text is None:
-        return nothing
+        return unchanged
     try:
-        asked, view = decode(text)
+        linked, view = decode(text)
     except LinkError as error:
         warn(f"{error} Here is a recorded picture instead.")
-        return nothing
-    recipe = pin_revision(asked)
-    if (differences := describe_differences(asked, recipe.weights, versions())) is not None:
+        return unchanged
+    recipe = pin_revision(linked)
+    if (differences := describe_differences(linked, recipe.weights, versions())) is not None:
         warn(differences)
-    boxes = (recipe.caption, recipe.seed, recipe.steps, recipe.guidance)
+    values = (recipe.caption, recipe.seed, recipe.steps, recipe.guidance)
     for exhibit in exhibits():
         if exhibit.recipe == recipe and view.step in exhibit.steps:
-            said = read_description(exhibit.trace)
-            warn_of_missing(view, [layer["name"] for layer in said["layers"]], exhibit.steps)
-            return (shown(exhibit.trace, view), gr.skip(), gr.skip(), *boxes)
+            layers = read_description(exhibit.trace)["layers"]
+            warn_if_missing(view, [layer["name"] for layer in layers], exhibit.steps)
+            return (shown(exhibit.trace, view), gr.skip(), gr.skip(), *values)
     announce_run(request.session_hash)
-    return (gr.skip(), describe_progress(0, recipe.steps), (recipe, view), *boxes)
+    return (gr.skip(), describe_progress(0, recipe.steps), (recipe, view), *values)
 
 
-def _draw(linked: tuple[Recipe, View] | None, request: gr.Request) -> Iterator[tuple]:
-    if linked is None:
+def _draw(pending: tuple[Recipe, View] | None, request: gr.Request) -> Iterator[tuple]:
+    if pending is None:
         yield gr.skip(), gr.skip()
     else:
-        yield from drawn(*linked, request.session_hash)
+        yield from draw_recipe(*pending, request.session_hash)

@@ -1,45 +1,41 @@
-"""The model box of the Explore tab: open a model of one's own, draw with it or show it a photo, recorded."""
+"""The model box of the Explore tab: open your own model, draw with it or record it on a photo."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from viz.page.forecast import PHOTO_STEPS, describe_memory, describe_skipped
 from viz.page.limits import model_names
+from viz.page.model_slot import SERVER_SLOT
 from viz.page.notices import warn
-from viz.page.own_model import (
-    PHOTO_STEPS,
-    Opened,
-    Run,
-    calls,
-    current,
-    draw,
-    forecast,
-    look,
-    masked,
-    opening,
-    order_of,
-    planned,
-    skipped_words,
-)
 from viz.page.progress import ProgressStrip, describe_progress
-from viz.page.runs import Stopped, run_with_progress, stoppable_run
+from viz.page.runs import OnStep, Stopped, run_with_progress, stoppable_run
 from viz.page.viewer import Viewer, present
 from viz.recipe import RecipeError
 
-NO_PHOTO, NO_MASK = "Choose a photo …", "Choose a mask (white: drawn anew) …"
+if TYPE_CHECKING:
+    from models.sampling.order import Order
+    from viz.page.own_model import OwnModel
+    from viz.trace import Trace
+
+NO_PHOTO, NO_MASK = "Choose photo…", "Choose mask… (white = repaint)"
 PRIVATE = {"show_progress": "hidden", "api_visibility": "private"}
-ASKED = ("prompt", "negative", "seed", "steps", "guidance", "height", "width")
+FIELDS = ("prompt", "negative", "seed", "steps", "guidance", "height", "width")  # what OwnModel.build_order takes
+
+Values = dict[gr.components.Component, Any]  # as Gradio passes and takes them: by component
 
 
-@dataclass
-class Box:
-    """The box's components."""
+@dataclass(frozen=True)
+class ModelBox:
+    """The components of the box. `model` holds the name of the model that this visitor opened, or None."""
 
+    model: gr.State
     name: gr.Dropdown
     upload: gr.UploadButton
     config: gr.Dropdown
@@ -57,39 +53,37 @@ class Box:
     seed: gr.Number
     height: gr.Number
     width: gr.Number
+    memory: gr.Textbox
+    thin: gr.Checkbox
+    draw: gr.Button
     photo: gr.UploadButton
     mask: gr.UploadButton
-    draw: gr.Button
-    look: gr.Button
-    forecast: gr.Textbox
-    thin: gr.Checkbox
+    record_photo: gr.Button
     skipped: gr.Textbox
-    opened: gr.State
-
-    def asked(self) -> list[gr.components.Component]:
-        return [self.opened, *(getattr(self, name) for name in ASKED)]
 
 
-def lay_out() -> Box:
+def lay_out() -> ModelBox:
     """Lay the box out, collapsed."""
-    parts: dict = {"opened": gr.State(None)}
-    with gr.Accordion("Open a model of your own", open=False, elem_id="model-box"):
-        parts |= _opening_row()
-        parts["status"] = gr.Textbox(
-            "None is open.", label="Model", interactive=False, lines=1, max_lines=4, elem_id="model-status"
+    model = gr.State(None)
+    with gr.Accordion("Use your own model", open=False, elem_id="model-box"):
+        source = _lay_out_source()
+        status = gr.Textbox(
+            "No model open.", label="Model", interactive=False, lines=1, max_lines=4, elem_id="model-status"
         )
         with gr.Column(visible=False, elem_id="model-settings") as settings:
-            parts |= {"settings": settings} | _settings()
-    return Box(**{field.name: parts[field.name] for field in fields(Box)})
+            run = _lay_out_fields() | _lay_out_memory() | _lay_out_buttons()
+    return ModelBox(model=model, status=status, settings=settings, **source, **run)
 
 
-def _opening_row() -> dict:
-    known = ", or a name from the models folder" if model_names() else ""
+def _lay_out_source() -> dict[str, Any]:
+    """What to open, and how."""
+    names = model_names()
     with gr.Row(equal_height=False, elem_classes="pg-bottom"):
         name = gr.Dropdown(
-            model_names(),
+            names,
             value=None,
-            label=f"A Hub id, such as google/ddpm-cifar10-32{known}",
+            label="Hugging Face model ID (e.g. google/ddpm-cifar10-32)"
+            + (" or a model from your folder" * bool(names)),
             allow_custom_value=True,
             scale=6,
             min_width=300,
@@ -99,37 +93,41 @@ def _opening_row() -> dict:
         device = gr.Dropdown(["auto", "cpu", "cuda", "mps"], label="Device", scale=1, min_width=130)
         button = gr.Button("Open", variant="primary", scale=1, min_width=100, elem_id="model-open")
         upload = gr.UploadButton(
-            "Upload …",
-            file_types=[".safetensors"],
-            type="filepath",
-            scale=1,
-            min_width=150,
-            elem_id="model-upload",
+            "Upload…", file_types=[".safetensors"], type="filepath", scale=1, min_width=150, elem_id="model-upload"
         )
     config = gr.Dropdown(
-        model_names(),
+        names,
         value=None,
-        label=f"For a single file: whose configuration and tokenizer, a Hub id{known} (empty: the usual)",
+        label="Single file only: take config and tokenizer from … (leave empty for the default)",
         allow_custom_value=True,
         elem_id="model-config",
     )
     return {"name": name, "upload": upload, "config": config, "dtype": dtype, "device": device, "open": button}
 
 
-def _settings() -> dict:
+def _lay_out_fields() -> dict[str, Any]:
+    """What to draw."""
     with gr.Row() as words:
         prompt = gr.Textbox(label="Prompt", scale=2, min_width=280, max_lines=4, elem_id="model-prompt")
         negative = gr.Textbox(label="Negative prompt", scale=1, min_width=200, max_lines=4)
     with gr.Row():
-        sampler = gr.Dropdown([], label="Sampler", scale=2, min_width=210, elem_id="model-sampler")
-        steps = gr.Number(10, label="Steps", precision=None, min_width=80, elem_id="model-steps")
-        guidance = gr.Number(7.5, label="Guidance", step=0.5, min_width=90)
-        seed = gr.Number(0, label="Seed", precision=None, min_width=80)
-        height = gr.Number(512, label="Height", precision=None, min_width=90)
-        width = gr.Number(512, label="Width", precision=None, min_width=90)
+        return {
+            "words": words,
+            "prompt": prompt,
+            "negative": negative,
+            "sampler": gr.Dropdown([], label="Sampler", scale=2, min_width=210, elem_id="model-sampler"),
+            "steps": gr.Number(10, label="Steps", precision=None, min_width=80, elem_id="model-steps"),
+            "guidance": gr.Number(7.5, label="Guidance", step=0.5, min_width=90),
+            "seed": gr.Number(0, label="Seed", precision=None, min_width=80),
+            "height": gr.Number(512, label="Height", precision=None, min_width=90),
+            "width": gr.Number(512, label="Width", precision=None, min_width=90),
+        }
+
+
+def _lay_out_memory() -> dict[str, Any]:
     with gr.Row(equal_height=True):
-        note = gr.Textbox(
-            label="What recording takes",
+        memory = gr.Textbox(
+            label="Memory needed",
             interactive=False,
             lines=1,
             max_lines=4,
@@ -137,170 +135,168 @@ def _settings() -> dict:
             min_width=300,
             elem_id="model-forecast",
         )
-        thin = gr.Checkbox(label="Where not all fits, record what does", scale=1, min_width=200)
+        thin = gr.Checkbox(label="If it doesn't all fit, record what does", scale=1, min_width=200)
+    return {"memory": memory, "thin": thin}
+
+
+def _lay_out_buttons() -> dict[str, Any]:
+    picture = {"file_types": ["image"], "type": "filepath", "variant": "secondary", "min_width": 160}
     with gr.Row(equal_height=True):
         draw = gr.Button("Draw and record", variant="primary", min_width=160, elem_id="model-draw")
-        picture = {"file_types": ["image"], "type": "filepath", "variant": "secondary", "min_width": 160}
         photo = gr.UploadButton(NO_PHOTO, elem_id="model-photo", **picture)
         mask = gr.UploadButton(NO_MASK, visible=False, elem_id="model-mask", **picture)
-        look = gr.Button(f"Show it the photo, at {PHOTO_STEPS} noise levels", min_width=220, elem_id="model-look")
+        record_photo = gr.Button(
+            f"Record on this photo ({PHOTO_STEPS} noise levels)", min_width=220, elem_id="model-look"
+        )
     skipped = gr.Textbox(
-        label="Attention that is not shown, and why",
-        interactive=False,
-        visible=False,
-        max_lines=8,
-        elem_id="model-skipped",
+        label="Layers not recorded, and why", interactive=False, visible=False, max_lines=8, elem_id="model-skipped"
     )
-    numbers = {"steps": steps, "guidance": guidance, "seed": seed, "height": height, "width": width}
-    rest = {
-        "photo": photo,
-        "mask": mask,
-        "draw": draw,
-        "look": look,
-        "forecast": note,
-        "thin": thin,
-        "skipped": skipped,
+    return {"draw": draw, "photo": photo, "mask": mask, "record_photo": record_photo, "skipped": skipped}
+
+
+@dataclass(frozen=True)
+class Handlers:
+    """What the box does. Each handler takes the values of its inputs and returns those of its outputs."""
+
+    box: ModelBox
+    viewer: Viewer
+    strip: ProgressStrip
+
+    def open_name(self, values: Values) -> Iterator[Values]:
+        """Open the model that was typed or chosen."""
+        yield from self._open(values, values[self.box.name] or "", None)
+
+    def open_upload(self, values: Values) -> Iterator[Values]:
+        """Open the uploaded file."""
+        yield from self._open(values, "", values[self.box.upload])
+
+    def _open(self, values: Values, name: str, upload: str | None) -> Iterator[Values]:
+        box = self.box
+        closed = {box.settings: gr.Column(visible=False), box.model: None}
+        dtype, device, config = (values[part] for part in (box.dtype, box.device, box.config))
+        try:
+            for news in SERVER_SLOT.open_model(name, upload, dtype, device, config):
+                yield {box.status: news} if isinstance(news, str) else self._show_model(news)
+        except RecipeError as error:
+            warn(str(error))
+            yield {box.status: str(error), **closed}
+        except Exception as error:
+            logging.exception("a model could not be opened")
+            yield {box.status: f"The model could not be opened: {type(error).__name__}.", **closed}
+
+    def _show_model(self, model: OwnModel) -> Values:
+        box = self.box
+        height, width = model.geometry.own_size
+        return {
+            box.model: model.name,
+            box.status: model.description,
+            box.settings: gr.Column(visible=True),
+            box.words: gr.Row(visible=model.takes_prompt),
+            box.sampler: gr.Dropdown(model.samplers, value=model.samplers[0]),
+            box.guidance: gr.Number(visible=model.takes_prompt),
+            box.height: height,
+            box.width: width,
+            box.mask: gr.UploadButton(visible=model.takes_mask),
+        }
+
+    def label_photo(self, path: str | None) -> gr.UploadButton:
+        """Name the chosen photo on its button."""
+        return _label_file(path, NO_PHOTO)
+
+    def label_mask(self, path: str | None) -> gr.UploadButton:
+        """Name the chosen mask on its button."""
+        return _label_file(path, NO_MASK)
+
+    def forecast(self, values: Values) -> Values:
+        """Say what a run with these settings would take."""
+        box = self.box
+        if values[box.model] is None:
+            return {box.memory: ""}
+        try:
+            model, order = self._order(values)
+            plan = model.plan_run(order)
+        except ValueError as error:  # RecipeError is one
+            return {box.memory: str(error)}
+        return {box.memory: describe_memory(plan), **self._show_skipped(plan.skipped)}
+
+    def draw(self, values: Values, request: gr.Request) -> Iterator[Values]:
+        """Draw and record."""
+        yield from self._run(values, request, draws=True)
+
+    def record_photo(self, values: Values, request: gr.Request) -> Iterator[Values]:
+        """Record on the photo."""
+        yield from self._run(values, request, draws=False)
+
+    def _run(self, values: Values, request: gr.Request, *, draws: bool) -> Iterator[Values]:
+        box = self.box
+        sampler, thin = values[box.sampler], values[box.thin]
+        photo, mask = (Path(values[part]) if values[part] else None for part in (box.photo, box.mask))
+        try:
+            model, order = self._order(values, mask)
+            record = model.draw if draws else model.record_photo
+            calls = model.count_calls(order)
+            yield {self.strip: describe_progress(0, calls)}
+
+            def run(on_step: OnStep) -> Trace:
+                return record(order, sampler, photo, thin, on_step)
+
+            with stoppable_run(request.session_hash) as stopped:
+                for news in run_with_progress(run, calls, stopped):
+                    if isinstance(news, dict):
+                        yield {self.strip: news}
+                    else:
+                        skipped = self._show_skipped(news.skipped)
+                        yield {self.viewer: present(news), self.strip: None, **skipped}
+        except Stopped:
+            yield {self.strip: None}
+        except ValueError as error:  # RecipeError and PictureError are; a sentence for the visitor
+            warn(str(error))
+            yield {self.strip: None}
+        except Exception as error:
+            logging.exception("a run failed")
+            warn(f"The run failed: {error}")
+            yield {self.strip: None}
+
+    def _order(self, values: Values, mask: Path | None = None) -> tuple[OwnModel, Order]:
+        model = SERVER_SLOT.get(values[self.box.model])
+        return model, model.build_order(**{name: values[getattr(self.box, name)] for name in FIELDS}, mask=mask)
+
+    def _show_skipped(self, skipped: dict[str, str]) -> Values:
+        text = describe_skipped(skipped)
+        return {self.box.skipped: gr.Textbox(text, visible=bool(text))}
+
+
+def _label_file(path: str | None, label: str) -> gr.UploadButton:
+    return gr.UploadButton(f"{Path(path).name[:40]} ✓" if path else label)
+
+
+def wire(box: ModelBox, viewer: Viewer, strip: ProgressStrip) -> None:
+    """Connect the box to the viewer that shows its traces and to the progress strip."""
+    handlers = Handlers(box, viewer, strip)
+    fields = {box.model, *(getattr(box, name) for name in FIELDS)}
+    forecast = {"fn": handlers.forecast, "inputs": fields, "outputs": {box.memory, box.skipped}, **PRIVATE}
+
+    opening = {
+        "outputs": {box.status, box.settings, box.model, box.words, box.sampler, box.guidance}
+        | {box.height, box.width, box.mask},
+        "concurrency_id": "open",
+        "concurrency_limit": 1,
+        **PRIVATE,
     }
-    return {"words": words, "prompt": prompt, "negative": negative, "sampler": sampler} | numbers | rest
+    how = {box.dtype, box.device, box.config}
+    box.open.click(handlers.open_name, {box.name, *how}, **opening).then(**forecast)
+    box.upload.upload(handlers.open_upload, {box.upload, *how}, **opening).then(**forecast)
+    gr.on([box.steps.change, box.height.change, box.width.change], trigger_mode="always_last", **forecast)
 
+    box.photo.upload(handlers.label_photo, box.photo, box.photo, **PRIVATE)
+    box.mask.upload(handlers.label_mask, box.mask, box.mask, **PRIVATE)
 
-def wire(box: Box, viewer: Viewer, live: ProgressStrip) -> None:
-    """Connect the box to the viewer that shows its traces and the strip that shows their making."""
-    settings = ["status", "settings", "opened", "words", "sampler", "guidance", "height", "width", "mask"]
-    opened = [getattr(box, name) for name in settings]
-    one, seen = {"concurrency_id": "open", "concurrency_limit": 1}, [box.forecast, box.skipped]
-    for event, open_, what in ((box.open.click, _open, box.name), (box.upload.upload, _open_file, box.upload)):
-        asked = [what, box.dtype, box.device, box.config]
-        event(open_, asked, opened, **one, **PRIVATE).then(_forecast, box.asked(), seen, **PRIVATE)
-    box.photo.upload(_chosen, box.photo, box.photo, **PRIVATE)
-    box.mask.upload(_chosen, box.mask, box.mask, **PRIVATE)
-    changed = [box.steps.change, box.height.change, box.width.change]
-    gr.on(changed, _forecast, box.asked(), seen, trigger_mode="always_last", **PRIVATE)
-    outputs = [viewer, live, box.skipped]
-    model = {"concurrency_id": "model", "concurrency_limit": 1}
-    asked = [*box.asked(), box.sampler, box.photo, box.mask, box.thin]
-    box.draw.click(_draw, asked, outputs, **model, **PRIVATE)
-    box.look.click(_look, asked, outputs, **model, **PRIVATE)
-
-
-def _open(name: str | None, dtype: str, device: str, config: str | None) -> Iterator[tuple]:
-    yield from _opening(name or "", None, dtype, device, config)
-
-
-def _open_file(upload: str, dtype: str, device: str, config: str | None) -> Iterator[tuple]:
-    yield from _opening("", upload, dtype, device, config)
-
-
-def _opening(name: str, upload: str | None, dtype: str, device: str, config: str | None) -> Iterator[tuple]:
-    skip = (gr.skip(),) * 8
-    try:
-        for news in opening(name, upload, dtype, device, config):
-            yield _ready(news, dtype) if isinstance(news, Opened) else (news, *skip)
-    except RecipeError as error:
-        warn(str(error))
-        yield str(error), gr.Column(visible=False), None, *skip[2:]
-    except Exception as error:
-        logging.exception("a model could not be opened")
-        yield f"It could not be opened: {type(error).__name__}.", gr.Column(visible=False), None, *skip[2:]
-
-
-def _ready(opened: Opened, dtype: str) -> tuple:
-    height, width = opened.geometry.own_size
-    kind = type(opened.pipeline).__name__
-    return (
-        f"{opened.name} is open: {kind}, {width}×{height} pixels, {dtype}, on {opened.pipeline.unet.device}.",
-        gr.Column(visible=True),
-        opened.name,
-        gr.Row(visible=opened.prompted),
-        gr.Dropdown(opened.samplers, value=opened.samplers[0]),
-        gr.Number(visible=opened.prompted),
-        height,
-        width,
-        gr.UploadButton(visible=opened.masked),
-    )
-
-
-def _chosen(photo: str | None) -> gr.UploadButton:
-    return gr.UploadButton(f"{Path(photo).name[:40]} ✓" if photo else NO_PHOTO)
-
-
-def _asked(values: tuple) -> tuple[Opened, object]:
-    name, *rest = values
-    opened = current(name)
-    return opened, order_of(opened, dict(zip(ASKED, rest, strict=True)))
-
-
-def _forecast(*values: object) -> tuple[str, gr.Textbox]:
-    try:
-        plan = planned(*_asked(values))
-        words = skipped_words(plan)
-        return forecast(plan), gr.Textbox(words, visible=bool(words))
-    except (RecipeError, ValueError) as error:
-        return str(error) if values[0] else "", gr.skip()
-
-
-def _draw(
-    name: str | None,
-    prompt: str,
-    negative: str,
-    seed: float,
-    steps: float,
-    guidance: float,
-    height: float,
-    width: float,
-    sampler: str,
-    photo: str | None,
-    mask: str | None,
-    thin: bool,
-    request: gr.Request,
-) -> Iterator[tuple]:
-    values = name, prompt, negative, seed, steps, guidance, height, width
-    yield from _recorded(values, sampler, photo, mask, thin, draw, request)
-
-
-def _look(
-    name: str | None,
-    prompt: str,
-    negative: str,
-    seed: float,
-    steps: float,
-    guidance: float,
-    height: float,
-    width: float,
-    sampler: str,
-    photo: str | None,
-    mask: str | None,
-    thin: bool,
-    request: gr.Request,
-) -> Iterator[tuple]:
-    values = name, prompt, negative, seed, steps, guidance, height, width
-    yield from _recorded(values, sampler, photo, mask, thin, look, request)
-
-
-def _recorded(
-    values: tuple, sampler: str, photo: str | None, mask: str | None, thin: bool, run: Run, request: gr.Request
-) -> Iterator[tuple]:
-    try:
-        opened, order = _asked(values)
-        order = masked(opened, order, Path(mask) if mask else None)
-        steps = calls(opened, order)
-        yield gr.skip(), describe_progress(0, steps), gr.skip()
-        path = Path(photo) if photo else None
-        with stoppable_run(request.session_hash) as stopped:
-            for news in run_with_progress(
-                lambda on_step: run(opened, order, sampler, path, thin, on_step), steps, stopped
-            ):
-                if isinstance(news, dict):
-                    yield gr.skip(), news, gr.skip()
-                else:
-                    words = skipped_words(news)
-                    yield present(news), None, gr.Textbox(words, visible=bool(words))
-    except Stopped:
-        yield gr.skip(), None, gr.skip()
-    except ValueError as error:  # a RecipeError or PictureError among them: a sentence for the reader
-        warn(str(error))
-        yield gr.skip(), None, gr.skip()
-    except Exception as error:
-        logging.exception("a run failed")
-        warn(f"It could not be drawn and recorded: {error}")
-        yield gr.skip(), None, gr.skip()
+    run = {
+        "inputs": fields | {box.sampler, box.photo, box.mask, box.thin},
+        "outputs": {viewer, strip, box.skipped},
+        "concurrency_id": "model",
+        "concurrency_limit": 1,
+        **PRIVATE,
+    }
+    box.draw.click(handlers.draw, **run)
+    box.record_photo.click(handlers.record_photo, **run)

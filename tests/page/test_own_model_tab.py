@@ -1,0 +1,112 @@
+"""The model box's handlers, called with the values that Gradio passes: a dictionary by component."""
+
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+from PIL import Image
+
+from viz import Trace
+from viz.page import runs
+from viz.page.model_slot import ModelSlot
+from viz.page.progress import ProgressStrip
+from viz.page.tabs import own_model
+from viz.page.viewer import Viewer
+
+REQUEST = SimpleNamespace(session_hash="a visitor")
+
+
+@pytest.fixture
+def handlers(models, monkeypatch):
+    monkeypatch.setattr(own_model, "SERVER_SLOT", ModelSlot())
+    with gr.Blocks():
+        box = own_model.lay_out()
+        handlers = own_model.Handlers(box, Viewer(), ProgressStrip())
+        own_model.wire(box, handlers.viewer, handlers.strip)
+    return handlers
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    """The warnings shown so far."""
+    warnings = []
+    monkeypatch.setattr(own_model, "warn", warnings.append)
+    return warnings
+
+
+def values(handlers, **changes) -> dict:
+    """The value of every component of the box, as after opening the page, but for some."""
+    box = handlers.box
+    blank = {part: getattr(part, "value", None) for part in vars(box).values()}
+    small = {box.steps: 2, box.height: 16, box.width: 16, box.dtype: "float32", box.device: "cpu"}
+    return blank | small | {getattr(box, name): value for name, value in changes.items()}
+
+
+def open_name(handlers, name) -> dict:
+    *_, outputs = handlers.open_name(values(handlers, name=name))
+    return outputs
+
+
+def test_open_name_shows_what_the_model_takes(handlers):
+    box, outputs = handlers.box, open_name(handlers, "DDPM")
+    assert outputs[box.model] == "DDPM" and outputs[box.status].startswith("DDPM is open: DDPMPipeline")
+    assert outputs[box.settings].visible and not outputs[box.words].visible and not outputs[box.mask].visible
+    assert (outputs[box.height], outputs[box.width]) == (16, 16)
+    assert open_name(handlers, "inpainting")[box.mask].visible
+
+
+def test_open_name_warns_and_closes_settings_on_failure(handlers, warnings):
+    open_name(handlers, "DDPM")
+    box, outputs = handlers.box, open_name(handlers, "/etc/passwd")
+    assert outputs[box.model] is None and not outputs[box.settings].visible
+    assert [outputs[box.status]] == warnings and "Expected a Hugging Face model ID" in outputs[box.status]
+
+
+def test_label_photo_and_mask_name_the_file_or_what_to_choose(handlers):
+    for label, empty in (
+        (handlers.label_photo, "Choose photo…"),
+        (handlers.label_mask, "Choose mask… (white = repaint)"),
+    ):
+        assert label("/tmp/upload/cat.png").label == "cat.png ✓"
+        assert label(None).label == empty
+
+
+def test_forecast_is_empty_until_a_model_is_open(handlers):
+    assert handlers.forecast(values(handlers)) == {handlers.box.memory: ""}
+
+
+def test_forecast_describes_memory_or_says_what_is_wrong(handlers):
+    box = handlers.box
+    open_name(handlers, "DDPM")
+    outputs = handlers.forecast(values(handlers, model="DDPM"))
+    assert "(4 layers × 2 calls of the network)" in outputs[box.memory] and not outputs[box.skipped].visible
+    assert "steps must be a whole number" in handlers.forecast(values(handlers, model="DDPM", steps=0))[box.memory]
+    assert "no longer loaded" in handlers.forecast(values(handlers, model="another"))[box.memory]
+
+
+def test_draw_yields_progress_and_then_the_trace(handlers):
+    box, viewer, strip = handlers.box, handlers.viewer, handlers.strip
+    sampler = open_name(handlers, "DDPM")[box.sampler].value
+    *news, last = handlers.draw(values(handlers, model="DDPM", sampler=sampler), REQUEST)
+    assert [outputs[strip]["step"] for outputs in news] == [0, 1, 2]
+    assert last[strip] is None and not last[box.skipped].visible
+    assert Trace.load(last[viewer]["trace"]["path"]).steps == [0, 1]
+
+
+def test_draw_ends_when_stopped(handlers, warnings):
+    sampler = open_name(handlers, "DDPM")[handlers.box.sampler].value
+    news = handlers.draw(values(handlers, model="DDPM", sampler=sampler, steps=50), REQUEST)
+    next(news), next(news)
+    runs.stop_runs(REQUEST)
+    *_, last = news
+    assert last == {handlers.strip: None} and warnings == []
+
+
+def test_record_photo_warns_without_a_photo(handlers, warnings, tmp_path):
+    sampler = open_name(handlers, "DDPM")[handlers.box.sampler].value
+    *_, last = handlers.record_photo(values(handlers, model="DDPM", sampler=sampler), REQUEST)
+    assert last == {handlers.strip: None} and warnings == ["Upload a photo first."]
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "photo.png")
+    photo = str(tmp_path / "photo.png")
+    *_, last = handlers.record_photo(values(handlers, model="DDPM", sampler=sampler, photo=photo), REQUEST)
+    assert Trace.load(last[handlers.viewer]["trace"]["path"]).recipe["model"] == "DDPM"
