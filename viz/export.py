@@ -1,4 +1,4 @@
-"""What can be taken away as a file: the rows on show as NPZ, a GIF, and one HTML file with everything in it.
+"""Exports: the rows on display as NPZ, a GIF, and one HTML file with everything in it.
 
 write_npz(trace, "rows.npz", View((0.5, 0.3), layer, step))
 write_html(trace, "twins.html")        # opens from disk, with the network off
@@ -12,50 +12,46 @@ import hashlib
 import html
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from viz.draw import animation, overlay
-from viz.query import answer, shown_map
+from viz.query import Maps
+from viz.trace import Trace
 from viz.trace_header import read_description
 from viz.view import Query, View
 from viz.web import WEB
 
-if TYPE_CHECKING:
-    from viz.trace import Trace
-
 
 def rows_on_show(trace: Trace, view: View) -> dict[str, np.ndarray]:
-    """What the atlas of a view shows, as arrays with names; the browser's NPZ holds the same.
+    """The atlas of a view as named arrays; the browser's NPZ holds the same.
 
     Returns:
         {"maps_00", "maps_01", …}: (S, h, w) float32 in times uniform, one for each self-attention layer, of the view's
-        query, mode and head; {"pin_1", …}: the same of every pin, in the chosen layer; "layers" (L,) their names;
+        query, mode and head; {"pin_1", …}: the same for every pin, in the chosen layer; "layers" (L,) their names;
         "steps" (S,), "timesteps" (S,) float64 (NaN where there is none); "view" and "recipe", JSON.
     """
-    layers = [layer.name for layer in trace if layer.kind == "self"]
+    maps = Maps(trace)
+    layers = [layer.name for layer in maps.layers]
     timesteps = [np.nan if t is None else t for t in trace.timesteps.values()]
-    names = {
+    texts = {
         "layers": np.array(layers),
         "steps": np.array(trace.steps, np.int32),
         "timesteps": np.array(timesteps, np.float64),
         "view": np.array(json.dumps(view.to_json())),
         "recipe": np.array(json.dumps(trace.recipe)),
     }
-    maps = {f"maps_{i:02}": _over_steps(trace, view, view.query, name) for i, name in enumerate(layers)}
-    pins = {f"pin_{i}": _over_steps(trace, view, pin, view.layer) for i, pin in enumerate(view.pins or (), 1)}
-    return maps | pins | names
+    atlas = {f"maps_{i:02}": _over_steps(maps, view, view.query, name) for i, name in enumerate(layers)}
+    pins = {f"pin_{i}": _over_steps(maps, view, pin, view.layer) for i, pin in enumerate(view.pins or (), 1)}
+    return atlas | pins | texts
 
 
-def _over_steps(trace: Trace, view: View, query: Query, layer: str) -> np.ndarray:
-    maps = [
-        answer(trace, query, layer, step, mode=view.mode or "row", special=bool(view.special)) for step in trace.steps
-    ]
-    heads = np.stack(maps)  # (S, H, h, w)
-    chosen = heads.mean(1) if view.head < 0 else heads[:, min(view.head, heads.shape[1] - 1)]
-    return chosen * (chosen.shape[-2] * chosen.shape[-1])
+def _over_steps(maps: Maps, view: View, query: Query, layer: str) -> np.ndarray:
+    """(S, h, w), in times uniform."""
+    options = {"head": view.head, "mode": view.mode or "row", "special": bool(view.special)}
+    return np.stack([maps.one(query, layer, step, **options) for step in maps.trace.steps])
 
 
 def write_npz(trace: Trace, path: str | Path, view: View) -> Path:
@@ -66,13 +62,13 @@ def write_npz(trace: Trace, path: str | Path, view: View) -> Path:
 
 
 def write_gif(trace: Trace, path: str | Path, view: View, *, size: int = 384) -> Path:
-    """Write an animation of the view's map over what the picture was expected to become, step by step."""
-    special = bool(view.special) and view.mode != "column"  # which has no mean row taken off
+    """Write an animation of the view's map over the predicted picture, step by step."""
+    special = bool(view.special) and view.mode != "column"  # no mean row is subtracted from columns
     scale = {"range": view.range or "common", "log": view.log is not False, "special": special}
     blank = np.zeros((*trace.size, 3), np.uint8) if trace.picture is None else trace.picture
-    frames = []
+    maps, frames = Maps(trace), []
     for step in trace.steps:
-        shown = shown_map(trace, View(**{**vars(view), "step": step}))
+        shown = maps.of_view(replace(view, step=step))
         frames.append(overlay(trace.previews.get(step, blank), shown, size=size, smooth=bool(view.smooth), **scale))
     Path(path).write_bytes(animation(frames))
     return Path(path)

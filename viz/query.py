@@ -1,25 +1,103 @@
-"""Asking a trace what a view asks: a pixel, a rectangle or a painted region, as row, as column, or less the mean row.
+"""The maps of a view's query: of a pixel, a rectangle or a painted region; as rows, as columns, or less the mean row.
 
-`viz/web/core/query.js` and `viz/web/core/attention.js` give the same answers in the browser.
+    maps = Maps(trace)
+    maps.heads(Pixel((0.5, 0.3)), "mid_block.attentions.0", 12)     # (H, h, w)
+
+Python, the page's plots and the page's server all take their maps from here. `viz/web/core/query.js` and
+`viz/web/core/attention.js` compute the same in the browser.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from threading import Condition
 
 import numpy as np
+import torch
+from cachetools import LRUCache, cachedmethod
 
-from viz.view import Pixel, Query, Region, View
+from viz.layer import Layer
+from viz.trace import RowSums, Trace
+from viz.view import Mode, Pixel, Place, Query, Region, View
 
-if TYPE_CHECKING:  # the page imports this module, and is served before torch is
-    from viz.trace import Trace
+CACHE_BYTES = 256_000_000  # of row sums; Stable Diffusion's largest layer needs 262 kB a step
+
+
+class Maps:
+    """The maps of one trace. Keeps the sums that columns and mean rows need; may be used by several threads.
+
+    Args:
+        cache_bytes: bound on what is kept; the least recently used goes first.
+    """
+
+    def __init__(self, trace: Trace, *, cache_bytes: int = CACHE_BYTES) -> None:
+        self.trace = trace
+        self.layers: list[Layer] = [layer for layer in trace if layer.kind == "self"]
+        self.cache: LRUCache = LRUCache(cache_bytes, getsizeof=lambda sums: sums.log_sums.nbytes + sums.mean_row.nbytes)
+        self._computing = Condition()
+
+    def heads(self, query: Query, layer: str, step: int, *, mode: Mode = "row", special: bool = False) -> np.ndarray:
+        """The maps of a query, averaged over its cells.
+
+        Args:
+            layer, step: a self-attention layer and a step, both recorded (KeyError).
+            mode: "row", what the query looks at: every head's map sums to 1; or "column", who looks at it: the sum is
+                what an average cell of the query receives.
+            special: rows less the mean of all pixels' rows, which sum to 0. No effect on columns.
+
+        Returns:
+            (H, h, w) float32.
+        """
+        return self._maps(query, layer, step, None, mode, special).numpy()
+
+    def one(
+        self, query: Query, layer: str, step: int, *, head: int = -1, mode: Mode = "row", special: bool = False
+    ) -> np.ndarray:
+        """One head's map, (h, w) float32 in times uniform: 1 is what chance would give.
+
+        Args:
+            head: -1 for the mean of all heads; the last head for a number beyond it.
+
+        Other arguments as for `heads`.
+        """
+        index = None if head < 0 else min(head, self.trace.layers[layer].heads - 1)
+        maps = self._maps(query, layer, step, index, mode, special)
+        chosen = maps.mean(0) if index is None else maps
+        return (chosen * chosen.numel()).numpy()
+
+    def of_view(self, view: View) -> np.ndarray:
+        """The chosen map of a view, (h, w) in times uniform."""
+        special = bool(view.special)
+        return self.one(view.query, view.layer, view.step, head=view.head, mode=view.mode or "row", special=special)
+
+    def _maps(self, query: Query, name: str, step: int, head: int | None, mode: Mode, special: bool) -> torch.Tensor:
+        """(H, h, w), or (h, w) of one head."""
+        trace, grid = self.trace, self.trace.layers[name].grid
+        heads = slice(None) if head is None else head
+        if mode == "column":
+            weights, log_sums = torch.from_numpy(shares(query, grid)), self._sums(name, step).log_sums[heads]
+            return trace.region_columns(name, step=step, weights=weights, head=head, log_sums=log_sums)
+        if isinstance(query, Pixel):
+            maps = trace.rows(name, step=step, query=cell_of(query.point, grid), head=head)
+        else:
+            maps = trace.region_rows(name, step=step, weights=torch.from_numpy(shares(query, grid)), head=head)
+        return maps - self._sums(name, step).mean_row[heads] if special else maps
+
+    @cachedmethod(lambda self: self.cache, condition=lambda self: self._computing)
+    def _sums(self, name: str, step: int) -> RowSums:
+        return self.trace.row_sums(name, step=step)
+
+
+def cell_of(point: Place, grid: tuple[int, int]) -> tuple[int, int]:
+    """The cell of a grid that holds a point in 0..1."""
+    row, column = (min(n - 1, int(place * n)) for place, n in zip(point, grid, strict=True))
+    return row, column
 
 
 def coverage(query: Query, grid: tuple[int, int]) -> np.ndarray:
-    """(h, w), the share of every cell of a grid, 0 to 1, that a query covers; of a pixel, its cell whole."""
+    """(h, w), the share of every cell of a grid, 0 to 1, that a query covers. A pixel covers its whole cell."""
     if isinstance(query, Pixel):
         covered = np.zeros(grid)
-        covered[tuple(min(n - 1, int(place * n)) for place, n in zip(query.point, grid, strict=True))] = 1
+        covered[cell_of(query.point, grid)] = 1
         return covered
     if isinstance(query, Region):
         painted = np.unpackbits(np.frombuffer(query.mask, np.uint8))[: query.grid[0] * query.grid[1]]
@@ -27,12 +105,15 @@ def coverage(query: Query, grid: tuple[int, int]) -> np.ndarray:
         down = _overlaps(grid[0], rows[:-1], rows[1:])  # (rows of the mask, h)
         across = _overlaps(grid[1], columns[:-1], columns[1:])
         return down.T @ painted.reshape(query.grid).astype(float) @ across
-    ends = zip(grid, query.start, query.end, strict=True)
-    return np.outer(*(_overlaps(n, np.array([start]), np.array([end]))[0] for n, start, end in ends))
+    down, across = (
+        _overlaps(n, np.array([start]), np.array([end]))[0]
+        for n, start, end in zip(grid, query.start, query.end, strict=True)
+    )
+    return np.outer(down, across)
 
 
 def shares(query: Query, grid: tuple[int, int]) -> np.ndarray:
-    """(h, w), how much every cell counts in the average over a query; sums to 1."""
+    """(h, w), the weight of every cell in an average over a query; sums to 1."""
     covered = coverage(query, grid)
     return covered / covered.sum()
 
@@ -43,35 +124,7 @@ def middle(query: Query, grid: tuple[int, int]) -> tuple[float, float]:
     return float(weights.sum(1) @ np.arange(grid[0])), float(weights.sum(0) @ np.arange(grid[1]))
 
 
-def answer(
-    trace: Trace, query: Query, layer: str, step: int, *, mode: str = "row", special: bool = False
-) -> np.ndarray:
-    """The maps of a query, averaged over its cells.
-
-    Args:
-        layer, step: of self-attention, and recorded (KeyError).
-        mode: "row", what the query looks at, every head's map sums to 1; "column", who looks at it, sums to nothing
-            in particular.
-        special: rows less the mean of all pixels' rows; sums to 0.
-
-    Returns:
-        (H, h, w) float32.
-    """
-    ask = {"step": step, "weights": shares(query, trace.layers[layer].grid)}
-    if mode == "column":
-        return trace.region_columns(layer, **ask).numpy()
-    maps = trace.region_rows(layer, **ask)
-    return (maps - trace.mean_row(layer, step=step) if special else maps).numpy()
-
-
-def shown_map(trace: Trace, view: View) -> np.ndarray:
-    """The chosen map of a view, (h, w) in times uniform: 1 is what chance would give."""
-    maps = answer(trace, view.query, view.layer, view.step, mode=view.mode or "row", special=bool(view.special))
-    chosen = maps.mean(0) if view.head < 0 else maps[min(view.head, len(maps) - 1)]
-    return chosen * chosen.size
-
-
 def _overlaps(cells: int, start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """(…, cells): how much of each of `cells` equal parts of 0..1 lies between start and end, as its share."""
+    """(…, cells): the share of each of `cells` equal parts of 0..1 that lies between start and end."""
     index = np.arange(cells)
     return np.maximum(0, np.minimum(end[:, None] * cells, index + 1) - np.maximum(start[:, None] * cells, index))

@@ -9,11 +9,16 @@ import base64
 import math
 import re
 from dataclasses import dataclass, fields
+from typing import Literal, get_args
 
-Place = tuple[float, float]
+Place = tuple[float, float]  # (row, column) in 0..1 of the picture
+Mode = Literal["row", "column"]
+Range = Literal["common", "own"]
+Base = Literal["picture", "preview"]
+Lines = Literal["layers", "heads"]  # of the plots: one for each layer, or for each head of one layer
 
 MAX_PINS, MAX_NAME, MAX_STEP, MAX_HEAD, MAX_GRID = 4, 300, 9_999, 1_023, 256
-CHOICES = {"mode": ("row", "column"), "range": ("common", "own"), "base": ("picture", "preview")}
+CHOICES = {"mode": get_args(Mode), "range": get_args(Range), "base": get_args(Base)}
 SWITCHES = ("special", "log", "smooth", "heads")
 
 
@@ -81,12 +86,12 @@ class View:
     head: int = -1
     pins: tuple[Query, ...] | None = None
     active: int | None = None
-    mode: str | None = None
+    mode: Mode | None = None
     special: bool | None = None
-    range: str | None = None
+    range: Range | None = None
     log: bool | None = None
     smooth: bool | None = None
-    base: str | None = None
+    base: Base | None = None
     heads: bool | None = None
 
     @property

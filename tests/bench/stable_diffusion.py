@@ -61,7 +61,8 @@ def main(steps: int, pairs: int) -> dict[str, float]:
 
     import viz
     from viz import Trace, record
-    from viz.page.map_server import point_rows
+    from viz.query import Maps
+    from viz.view import Pixel
 
     torch.manual_seed(0)
     print("making 860 million random weights")
@@ -97,9 +98,16 @@ def main(steps: int, pairs: int) -> dict[str, float]:
         print(f"pair {i + 1} of {pairs}: {ratios[-1]:.3f}, with the proof {firsts[-1]:.3f}")
     with tempfile.TemporaryDirectory() as folder:
         mapped = Trace.load(trace.save(Path(folder) / "sd.safetensors"))
-        places = [(random.random(), random.random()) for _ in range(10)]
-        point_rows(mapped, places[0])
-        rows = [1000 * seconds(lambda place=place: point_rows(mapped, place)) for place in places]
+        maps = Maps(mapped)
+
+        def rows_of(pixel: Pixel) -> None:
+            for layer in maps.layers:
+                for step in mapped.steps:
+                    maps.one(pixel, layer.name, step)
+
+        places = [Pixel((random.random(), random.random())) for _ in range(10)]
+        rows_of(places[0])
+        rows = [1000 * seconds(lambda place=place: rows_of(place)) for place in places]
     return {
         "steps": steps,
         "layers": len(trace.layers),

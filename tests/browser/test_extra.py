@@ -10,7 +10,7 @@ from tests.support import families
 from tests.support.chromium import ROOT_OF_VIEWER, VIEWER, settle, view
 from viz import Trace, record
 from viz.page.viewer import pack
-from viz.query import shown_map
+from viz.query import Maps
 from viz.view import View
 
 BOX = {"kind": "box", "from": [0.2, 0.1], "to": [0.7, 0.8]}
@@ -39,7 +39,7 @@ def test_numbers_equal_python_s(page, trace, pins):
         view(page, mode=mode, special=special, head=head, step=1, point=[0.6, 0.9], pins=pins, active=len(pins) - 1)
         settle(page)
         shown = np.array(page.evaluate(f"Array.from({VIEWER}.map)"))
-        expected = shown_map(trace, View.from_json(page.evaluate(f"{VIEWER}.viewNow()"))).flatten()
+        expected = Maps(trace).of_view(View.from_json(page.evaluate(f"{VIEWER}.viewNow()"))).flatten()
         assert np.abs(shown - expected).max() <= 1e-3 * max(1, np.abs(expected).max()), (mode, special, head)
 
 

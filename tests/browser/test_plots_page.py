@@ -11,9 +11,10 @@ from PIL import Image
 
 from tests.support.chromium import VIEWER, drop, look, open_page, serious
 from viz import Trace
-from viz.curves import follow
+from viz.curves import measure_over_steps
 from viz.labels import layer_label
 from viz.page.gallery import exhibits
+from viz.query import Maps
 from viz.view import Box, Pixel
 
 EXHIBIT = exhibits()[0]
@@ -78,8 +79,8 @@ def test_they_follow_the_pin_and_equal_python(page):
     assert lines(page, "weight") == {} and page.get_by_text("Pin a rectangle or a region, too").is_visible()
     pin(page, PIN, BOX)
     wait_for_lines(page, "weight", LAST)
-    expected = follow(
-        trace, Pixel(tuple(PIN["point"])), head=EXHIBIT.head, region=Box(tuple(BOX["from"]), tuple(BOX["to"]))
+    expected = measure_over_steps(
+        Maps(trace), Pixel(tuple(PIN["point"])), head=EXHIBIT.head, region=Box(tuple(BOX["from"]), tuple(BOX["to"]))
     )
     for key, wanted in (("entropy", expected.entropy), ("distance", expected.distance), ("weight", expected.weight)):
         shown = lines(page, key)
@@ -101,12 +102,12 @@ def test_columns_have_measures_of_their_own(page):
     page.keyboard.press("r")
     wait_for_lines(page, "received", LAST)
     place = {"mode": "column", "head": EXHIBIT.head, "region": Box(tuple(BOX["from"]), tuple(BOX["to"]))}
-    expected = follow(Trace.load(EXHIBIT.trace), Pixel(tuple(PIN["point"])), **place)
+    expected = measure_over_steps(Maps(Trace.load(EXHIBIT.trace)), Pixel(tuple(PIN["point"])), **place)
     page.wait_for_function(f"Math.abs({WEIGHT} - {expected.weight[LAST][0]}) < 1e-3")
     assert lines(page, "entropy") == {}
     for key, wanted in (("received", expected.received), ("distance", expected.distance), ("weight", expected.weight)):
         assert all(np.allclose(lines(page, key)[name], wanted[name], rtol=1e-3, atol=1e-4) for name in wanted), key
-    assert page.get_by_text("A column is no distribution and has no entropy").is_visible()
+    assert page.get_by_text("A column is not a distribution and has no entropy").is_visible()
     shown = page.locator(".pg-plot:not([hidden]) .pg-figure").evaluate_all("(all) => all.map((one) => one.dataset.key)")
     assert shown == ["received", "distance", "weight", "map"]
     page.keyboard.press("r")
@@ -182,7 +183,7 @@ def test_the_latest_of_many_pins_is_what_is_plotted(page):
         pin(page, *pins[:count], active=count - 1)
     page.locator(".pg-pinned [role=status]", has_text="What pin 3 looks at").wait_for(timeout=90_000)
     wait_for_lines(page, "entropy", LAST)
-    expected = follow(Trace.load(EXHIBIT.trace), Pixel((0.9, 0.5)), head=EXHIBIT.head).entropy[LAST]
+    expected = measure_over_steps(Maps(Trace.load(EXHIBIT.trace)), Pixel((0.9, 0.5)), head=EXHIBIT.head).entropy[LAST]
     page.wait_for_function(
         f"Math.abs(document.querySelector('.pg-figure[data-key=entropy]').data.at(-1).y[0] - {expected[0]}) < 1e-3"
     )

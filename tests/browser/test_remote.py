@@ -9,7 +9,7 @@ from tests.support.chromium import ROOT_OF_VIEWER, VIEWER, atlas_pixels, look, o
 from viz import Trace
 from viz.export import rows_on_show
 from viz.page.gallery import exhibits
-from viz.query import shown_map
+from viz.query import Maps
 from viz.view import View
 
 EXHIBIT = exhibits()[1]
@@ -52,7 +52,8 @@ def test_numbers_equal_python_s(page, trace, mode, special, pins):
         view(page, layer=layer, step=step, head=head, point=[0.4, 0.7], pins=pins, active=len(pins) - 1, mode=mode)
         view(page, special=special)
         shown = np.array(page.evaluate(f"Array.from({VIEWER}.map)"))
-        expected = shown_map(trace, View.from_json(page.evaluate(f"(({{...v}}) => v)({VIEWER}.viewNow())"))).flatten()
+        now = View.from_json(page.evaluate(f"(({{...v}}) => v)({VIEWER}.viewNow())"))
+        expected = Maps(trace).of_view(now).flatten()
         assert np.abs(shown - expected).max() <= 1e-3 * max(1, np.abs(expected).max())
     view(page, pins=[], mode="row", special=False, head=-1)
 
@@ -126,7 +127,7 @@ def test_plots_follow_a_pin(page, trace):
     view(page, pins=[PIXEL], active=0, step=trace.steps[2])
     page.locator("#plots .pg-figure[data-key=map] .heatmaplayer").wait_for(timeout=60_000)
     layer = page.evaluate(f"{VIEWER}.viewNow().layer")
-    expected = shown_map(trace, View((0.3, 0.7), layer, trace.steps[2]))
+    expected = Maps(trace).of_view(View((0.3, 0.7), layer, trace.steps[2]))
     held = "document.querySelector('#plots [data-key=map]').data[0].z.map((row) => Array.from(row))"
     page.wait_for_function(f"Math.abs({held}[7][7] - {expected[7, 7]}) <= 1e-3 * {max(1, expected.max())}")
     z = np.array(page.evaluate(held))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.support.traces import by_hand
+from tests.support.traces import trace_of_odds, trace_of_scores
 from viz import Trace
 from viz.recipe import Recipe
 from viz.recording.run import perform
@@ -23,8 +23,7 @@ def trace(shared_pipeline) -> Trace:
 
 
 def test_rows_and_columns_worked_by_hand():
-    log = torch.log(torch.tensor([[1.0, 1, 1, 1], [1, 2, 3, 4], [6, 1, 1, 2], [1, 1, 1, 7]]))
-    trace = by_hand(log)
+    trace = trace_of_odds()
     assert torch.allclose(trace.rows("a", step=0, query=(0, 0)), torch.full((1, 2, 2), 0.25))
     assert torch.allclose(trace.rows("a", step=0, query=(0, 1)), torch.tensor([[[0.1, 0.2], [0.3, 0.4]]]))
     assert torch.allclose(trace.columns("a", step=0, key=(1, 1)), torch.tensor([[[0.25, 0.4], [0.2, 0.7]]]))
@@ -32,8 +31,7 @@ def test_rows_and_columns_worked_by_hand():
 
 
 def test_regions_and_the_mean_row_worked_by_hand():
-    log = torch.log(torch.tensor([[1.0, 1, 1, 1], [1, 2, 3, 4], [6, 1, 1, 2], [1, 1, 1, 7]]))
-    trace = by_hand(log)  # rows: all .25; .1 .2 .3 .4; .6 .1 .1 .2; .1 .1 .1 .7
+    trace = trace_of_odds()
     weights = torch.tensor([[0.0, 3.0], [1.0, 0.0]])  # three quarters of the second row, one of the third
     rows = trace.region_rows("a", step=0, weights=weights)
     assert torch.allclose(rows, torch.tensor([[[0.225, 0.175], [0.25, 0.35]]]))
@@ -64,7 +62,7 @@ def test_regions_of_a_real_layer_are_means_of_its_rows_and_columns(trace):
 @pytest.mark.parametrize("weights", [torch.ones(3, 2), torch.zeros(2, 2), torch.tensor([[1.0, -1.0], [0.0, 0.0]])])
 def test_weights_that_are_no_region(weights):
     with pytest.raises(ValueError, match="expected weights of the 2x2 grid of a"):
-        by_hand(torch.eye(4)).region_rows("a", step=0, weights=weights)
+        trace_of_scores(torch.eye(4)).region_rows("a", step=0, weights=weights)
 
 
 def test_a_point_of_the_picture_is_a_cell_of_every_grid(trace):
@@ -143,7 +141,7 @@ def test_half_precision_for_the_browser(trace):
     half = trace.select(dtype=torch.float16)
     assert half.kept_bytes * 2 == trace.kept_bytes
     assert max(trace.verify().values()) < 1e-5 < max(half.verify().values()) < 5e-3
-    large = by_hand(torch.full((4, 4), 1e6))
+    large = trace_of_scores(torch.full((4, 4), 1e6))
     with pytest.raises(ValueError, match=r"as large as 1e\+06 does not fit into torch.float16"):
         large.select(dtype=torch.float16)
 

@@ -1,10 +1,12 @@
-"""The plots under the viewer, as a Gradio component: figures are made here from the trace's file, and drawn by Plotly's
-own JavaScript, which comes with the Python package and is asked for when there is something to plot."""
+"""The plots under the viewer, as a Gradio component.
+
+Figures are made here from the trace's file and drawn by Plotly's own JavaScript, which comes with the Python package
+and is fetched when there is something to plot.
+"""
 
 from __future__ import annotations
 
 import json
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,16 +15,17 @@ import plotly
 from gradio.data_classes import FileData
 
 from viz.labels import layer_label
+from viz.page.map_server import open_trace
 from viz.page.served import served_path
 from viz.page.viewer import DIVERGING, SEQUENTIAL
-from viz.view import Pixel, View, ViewError
+from viz.view import Lines, Pixel, View, ViewError
 from viz.web import WEB
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from viz.curves import Curves
-    from viz.trace import Trace
+    from viz.query import Maps
 
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
@@ -53,9 +56,9 @@ _SKELETON = """
 
 
 class Plots(gr.HTML):
-    """Entropy, distance and weight of what the pinned query looks at, over the steps; the chosen map with values.
+    """Entropy, distance and weight of the pinned query's rows over the steps, and the chosen map with its values.
 
-    Of columns, who looks at it, what is received stands in entropy's place.
+    For columns, the attention received takes the place of entropy.
     """
 
     def __init__(self, **arguments) -> None:
@@ -68,7 +71,7 @@ class Plots(gr.HTML):
         )
 
     def api_info(self) -> dict:
-        return {"type": "object", "description": "figures, and what they are of"}
+        return {"type": "object", "description": "figures, and a note about them"}
 
     def wire(self, viewer: gr.HTML) -> None:
         """Follow the pins of a viewer."""
@@ -83,55 +86,50 @@ class Plots(gr.HTML):
 
 
 def _figures(event: gr.EventData, value: dict) -> dict:
-    """What is plotted for a view; its errors are for the reader."""
+    """The value for a view; its errors are for the reader."""
     try:
         view = View.from_json(event.view)
-        trace = _opened(str(served_path(value["trace"]["path"])))
-        answer = plotted(trace, view, lines=event.lines, region=event.region, outside=event.outside is True)
+        maps = open_trace(served_path(value["trace"]["path"])).maps
+        figures = plot(maps, view, lines=event.lines, region=event.region, outside=event.outside is True)
     except (PermissionError, ViewError, KeyError) as error:
-        answer = {"note": str(error), "figures": []}
-    return answer | {"number": event.number}  # which question this answers
+        figures = {"note": str(error), "figures": []}
+    return figures | {"number": event.number}  # of the request
 
 
-@lru_cache(maxsize=3)
-def _opened(path: str) -> Trace:
-    from viz.trace import Trace
-
-    return Trace.load(path)
-
-
-def plotted(trace: Trace, view: View, *, lines: str = "layers", region: int = -1, outside: bool = False) -> dict:
+def plot(maps: Maps, view: View, *, lines: Lines = "layers", region: int = -1, outside: bool = False) -> dict:
     """A value for `Plots`.
 
     Args:
-        lines: "layers", one line for each layer, or "heads", for each head of the view's layer.
-        region: which pin's weight is plotted, if that is no pixel; with `outside` that of all but it.
-    """
-    from viz.curves import follow
-    from viz.plots import heatmap
-    from viz.query import shown_map
+        lines: "layers", one line for each layer, or "heads", one for each head of the view's layer.
+        region: index of the pin whose weight is plotted, unless it is a pixel; with `outside`, the weight of the rest.
 
-    if view.layer not in trace.layers or view.step not in trace.timesteps:
-        raise ViewError("This view asks for a layer or a step that this trace does not hold.")
-    heads = lines == "heads"
+    Raises:
+        ViewError: if the trace has no such layer or step.
+    """
+    from viz.curves import measure_over_steps  # torch
+    from viz.plots import heatmap
+
+    if view.layer not in maps.trace.layers or view.step not in maps.trace.timesteps:
+        raise ViewError("This view names a layer or a step that this trace does not hold.")
+    by_head = lines == "heads"
     pins = view.pins or ()
-    place = pins[region] if isinstance(region, int) and 0 <= region < len(pins) else None
-    if isinstance(place, Pixel):
-        place = None
-    curves = follow(
-        trace,
+    area = pins[region] if isinstance(region, int) and 0 <= region < len(pins) else None
+    if isinstance(area, Pixel):
+        area = None
+    curves = measure_over_steps(
+        maps,
         view.query,
         mode=view.mode or "row",
-        layer=view.layer if heads else None,
+        layer=view.layer if by_head else None,
         head=view.head,
-        region=place,
+        region=area,
         outside=outside,
     )
-    figures = _over_steps(curves, "" if place is None else f"{'outside' if outside else 'inside'} pin {region + 1}")
+    figures = _over_steps(curves, "" if area is None else f"{'outside' if outside else 'inside'} pin {region + 1}")
     special = bool(view.special) and view.mode != "column"
-    figures["map"] = heatmap(shown_map(trace, view), title="The chosen map", diverging=special)
+    figures["map"] = heatmap(maps.of_view(view), title="The chosen map", diverging=special)
     return {
-        "note": _note(view, heads),
+        "note": _note(view, by_head),
         "figures": [{"key": key, "figure": json.loads(figure.to_json())} for key, figure in figures.items()],
         "plotly": FileData(path=str(PLOTLY)).model_dump(),
         "sequential": _scale(SEQUENTIAL),
@@ -140,10 +138,10 @@ def plotted(trace: Trace, view: View, *, lines: str = "layers", region: int = -1
 
 
 def _over_steps(curves: Curves, where: str) -> dict[str, go.Figure]:
-    """{key: figure}; `where` says which region the weight is of."""
+    """{key: figure}; `where` names the region of the weight."""
     from viz.plots import over_steps
 
-    drawn = {
+    measures = {
         "entropy": (curves.entropy, "Entropy", "bits"),
         "received": (curves.received, "Attention received", "× an average pixel"),
         "distance": (curves.distance, "Mean attention distance", "picture pixels"),
@@ -151,27 +149,27 @@ def _over_steps(curves: Curves, where: str) -> dict[str, go.Figure]:
     }
     return {
         key: over_steps(values, curves.steps, curves.timesteps, title=title, unit=unit)
-        for key, (values, title, unit) in drawn.items()
-        if values is not None
+        for key, (values, title, unit) in measures.items()
+        if values
     }
 
 
-def _note(view: View, heads: bool) -> str:
-    """What the curves are of, in words: where the chosen map is another thing, that is said, too."""
+def _note(view: View, by_head: bool) -> str:
+    """What the curves show, in words, and how the chosen map differs from it."""
     pin = f"pin {(view.active or 0) + 1}"
     head = "mean" if view.head < 0 else f"head {view.head}"
-    subject = f"heads of {layer_label(view.layer)}" if heads else f"{head} of every layer"
+    subject = f"heads of {layer_label(view.layer)}" if by_head else f"{head} of every layer"
     if view.mode == "column":
         return (
-            f"Who looks at {pin} (its columns; of a region, their mean): {subject}. A column is no distribution and "
-            "has no entropy; plotted is how much is received, and of that the mean distance and the region's share."
+            f"Who looks at {pin} (its columns; for a region, their mean): {subject}. A column is not a distribution "
+            "and has no entropy; the plots show how much is received, its mean distance, and the region's share of it."
         )
-    rest = " The curves are of whole rows, only the map is less the mean row." if view.special else ""
-    return f"What {pin} looks at (its rows; of a region, their mean): {subject}.{rest}"
+    rest = " The curves show whole rows; only the map has the mean row subtracted." if view.special else ""
+    return f"What {pin} looks at (its rows; for a region, their mean): {subject}.{rest}"
 
 
 def _scale(name: str) -> list[list]:
-    """A colour scale as Plotly's JavaScript takes it."""
+    """A colour scale in the form of Plotly's JavaScript."""
     from plotly.colors import get_colorscale
 
     return get_colorscale(name)

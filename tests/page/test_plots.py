@@ -1,0 +1,55 @@
+"""The value that the page's plots are sent."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from viz import Trace
+from viz.page.gallery import exhibits
+from viz.page.plots import plot
+from viz.query import Maps
+from viz.view import Box, Pixel, View, ViewError
+
+NAME = "up_blocks.2.attentions.1.transformer_blocks.0.attn1"
+PINS = (Pixel((0.555, 0.336)), Box((0.5, 0.6), (0.65, 0.8)))
+VIEW = View((0.5, 0.5), NAME, 16, -1, pins=PINS, active=0)
+
+
+@pytest.fixture(scope="module")
+def maps() -> Maps:
+    return Maps(Trace.load(exhibits()[0].trace))
+
+
+def keys(value: dict) -> list[str]:
+    return [figure["key"] for figure in value["figures"]]
+
+
+def test_plot_of_rows(maps):
+    value = plot(maps, VIEW, region=1)
+    assert keys(value) == ["entropy", "distance", "weight", "map"]
+    assert len(json.dumps(value)) < 200_000 and "pin 1 looks at" in value["note"]
+    z = np.array(value["figures"][-1]["figure"]["data"][0]["z"])
+    assert np.allclose(z, maps.of_view(VIEW), atol=1e-4)
+
+
+@pytest.mark.parametrize("region", [0, None, 7, "1", -5])
+def test_plot_has_no_weight_without_a_region(maps, region):
+    assert keys(plot(maps, VIEW, region=region)) == ["entropy", "distance", "map"]
+
+
+def test_plot_of_columns(maps):
+    value = plot(maps, replace(VIEW, mode="column"), region=1)
+    assert keys(value) == ["received", "distance", "weight", "map"]
+    assert "Who looks at pin 1" in value["note"] and "A column is not a distribution" in value["note"]
+
+
+def test_plot_says_that_only_the_map_is_special(maps):
+    plain, special = (plot(maps, replace(VIEW, special=special))["note"] for special in (False, True))
+    assert "only the map has the mean row subtracted" in special and special.startswith(plain)
+
+
+def test_plot_refuses_a_layer_that_the_trace_lacks(maps):
+    with pytest.raises(ViewError, match="does not hold"):
+        plot(maps, View((0.5, 0.5), "no such layer", 16))

@@ -1,0 +1,55 @@
+"""Measures over the steps."""
+
+import numpy as np
+import pytest
+
+from tests.support.traces import trace_of_odds
+from viz import Trace
+from viz.curves import measure_over_steps
+from viz.labels import layer_label
+from viz.page.gallery import exhibits
+from viz.query import Maps
+from viz.view import Box, Pixel
+
+NAME = "up_blocks.2.attentions.1.transformer_blocks.0.attn1"
+EYE = Pixel((0.555, 0.336))
+OTHER = Box((0.5, 0.6), (0.65, 0.8))
+
+
+@pytest.fixture(scope="module")
+def maps() -> Maps:
+    return Maps(Trace.load(exhibits()[0].trace))
+
+
+def test_measure_over_steps_of_rows(maps):
+    trace, curves = maps.trace, measure_over_steps(maps, EYE, region=OTHER)
+    labels = [layer_label(name) for name in trace.layers]
+    assert labels[0] == "down 1 · attention 0" and labels[3] == "middle · attention 0"
+    assert list(curves.entropy) == list(curves.distance) == list(curves.weight) == labels
+    step = curves.steps.index(16)
+    rows = trace.rows(NAME, step=16, query=trace.cell(NAME, (0.555 * 64, 0.336 * 64))).mean(0).double()
+    assert curves.entropy[labels[-1]][step] == pytest.approx(-(rows * rows.log2()).sum().item(), rel=1e-4)
+    inside = curves.weight[labels[-1]]
+    outside = measure_over_steps(maps, EYE, region=OTHER, outside=True).weight[labels[-1]]
+    assert np.allclose(inside + outside, 1) and inside.max() > 0.1
+    assert measure_over_steps(maps, EYE).weight is None
+
+
+def test_measure_over_steps_of_columns_worked_by_hand():
+    maps = Maps(trace_of_odds())
+    region = Box((0.5, 0), (1, 1))  # tokens 2 and 3
+    curves = measure_over_steps(maps, Pixel((0, 0)), mode="column", layer="a", region=region)
+    column = np.array([0.25, 0.1, 0.6, 0.1])  # who looks at token 0
+    assert curves.entropy is None and curves.received["head 0"] == pytest.approx([column.sum()])
+    assert curves.weight["head 0"] == pytest.approx([0.7 / 1.05])
+    side = np.array(maps.trace.size) / 2
+    away = np.array([0, side[1], side[0], np.hypot(*side)])
+    assert curves.distance["mean"] == pytest.approx([column @ away / 1.05])
+    assert measure_over_steps(maps, Pixel((0, 0))).received is None
+
+
+def test_measure_over_steps_of_one_layer_has_a_line_for_each_head(maps):
+    curves = measure_over_steps(maps, EYE, layer=NAME)
+    assert list(curves.entropy) == ["mean", "head 0", "head 1", "head 2", "head 3"]
+    one = measure_over_steps(maps, EYE, head=2)
+    assert np.allclose(one.entropy[layer_label(NAME)], curves.entropy["head 2"])
