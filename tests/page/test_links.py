@@ -64,7 +64,7 @@ FORGED = [
     (forged(said(recipe={"caption": "a", "versions": {"torch": ["x"]}})), "A version"),
     (forged(said(recipe={"caption": "a", "versions": {str(i): "x" for i in range(99)}})), "at most 8"),
     (forged(said(view={"point": [0, 0]})), "The view lacks layer, step"),
-    (forged(said(view=FULL.to_json() | {"__proto__": 1})), "no view has: __proto__"),
+    (forged(said(view=FULL.to_json() | {"__proto__": 1})), "an unknown field: __proto__"),
 ]
 
 

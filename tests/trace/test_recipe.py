@@ -1,4 +1,4 @@
-"""Recipes: what is refused, in which words, and what following one leaves behind."""
+"""Recipes: refusals with their sentences, and the trace that following one leaves."""
 
 import pytest
 
@@ -24,20 +24,25 @@ BAD = [
     (dict(guidance=-1), "from 0 to 20; got -1"),
     (dict(guidance=float("inf")), "got inf"),
     (dict(guidance=None), "got nothing"),
+    (dict(model="../etc/passwd"), "The model must be critters; got ../etc"),
+    (dict(model=1), "The model must be critters; got 1"),
+    (dict(revision=3), "The revision must be text of at most 40 characters; got 3"),
+    (dict(versions={"torch": ["x"]}), "A version must be text"),
+    (dict(versions={str(i): "x" for i in range(9)}), "at most 8 fields"),
 ]
 
 
 @pytest.mark.parametrize(("values", "message"), BAD)
-def test_bad_values(values, message):
+def test_recipe_refuses(values, message):
     with pytest.raises(RecipeError, match=message):
         Recipe(**{"caption": "a red monster", **values})
 
 
-def test_numbers_as_a_browser_sends_them():
+def test_recipe_takes_whole_numbers_sent_as_floats():
     assert Recipe("a red monster", seed=7.0, steps=25.0) == Recipe("a red monster", seed=7, steps=25)
 
 
-def test_words(tiny_pipeline):
+def test_check_words_warns_or_refuses(tiny_pipeline):
     assert check_words(Recipe("a red monster"), tiny_pipeline) == []
     (warning,) = check_words(Recipe("a yelow monster"), tiny_pipeline)
     assert "'yelow'" in warning and "'yellow'" in warning
@@ -48,7 +53,7 @@ def test_words(tiny_pipeline):
         check_words(Recipe("red " * 30), tiny_pipeline)
 
 
-def test_following_a_recipe(tiny_pipeline):
+def test_perform_records_evenly_spread_steps(tiny_pipeline):
     seen = []
     trace = perform(
         Recipe("a red monster", seed=2, steps=5),
@@ -63,19 +68,19 @@ def test_following_a_recipe(tiny_pipeline):
     assert set(trace.recipe["versions"]) == {"torch", "diffusers"}
 
 
-def test_spread():
+def test_spread_keeps_the_first_and_the_last():
     assert spread(25, 10) == [0, 3, 5, 8, 11, 13, 16, 19, 21, 24]
     assert spread(3, 10) == [0, 1, 2]
     assert spread(1, 10) == [0]
 
 
 @pytest.mark.parametrize("more", [{"photo": "0123"}, {"negative": "no horns"}])
-def test_what_words_alone_do_not_draw_is_no_recipe(more):
+def test_recipe_from_json_refuses_more_than_words(more):
     """A link to such a trace would draw another picture."""
-    said = {"caption": "a red monster", "seed": 3} | more
-    with pytest.raises(RecipeError, match="not drawn again from words alone"):
-        Recipe.from_json(said)
-    assert link({"recipe": _told(said), "view": {"point": [0, 0], "layer": "a", "step": 0}})["problem"].startswith(
+    values = {"caption": "a red monster", "seed": 3} | more
+    with pytest.raises(RecipeError, match="cannot be drawn again from words alone"):
+        Recipe.from_json(values)
+    assert link({"recipe": _told(values), "view": {"point": [0, 0], "layer": "a", "step": 0}})["problem"].startswith(
         "No link"
     )
-    assert Recipe.from_json(said | dict.fromkeys(more, "")) == Recipe("a red monster", 3)
+    assert Recipe.from_json(values | dict.fromkeys(more, "")) == Recipe("a red monster", 3)

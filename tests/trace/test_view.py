@@ -1,4 +1,4 @@
-"""Views: what is refused, in which words, and what comes back whole."""
+"""Views: round trips through JSON, and refusals with their sentences."""
 
 import base64
 import json
@@ -13,28 +13,28 @@ def changed(**values) -> dict:
     return {**FULL.to_json(), **values}
 
 
-def test_there_and_back():
+def test_view_survives_json():
     for view in (FULL, View((0, 1), "a", 0), View((0, 0.5), "a", 3, pins=(), active=-1)):
         assert View.from_json(json.loads(json.dumps(view.to_json()))) == view
 
 
-def test_as_the_viewer_writes_it():
-    said = FULL.to_json()
-    assert said["pins"] == [
+def test_view_to_json_is_what_the_viewer_writes():
+    values = FULL.to_json()
+    assert values["pins"] == [
         {"kind": "pixel", "point": [0.25, 0.5]},
         {"kind": "box", "from": [0.1, 0.2], "to": [0.5, 0.9]},
         {"kind": "region", "grid": [3, 5], "mask": "gAI"},
     ]
-    assert said["mode"] == "column" and said["active"] == 1 and said["log"] is False
+    assert values["mode"] == "column" and values["active"] == 1 and values["log"] is False
     assert View((0.5, 0.5), "a", 1).to_json() == {"point": (0.5, 0.5), "layer": "a", "step": 1, "head": -1}
 
 
-def test_the_query_is_the_active_pin_or_what_is_pointed_at():
+def test_view_query_is_the_active_pin_or_the_pixel_under_the_cursor():
     assert FULL.query == PINS[1]
     assert View((0.5, 0.5), "a", 1).query == Pixel((0.5, 0.5)) == View((0.5, 0.5), "a", 1, pins=PINS, active=-1).query
 
 
-def test_a_box_drawn_backwards():
+def test_query_from_json_turns_a_box_drawn_backwards():
     box = {"kind": "box", "from": [0.9, 0.1], "to": [0.2, 0.6]}
     assert View.from_json(changed(pins=[box], active=0)).query == Box((0.2, 0.1), (0.9, 0.6))
 
@@ -44,10 +44,10 @@ def region(**values) -> dict:
 
 
 BAD = [
-    (None, "The view must be an object; got None"),
+    (None, "The view must be an object; got nothing"),
     ([], "must be an object"),
     ({}, "The view lacks layer, point, step"),
-    (changed(scale="own"), "a field that no view has: scale"),
+    (changed(scale="own"), "The view has an unknown field: scale"),
     (changed(point=[0.5]), "point must be a row and a column from 0 to 1"),
     (changed(point=[0.5, 1.5]), "from 0 to 1"),
     (changed(point=[0.5, float("nan")]), "from 0 to 1"),
@@ -55,7 +55,7 @@ BAD = [
     (changed(point="ab"), "from 0 to 1; got ab"),
     (changed(layer=3), "layer must be a name"),
     (changed(layer=""), "layer must be a name"),
-    (changed(layer="a" * 10_000), "at most 300 letters"),
+    (changed(layer="a" * 10_000), "at most 300 characters"),
     (changed(step=-1), "step must be a whole number from 0"),
     (changed(step=1.0), "whole number"),
     (changed(step=True), "whole number"),
@@ -64,35 +64,35 @@ BAD = [
     (changed(active=3), "active pin must be a whole number from -1 to 2"),
     (changed(mode="diagonal"), "“mode” must be row or column; got diagonal"),
     (changed(mode=["row"]), "“mode” must be row or column"),
-    (changed(range=None), "“range” must be common or own; got None"),
+    (changed(range=None), "“range” must be common or own; got nothing"),
     (changed(base="<img onerror>"), "“base” must be picture or preview"),
     (changed(log=1), "“log” must be True or False; got 1"),
     (changed(smooth="yes"), "“smooth” must be"),
     (changed(pins={}), "a list of at most 4"),
     (changed(pins=[PINS[0].to_json()] * 5), "a list of at most 4"),
     (changed(pins=[{"kind": "line"}]), "a pixel, a box or a region; got line"),
-    (changed(pins=["pixel"]), "a pixel, a box or a region; got None"),
+    (changed(pins=["pixel"]), "a pixel, a box or a region; got nothing"),
     (changed(pins=[{"kind": "pixel"}]), "A pinned pixel lacks point"),
-    (changed(pins=[{"kind": "pixel", "point": [0, 0], "x": 1}]), "no view has: x"),
+    (changed(pins=[{"kind": "pixel", "point": [0, 0], "x": 1}]), "A pinned pixel has an unknown field: x"),
     (changed(pins=[{"kind": "box", "from": [0, 0]}]), "A pinned box lacks to"),
     (changed(pins=[{"kind": "box", "from": [0, 0], "to": [0, 1]}]), "a height and a width"),
     (region(grid=[3]), "a height and a width"),
     (region(grid=[0, 5]), "from 1 to 256; got 0"),
     (region(grid=[1000, 1000]), "from 1 to 256; got 1000"),
-    (region(mask="gA"), "a mask of 3 letters"),
+    (region(mask="gA"), "a mask of 3 characters"),
     (region(mask="g+I"), "must be base64url"),
     (region(mask="AAA"), "at least one cell"),
     (region(mask="gAM"), "none outside its grid"),
 ]
 
 
-@pytest.mark.parametrize(("said", "message"), BAD)
-def test_bad_views(said, message):
+@pytest.mark.parametrize(("values", "message"), BAD)
+def test_view_from_json_refuses(values, message):
     with pytest.raises(ViewError, match=message.replace("(", r"\(")) as refused:
-        View.from_json(said)
+        View.from_json(values)
     assert len(str(refused.value)) < 200
 
 
-def test_a_mask_as_large_as_may_be():
+def test_view_from_json_accepts_the_largest_mask():
     mask = base64.urlsafe_b64encode(b"\xff" * 8192).decode().rstrip("=")
     assert View.from_json(region(grid=[256, 256], mask=mask)).query == Region((256, 256), b"\xff" * 8192)
