@@ -17,7 +17,7 @@ def client(tmp_path_factory):
         yield Client(url, verbose=False, download_files=str(tmp_path_factory.mktemp("downloads")))
 
 
-def test_the_page_is_built_without_torch():
+def test_build_does_not_import_torch():
     code = """if True:
         import sys
         from viz.__main__ import build
@@ -27,9 +27,9 @@ def test_the_page_is_built_without_torch():
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_a_trace_comes_through_the_api(client):
-    answer = client.predict("a round green monster", 3, 4, 2.5, api_name="/trace")
-    trace = Trace.load(Path(answer["path"] if isinstance(answer, dict) else answer))
+def test_api_records_trace(client):
+    result = client.predict("a round green monster", 3, 4, 2.5, api_name="/trace")
+    trace = Trace.load(Path(result["path"] if isinstance(result, dict) else result))
     assert trace.steps == [0, 1, 2, 3] and trace.recipe["seed"] == 3
     assert {layer.kind for layer in trace} == {"self", "cross"}
     assert max(trace.verify().values()) < 1e-5
@@ -44,10 +44,10 @@ def test_a_trace_comes_through_the_api(client):
         (("a monster", 1, 5000, 2.5), "5000"),
     ],
 )
-def test_bad_values_through_the_api(client, arguments, message):
+def test_api_refuses_values_out_of_range(client, arguments, message):
     with pytest.raises(exceptions.AppError, match=message):
         client.predict(*arguments, api_name="/trace")
 
 
-def test_only_what_is_meant_is_public(client):
+def test_api_offers_trace_only(client):
     assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/trace"}

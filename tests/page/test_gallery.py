@@ -1,4 +1,4 @@
-"""The recorded traces that come with the project."""
+"""The gallery: the traces that come with the project."""
 
 import numpy as np
 import pytest
@@ -10,13 +10,13 @@ from viz.page.gallery import exhibits
 from viz.recording.run import perform
 
 
-def test_there_are_at_least_six():
+def test_gallery_has_at_least_six_exhibits():
     names = [exhibit.name for exhibit in exhibits()]
     assert len(names) == len(set(names)) >= 6
 
 
 @pytest.mark.parametrize("exhibit", exhibits(), ids=lambda exhibit: exhibit.name)
-def test_each_is_whole_small_and_proved(exhibit):
+def test_exhibit_is_complete_small_and_proved(exhibit):
     assert exhibit.trace.stat().st_size <= 10_000_000
     trace = Trace.load(exhibit.trace)
     assert (trace.recipe["caption"], trace.recipe["seed"]) == (exhibit.caption, exhibit.seed)
@@ -29,17 +29,17 @@ def test_each_is_whole_small_and_proved(exhibit):
     assert Image.open(exhibit.picture).size == (192, 192)
 
 
-def test_the_view_it_opens_with_has_something_to_say():
+def test_exhibit_opens_with_a_pixel_that_looks_somewhere():
     for exhibit in exhibits():
         trace = Trace.load(exhibit.trace)
         place = tuple(place * side for place, side in zip(exhibit.point, trace.size, strict=True))
         rows = trace.rows(exhibit.layer, step=exhibit.step, query=trace.cell(exhibit.layer, place))
-        shown = rows.mean(0) if exhibit.head < 0 else rows[exhibit.head]
-        assert shown.max() * shown.numel() > 5, exhibit.name
+        weights = rows.mean(0) if exhibit.head < 0 else rows[exhibit.head]
+        assert weights.max() * weights.numel() > 5, exhibit.name  # times uniform
 
 
-def test_a_trace_follows_from_its_recipe():
-    """Another processor's kernels may round differently, so the pictures are compared, not the bits."""
+def test_exhibit_follows_from_its_recipe():
+    """Kernels round differently from processor to processor, so pictures are compared, not bits."""
     exhibit = exhibits()[0]
     pipeline = load("critters", revision=exhibit.recipe.weights)
     kept, again = Trace.load(exhibit.trace), perform(exhibit.recipe, pipeline)

@@ -1,0 +1,33 @@
+"""Paths that a browser names."""
+
+import pytest
+
+from viz.page import served
+from viz.page.gallery import exhibits
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """Gradio's cache in an empty folder, beside a file that is not served."""
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "secret").write_text("secret")
+    monkeypatch.setattr(served, "get_upload_folder", lambda: str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_served_path_takes_files_of_gallery_and_cache(cache):
+    (cache / "trace").touch()
+    for path in (exhibits()[0].trace, cache / "trace"):
+        assert served.served_path(str(path)) == path.resolve()
+
+
+def test_served_path_refuses_files_elsewhere(cache):
+    (cache / "link").symlink_to(cache.parent / "secret")
+    for path in (cache.parent / "secret", f"{cache}/../secret", cache / "link", f"{cache}x", "/etc/passwd", None, 3):
+        with pytest.raises(PermissionError, match="does not serve that file"):
+            served.served_path(path)
+
+
+def test_served_path_says_that_a_file_is_gone(cache):
+    with pytest.raises(PermissionError, match="no longer on the server"):
+        served.served_path(str(cache / "gone"))
