@@ -16,9 +16,9 @@ from viz.page.limits import set_limits
 from viz.page.menu import MAX_FILE
 from viz.page.plots import PLOTLY
 from viz.page.runs import load_bundled, stop_runs
+from viz.page.script import head, script_route
 from viz.page.tabs import explore, lesson
 from viz.page.theme import theme
-from viz.page.viewer import early
 from viz.web import WEB
 
 DESCRIPTION = "Point at a pixel of a picture that a diffusion U-Net is drawing, and see where that pixel looks."
@@ -67,7 +67,8 @@ def main() -> None:
         server_port=arguments.port,
         theme=theme(),
         css_paths=[WEB / "styles" / f"{name}.css" for name in ("viewer", "menu", "plots", "lesson", "page")],
-        head=early(exhibits()[0].trace),
+        head=head(exhibits()[0].trace),
+        app_kwargs={"routes": [script_route()]},
         inbrowser=arguments.open,
         prevent_thread_lock=True,
         footer_links=["api"],

@@ -7,22 +7,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from plotly.colors import sample_colorscale, unlabel_rgb
+
+from viz.colors import DIVERGING, SEQUENTIAL, palette
 
 # The common scales of viz/web/core/scale.js, so that a colour means the same here and there.
 LOW, HIGH, LINEAR, DIFFERENCE, OWN, FOLD = -2, 5, 8, 4, 7, 31
 INK, SOFT, PAPER = "#16181d", "#565d6b", "#ffffff"
-
-
-@cache
-def palette(name: str = "Inferno") -> np.ndarray:
-    """(256, 3) uint8 of one of Plotly's perceptually uniform scales, from its low to its high end."""
-    colors = [unlabel_rgb(color) for color in sample_colorscale(name, [i / 255 for i in range(256)])]
-    return np.round(colors).astype(np.uint8)
 
 
 def positions(maps: np.ndarray, *, range: str = "common", log: bool = True, special: bool = False) -> np.ndarray:
@@ -48,7 +41,7 @@ def positions(maps: np.ndarray, *, range: str = "common", log: bool = True, spec
 
 def colored(maps: np.ndarray, **scale) -> np.ndarray:
     """(…, h, w, 3) uint8: the colours of maps; `scale` as for `positions`."""
-    colors = palette("balance" if scale.get("special") else "Inferno")
+    colors = palette(DIVERGING if scale.get("special") else SEQUENTIAL)
     return colors[np.round(positions(maps, **scale) * 255).astype(int)]
 
 

@@ -12,17 +12,20 @@ import hashlib
 import html
 import json
 import re
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from viz.colors import DIVERGING, SEQUENTIAL, palette
 from viz.draw import animation, overlay
 from viz.query import Maps
 from viz.trace import Trace
 from viz.trace_header import read_description
 from viz.view import Query, View
-from viz.web import WEB
+from viz.web import joined, styles
 
 
 def rows_on_show(trace: Trace, view: View) -> dict[str, np.ndarray]:
@@ -74,6 +77,12 @@ def write_gif(trace: Trace, path: str | Path, view: View, *, size: int = 384) ->
     return Path(path)
 
 
+def for_browser(trace: Trace) -> Trace:
+    """What a browser needs of a trace: attention among pixels alone, in half precision."""
+    layers = [layer.name for layer in trace if layer.kind == "self"]
+    return trace.select(layers=layers, dtype=torch.float16)
+
+
 def write_html(trace: Trace | str | Path, path: str | Path, view: View | None = None) -> Path:
     """Write one HTML file that holds a trace and the viewer. It asks for nothing else, and its policy forbids it to.
 
@@ -84,30 +93,24 @@ def write_html(trace: Trace | str | Path, path: str | Path, view: View | None = 
     Raises:
         viz.trace_header.HeaderError: where `trace` is a file that is none.
     """
-    from viz.page.viewer import pack
-
     if isinstance(trace, (str, Path)):
         document = _document(Path(trace), view)
     else:
-        packed = pack(trace)
-        document = _document(packed, view)
-        packed.unlink()
+        with tempfile.TemporaryDirectory() as folder:
+            document = _document(for_browser(trace).save(Path(folder) / "trace.safetensors"), view)
     Path(path).write_text(document, encoding="utf-8")
     return Path(path)
 
 
 def _document(file: Path, view: View | None) -> str:
     """The HTML file. Everything variable in it is base64, or JSON without "<", or escaped."""
-    from viz.page.viewer import DIVERGING, SEQUENTIAL, colormap, scripts
-
     caption = read_description(file)["recipe"].get("caption")
     title = caption[:200] if isinstance(caption, str) else "a recorded trace"
     page = {
         "view": view.to_json() if view else {},
-        "colors": {"colormap": colormap(SEQUENTIAL), "diverging": colormap(DIVERGING)},
+        "colors": {"colormap": palette(SEQUENTIAL).tolist(), "diverging": palette(DIVERGING).tolist()},
     }
-    script = f"(() => {{\n{scripts()}\n{(WEB / 'standalone.js').read_text()}\n}})();"
-    style = "\n".join((WEB / "styles" / f"{name}.css").read_text() for name in ("viewer", "menu", "standalone"))
+    script, style = f"{joined('standalone.js')};", styles("viewer", "menu", "standalone")
     if re.search(r"</(script|style)", script + style, re.IGNORECASE):
         raise ValueError("a script or a style would end early: it holds its own closing tag")
     data = base64.b64encode(gzip.compress(file.read_bytes(), 6, mtime=0)).decode()

@@ -7,8 +7,8 @@ import pytest
 
 from tests.support.chromium import VIEWER, atlas_pixels, look, settle, state, view
 from viz import Trace
+from viz.colors import DIVERGING, SEQUENTIAL, palette
 from viz.page.gallery import exhibits
-from viz.page.viewer import DIVERGING, SEQUENTIAL, colormap
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_the_bar_says_what_the_colours_mean(page, special, log, span):
     """The colour that a number gets is the one that stands over its tick."""
     view(page, special=special, log=log, range=span, head=2)
     marks = ticks(page)
-    colors = np.array(colormap(DIVERGING if special else SEQUENTIAL))
+    colors = palette(DIVERGING if special else SEQUENTIAL)
     largest = page.evaluate(f"Math.max(...{VIEWER}.map.map(Math.abs))")
     numbers = [number(text) for _, text in marks]
     if span == "own":
@@ -60,7 +60,7 @@ def test_the_bar_says_what_the_colours_mean(page, special, log, span):
 
 def test_own_ranges_belong_to_each_map(page):
     """With its own range every map has the brightest colour; with the common one only what deserves it."""
-    brightest = np.array(colormap(SEQUENTIAL)[255])
+    brightest = palette(SEQUENTIAL)[255]
     steps = len(exhibits()[0].steps)
     for span in ("own", "common"):
         view(page, range=span, log=False, head=-1)

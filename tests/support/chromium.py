@@ -79,6 +79,18 @@ def open_page(
     return page
 
 
+def open_alone(chromium: Browser, path: Path) -> Page:
+    """The one HTML file, opened from disk with the network off; `page.asked` collects what it requests anyway."""
+    page = chromium.new_context(viewport={"width": 1440, "height": 900}, offline=True).new_page()
+    page.complaints, page.asked = [], []
+    page.on("console", lambda said: said.type in ("error", "warning") and page.complaints.append(said.text))
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on("request", lambda request: page.asked.append(request.url))
+    page.goto(path.as_uri(), timeout=120_000)
+    page.wait_for_selector(f"{ROOT_OF_VIEWER} .pg-main:not([hidden])", timeout=60_000)
+    return page
+
+
 def look(page: Page, row: float, column: float) -> None:
     """Move the mouse to a place of the picture, in 0..1, and wait for the repaint."""
     box = page.locator(f"{ROOT_OF_VIEWER} .pg-picture").bounding_box()

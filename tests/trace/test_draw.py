@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from viz.draw import animation, colored, overlay, palette, positions, sheet
+from viz.colors import palette
+from viz.draw import animation, colored, overlay, positions, sheet
 
 
 def test_positions_on_every_scale():

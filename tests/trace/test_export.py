@@ -4,6 +4,8 @@ import base64
 import gzip
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -103,3 +105,32 @@ def test_a_column_has_no_difference_in_its_colours(trace, tmp_path):
         for special in (True, False)
     ]
     assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_write_html_needs_no_gradio(tmp_path):
+    """A notebook without Gradio can write the file, from a trace in memory and from its file."""
+    code = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, *_):
+        if name.split(".")[0] == "gradio":
+            raise ImportError("gradio is blocked")
+
+sys.meta_path.insert(0, Blocked())
+from viz import Trace
+from viz.export import write_html
+path, folder = sys.argv[1:]
+write_html(path, folder + "/file.html")
+write_html(Trace.load(path), folder + "/memory.html")
+try:
+    import gradio
+except ImportError:
+    sys.exit(0)
+sys.exit("gradio was not blocked")
+"""
+    subprocess.run([sys.executable, "-c", code, EXHIBIT.trace, tmp_path], check=True)
+    from_file, from_memory = (parts(tmp_path / f"{name}.html")[2] for name in ("file", "memory"))
+    assert from_file == EXHIBIT.trace.read_bytes()
+    (tmp_path / "held").write_bytes(from_memory)
+    assert list(Trace.load(tmp_path / "held").layers) == list(Trace.load(EXHIBIT.trace).layers)

@@ -14,13 +14,13 @@ from gradio.utils import get_upload_folder
 
 from viz.page.links import LinkError, encode
 from viz.page.notices import warn
+from viz.page.script import js_on_load
 from viz.page.served import served_path
 from viz.page.viewer import present
 from viz.recipe import Recipe, RecipeError
 from viz.recording.budget import amount
 from viz.trace_header import read_description
 from viz.view import View, ViewError
-from viz.web import WEB
 
 if TYPE_CHECKING:  # torch is imported when a trace is opened
     from viz.trace import Trace
@@ -52,7 +52,7 @@ class ExportMenu(gr.HTML):
         super().__init__(
             None,
             html_template=_SKELETON,
-            js_on_load=(WEB / "hosts" / "menu.js").read_text(),
+            js_on_load=js_on_load("startMenu", "saved", "dropped"),
             apply_default_css=False,
             server_functions=[link],
             **arguments,

@@ -14,12 +14,12 @@ import gradio as gr
 import plotly
 from gradio.data_classes import FileData
 
+from viz.colors import DIVERGING, SEQUENTIAL
 from viz.labels import layer_label
 from viz.page.map_server import open_trace
+from viz.page.script import js_on_load
 from viz.page.served import served_path
-from viz.page.viewer import DIVERGING, SEQUENTIAL
 from viz.view import Lines, Pixel, View, ViewError
-from viz.web import WEB
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -65,7 +65,7 @@ class Plots(gr.HTML):
         super().__init__(
             None,
             html_template=_SKELETON,
-            js_on_load=(WEB / "hosts" / "plots.js").read_text(),
+            js_on_load=js_on_load("startPlots", "pinned"),
             apply_default_css=False,
             **arguments,
         )

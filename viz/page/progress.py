@@ -10,31 +10,14 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
+from viz.page.script import js_on_load
+
 _SKELETON = """
 <div class="pixelgaze pg-live" hidden>
   <img alt="The picture as it emerges" hidden>
   <div><p role="status"></p><progress max="1" value="0" aria-label="Drawing"></progress></div>
   <button type="button">Stop</button>
 </div>
-"""
-
-_HOST = """
-const root = element.querySelector(".pg-live");
-const [image, text, bar] = ["img", "p", "progress"].map((tag) => root.querySelector(tag));
-root.querySelector("button").addEventListener("click", () => trigger("stop"));
-function show() {
-  const value = props.value;
-  root.hidden = !value;
-  if (!value) return;
-  bar.max = value.steps;
-  bar.value = value.step;
-  const at = `Drawing and recording: step ${value.step} of ${value.steps}`;
-  text.textContent = value.step ? at : "Waiting for the model…";
-  image.hidden = !value.preview;
-  if (value.preview) image.src = value.preview;
-}
-watch("value", show);
-show();
 """
 
 
@@ -50,7 +33,13 @@ class ProgressStrip(gr.HTML):
     """Its value is a `Progress`, or None when nothing runs; its `stop` event comes from the button."""
 
     def __init__(self, value: Progress | None = None, **arguments) -> None:
-        super().__init__(value, html_template=_SKELETON, js_on_load=_HOST, apply_default_css=False, **arguments)
+        super().__init__(
+            value,
+            html_template=_SKELETON,
+            js_on_load=js_on_load("startProgress", "stop"),
+            apply_default_css=False,
+            **arguments,
+        )
 
     def api_info(self) -> dict:
         return {"type": "object", "description": "how far the run is, and the picture predicted so far"}

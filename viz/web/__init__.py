@@ -1,7 +1,74 @@
-"""The browser's side: scripts, styles and the libraries that they use."""
+"""The browser's side: ES modules, styles, and the libraries they use, joined into one script without any build step.
+
+Node and browsers run the module files as they are. `joined` writes them one after another, each as a function that is
+called once and returns its exports, so that one script, or one HTML file, holds them all.
+"""
 
 from __future__ import annotations
 
+import posixpath
+import re
 from pathlib import Path
 
 WEB = Path(__file__).parent
+
+_IMPORT = re.compile(r'^(import|export) (?:\{([^}]*)\}|(\w+)) from "([^"]+)";$', re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=(?:async function|function|class|const) (\w+))", re.MULTILINE)
+_MODULE = 'modules["{path}"] = (() => {{\n{body}return {{ {exports} }};\n}})();\n'
+# Libraries are CommonJS; their exports together are what `import library from` gives, as in Node.
+_LIBRARY = (
+    'modules["{path}"] = (() => {{\nconst module = {{ exports: {{}} }}, {{ exports }} = module;\n{body}\n'
+    "return {{ default: module.exports }};\n}})();\n"
+)
+
+
+class ModuleError(ValueError):
+    """These modules cannot be joined."""
+
+
+def joined(entry: str) -> str:
+    """A JavaScript expression that runs the module at `entry`, a path below `WEB`; its value is the module's exports.
+
+    Raises:
+        ModuleError: for a circle of imports; for a name that is imported but not exported; for any form other than
+            `import { a } from`, `import library from`, `export { a } from` and `export function`, `class` or `const`.
+    """
+    modules: dict[str, tuple[str, list[str]]] = {}  # {path: (text, exports)}, in the order in which they must run
+    _add(entry, [], modules)
+    return f'(() => {{\n"use strict";\nconst modules = {{}};\n{"".join(text for text, _ in modules.values())}' + (
+        f'return modules["{entry}"];\n}})()'
+    )
+
+
+def _add(path: str, importers: list[str], modules: dict[str, tuple[str, list[str]]]) -> None:
+    """Add a module after those it imports; `importers` are those that are waiting for it."""
+    if path in importers:
+        raise ModuleError(f"modules import each other in a circle: {' → '.join([*importers, path])}")
+    if path in modules:
+        return
+    body, exports = (WEB / path).read_text(), []
+    if path.startswith("vendor/"):
+        modules[path] = _LIBRARY.format(path=path, body=body), ["default"]
+        return
+
+    def fetched(match: re.Match[str]) -> str:
+        kind, names, library, source = match.groups()
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(path), source))
+        _add(target, [*importers, path], modules)
+        imported = re.findall(r"\w+", names) if names else ["default"]
+        if missing := set(imported) - set(modules[target][1]):
+            raise ModuleError(f"{path} imports {', '.join(sorted(missing))}, which {target} does not export")
+        exports.extend(imported if kind == "export" else [])
+        return f'const {{ {f"default: {library}" if library else ", ".join(imported)} }} = modules["{target}"];'
+
+    body = _IMPORT.sub(fetched, body)
+    exports += _EXPORT.findall(body)
+    body = _EXPORT.sub("", body)
+    if unknown := re.search(r"^(import|export)\b.*", body, re.MULTILINE):
+        raise ModuleError(f"{path}: this form of import or export cannot be joined: {unknown.group()}")
+    modules[path] = _MODULE.format(path=path, body=body, exports=", ".join(exports)), exports
+
+
+def styles(*names: str) -> str:
+    """The text of these style sheets, one after another."""
+    return "\n".join((WEB / "styles" / f"{name}.css").read_text() for name in names)

@@ -1,5 +1,8 @@
 // The start of a stand-alone file: unpacks the trace that the page holds and shows it. Nothing is asked of any network.
 
+import { addTakeaway } from "./export/menu.js";
+import { createViewer } from "./viewer/viewer.js";
+
 async function openStandAlone() {
   const scheme = matchMedia("(prefers-color-scheme: dark)");
   const dress = () => document.documentElement.classList.toggle("dark", scheme.matches);

@@ -15,14 +15,14 @@ from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
 from safetensors import safe_open
 
+from viz.colors import in_hex, palette
 from viz.lesson.papers import available_networks, call_of, layers_of, load_model, network_of, words_of
 from viz.page.gallery import LESSON, exhibits
 from viz.page.notices import warn
 from viz.page.runs import hold_model, load_bundled
-from viz.page.viewer import colormap, in_hex
+from viz.page.script import js_on_load
 from viz.recipe import Recipe, RecipeError
 from viz.trace_header import read_description
-from viz.web import WEB
 
 if TYPE_CHECKING:
     from viz.lesson.watch import Replay
@@ -43,64 +43,8 @@ that attention compares.</p>
 </div>
 """
 
-SCRIPTS = (
-    "core/trace.js",
-    "core/query.js",
-    "core/words.js",
-    "viewer/skeleton.js",
-    "lesson/panels.js",
-    "lesson/paint.js",
-    "lesson/heads.js",
-    "lesson/nine.js",
-    "lesson/page.js",
-)
-
 # Constant on purpose, as in viz.page.viewer.
 _SKELETON = '<div class="pixelgaze pg-lesson"><p class="pg-message">Loading the lesson…</p></div>'
-
-_HOST = """
-const root = element.querySelector(".pg-lesson");
-const page = createLesson(root, { colormap: fromHex(props.colormap) });
-root.lesson = page;
-let shown = null;
-async function show() {
-  const value = props.value;
-  if (!value || !value.lesson || value.lesson.url === shown) return;
-  const { url } = value.lesson;
-  shown = url;
-  try {
-    const answer = await fetch(url);
-    if (!answer.ok) throw new Error("These numbers are no longer on the server; choose the layer again.");
-    const buffer = await answer.arrayBuffer();
-    if (shown === url) page.open(buffer, value.view);
-  } catch (error) {
-    page.say(error.message);
-    shown = null;
-  }
-}
-// Whoever comes here from the viewer finds its trace, its layer and step, its pixel and its head.
-const opensOn = JSON.stringify(props.value?.of);
-let seen = null;
-function follow() {
-  const viewer = document.querySelector("#viewer .pixelgaze")?.viewer;
-  if (!viewer || !viewer.trace) return;
-  const { layer, step, point, head, pins, active } = viewer.viewNow();
-  const asked = { recipe: viewer.trace.recipe, layer, step };
-  const pin = pins[active];
-  const place = pin?.kind === "pixel" ? pin.point : point;
-  const now = { asked: JSON.stringify(asked), place: JSON.stringify([place, head]) };
-  if (now.place !== seen?.place) page.look(...JSON.parse(now.place));
-  if (now.asked !== (seen ? seen.asked : opensOn)) trigger("visited", asked);
-  seen = now;
-}
-watch("value", show);
-const opened = show();
-page.onshown(async () => {
-  await opened;
-  for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);
-  follow(); // what it opens on is on screen before anything else is asked for
-});
-"""
 
 
 class LessonPanels(gr.HTML):
@@ -110,9 +54,9 @@ class LessonPanels(gr.HTML):
         super().__init__(
             value,
             html_template=_SKELETON,
-            js_on_load="\n".join([(WEB / name).read_text() for name in SCRIPTS] + [_HOST]),
+            js_on_load=js_on_load("startLesson", "visited"),
             apply_default_css=False,
-            colormap=in_hex(colormap("Inferno")),
+            colormap=in_hex(palette()),
             **arguments,
         )
 

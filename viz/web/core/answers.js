@@ -5,7 +5,10 @@
 //   answers.begin(pins)                                  // before a repaint: what was wanted before is wanted no more
 //   answers.read(query, layer, step, head, way, out)     // false: not known yet, and now on its way
 
-function createAnswers(trace, onNews) {
+import { arithmetic, attention } from "./attention.js";
+import { cellsOf } from "./query.js";
+
+export function createAnswers(trace, onNews) {
   const sums = trace.layers.map(() => []); // [layer][step] = what attention.normalise gives, and its means' mean of heads
   const kept = new Map(); // {pin: {row: [layer][step], column: [layer][step]}}, maps of all heads
   let wanted = [];

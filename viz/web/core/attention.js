@@ -5,7 +5,7 @@
 // headDim). Of the keys, the first `extra` of every head belong to no pixel: they take their part of a row and are not shown.
 // Cells are { tokens, weights }: the pixels that are asked about, and weights that sum to 1.
 
-function arithmetic() {
+export function arithmetic() {
   // exp(x) for x <= 0 as 2^whole · 2^fraction, both looked up: three times as fast as Math.exp here, to 1e-4 of its value.
   const FRACTIONS = Float32Array.from({ length: 4096 }, (_, i) => 2 ** (i / 4096));
   const POWERS = Float32Array.from({ length: 128 }, (_, i) => 2 ** (i - 127));
@@ -111,4 +111,4 @@ function arithmetic() {
   return { answer, allHeads, normalise };
 }
 
-const attention = arithmetic();
+export const attention = arithmetic();

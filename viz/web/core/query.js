@@ -6,11 +6,11 @@
 //
 // A query is never changed, only replaced, so that what was computed for it can be kept with it.
 
-const MAX_PINS = 4;
+export const MAX_PINS = 4;
 const MAX_MASK = 256; // pixels a side
 
 // Throws an Error, for the reader, where this is no query.
-function checkQuery(query) {
+export function checkQuery(query) {
   const place = (value) => Array.isArray(value) && value.length === 2 && value.every((v) => v >= 0 && v <= 1);
   const { kind, point, from, to, grid, mask } = query || {};
   if (kind === "pixel" && place(point)) return query;
@@ -25,7 +25,7 @@ function checkQuery(query) {
 const masks = new WeakMap(); // {query: its mask}
 
 // The mask of a region: one byte, 0 or 1, a pixel.
-function decodeMask(query) {
+export function decodeMask(query) {
   if (masks.has(query)) return masks.get(query);
   const [height, width] = query.grid;
   const mask = new Uint8Array(height * width);
@@ -41,31 +41,31 @@ function decodeMask(query) {
   return mask;
 }
 
-function encodeMask(mask, grid) {
+export function encodeMask(mask, grid) {
   const bytes = new Uint8Array(Math.ceil(mask.length / 8));
   mask.forEach((on, i) => (bytes[i >> 3] |= (on ? 1 : 0) << (7 - (i & 7))));
   const text = btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
   return { kind: "region", grid, mask: text };
 }
 
-function boxBetween(a, b) {
+export function boxBetween(a, b) {
   const from = [Math.min(a[0], b[0]), Math.min(a[1], b[1])];
   return { kind: "box", from, to: [Math.max(a[0], b[0]), Math.max(a[1], b[1])] };
 }
 
-function tokenAt({ height, width }, [down, across]) {
+export function tokenAt({ height, width }, [down, across]) {
   const row = Math.min(height - 1, Math.floor(down * height));
   return row * width + Math.min(width - 1, Math.floor(across * width));
 }
 
 // How much of each of `cells` equal parts of 0..1 lies between `from` and `to`, as a share of the part.
-function overlaps(cells, from, to) {
+export function overlaps(cells, from, to) {
   const share = (i) => Math.max(0, Math.min(to * cells, i + 1) - Math.max(from * cells, i));
   return Float64Array.from({ length: cells }, (_, i) => share(i));
 }
 
 // (h·w) shares of the cells of a grid that a rectangle or a region covers, 0..1.
-function coverage(query, { height, width }) {
+export function coverage(query, { height, width }) {
   const covered = new Float64Array(height * width);
   const add = (down, across) => {
     down.forEach((a, y) => a && across.forEach((b, x) => (covered[y * width + x] += a * b)));
@@ -89,7 +89,7 @@ function coverage(query, { height, width }) {
 const found = new WeakMap(); // {query: {"height width": cells}}
 
 // The cells of a layer that a query asks about: { tokens, weights }, the weights proportional to what is covered, of sum 1.
-function cellsOf(query, layer) {
+export function cellsOf(query, layer) {
   if (query.kind === "pixel") return { tokens: [tokenAt(layer, query.point)], weights: [1] };
   if (!found.has(query)) found.set(query, new Map());
   const kept = found.get(query);
@@ -104,13 +104,13 @@ function cellsOf(query, layer) {
 }
 
 // The middle of the cells asked about, (row, column) in cells of the layer; of a pixel, the pixel itself.
-function middleOf({ tokens, weights }, { width }) {
+export function middleOf({ tokens, weights }, { width }) {
   const sum = (coordinate) => tokens.reduce((total, token, i) => total + weights[i] * coordinate(token), 0);
   return [sum((token) => Math.floor(token / width)), sum((token) => token % width)];
 }
 
 // The query, moved by (down, right) cells of a grid and held inside the picture.
-function moved(query, down, right, { height, width }) {
+export function moved(query, down, right, { height, width }) {
   const inside = (value, by, cells) => (Math.min(cells - 1, Math.max(0, Math.floor(value * cells) + by)) + 0.5) / cells;
   if (query.kind === "pixel") {
     return { kind: "pixel", point: [inside(query.point[0], down, height), inside(query.point[1], right, width)] };

@@ -4,11 +4,14 @@
 //
 //   const answers = createRemoteAnswers(trace, { path, ask }, onNews, onTrouble)    // onTrouble(text): "" when it is over
 
+import { tokenAt } from "./query.js";
+import { toFloats } from "./trace.js";
+
 const REMOTE_FLOATS = 24e6; // that are kept of what is not on show
 const REMOTE_MAPS = 4000; // asked for in one request; the server answers those that it computes in a moment
 const REMOTE_PAUSE = 2000; // ms, after the server did not answer
 
-function createRemoteAnswers(trace, { path, ask }, onNews, onTrouble) {
+export function createRemoteAnswers(trace, { path, ask }, onNews, onTrouble) {
   const page = Math.random().toString(36).slice(2);
   const kept = new Map(); // {key: { map, used }}, the longest unused first
   const names = new WeakMap(); // {region or rectangle: its name in keys}

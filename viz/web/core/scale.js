@@ -11,7 +11,7 @@ const OWN = 7; // octaves of a map's own log scale
 const FOLD = 31; // differences on a log scale: log2(1 + |d|) goes from 0 to 5 where |d| goes from 0 to 31
 
 // Where a number stands on the colour bar, 0..1. With "own" numbers are shares of the map's largest.
-function positionOf({ special, range, log }) {
+export function positionOf({ special, range, log }) {
   const folded = (v) => Math.sign(v) * (Math.log2(1 + Math.abs(v)) / Math.log2(1 + FOLD));
   if (special) {
     const full = range === "own" ? 1 : DIFFERENCE;
@@ -25,7 +25,7 @@ function positionOf({ special, range, log }) {
 // fraction, fine enough for 256 colours on a log scale. Tables are made when first asked for.
 //
 // Returns f(scale, kind): 65,536 colours, for kind "solid", or "veil", which lies over a picture.
-function colorTables(colormap, diverging) {
+export function colorTables(colormap, diverging) {
   const made = new Map();
   const pack = ([r, g, b], alpha) => ((alpha << 24) | (b << 16) | (g << 8) | r) >>> 0;
   return (scale, kind) => {
@@ -50,7 +50,7 @@ function colorTables(colormap, diverging) {
 }
 
 // What a map's own scale ends at.
-function largestOf(map, count) {
+export function largestOf(map, count) {
   let largest = 1e-30;
   for (let i = 0; i < count; i++) largest = Math.max(largest, Math.abs(map[i]));
   return largest;
@@ -60,7 +60,7 @@ const oneFloat = new Float32Array(1);
 const oneFloatBits = new Uint32Array(oneFloat.buffer);
 
 // The colours of one map into out; `table` is one of colorTables, for this scale.
-function colorize(table, scale, map, count, out) {
+export function colorize(table, scale, map, count, out) {
   const factor = scale.range === "own" ? 1 / largestOf(map, count) : 1;
   for (let i = 0; i < count; i++) {
     oneFloat[0] = map[i] * factor;
@@ -70,7 +70,7 @@ function colorize(table, scale, map, count, out) {
 }
 
 // The marks of the colour bar, [place in 0..1, text]; `largest` is that of the chosen map.
-function ticksOf(scale, largest) {
+export function ticksOf(scale, largest) {
   const { special, range, log } = scale;
   const own = range === "own";
   if (special) {
@@ -100,16 +100,22 @@ function rangeNote(scale, largest, smooth) {
 }
 
 // All that stands under the colour bar; `state` is a view or the viewer's state.
-function scaleWords(scale, largest, { mode, smooth }) {
+export function scaleWords(scale, largest, { mode, smooth }) {
   const column = mode === "column" ? " A column is no distribution: it does not sum to one." : "";
   return `${rangeNote(scale, largest, smooth)}.${column}`;
 }
 
-function formatTimes(value) {
+export function formatTimes(value) {
   if (value === 0) return "0×";
   return `${value >= 9.95 ? Math.round(value) : Number(value.toPrecision(2))}×`;
 }
 
-function formatSigned(value) {
+export function formatSigned(value) {
   return value === 0 ? "0" : `${value > 0 ? "+" : "−"}${formatTimes(Math.abs(value))}`;
+}
+
+// Colours as one text of hexadecimal digits, as viz/colors.py's `in_hex` writes them: [[r, g, b], …].
+export function fromHex(text) {
+  const channel = (i) => parseInt(text.slice(2 * i, 2 * i + 2), 16);
+  return Array.from({ length: text.length / 6 }, (_, i) => [channel(3 * i), channel(3 * i + 1), channel(3 * i + 2)]);
 }

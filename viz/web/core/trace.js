@@ -26,7 +26,7 @@ function halfPrecision() {
   return halfTable;
 }
 
-function readSafetensors(buffer) {
+export function readSafetensors(buffer) {
   const fail = (why) => new Error(`This is not a whole trace file: ${why}.`);
   if (buffer.byteLength < 8) throw fail("it is shorter than its own header");
   const headerLength = Number(new DataView(buffer).getBigUint64(0, true));
@@ -48,7 +48,7 @@ function readSafetensors(buffer) {
 }
 
 // All numbers of a tensor, as a Float32Array of their own.
-function toFloats({ dtype, bytes }) {
+export function toFloats({ dtype, bytes }) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const floats = new Float32Array(bytes.length / (dtype === "F32" ? 4 : 2));
   if (dtype === "F16") {
@@ -65,17 +65,18 @@ function toFloats({ dtype, bytes }) {
   return floats;
 }
 
+// A picture as { width, height, data }: four bytes a pixel, as ImageData takes them.
 function toPicture({ shape: [height, width], bytes }) {
-  const picture = new ImageData(width, height);
+  const data = new Uint8ClampedArray(4 * width * height);
   for (let i = 0; i < width * height; i++) {
-    picture.data.set(bytes.subarray(3 * i, 3 * i + 3), 4 * i);
-    picture.data[4 * i + 3] = 255;
+    data.set(bytes.subarray(3 * i, 3 * i + 3), 4 * i);
+    data[4 * i + 3] = 255;
   }
-  return picture;
+  return { width, height, data };
 }
 
 // "up_blocks.2.attentions.1.transformer_blocks.0.attn1" is "up 2 · attention 1", or "up 2 · 1" where room is scarce.
-function layerLabel(name, word = "attention ") {
+export function layerLabel(name, word = "attention ") {
   const block = /(?:^|\.)(down|up)_blocks\.(\d+)/.exec(name);
   const place = /(?:^|\.)mid_block(?:\.|$)/.test(name) ? "middle" : block && `${block[1]} ${block[2]}`;
   const attention = /attentions\.(\d+)/.exec(name);
@@ -85,7 +86,7 @@ function layerLabel(name, word = "attention ") {
   return place + (attention ? ` · ${word}${attention[1]}` : "") + (inner ? `.${inner[1]}` : "");
 }
 
-function openTrace(buffer, remote = null) {
+export function openTrace(buffer, remote = null) {
   const { metadata, tensors } = readSafetensors(buffer);
   if (metadata.format !== TRACE_FORMAT || metadata.version !== TRACE_VERSION) {
     throw new Error(`This file is not a version ${TRACE_VERSION} trace of PixelGaze.`);

@@ -1,4 +1,7 @@
-// What the chosen map says, in words and numbers. Text from outside reaches the page through textContent only.
+// What the chosen map says, in words and numbers. Nothing here touches the page.
+
+import { cellsOf, middleOf, tokenAt } from "./query.js";
+import { formatSigned, formatTimes } from "./scale.js";
 
 // The numbers of a map (in times uniform, on a grid); `middle` is where the asking pixel or region is, in cells.
 //
@@ -23,31 +26,31 @@ function measureMap(map, layer, middle, size) {
   return found;
 }
 
-function formatTimestep(t) {
+export function formatTimestep(t) {
   return t === null ? "" : Number.isInteger(t) ? String(t) : t.toPrecision(3);
 }
 
-function formatStep(trace, step) {
+export function formatStep(trace, step) {
   const timestep = formatTimestep(trace.timesteps[step]);
   return `step ${trace.steps[step]}${timestep ? `, t = ${timestep}` : ""}`;
 }
 
-function formatPlace({ width }, token) {
+export function formatPlace({ width }, token) {
   return `row ${Math.floor(token / width)}, column ${token % width}`;
 }
 
-function formatHead(layer, head) {
+export function formatHead(layer, head) {
   return head < 0 ? `mean of ${layer.heads} heads` : `head ${Math.min(head, layer.heads - 1)}`;
 }
 
 // A query's name, for its pin: on the grid of this layer.
-function nameOf(query, layer) {
+export function nameOf(query, layer) {
   if (query.kind === "pixel") return formatPlace(layer, tokenAt(layer, query.point));
   const { length } = cellsOf(query, layer).tokens;
   return `${query.kind === "box" ? "rectangle" : "region"}, ${length} pixel${length > 1 ? "s" : ""}`;
 }
 
-function shortNameOf(query, layer) {
+export function shortNameOf(query, layer) {
   const cells = cellsOf(query, layer).tokens;
   if (query.kind !== "pixel") return `${cells.length} px`;
   return `${Math.floor(cells[0] / layer.width)}, ${cells[0] % layer.width}`;
@@ -61,34 +64,24 @@ function subjectOf(trace, state, query, layer, cells) {
   return `The mean of the ${count} pixel${count > 1 ? "s" : ""} in the ${query.kind === "box" ? "rectangle" : "region"} on the ${grid}`;
 }
 
-// One plain sentence for the chosen map, and its numbers. `map` is null while it is being computed.
-function describe(ui, trace, state, query, map) {
+// The chosen map in words and numbers: { subject, where, parts, numbers }. `parts` end the sentence, plain and bold by turns;
+// `numbers` are [name, text]. Both are null while `map` is: it is still being computed.
+export function describeMap(trace, state, query, map) {
   const layer = trace.layers[state.layer];
   const cells = cellsOf(query, layer);
-  const special = state.special && state.mode === "row";
-  ui.sentence.replaceChildren(`${subjectOf(trace, state, query, layer, cells)} `);
-  ui.where.textContent = `${layer.name}, ${formatHead(layer, state.head)}`;
-  if (!map) {
-    ui.sentence.append("is being computed …");
-    for (const value of ui.numbers.querySelectorAll("dd")) value.textContent = "…";
-    return;
-  }
+  const subject = subjectOf(trace, state, query, layer, cells);
+  const where = `${layer.name}, ${formatHead(layer, state.head)}`;
+  if (!map) return { subject, where, parts: null, numbers: null };
   const middle = middleOf(cells, layer);
-  const found = measureMap(map, layer, middle, trace.size);
-  const say = special ? sayDifference : state.mode === "column" ? sayColumn : sayRow;
-  say(map, layer, cells, found).forEach((part, i) => (i % 2 ? make("strong", "", part, ui.sentence) : ui.sentence.append(part)));
-  const list = special ? differenceNumbers : state.mode === "column" ? columnNumbers : rowNumbers;
-  showNumbers(ui.numbers, list(map, layer, found, offsetOf(found.peak, middle, layer)));
-}
-
-function showNumbers(node, numbers) {
-  while (node.childNodes.length > numbers.length) node.lastChild.remove();
-  numbers.forEach(([name, value], i) => {
-    const item = node.childNodes[i] || make("div", "", undefined, node);
-    if (!item.firstChild) for (const tag of ["dt", "dd"]) make(tag, "", "", item);
-    if (item.firstChild.textContent !== name) item.firstChild.textContent = name;
-    item.lastChild.textContent = value;
-  });
+  const measures = measureMap(map, layer, middle, trace.size);
+  const offset = offsetOf(measures.peak, middle, layer);
+  const kind = state.mode === "column" ? "column" : state.special ? "difference" : "row";
+  const [say, list] = {
+    row: [sayRow, rowNumbers],
+    column: [sayColumn, columnNumbers],
+    difference: [sayDifference, differenceNumbers],
+  }[kind];
+  return { subject, where, parts: say(map, layer, cells, measures), numbers: list(map, layer, measures, offset) };
 }
 
 // How far the peak is from the asking pixel, in cells: rows down, columns to the right.

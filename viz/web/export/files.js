@@ -1,7 +1,10 @@
 // Files made in the browser: numpy's arrays, zipped; GIFs; and handing a file to the reader. Nothing here knows a viewer.
 
+import fflate from "../vendor/fflate.js";
+import gifenc from "../vendor/gifenc.js";
+
 // One array in numpy's format (NEP 1): Float32Array, Int32Array or Float64Array with a shape, or a list of texts.
-function npy(values, shape) {
+export function npy(values, shape) {
   const kinds = [[Float32Array, "<f4"], [Int32Array, "<i4"], [Float64Array, "<f8"]];
   let [descr, numbers] = [(kinds.find(([type]) => values instanceof type) || [])[1], values];
   if (!descr) {
@@ -22,13 +25,13 @@ function npy(values, shape) {
 }
 
 // { name: [values, shape] } as the bytes of an NPZ file.
-function npz(arrays) {
+export function npz(arrays) {
   const files = Object.entries(arrays).map(([name, [values, shape]]) => [`${name}.npy`, npy(values, shape)]);
   return fflate.zipSync(Object.fromEntries(files), { level: 6 });
 }
 
 // Canvases of one size as the bytes of a GIF that repeats; the last frame stays three times as long.
-async function gif(canvases, milliseconds = 350) {
+export async function gif(canvases, milliseconds = 350) {
   const encoder = gifenc.GIFEncoder();
   for (const [i, canvas] of canvases.entries()) {
     const { data, width, height } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
@@ -42,7 +45,7 @@ async function gif(canvases, milliseconds = 350) {
 }
 
 // Starts a download. `content` is bytes, text or a Blob.
-function download(name, type, content) {
+export function download(name, type, content) {
   const address = URL.createObjectURL(content instanceof Blob ? content : new Blob([content], { type }));
   const link = document.createElement("a");
   Object.assign(link, { href: address, download: name });
@@ -51,7 +54,7 @@ function download(name, type, content) {
 }
 
 // A file's name from a caption: letters, digits and dashes only.
-function fileName(trace, ending) {
+export function fileName(trace, ending) {
   const { caption, seed } = trace.recipe;
   const words = typeof caption === "string" ? caption.toLowerCase().match(/[a-z0-9]+/g) || [] : [];
   const short = words.join("-").slice(0, 60).replace(/-+$/, "");

@@ -3,7 +3,13 @@
 //   const takeaway = addTakeaway(root, viewer, { colormap, diverging })
 //   takeaway.add("Link", [["Copy", "a link to this view", async () => "Copied."]])     // what only the page can do
 
-function addTakeaway(root, viewer, colors) {
+import { colorTables, colorize, largestOf, scaleWords, ticksOf } from "../core/scale.js";
+import { formatStep } from "../core/words.js";
+import { make, makeButton } from "../dom.js";
+import { download, fileName, gif, npz } from "./files.js";
+import { FONT, fontOf, layOutSheet, linesOf, pictureCanvas, sheetCanvas, sheetSvg } from "./sheet.js";
+
+export function addTakeaway(root, viewer, colors) {
   const { menu, list, say } = buildTakeaway(viewer.slot);
   const desk = sheetDesk(root, viewer, colors);
 

@@ -2,13 +2,17 @@
 //
 // It is laid out once, as a list of texts, bitmaps and boxes, and then drawn twice: on a canvas, or as SVG with real text.
 
+import { largestOf } from "../core/scale.js";
+import { formatTimestep, nameOf } from "../core/words.js";
+import { PIN_COLORS, imageOf, paintPicture, paintQuery } from "../viewer/paint.js";
+
 const SHEET = { margin: 24, cell: 44, gap: 3, labels: 148, picture: [280, 520], foot: 64, width: 640 };
-const FONT = "system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif";
+export const FONT = "system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif";
 
 function canvasOf(image) {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [image.width, image.height];
-  canvas.getContext("2d").putImageData(image, 0, 0);
+  canvas.getContext("2d").putImageData(imageOf(image), 0, 0);
   return canvas;
 }
 
@@ -17,7 +21,7 @@ function mapCanvas(colors, { width, height }) {
 }
 
 // The picture of a step with the chosen map and the pins over it, `pixels` wide.
-function pictureCanvas(desk, stepIndex, pixels, base) {
+export function pictureCanvas(desk, stepIndex, pixels, base) {
   const { viewer } = desk;
   const { trace } = viewer;
   const view = viewer.viewNow();
@@ -49,7 +53,7 @@ function measureSheet({ viewer }, atlas) {
 
 // What is on the sheet: { width, height, items }, in CSS pixels. Without `scale` it is the atlas alone; with it the picture
 // stands beside it, in as many pixels as it will be shown with.
-function layOutSheet(desk, scale) {
+export function layOutSheet(desk, scale) {
   const { viewer } = desk;
   const { trace } = viewer;
   const view = viewer.viewNow();
@@ -143,7 +147,7 @@ function headings({ viewer, sentence, where }, width) {
 }
 
 // At most so many lines that fit; of more, the last ends in "…".
-function linesOf(text, style, room, most = 3) {
+export function linesOf(text, style, room, most = 3) {
   const pen = document.createElement("canvas").getContext("2d");
   pen.font = fontOf(style);
   const lines = [""];
@@ -183,7 +187,7 @@ function colorBar(desk, sheet) {
 }
 
 const ink = (item) => (item.soft ? "#565d6b" : "#16181d");
-const fontOf = (item) => `${item.weight || 400} ${item.size}px ${FONT}`;
+export const fontOf = (item) => `${item.weight || 400} ${item.size}px ${FONT}`;
 
 // The text that fits into an item's room.
 function fitted(item) {
@@ -195,7 +199,7 @@ function fitted(item) {
   return text;
 }
 
-function sheetCanvas({ width, height, items }, scale) {
+export function sheetCanvas({ width, height, items }, scale) {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [Math.round(width * scale), Math.round(height * scale)];
   const context = canvas.getContext("2d");
@@ -230,7 +234,7 @@ function escapeXml(text) {
   return clean.join("").replace(/[&<>"']/g, (letter) => names[letter]);
 }
 
-function sheetSvg({ width, height, items }) {
+export function sheetSvg({ width, height, items }) {
   const place = ({ x, y, width, height }) => `x="${x}" y="${y}" width="${width}" height="${height}"`;
   const drawn = items.map((item) => {
     if (item.kind === "bitmap") {

@@ -1,10 +1,41 @@
-// What the "Take away" menu can do on the page only: one HTML file, a link, and opening a trace. Ends in `start()`.
-//
-// Runs where Gradio gives `element, trigger, props, server, upload, watch`; nothing else of the page is needed.
+// What the viewer's menu can do on the page only: one HTML file, a link, and opening a saved trace.
 
-const MAX_UPLOAD = 256e6; // bytes; the server has the same limit
+const MAX_UPLOAD = 256e6; // bytes; viz/page/menu.py has the same limit
 
-async function findViewer() {
+// `gradio` is what Gradio gives js_on_load: { element, props, trigger, server, upload, watch }.
+export async function startMenu(gradio) {
+  const { element, props, trigger, watch } = gradio;
+  const root = await findViewer(element);
+  if (!root) return;
+  const { takeaway, viewer } = root;
+  let finishSave = null; // called when the server has written the HTML file
+  const input = element.querySelector("input");
+  const open = (file) => openFile(gradio, file, takeaway.say);
+  const saveHtml = () => {
+    trigger("saved", { view: viewer.viewNow() });
+    return new Promise((done) => (finishSave = done));
+  };
+  takeaway.add("The viewer with this trace", [["HTML", "one HTML file that works from disk, without a network", saveHtml]]);
+  const linkLabel = "a link that draws the same picture and opens the same view";
+  takeaway.add("This view", [["copy link", linkLabel, () => copyLink(gradio, root)]]);
+  const openLabel = "a safetensors file; or drop it anywhere on the page";
+  takeaway.add("A saved trace", [["open…", openLabel, () => (input.click(), " ")]]);
+  input.addEventListener("change", () => {
+    open(input.files[0]);
+    input.value = "";
+  });
+  wireDrop(element, open);
+  watch("value", () => {
+    const { file, name, said } = props.value || {};
+    if (file) saveFrom(file.url, name);
+    if (finishSave) finishSave(said || "Saved.");
+    else takeaway.say(said || "");
+    finishSave = null;
+  });
+}
+
+// The root of the first viewer, once its menu is there; null if this component is removed first.
+async function findViewer(element) {
   for (;;) {
     const root = document.querySelector("#viewer .pixelgaze");
     if (root && root.takeaway) return root;
@@ -19,7 +50,7 @@ function saveFrom(address, name) {
   link.click();
 }
 
-async function copyLink({ viewer, opened }) {
+async function copyLink({ server }, { viewer, opened }) {
   const { text, problem } = await server.link({ recipe: viewer.trace.recipe, view: viewer.viewNow() });
   if (problem) throw new Error(problem);
   const address = `${location.origin}${location.pathname}?look=${text}`;
@@ -34,7 +65,7 @@ async function copyLink({ viewer, opened }) {
   return `Copied; it is in the address bar, too.${honest}`;
 }
 
-async function openFile(file, say) {
+async function openFile({ upload, trigger }, file, say) {
   if (!file) return;
   if (file.size > MAX_UPLOAD) return say(`“${file.name}” is too large: ${Math.round(file.size / 1e6)} MB, at most 256.`);
   say(`Reading “${file.name.slice(0, 80)}”…`);
@@ -46,60 +77,26 @@ async function openFile(file, say) {
   }
 }
 
-// A file dragged from the desktop may be let go anywhere.
-function wireDrop(cover, say) {
-  const holds = (event) => event.dataTransfer && Array.from(event.dataTransfer.types).includes("Files");
-  let inside = 0;
+// A file may be dropped anywhere on the page.
+function wireDrop(element, open) {
+  const cover = element.querySelector(".pg-drop");
+  const hasFiles = (event) => event.dataTransfer && Array.from(event.dataTransfer.types).includes("Files");
+  let depth = 0; // of the nodes that the dragged file is over
   const on = (name, act) => {
     const listener = (event) => {
       if (!element.isConnected) return window.removeEventListener(name, listener);
-      if (!holds(event)) return;
+      if (!hasFiles(event)) return;
       event.preventDefault();
       act(event);
-      cover.hidden = inside <= 0;
+      cover.hidden = depth <= 0;
     };
     window.addEventListener(name, listener);
   };
-  on("dragenter", () => inside++);
-  on("dragleave", () => inside--);
+  on("dragenter", () => depth++);
+  on("dragleave", () => depth--);
   on("dragover", () => {});
   on("drop", (event) => {
-    inside = 0;
-    openFile(event.dataTransfer.files[0], say);
+    depth = 0;
+    open(event.dataTransfer.files[0]);
   });
 }
-
-async function start() {
-  const root = await findViewer();
-  if (!root) return;
-  const { takeaway, viewer } = root;
-  let saved = null; // resolves when the server has written the HTML file
-  const cover = element.querySelector(".pg-drop");
-  const input = element.querySelector("input");
-  takeaway.add("The viewer with this trace", [
-    [
-      "HTML",
-      "one HTML file that works from disk, without a network",
-      () => {
-        trigger("saved", { view: viewer.viewNow() });
-        return new Promise((done) => (saved = done));
-      },
-    ],
-  ]);
-  takeaway.add("This view", [["copy link", "a link that draws the same picture and opens the same view", () => copyLink(root)]]);
-  takeaway.add("A saved trace", [["open…", "a safetensors file; or drop it anywhere on the page", () => (input.click(), " ")]]);
-  input.addEventListener("change", () => {
-    openFile(input.files[0], takeaway.say);
-    input.value = "";
-  });
-  wireDrop(cover, takeaway.say);
-  watch("value", () => {
-    const { file, name, said } = props.value || {};
-    if (file) saveFrom(file.url, name);
-    if (saved) saved(said || "Saved.");
-    else takeaway.say(said || "");
-    saved = null;
-  });
-}
-
-start();

@@ -1,5 +1,10 @@
 // Where heads look, layer by layer, and what of a score is content and what position. Drawn like lessonpaint.js.
 
+import { layerLabel } from "../core/trace.js";
+import { labelledCanvas, make } from "../dom.js";
+import { canvasOfCells, drawGrid, largestMagnitude, once, signedColor } from "./paint.js";
+import { dot, rowOf } from "./panels.js";
+
 const HUES = ["#56b4e9", "#e69f00", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999", "#ffffff"]; // Okabe, Ito 2008
 
 const SUM = "their sum, the scores";
@@ -30,7 +35,7 @@ function termsOf(lesson, index, head) {
 }
 
 // The figures come before anything is drawn: widths are asked for once, when all of them are there.
-function placeTerms({ ui, lesson, panels, state }) {
+export function placeTerms({ ui, lesson, panels, state }) {
   ui.terms.card.hidden = !lesson.position;
   if (!lesson.position) return;
   panels.terms ??= termsOf(lesson, state.query, state.head);
@@ -38,12 +43,12 @@ function placeTerms({ ui, lesson, panels, state }) {
 }
 
 // Under the panel's sentence, one small map a term, and their sum.
-function drawTerms(desk) {
+export function drawTerms(desk) {
   const { ui, lesson, panels } = desk;
   if (!lesson.position) return;
   const { terms } = panels;
   const maps = [...Object.entries(terms), [SUM, panels.scores]];
-  const largest = Math.max(...maps.map(([, values]) => largestOf(values)));
+  const largest = Math.max(...maps.map(([, values]) => largestMagnitude(values)));
   const gap = panels.scores.reduce((worst, score, j) => {
     const sum = Object.values(terms).reduce((all, term) => all + term[j], 0);
     return Math.max(worst, Math.abs(sum - score));
@@ -53,7 +58,7 @@ function drawTerms(desk) {
     `what all queries ask alike. In one scale of colours; sum and scores differ by ${gap.toExponential(1)} at most.`;
   const nodes = figuresIn(ui.terms.body);
   maps.forEach(([name, values], i) => {
-    const cells = () => cellsOf(lesson.width, lesson.height, (j) => signedColor(values[j], largest));
+    const cells = () => canvasOfCells(lesson.width, lesson.height, (j) => signedColor(values[j], largest));
     drawGrid(desk, nodes[i].canvas, once(panels, name, cells));
     nodes[i].caption.textContent = maps[i][0];
   });
@@ -81,13 +86,13 @@ function cellIn({ lesson, state }, [height, width]) {
   return Math.floor((y / lesson.height) * height) * width + Math.floor((x / lesson.width) * width);
 }
 
-function placeAround({ ui, lesson: { around } }) {
+export function placeAround({ ui, lesson: { around } }) {
   ui.around.card.hidden = !around.length;
   if (around.length) figuresFor(ui.around.body, around.map(({ name }) => [layerLabel(name)]), "pl-layers");
 }
 
 // Each head of a layer as a dot where it looks on average, and an ellipse of one standard deviation.
-function drawAround(desk) {
+export function drawAround(desk) {
   const { ui, lesson, state } = desk;
   const { around } = lesson;
   if (!around.length) return;

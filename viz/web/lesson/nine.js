@@ -1,5 +1,9 @@
 // Nine heads that look at places, beside a 3×3 convolution: models/classic/convolution.py, to be played with.
 
+import { labelledCanvas, labelledSlider, make, plainButton } from "../dom.js";
+import { canvasOfCells, largestMagnitude, outline, signedColor, surface } from "./paint.js";
+import { dot } from "./panels.js";
+
 const KERNELS = {
   "soft edges": [-1, -1, -1, -1, 8, -1, -1, -1, -1],
   blur: [1, 2, 1, 2, 4, 2, 1, 2, 1].map((x) => x / 16),
@@ -90,7 +94,7 @@ function buildNine({ body, card }) {
   return ui;
 }
 
-function createNine(panel) {
+export function createNine(panel) {
   const ui = buildNine(panel);
   let input = null;
   let held = null;
@@ -117,11 +121,11 @@ function createNine(panel) {
     const look = (...asked) => (known[asked] ??= lookAlong(...asked));
     const looks = state.heads.map(({ centre: [down, right], alpha }) => [look(height, down, alpha), look(width, right, alpha)]);
     const made = planes.map((plane) => attendNine(plane, height, width, state.kernel, looks));
-    state.gap = Math.max(...wanted.map((plane, c) => largestOf(plane.map((x, i) => x - made[c][i]))));
-    const largest = Math.max(...wanted.map(largestOf)) || 1;
+    state.gap = Math.max(...wanted.map((plane, c) => largestMagnitude(plane.map((x, i) => x - made[c][i]))));
+    const largest = Math.max(...wanted.map(largestMagnitude)) || 1;
     const level = (value) => 128 + (127 * value) / largest;
     return [wanted, made].map(([red, green, blue]) =>
-      cellsOf(width, height, (i) => [level(red[i]), level(green[i]), level(blue[i])]),
+      canvasOfCells(width, height, (i) => [level(red[i]), level(green[i]), level(blue[i])]),
     );
   }
 
@@ -162,7 +166,7 @@ const spreadOf = (head) => Math.sqrt(1 / (2 * head.alpha)); // one standard devi
 function drawHeads(canvas, { heads, kernel }) {
   const { pen, width } = surface(canvas, 1);
   const side = width / VIEW;
-  const largest = largestOf(kernel);
+  const largest = largestMagnitude(kernel);
   pen.fillStyle = "#16181d";
   pen.fillRect(0, 0, width, width);
   pen.strokeStyle = "rgb(255 255 255 / 14%)";

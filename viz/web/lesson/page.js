@@ -1,5 +1,13 @@
 // The lesson's nodes and wiring: what is pointed at in one panel is outlined in all.
 
+import { layerLabel } from "../core/trace.js";
+import { formatTimestep } from "../core/words.js";
+import { labelledCanvas, labelledSlider, make, plainButton } from "../dom.js";
+import { drawAround, drawTerms, placeAround, placeTerms } from "./heads.js";
+import { createNine } from "./nine.js";
+import { DRAWN, LINE, drawList, largestMagnitude, measure, picturesCells } from "./paint.js";
+import { openLesson, panelsOf } from "./panels.js";
+
 const PANELS = [
   ["picture", "The picture and the feature map"],
   ["list", "Flattened: every cell becomes a row"],
@@ -21,27 +29,6 @@ const VERDICTS = {
     (gap < 1e-3 ? "Alone it has no idea where anything is." : "This block is told where each pixel is, by position terms."),
   convolution: (gap) => `A 3×3 convolution of this network: ${gap.toFixed(2)}. It knows who its neighbours are.`,
 };
-
-function labelledCanvas(parent, className, label) {
-  const node = make("canvas", className, undefined, parent);
-  node.setAttribute("role", "img");
-  node.setAttribute("aria-label", label);
-  return node;
-}
-
-function plainButton(text, parent, className = "") {
-  const button = make("button", className, text, parent);
-  button.type = "button";
-  return button;
-}
-
-function labelledSlider(parent, options) {
-  const label = make("label", "pl-heat", undefined, parent);
-  const text = make("span", "", "", label);
-  const slider = make("input", "", undefined, label);
-  Object.assign(slider, { type: "range", ...options });
-  return { text, slider };
-}
 
 function buildLesson(root) {
   root.replaceChildren();
@@ -155,7 +142,7 @@ function wireLesson(desk, { hover, ask, roll, compute }) {
   });
 }
 
-function createLesson(root, { colormap }) {
+export function createLesson(root, { colormap }) {
   const state = { query: 0, point: null, head: 0, temperature: 1, hover: -1, scrolled: false };
   const desk = { root, colormap, state, ui: buildLesson(root), lesson: null, panels: null };
   const { ui } = desk;
@@ -242,7 +229,7 @@ function createLesson(root, { colormap }) {
     ui.grids.scores.setAttribute("aria-label", lesson.words ? "The score of every word" : "The scores, laid back on the grid");
     ui.grids.row.setAttribute("aria-label", lesson.words ? "The share of every word" : "The softmax, laid on the grid");
     const features = lesson.tensors.get("features");
-    [lesson.colors, lesson.tokenScale] = [features.bytes, largestOf(lesson.tokens)];
+    [lesson.colors, lesson.tokenScale] = [features.bytes, largestMagnitude(lesson.tokens)];
     lesson.cells = { picture: picturesCells(lesson.tensors.get("picture")), features: picturesCells(features) };
     [ui.message.hidden, ui.main.hidden, state.hover, state.scrolled] = [true, false, -1, false];
     const noise = lesson.timestep === null ? "" : `, step ${lesson.step}, t = ${formatTimestep(lesson.timestep)}`;

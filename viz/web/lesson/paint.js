@@ -1,11 +1,13 @@
 // Draws the panels of a lesson. A `desk` is what the panels share: { root, ui, colormap, state, lesson, panels }, made by
 // createLesson in lessonpage.js.
 
+import { convolutionsNeeded, rowOf } from "./panels.js";
+
 const BLUE = [37, 99, 235];
 const ORANGE = [234, 88, 12];
 const PALE = [243, 244, 246];
 const MARK = "#ffa057"; // what is hovered or pointed to, on dark pictures and pale strips alike
-const LINE = 20; // of the list, in CSS pixels
+export const LINE = 20; // of the list, in CSS pixels
 const WORD = 16; // of the words
 
 const [BLUES, ORANGES] = [BLUE, ORANGE].map((end) =>
@@ -13,26 +15,26 @@ const [BLUES, ORANGES] = [BLUE, ORANGE].map((end) =>
 );
 
 // A signed number between -largest and largest as a colour: blue, pale, orange.
-function signedColor(value, largest) {
+export function signedColor(value, largest) {
   const t = value / (largest || 1);
   return (t < 0 ? BLUES : ORANGES)[Math.round(255 * Math.sqrt(Math.min(1, Math.abs(t))))] ?? PALE; // NaN is neither
 }
 
-function largestOf(values) {
+export function largestMagnitude(values) {
   let worst = 0;
   for (let i = 0; i < values.length; i++) worst = Math.max(worst, Math.abs(values[i]));
   return worst;
 }
 
 // What `make` makes, made once for its owner: a lesson, or the panels of one query.
-function once(owner, name, make) {
+export function once(owner, name, make) {
   owner.made ??= new Map();
   if (!owner.made.has(name)) owner.made.set(name, make());
   return owner.made.get(name);
 }
 
 // A canvas of exactly width×height cells from a function of the cell's index to [r, g, b].
-function cellsOf(width, height, color) {
+export function canvasOfCells(width, height, color) {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [width, height];
   const image = new ImageData(width, height);
@@ -44,14 +46,14 @@ function cellsOf(width, height, color) {
   return canvas;
 }
 
-const picturesCells = ({ shape: [height, width], bytes }) =>
-  cellsOf(width, height, (i) => bytes.subarray(3 * i, 3 * i + 3));
+export const picturesCells = ({ shape: [height, width], bytes }) =>
+  canvasOfCells(width, height, (i) => bytes.subarray(3 * i, 3 * i + 3));
 
 // How wide canvases are. Asked for all of them before any is drawn: asking in between lays the page out every time.
 const WIDTHS = new WeakMap();
 const widthOf = (canvas) => WIDTHS.get(canvas) || canvas.clientWidth || 260;
 
-function measure(desk) {
+export function measure(desk) {
   const style = getComputedStyle(desk.root);
   [desk.ink, desk.soft] = ["--pg-ink", "--pg-soft"].map((name) => style.getPropertyValue(name));
   for (const canvas of desk.root.querySelectorAll("canvas")) WIDTHS.set(canvas, canvas.clientWidth);
@@ -60,7 +62,7 @@ function measure(desk) {
 }
 
 // A drawing surface as wide as its place, `ratio` times as high, in device pixels; coordinates are CSS pixels.
-function surface(canvas, ratio) {
+export function surface(canvas, ratio) {
   const width = widthOf(canvas);
   const height = Math.round(width * ratio);
   const scale = window.devicePixelRatio || 1;
@@ -74,7 +76,7 @@ function surface(canvas, ratio) {
   return { pen, width, height };
 }
 
-function outline(pen, x, y, width, height, color, thick = 2) {
+export function outline(pen, x, y, width, height, color, thick = 2) {
   for (const [style, line] of [["rgb(0 0 0 / 75%)", thick + 2], [color, thick]]) {
     [pen.strokeStyle, pen.lineWidth] = [style, line];
     pen.strokeRect(x, y, width, height);
@@ -92,7 +94,7 @@ function placeOf({ lesson }, index) {
 }
 
 // Cells on a grid, darkened by `dim`, with the query and what is hovered outlined.
-function drawGrid(desk, node, source, dim = 0) {
+export function drawGrid(desk, node, source, dim = 0) {
   const { lesson, state } = desk;
   const { pen, width, height } = surface(node, lesson.height / lesson.width);
   pen.drawImage(source, 0, 0, width, height);
@@ -112,8 +114,8 @@ function drawStrips(desk, node, list, thick = 16) {
     const y = i * (thick + 20);
     pen.fillText(label, 0, y + 11);
     const strip = once(desk.panels, label, () => {
-      const largest = scale ?? largestOf(values);
-      return cellsOf(values.length, 1, (c) => signedColor(values[c], largest));
+      const largest = scale ?? largestMagnitude(values);
+      return canvasOfCells(values.length, 1, (c) => signedColor(values[c], largest));
     });
     pen.drawImage(strip, 0, y + 15, width, thick);
   });
@@ -126,7 +128,7 @@ const keyName = (desk, key) => (desk.lesson.words ? `“${desk.lesson.words[key]
 function drawWords(desk, node, values, color) {
   const { words } = desk.lesson;
   const { pen, width } = surface(node, (words.length * WORD) / widthOf(node));
-  const [largest, left] = [largestOf(values), 86];
+  const [largest, left] = [largestMagnitude(values), 86];
   pen.font = "12px system-ui, sans-serif";
   words.forEach((word, j) => {
     const y = j * WORD;
@@ -147,7 +149,7 @@ function drawPicture(desk) {
   drawGrid(desk, ui.grids.features, lesson.cells.features);
 }
 
-function drawList(desk) {
+export function drawList(desk) {
   const { ui, lesson, state } = desk;
   const { width, height, from } = desk.list;
   ui.list.sentence.textContent =
@@ -171,7 +173,7 @@ function drawRow(desk, pen, index, y, width) {
   pen.fillStyle = `rgb(${lesson.colors.slice(3 * index, 3 * index + 3).join(" ")})`;
   pen.fillRect(36, y + 2, 18, LINE - 4);
   if (!(desk.rows?.made?.size < 100 && desk.rows.of === lesson)) desk.rows = { of: lesson, made: new Map() };
-  const strip = once(desk.rows, index, () => cellsOf(size, 1, (c) => signedColor(numbers[c], lesson.tokenScale)));
+  const strip = once(desk.rows, index, () => canvasOfCells(size, 1, (c) => signedColor(numbers[c], lesson.tokenScale)));
   pen.drawImage(strip, 58, y + 2, width - 62, LINE - 4);
   if (asked || index === state.hover) outline(pen, 57, y + 1.5, width - 60, LINE - 3, asked ? "#fff" : MARK, 1.5);
 }
@@ -194,8 +196,8 @@ function drawQuery(desk) {
   const { pen, width, height } = surface(ui.strips.keys, 0.62);
   const lines = once(lesson, `keys of head ${state.head}`, () => {
     const made = rowOf(lesson.key, state.head, keys * d);
-    const largest = largestOf(made);
-    return cellsOf(d, keys, (i) => signedColor(made[i], largest));
+    const largest = largestMagnitude(made);
+    return canvasOfCells(d, keys, (i) => signedColor(made[i], largest));
   });
   pen.drawImage(lines, 0, 0, width, height);
   if (words) return;
@@ -219,8 +221,8 @@ function drawScores(desk) {
     `Row ${state.query} of QKᵀ, ${scaled}, laid back on the grid: one pixel against every pixel. ` +
     `At ${placeOf(desk, at)} it is ${panels.scores[at].toFixed(3)}.`;
   const cells = once(panels, "scores", () => {
-    const largest = largestOf(panels.scores);
-    return cellsOf(lesson.width, lesson.height, (i) => signedColor(panels.scores[i], largest));
+    const largest = largestMagnitude(panels.scores);
+    return canvasOfCells(lesson.width, lesson.height, (i) => signedColor(panels.scores[i], largest));
   });
   drawGrid(desk, ui.grids.scores, cells);
 }
@@ -233,7 +235,7 @@ function drawSoftmax(desk) {
   else {
     const largest = panels.row[panels.top[0]];
     const heat = (i) => colormap[Math.round((255 * panels.row[i]) / largest)];
-    drawGrid(desk, ui.grids.row, once(panels, "row", () => cellsOf(lesson.width, lesson.height, heat)));
+    drawGrid(desk, ui.grids.row, once(panels, "row", () => canvasOfCells(lesson.width, lesson.height, heat)));
   }
   ui.top.forEach((entry, i) => {
     const key = panels.top[i];
@@ -249,7 +251,7 @@ function drawWordValues(desk) {
   const { ui, lesson, panels, state, colormap } = desk;
   const [most, least] = [panels.column.reduce((a, b) => Math.max(a, b)), panels.column.reduce((a, b) => Math.min(a, b))];
   const heat = (i) => colormap[Math.round((255 * panels.column[i]) / most)];
-  drawGrid(desk, ui.grids.arrows, once(panels, "column", () => cellsOf(lesson.width, lesson.height, heat)));
+  drawGrid(desk, ui.grids.arrows, once(panels, "column", () => canvasOfCells(lesson.width, lesson.height, heat)));
   ui.values.sentence.textContent =
     `Every word's value v, ${lesson.dv} numbers, times its share; added up. The map: how much of ` +
     `${keyName(desk, panels.top[0])}, of which this pixel takes most, each pixel takes (${(100 * least).toFixed(1)} to ` +
@@ -287,7 +289,7 @@ function drawValues(desk) {
 function drawOutput(desk) {
   const { ui, lesson, panels, state } = desk;
   const { gamma, heads, residual, out_weight } = lesson;
-  const largest = largestOf(panels.own);
+  const largest = largestMagnitude(panels.own);
   const way = [gamma !== null && `times γ = ${gamma.toFixed(4)}`, out_weight && "through W_out"].filter(Boolean).join(", ");
   drawStrips(
     desk,
@@ -334,4 +336,4 @@ function drawField(desk) {
     `Attention does not replace them: this network's convolutions make the features that attention compares.`;
 }
 
-const DRAWN = [drawPicture, drawList, drawQuery, drawScores, drawSoftmax, drawValues, drawOutput, drawField];
+export const DRAWN = [drawPicture, drawList, drawQuery, drawScores, drawSoftmax, drawValues, drawOutput, drawField];

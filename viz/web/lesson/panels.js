@@ -1,6 +1,8 @@
 // Opens the file of a lesson (viz/lesson/file.py) and computes its panels for any query. Nothing here touches the page.
 
-function openLesson(buffer) {
+import { readSafetensors, toFloats } from "../core/trace.js";
+
+export function openLesson(buffer) {
   const { metadata, tensors } = readSafetensors(buffer);
   const said = JSON.parse(metadata.lesson);
   const floats = (name) => (tensors.has(name) ? toFloats(tensors.get(name)) : null);
@@ -23,8 +25,8 @@ function openLesson(buffer) {
 }
 
 // The numbers of rows `index` of a list of rows of `size` numbers each.
-const rowOf = (list, index, size) => list.subarray(index * size, (index + 1) * size);
-function dot(a, b) {
+export const rowOf = (list, index, size) => list.subarray(index * size, (index + 1) * size);
+export function dot(a, b) {
   let sum = 0;
   for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
   return sum;
@@ -59,7 +61,7 @@ const columnOf = (lesson, key, head, temperature) =>
   Float64Array.from({ length: lesson.count }, (_, i) => attend(lesson, i, head, temperature).row[key]);
 
 // All panels of one query, like viz/lesson/panels.py's `lesson`.
-function panelsOf(lesson, index, head, temperature) {
+export function panelsOf(lesson, index, head, temperature) {
   const { heads, d, dv, count, out_weight: weight, out_bias: bias } = lesson;
   const chosen = attend(lesson, index, head, temperature);
   const joined = new Float64Array(heads * dv);
@@ -94,7 +96,7 @@ function panelsOf(lesson, index, head, temperature) {
 }
 
 // How many 3×3 convolutions in a row until one cell can depend on the other.
-function convolutionsNeeded(lesson, query, key) {
+export function convolutionsNeeded(lesson, query, key) {
   const rows = Math.abs(Math.floor(query / lesson.width) - Math.floor(key / lesson.width));
   return Math.max(1, rows, Math.abs((query % lesson.width) - (key % lesson.width)));
 }

@@ -3,7 +3,7 @@
 // Keeps `beside` in step with `first`, and the other way round: point, pins, direction, head and scale as they are; the
 // layer by its name, where both have it; the step by its place in the course. A trace that `beside` opens takes the view
 // that `first` has. Returns a function that ends it.
-function linkViewers(first, beside) {
+export function linkViewers(first, beside) {
   let busy = false;
   const quietly = (from, to, act) => {
     if (!beside.root.isConnected) return end(); // it was closed, and may be forgotten

@@ -1,5 +1,11 @@
 // How the viewer is laid out: what fits beside what, which steps the atlas shows, and its labels.
 
+import { scaleWords, ticksOf } from "../core/scale.js";
+import { formatTimestep, nameOf, shortNameOf } from "../core/words.js";
+import { make, makeButton } from "../dom.js";
+import { GAP, PIN_COLORS, imageOf } from "./paint.js";
+import { removePin } from "./pointer.js";
+
 // Side by side where there is room: picture, atlas and heads; else heads below both; else all in one column. `room` is for
 // the atlas with its labels, `largest` a cell's side, in CSS pixels.
 function arrange(width, steps) {
@@ -21,7 +27,7 @@ function columnsFor(steps, count, chosen) {
 }
 
 // Cells, columns and labels for the width there is. A view's layer and step stay.
-function buildAtlas(desk) {
+export function buildAtlas(desk) {
   const { ui, trace, state, painter, pinPainter } = desk;
   const steps = trace.steps.length;
   const { mode, room, labels, largest } = arrange(ui.main.clientWidth, steps);
@@ -41,14 +47,14 @@ function buildAtlas(desk) {
   buildPins(desk);
 }
 
-function buildPins(desk) {
+export function buildPins(desk) {
   if (!desk.columns.length) return;
   desk.pinPainter.resize(Math.max(1, desk.state.pins.length), desk.columns.length);
   desk.pinsDrawn = "";
   labelPins(desk);
 }
 
-function buildHeads(desk) {
+export function buildHeads(desk) {
   const { ui, layer } = desk;
   ui.heads.strip.replaceChildren();
   ui.heads.tiles = [-1, ...Array(layer.heads).keys()].map((head) => {
@@ -88,7 +94,7 @@ function labelAtlas(ui, trace, columns, { pitch, side }, compact) {
     if (!preview) return;
     thumbnail.width = preview.width;
     thumbnail.height = preview.height;
-    thumbnail.getContext("2d").putImageData(preview, 0, 0);
+    thumbnail.getContext("2d").putImageData(imageOf(preview), 0, 0);
   });
 }
 
@@ -123,7 +129,7 @@ function makeDot(number, parent) {
 }
 
 // What of the atlas is chosen.
-function markAtlas({ ui, trace, state, columns, painter }) {
+export function markAtlas({ ui, trace, state, columns, painter }) {
   const { pitch, side } = painter.css;
   const column = columns.indexOf(state.step);
   Object.assign(ui.atlas.mark.style, {
@@ -140,7 +146,7 @@ function markAtlas({ ui, trace, state, columns, painter }) {
 }
 
 // The colour bar's ticks and its words.
-function showScale(ui, scale, largest, state) {
+export function showScale(ui, scale, largest, state) {
   const marks = ticksOf(scale, largest);
   const now = JSON.stringify([marks, scale, state.mode, state.smooth]);
   if (ui.ticks.dataset.shown === now) return;
@@ -155,7 +161,7 @@ function showScale(ui, scale, largest, state) {
   ui.gradient.dataset.kind = scale.special ? "diverging" : "sequential";
 }
 
-function hintFor({ pins, active, tool }) {
+export function hintFor({ pins, active, tool }) {
   if (active >= 0) return "Pinned. Click it again to remove it, or press Escape to look around.";
   if (tool === "box") return "Drag over the picture to ask about a rectangle.";
   if (tool === "brush") return "Drag over the picture to paint a region; hold Shift to add to the one that is shown.";

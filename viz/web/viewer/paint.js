@@ -1,12 +1,19 @@
 // Paints maps: the atlas, a map over a picture, and what is asked about. Nothing here knows what was chosen or why.
 
-const GAP = 2; // between the cells of the atlas, in CSS pixels
+import { decodeMask, tokenAt } from "../core/query.js";
+
+export const GAP = 2; // between the cells of the atlas, in CSS pixels
 const WAITING = 0x50808080; // a map that is not computed yet: grey, half transparent
 // Okabe and Ito's colours for the colour-blind; each is told by its number, too.
-const PIN_COLORS = ["#e69f00", "#56b4e9", "#009e73", "#cc79a7"];
+export const PIN_COLORS = ["#e69f00", "#56b4e9", "#009e73", "#cc79a7"];
+
+// The picture of a trace, as a canvas takes it.
+export function imageOf({ width, height, data }) {
+  return new ImageData(data, width, height);
+}
 
 // A canvas of as many pixels as the map has cells; the page scales it up without smoothing.
-function paintMap(canvas, layer, colors) {
+export function paintMap(canvas, layer, colors) {
   if (canvas.width !== layer.width || canvas.height !== layer.height) {
     canvas.width = layer.width;
     canvas.height = layer.height;
@@ -16,7 +23,7 @@ function paintMap(canvas, layer, colors) {
 }
 
 // All maps of the atlas in one bitmap of device pixels, written straight and put on the canvas at once.
-class AtlasPainter {
+export class AtlasPainter {
   constructor(canvas) {
     this.canvas = canvas;
     this.lookups = new Map();
@@ -93,7 +100,7 @@ class AtlasPainter {
 }
 
 // The picture, dimmed, with the map over it. `base` and `overlay` are canvases of their own size.
-function paintPicture(canvas, base, overlay, smooth) {
+export function paintPicture(canvas, base, overlay, smooth) {
   const context = canvas.getContext("2d");
   const { width, height } = canvas;
   context.imageSmoothingEnabled = false;
@@ -115,7 +122,7 @@ function paintHairs(context, [x, y, w, h], line) {
 }
 
 // Outlines what a query asks about on this layer's grid. `number` is that of its pin; null is the pixel under the mouse.
-function paintQuery(canvas, layer, query, number, active) {
+export function paintQuery(canvas, layer, query, number, active) {
   const context = canvas.getContext("2d");
   const line = Math.max(1, Math.round(canvas.width / 400));
   const box = boxOf(canvas, layer, query);

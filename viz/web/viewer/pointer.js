@@ -1,9 +1,11 @@
 // Pointing at the picture, and the keys. `desk` is the viewer's inside: { ui, state, trace, layer, query, choose, hover }.
 
+import { MAX_PINS, boxBetween, cellsOf, decodeMask, encodeMask, moved, tokenAt } from "../core/query.js";
+
 const TAP = 6; // CSS pixels a press may move and still be a tap
 const BRUSH = 0.05; // the brush's radius, of the picture's longer side
 
-function placeIn(event, node) {
+export function placeIn(event, node) {
   const box = node.getBoundingClientRect();
   const inside = (value) => Math.min(0.999999, Math.max(0, value));
   return [inside((event.clientY - box.top) / box.height), inside((event.clientX - box.left) / box.width)];
@@ -23,7 +25,7 @@ function replacePin(desk, query) {
   desk.choose({ pins: pins.map((pin, i) => (i === active ? query : pin)) });
 }
 
-function removePin(desk, index) {
+export function removePin(desk, index) {
   const { pins, active } = desk.state;
   const next = active === index ? -1 : active - (active > index ? 1 : 0);
   desk.choose({ pins: pins.filter((_, i) => i !== index), active: next });
@@ -95,7 +97,7 @@ function maskToPaint(desk, add) {
 
 // -- the pointer ---------------------------------------------------------------------------------------------------------
 
-function wirePicture(desk) {
+export function wirePicture(desk) {
   const { canvas } = desk.ui.picture;
   let press = null; // since a button or a finger is down
 
@@ -149,7 +151,7 @@ function wirePicture(desk) {
 }
 
 // A click into a grid of maps chooses the step, and the layer or the pin.
-function wireAtlas(desk) {
+export function wireAtlas(desk) {
   const { atlas, pins } = desk.ui;
   const stepAt = (column) => desk.columns[Math.floor(column * desk.columns.length)];
   atlas.canvas.addEventListener("click", (event) => {
@@ -226,7 +228,7 @@ function pressKey(desk, key, shift) {
 }
 
 // Keys act in the viewer, and in the page's first one while nothing else has the focus; never where something is typed.
-function wireKeys(desk) {
+export function wireKeys(desk) {
   const { root, ui } = desk;
   document.addEventListener("keydown", function act(event) {
     if (!root.isConnected) {

@@ -1,6 +1,11 @@
 // The numbers of the one cell under the cursor: over the picture, the atlas, the rows of the pins and the heads.
 
-function wireReadout(desk) {
+import { tokenAt } from "../core/query.js";
+import { formatSigned, formatTimes } from "../core/scale.js";
+import { formatHead, formatPlace, formatStep } from "../core/words.js";
+import { placeIn } from "./pointer.js";
+
+export function wireReadout(desk) {
   const { ui } = desk;
   let under = null; // { x, y, find }, while the cursor is over a map; find() says which cell that is
   let waiting = false;

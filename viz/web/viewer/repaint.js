@@ -1,5 +1,10 @@
 // One repaint: from what is chosen to all that shows it. `desk` is the viewer's inside, see viewer.js.
 
+import { colorize, largestOf } from "../core/scale.js";
+import { describe } from "./description.js";
+import { showScale } from "./layout.js";
+import { paintMap, paintPicture, paintQuery } from "./paint.js";
+
 // The colours of one map, or null while it is not computed.
 function shade(desk, query, layer, step, head) {
   const { answers, state, scale, scratch, colors } = desk;
@@ -54,7 +59,7 @@ function drawPins(desk, layer) {
   desk.pinsDrawn = whole ? now : "";
 }
 
-function drawAll(desk) {
+export function drawAll(desk) {
   const { query, layer, state, ui, answers } = desk;
   answers.begin(state.pins);
   drawChosen(desk, query, layer);

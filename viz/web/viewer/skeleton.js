@@ -1,21 +1,10 @@
 // The viewer's nodes. Text from outside reaches the page through textContent only.
 
-function make(tag, className, text, parent) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  if (parent) parent.append(node);
-  return node;
-}
-
-// Colours as one text of hexadecimal digits, as viz/page/viewer.py's `in_hex` writes them: [[r, g, b], …].
-function fromHex(text) {
-  const channel = (i) => parseInt(text.slice(2 * i, 2 * i + 2), 16);
-  return Array.from({ length: text.length / 6 }, (_, i) => [channel(3 * i), channel(3 * i + 1), channel(3 * i + 2)]);
-}
+import { MAX_PINS } from "../core/query.js";
+import { make, makeButton } from "../dom.js";
 
 // The line above the picture: what was drawn, how, and how far the recorded numbers are proved.
-function introduce(ui, trace) {
+export function introduce(ui, trace) {
   const { caption, seed, steps, guidance } = trace.recipe;
   ui.title.textContent = typeof caption === "string" ? caption : "";
   const plain = (value) => ["number", "string"].includes(typeof value); // a file may say anything
@@ -52,13 +41,6 @@ const KEYS = [
 ];
 const TOUCH = `Tap the picture to pin a pixel, tap the pin to let it go, drag to look around. With the rectangle or the brush, drag to
 mark a region; with the brush, Shift adds to the one that is shown. Up to ${MAX_PINS} pins at once; a further one takes the place of the latest.`;
-
-function makeButton(className, text, parent, label) {
-  const button = make("button", className, text, parent);
-  button.type = "button";
-  if (label) button.setAttribute("aria-label", label);
-  return button;
-}
 
 // Buttons that choose, by the field of the state they set: { field: [button, …] }. A lone button is on or off.
 class Choices {
@@ -209,7 +191,7 @@ function buildSide(choices, parent) {
 }
 
 // The skeleton of the viewer, built once. Returns the nodes that change.
-function buildViewer(root) {
+export function buildViewer(root) {
   root.replaceChildren();
   const message = make("p", "pg-message", "Loading the recorded trace…", root);
   message.setAttribute("role", "status");

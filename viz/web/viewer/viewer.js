@@ -10,6 +10,19 @@
 //
 // Needs the scripts that viz/page/viewer.py lists before this one. What they share is the desk: nodes, state, trace, buffers.
 
+import { createAnswers } from "../core/answers.js";
+import { MAX_PINS, cellsOf, checkQuery, middleOf } from "../core/query.js";
+import { createRemoteAnswers } from "../core/remote_answers.js";
+import { colorTables, colorize } from "../core/scale.js";
+import { openTrace } from "../core/trace.js";
+import { formatStep } from "../core/words.js";
+import { buildAtlas, buildHeads, buildPins, hintFor, markAtlas } from "./layout.js";
+import { AtlasPainter, imageOf } from "./paint.js";
+import { wireAtlas, wireKeys, wirePicture } from "./pointer.js";
+import { wireReadout } from "./readout.js";
+import { drawAll } from "./repaint.js";
+import { buildViewer, introduce } from "./skeleton.js";
+
 // Layer and step are indices here; in a view they are a name and a recorded step.
 const DEFAULTS = {
   ...{ pins: [], active: -1, point: [0.5, 0.5], mode: "row", layer: 0, step: 0, head: -1, special: false },
@@ -68,7 +81,7 @@ function createDesk(root, { colormap, diverging }) {
   };
 }
 
-function createViewer(root, palettes) {
+export function createViewer(root, palettes) {
   const desk = createDesk(root, palettes);
   const { ui, state } = desk;
   const frames = []; // durations of the latest repaints, in ms, for the benchmark
@@ -124,7 +137,7 @@ function createViewer(root, palettes) {
     const { base } = ui.picture;
     base.width = shown ? shown.width : size[1];
     base.height = shown ? shown.height : size[0];
-    if (shown) base.getContext("2d").putImageData(shown, 0, 0);
+    if (shown) base.getContext("2d").putImageData(imageOf(shown), 0, 0);
   }
 
   function syncControls() {

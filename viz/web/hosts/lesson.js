@@ -1,0 +1,57 @@
+// The lesson as a Gradio component: shows the file its value names, and follows the viewer's trace, layer, step and pixel.
+
+import { fromHex } from "../core/scale.js";
+import { createLesson } from "../lesson/page.js";
+
+// `gradio` is what Gradio gives js_on_load: { element, props, trigger, watch }.
+export function startLesson(gradio) {
+  const { element, props, watch } = gradio;
+  const root = element.querySelector(".pg-lesson");
+  const page = createLesson(root, { colormap: fromHex(props.colormap) });
+  root.lesson = page;
+  const load = createLoader(gradio, page);
+  const follow = createFollower(gradio, page);
+  watch("value", load);
+  const loaded = load();
+  page.onshown(async () => {
+    await loaded;
+    for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);
+    follow(); // only after the first lesson is on screen
+  });
+}
+
+function createLoader({ props }, page) {
+  let address = null; // of the lesson that is shown or being fetched
+  return async () => {
+    const { lesson, view } = props.value || {};
+    if (!lesson || lesson.url === address) return;
+    const { url } = lesson;
+    address = url;
+    try {
+      const response = await fetch(url);
+      if (!response.ok) throw new Error("These numbers are no longer on the server; choose the layer again.");
+      const buffer = await response.arrayBuffer();
+      if (address === url) page.open(buffer, view);
+    } catch (error) {
+      page.say(error.message);
+      address = null;
+    }
+  };
+}
+
+// Returns a function for when the tab is shown: it brings along what the viewer looks at, if that has changed.
+function createFollower({ props, trigger }, page) {
+  let subject = JSON.stringify(props.value?.of); // recipe, layer and step
+  let place = null; // point and head
+  return () => {
+    const viewer = document.querySelector("#viewer .pixelgaze")?.viewer;
+    if (!viewer || !viewer.trace) return;
+    const { layer, step, point, head, pins, active } = viewer.viewNow();
+    const pin = pins[active];
+    const at = [pin?.kind === "pixel" ? pin.point : point, head];
+    const about = { recipe: viewer.trace.recipe, layer, step };
+    if (JSON.stringify(at) !== place) page.look(...at);
+    if (JSON.stringify(about) !== subject) trigger("visited", about);
+    [place, subject] = [JSON.stringify(at), JSON.stringify(about)];
+  };
+}

@@ -1,0 +1,21 @@
+// The progress of a run as a Gradio component: a bar, the picture so far, and a button to stop.
+
+// `gradio` is what Gradio gives js_on_load: { element, props, trigger, watch }.
+export function startProgress({ element, props, trigger, watch }) {
+  const root = element.querySelector(".pg-live");
+  const [image, text, bar] = ["img", "p", "progress"].map((tag) => root.querySelector(tag));
+  root.querySelector("button").addEventListener("click", () => trigger("stop"));
+  const show = () => {
+    const { value } = props;
+    root.hidden = !value;
+    if (!value) return;
+    const { step, steps, preview } = value;
+    bar.max = steps;
+    bar.value = step;
+    text.textContent = step ? `Drawing and recording: step ${step} of ${steps}` : "Waiting for the model…";
+    image.hidden = !preview;
+    if (preview) image.src = preview;
+  };
+  watch("value", show);
+  show();
+}
