@@ -29,7 +29,7 @@ def main(folder: Path = FOLDER) -> None:
                 page.screenshot(path=path, full_page=width < 1000)
                 page.get_by_role("tab", name="How it works").click()
                 page.wait_for_selector("#lesson .pl-main")
-                page.get_by_role("button", name="Shuffle the pixels").click()
+                page.get_by_role("button", name="Shuffle the cells").click()
                 page.wait_for_timeout(500)
                 page.screenshot(path=folder / f"lesson_{width}_{scheme}.png", full_page=True)
                 if width == max(SIZES):

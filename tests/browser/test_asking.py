@@ -179,7 +179,7 @@ def test_a_rectangle_is_dragged(page):
     assert box["from"] == pytest.approx([0.4, 0.55], abs=0.01) and box["to"] == pytest.approx([0.6, 0.7], abs=0.01)
     settle(page)
     count = page.evaluate("document.querySelector('#viewer .pg-sentence').textContent")
-    assert "The mean of the 48 pixels in the rectangle on the 32×32 map" in count  # 8 rows and 6 columns are touched
+    assert "On average, the 48 pixels in the rectangle on the 32×32 map" in count  # 8 rows and 6 columns are touched
     click(page, 0.1, 0.1)  # a click is a pixel with every tool
     assert [pin["kind"] for pin in state(page)["pins"]] == ["box", "pixel"]
 

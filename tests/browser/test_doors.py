@@ -28,7 +28,7 @@ TEXTS = {
     "10,000 characters": "<b>" * 3_333 + "x",
 }
 TRAP = "window.pg_pwned = () => { window.pg_caught = true; }; window.alert = window.pg_pwned;"
-WATCHED = "#viewer, #second, #takeaway, #plots, .toast-body, .pg-live"
+WATCHED = "#viewer, #second, #export, #plots, .toast-body, .pg-live"
 
 
 def open_trapped(chromium, url):
@@ -108,8 +108,8 @@ def test_the_link(chromium, url, text):
 def test_the_file(chromium, url, text, tmp_path, shared_pipeline):
     path = hostile_trace(text, shared_pipeline).save(tmp_path / "hostile.safetensors")
     page = open_trapped(chromium, url)
-    page.locator(".pg-takeaway").first.wait_for()
-    page.get_by_role("button", name="Take away").first.click()
+    page.locator(".pg-export").first.wait_for()
+    page.get_by_role("button", name="Export").first.click()
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="a safetensors file").click()
     chooser.value.set_files(path)
@@ -127,7 +127,7 @@ def test_the_file(chromium, url, text, tmp_path, shared_pipeline):
     assert re.fullmatch(r"pixelgaze-[a-z0-9-]+\.html", name) and text[:9].encode() not in document[:300]
     page.get_by_role("button", name="Compare").click()
     page.wait_for_selector("#second .pg-main:not([hidden])")
-    page.locator("#second").get_by_role("button", name="Keep the left one here").click()
+    page.locator("#second").get_by_role("button", name="Copy left recording here").click()
     assert page.locator("#second .pg-title").inner_text().split() == text[:1000].split()
     assert_harmless(page)
     page.context.close()

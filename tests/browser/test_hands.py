@@ -56,7 +56,7 @@ def test_keys_are_letters_where_something_is_typed(page):
 def test_the_keys_are_shown_behind_a_question_mark(page):
     page.get_by_role("button", name="Keys and touch").click()
     dialog = page.get_by_role("dialog")
-    assert "is looked at by" in dialog.inner_text()
+    assert "Is looked at by" in dialog.inner_text()
     before = state(page)
     page.keyboard.press("h")  # nothing happens behind it
     page.keyboard.press("Escape")
@@ -87,7 +87,7 @@ def test_touch(chromium, url):
 
 def test_all_heads_large(page):
     small = page.locator(".pg-head canvas").first.bounding_box()["width"]
-    page.get_by_role("button", name="large").click()
+    page.get_by_role("button", name="Enlarge").click()
     sizes = page.locator(".pg-head canvas").evaluate_all("(all) => all.map((one) => one.getBoundingClientRect())")
     assert len(sizes) == 5 and all(size["width"] > 2 * small and size["top"] == sizes[0]["top"] for size in sizes)
 
@@ -151,7 +151,7 @@ def test_two_traces_with_one_cursor(page):
     assert page.evaluate(f"({ignored})({SECOND}.state)") == page.evaluate(f"({ignored})({VIEWER}.state)")
     first, second = (page.evaluate(f"{one}.trace.steps[{one}.state.step]") for one in (VIEWER, SECOND))
     assert first == second == exhibits()[1].steps[2] and state(page)["layer"] == 3  # the step, not its place in a list
-    page.locator("#second").get_by_role("button", name="Keep the left one here").click()
+    page.locator("#second").get_by_role("button", name="Copy left recording here").click()
     assert other_title.inner_text() == exhibits()[0].caption
     page.get_by_label("The trace to compare with").select_option("1")
     page.wait_for_function(
@@ -174,7 +174,7 @@ def test_another_seed_with_other_steps_beside_the_first(page):
     """The left one is kept, and what is drawn next stands beside it; a step is met by its place in the course."""
     page.get_by_role("button", name="Compare").click()
     page.wait_for_selector("#second .pg-main:not([hidden])")
-    page.locator("#second").get_by_role("button", name="Keep the left one here").click()
+    page.locator("#second").get_by_role("button", name="Copy left recording here").click()
     draw_a_third(page, seed=3, steps=3)
     assert page.evaluate(f"{SECOND}.trace.recipe.seed") == exhibits()[0].seed
     recorded = exhibits()[0].steps  # 7 of 25
@@ -196,7 +196,7 @@ def test_the_second_viewer_gives_its_own_files(page):
     page.wait_for_selector("#second .pg-main:not([hidden])")
     other = exhibits()[1]
     second = page.locator("#second")
-    second.get_by_role("button", name="Take away").click()
+    second.get_by_role("button", name="Export").click()
     for label, ending in (("2 times the size", "@2x.png"), ("with real text", ".svg"), ("the maps of", ".npz")):
         with page.expect_download(timeout=60_000) as download:
             second.get_by_role("button", name=label).click()

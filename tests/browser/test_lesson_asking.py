@@ -85,7 +85,7 @@ def test_a_cross_attention_layer_is_told_in_words(page, tmp_path):
     assert (state(page)["query"], state(page)["hover"]) == (index, -1)
     page.locator(".pl-card").nth(5).locator("canvas").first.click(position={"x": 5, "y": 5})
     assert state(page)["query"] == 0
-    page.get_by_role("button", name="Shuffle the pixels").click()
+    page.get_by_role("button", name="Shuffle the cells").click()
     assert "has no idea where" in page.locator(".pl-shuffled").inner_text()
 
 

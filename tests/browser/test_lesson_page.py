@@ -64,7 +64,7 @@ def test_it_opens_on_the_exhibits_view_and_says_the_real_numbers(page):
     assert shown["difference"] < 1e-5
     assert f"Row = {row} × 32 + {column} = {row * 32 + column}" in sentence(page, 2)
     assert "√12" in sentence(page, 4)
-    assert "sum to 1.000000" in sentence(page, 5)
+    assert "weights that sum to 1." in sentence(page, 5)
     assert f"{shown['difference']:.1e}".replace("e-0", "e-") in sentence(page, 7)
     for tab in ("Explore", "How it works"):  # leaving and coming back, the list still shows the query's row
         page.get_by_role("tab", name=tab).click()
@@ -82,7 +82,7 @@ def test_hovering_any_panel_points_at_the_same_pixel_in_all(page):
 
     frame(page)
     before = pictures()
-    canvas = page.locator("canvas[aria-label='The scores, laid back on the grid']")
+    canvas = page.locator("canvas[aria-label='The scores, laid out on the grid']")
     box = canvas.bounding_box()
     canvas.hover(position={"x": box["width"] * (3.5 / 32), "y": box["height"] * (9.5 / 32)})
     frame(page)
@@ -110,7 +110,7 @@ def test_a_click_asks_another_pixel_and_arrow_keys_move_on(page):
 def test_shuffling_shows_what_came_out(page):
     figures = page.locator(".pl-figures canvas")
     assert not figures.first.is_visible()
-    page.get_by_role("button", name="Shuffle the pixels").click()
+    page.get_by_role("button", name="Shuffle the cells").click()
     assert figures.count() == 6
     first, after = (figures.nth(i).evaluate("canvas => canvas.toDataURL()") for i in (4, 5))
     assert first != after  # the convolution's
@@ -184,7 +184,7 @@ def test_every_heads_place_in_every_layer_is_that_of_its_row(page, seen):
     down, right, *_, across = mine["places"][at : at + 5]
     assert (down * height, right * width) == pytest.approx(shift.tolist(), abs=1e-3)
     assert across * width**2 == pytest.approx(spread[1, 1].item(), abs=1e-2)
-    assert "away" in page.locator(".pl-layers .pl-at").inner_text()
+    assert "mean distance" in page.locator(".pl-layers .pl-at").inner_text()
     page.locator(".pl-layers canvas").first.click(position={"x": 5, "y": 5})
     assert state(page)["query"] == 0
 
@@ -236,7 +236,7 @@ def test_it_fits_and_axe_finds_nothing_serious(chromium, url, width, scheme):
     page = open_page(chromium, url, width=width, scheme=scheme)
     page.get_by_role("tab", name="How it works").click()
     page.wait_for_selector("#lesson .pl-main")
-    page.get_by_role("button", name="Shuffle the pixels").click()
+    page.get_by_role("button", name="Shuffle the cells").click()
     frame(page)
     assert serious(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -35,9 +35,9 @@ ASKED = {
 
 
 def copy_link(page) -> str:
-    page.get_by_role("button", name="Take away").first.click()
+    page.get_by_role("button", name="Export").first.click()
     page.get_by_role("button", name="a link that draws").click()
-    page.locator(".pg-news", has_text="address bar").wait_for()
+    page.locator(".pg-news", has_text=re.compile("Link copied|address bar")).wait_for()
     assert "?look=" in page.url
     return page.url.split("?", 1)[1]
 
@@ -164,11 +164,11 @@ def test_a_link_to_an_opened_file_says_what_it_does_not_hold(page, tmp_path):
     drop(page, shutil.copy(exhibits()[2].trace, tmp_path / "mine.safetensors"))
     wait_for_caption(page, exhibits()[2].caption)
     page.get_by_role("button", name="a link that draws").click()
-    page.locator(".pg-news", has_text="It does not hold the file that was opened").wait_for()
+    page.locator(".pg-news", has_text="doesn't contain your file").wait_for()
     page.locator("#shelf button.thumbnail-item").nth(1).click()
     wait_for_caption(page, EXHIBIT.caption)
     copy_link(page)
-    assert "does not hold" not in page.locator(".pg-news").first.inner_text()
+    assert "contain your file" not in page.locator(".pg-news").first.inner_text()
 
 
 BAD = [
@@ -194,7 +194,7 @@ def test_a_file_that_is_no_trace_changes_nothing(page, tmp_path, spoil, message)
 
 
 def test_a_file_let_go_over_the_page_is_opened(page):
-    page.wait_for_function("document.querySelector('#viewer .pg-takeaway') !== null")
+    page.wait_for_function("document.querySelector('#viewer .pg-export') !== null")
     page.wait_for_timeout(500)
     page.evaluate(
         """async (address) => {

@@ -128,7 +128,7 @@ def test_hovering_works_over_the_preview_of_a_step(page):
     page.get_by_label("Denoising step").fill("0")
     look(page, 0.3, 0.3)
     final = pixels_of(page, ".pg-picture")
-    page.get_by_role("button", name="expected at this step").click()
+    page.get_by_role("button", name="Prediction at this step").click()
     look(page, 0.3, 0.3)
     assert (final != pixels_of(page, ".pg-picture")).mean() > 0.5
     look(page, 0.7, 0.6)

@@ -27,7 +27,7 @@ def page(chromium, url):
     page = open_page(chromium, url, height=1000)
     page.scripts = []
     page.on("request", lambda request: "plotly" in request.url and page.scripts.append(request.url))
-    page.wait_for_function("document.querySelector('#viewer .pg-takeaway') !== null")
+    page.wait_for_function("document.querySelector('#viewer .pg-export') !== null")
     yield page
     complaints = page.complaints
     page.close()
@@ -164,12 +164,12 @@ def test_they_download(page, tmp_path):
 @pytest.mark.parametrize("width", [1440, 768, 390])
 def test_they_fit(chromium, url, width):
     page = open_page(chromium, url, width=width)
-    page.wait_for_function("document.querySelector('#viewer .pg-takeaway') !== null")
+    page.wait_for_function("document.querySelector('#viewer .pg-export') !== null")
     pin(page, PIN, BOX)
     wait_for_lines(page, "weight", LAST)
     page.wait_for_function("document.querySelectorAll('.pg-figure .main-svg').length >= 8")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.get_by_role("button", name="Take away").first.click()
+    page.get_by_role("button", name="Export").first.click()
     assert serious(page) == []
     for figure in page.locator(".pg-figure").all():
         inside, drawn = figure.bounding_box(), figure.locator(".main-svg").first.bounding_box()

@@ -29,7 +29,7 @@ def page(chromium):
         page = open_page(chromium, url)
         page.on("request", lambda request: "component_server" in request.url and page.asked.append(request))
         page.asked = []
-        page.locator("#takeaway input[type=file]").set_input_files(EXHIBIT.trace)
+        page.locator("#export input[type=file]").set_input_files(EXHIBIT.trace)
         page.wait_for_function(f"{VIEWER}.trace.remote", timeout=60_000)
         settle(page)
         yield page
@@ -108,14 +108,14 @@ def test_what_was_seen_is_not_asked_again(page):
 def test_it_is_taken_away_as_far_as_the_server_can(page, trace):
     view(page, pins=[BOX, PIXEL], active=0, head=1)
     now = View.from_json(page.evaluate(f"{VIEWER}.viewNow()"))
-    found = np.load(io.BytesIO(taken(page, "Numbers on show, NPZ")[1]))
+    found = np.load(io.BytesIO(taken(page, "Displayed maps (NumPy)")[1]))
     for name, values in rows_on_show(trace, now).items():
         if values.dtype == np.float32:
             assert np.abs(found[name] - values).max() <= 1e-3 * max(1, values.max()), name
     assert taken(page, "Picture and atlas, PNG, 1 times the size")[1].startswith(b"\x89PNG")
     assert taken(page, "Atlas, SVG")[1].startswith(b"<svg")
     assert taken(page, "Across the steps, GIF")[1].startswith(b"GIF8")
-    name, content = taken(page, "The trace, Q and K")
+    name, content = taken(page, "Full recording (Q, K), Q and K")
     assert name.endswith(".safetensors") and len(content) > 4_000_000
     page.get_by_role("button", name="one HTML file").click()
     page.locator(".pg-news", has_text="too large for one HTML file").wait_for()

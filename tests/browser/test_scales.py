@@ -80,7 +80,7 @@ def test_cells_are_drawn_as_cells_unless_asked_otherwise(page):
     settle(page)
     eight = atlas_pixels(page)[3 * height : 3 * height + height - 2, : height - 2]
     assert len(np.unique(eight.reshape(-1, 3), axis=0)) > 200
-    assert "smoothed" in page.locator(".pg-scale .pg-note").inner_text()
+    assert "interpolated for display only" in page.locator(".pg-scale .pg-note").inner_text()
     rendering = page.locator(".pg-maps canvas").evaluate("(canvas) => getComputedStyle(canvas).imageRendering")
     assert rendering == "auto"
 
@@ -140,7 +140,7 @@ def test_the_numbers_of_a_row(page, trace):
     peak = np.unravel_index(row.argmax(), row.shape)
     found = numbers(page)
     assert number(found["entropy"].split()[0]) == pytest.approx(entropy, abs=0.06)
-    assert number(found["effective keys"].split()[0]) == pytest.approx(2**entropy, abs=1 + 0.01 * 2**entropy)
+    assert number(found["effective number of keys"].split()[0]) == pytest.approx(2**entropy, abs=1 + 0.01 * 2**entropy)
     assert number(found["mean distance"].split()[0]) == pytest.approx(distance, abs=0.06)
     assert number(found["peak, times uniform"]) == pytest.approx(row.max() * 1024, rel=0.05)
     offset = [number(part) for part in found["peak offset: Δrow, Δcolumn"].split(", ")]
@@ -155,10 +155,10 @@ def test_a_column_is_not_called_a_distribution(page, trace):
     found = numbers(page)
     assert not any("entropy" in name or "keys" in name for name in found)
     assert number(found["received, × an average pixel"]) == pytest.approx(column.sum().item(), rel=0.05)
-    assert "it does not sum to one" in page.locator(".pg-scale .pg-note").inner_text()
-    assert "what an average pixel receives" in page.locator(".pg-sentence").inner_text()
+    assert "Columns don't sum to one" in page.locator(".pg-scale .pg-note").inner_text()
+    assert "as much attention as an average pixel" in page.locator(".pg-sentence").inner_text()
     assert "who looks at this pixel" in page.locator(".pg-right .pg-note").first.inner_text()
-    assert page.get_by_role("button", name="What is special").is_disabled()
+    assert page.get_by_role("button", name="Minus average").is_disabled()
 
 
 def test_what_is_special_has_a_sign(page, trace):
@@ -166,9 +166,9 @@ def test_what_is_special_has_a_sign(page, trace):
     exhibit = exhibits()[0]
     row = row_of(trace, exhibit.point, 2) - trace.mean_row(exhibit.layer, step=exhibit.step, head=2).numpy()
     found = numbers(page)
-    assert number(found["most above the mean row"]) == pytest.approx(row.max() * 1024, rel=0.05)
+    assert number(found["most above the average"]) == pytest.approx(row.max() * 1024, rel=0.05)
     assert number(found["most below it"]) == pytest.approx(row.min() * 1024, rel=0.05)
-    share = number(found["attention placed otherwise"].split()[0])
+    share = number(found["attention moved elsewhere"].split()[0])
     assert share == pytest.approx(50 * np.abs(row).sum(), abs=0.6)
     look(page, 0.5, 0.45)
     assert "looks more than others at" in page.locator(".pg-sentence").inner_text()

@@ -79,18 +79,6 @@ def open_page(
     return page
 
 
-def open_alone(chromium: Browser, path: Path) -> Page:
-    """The one HTML file, opened from disk with the network off; `page.asked` collects what it requests anyway."""
-    page = chromium.new_context(viewport={"width": 1440, "height": 900}, offline=True).new_page()
-    page.complaints, page.asked = [], []
-    page.on("console", lambda said: said.type in ("error", "warning") and page.complaints.append(said.text))
-    page.on("pageerror", lambda error: page.complaints.append(str(error)))
-    page.on("request", lambda request: page.asked.append(request.url))
-    page.goto(path.as_uri(), timeout=120_000)
-    page.wait_for_selector(f"{ROOT_OF_VIEWER} .pg-main:not([hidden])", timeout=60_000)
-    return page
-
-
 def look(page: Page, row: float, column: float) -> None:
     """Move the mouse to a place of the picture, in 0..1, and wait for the repaint."""
     box = page.locator(f"{ROOT_OF_VIEWER} .pg-picture").bounding_box()
@@ -99,9 +87,9 @@ def look(page: Page, row: float, column: float) -> None:
 
 
 def taken(page: Page, label: str) -> tuple[str, bytes]:
-    """What a button of the "Take away" menu gives: the file's name and its bytes."""
+    """What a button of the "Export" menu gives: the file's name and its bytes."""
     if not page.locator(".pg-menu").first.is_visible():
-        page.get_by_role("button", name="Take away").first.click()
+        page.get_by_role("button", name="Export").first.click()
     with page.expect_download(timeout=90_000) as download:
         page.get_by_role("button", name=label).click()
     return download.value.suggested_filename, Path(download.value.path()).read_bytes()
@@ -146,9 +134,9 @@ def open_alone(chromium: Browser, path: Path) -> Page:
 
 def drop(page: Page, path: Path) -> None:
     """Open a saved trace through the page's file chooser."""
-    page.locator("#takeaway input[type=file]").wait_for(state="attached")
-    page.wait_for_function("document.querySelector('#viewer .pg-takeaway') !== null")
-    page.get_by_role("button", name="Take away").first.click()
+    page.locator("#export input[type=file]").wait_for(state="attached")
+    page.wait_for_function("document.querySelector('#viewer .pg-export') !== null")
+    page.get_by_role("button", name="Export").first.click()
     page.get_by_role("button", name="a safetensors file").wait_for()
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="a safetensors file").click()

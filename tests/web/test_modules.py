@@ -21,7 +21,7 @@ const region = encodeMask(mask, [3, 5]);
 answer([
   layerLabel("up_blocks.2.attentions.1.transformer_blocks.0.attn1"),
   [...toFloats({ dtype: "F16", bytes: Uint8Array.of(0, 60, 0, 192) })],
-  [...attention.attention.allHeads(layer, q, k, { tokens: [1, 2], weights: [0.5, 0.5] }, null)],
+  [...attention.answerAllHeads(layer, q, k, { tokens: [1, 2], weights: [0.5, 0.5] }, null)],
   [...decodeMask(checkQuery(region))],
   [...coverage(region, { height: 4, width: 4 })],
   [...files.npz({ a: [Float32Array.of(1, 2), [2]] })].slice(0, 4),

@@ -29,7 +29,7 @@ MAX_FILE = 256_000_000  # bytes; viz/web/hosts/menu.js says the same
 
 _SKELETON = """
 <div class="pixelgaze">
-  <div class="pg-drop" hidden>Let go to open the trace</div>
+  <div class="pg-drop" hidden>Drop to open the trace</div>
   <input type="file" accept=".safetensors" aria-label="The file of a trace" hidden>
 </div>
 """

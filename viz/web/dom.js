@@ -1,35 +1,29 @@
-// Makes nodes. Text from outside reaches the page through textContent only.
+// Makes nodes. Text from outside reaches the page through text nodes only.
 
-export function make(tag, className, text, parent) {
+// A node with properties, or attributes where it has no such property, and children: nodes or strings.
+export function h(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  if (parent) parent.append(node);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name === "class") node.className = value;
+    else if (name in node) node[name] = value;
+    else node.setAttribute(name, value);
+  }
+  node.append(...children);
   return node;
 }
 
-export function makeButton(className, text, parent, label) {
-  const button = make("button", className, text, parent);
-  button.type = "button";
-  if (label) button.setAttribute("aria-label", label);
-  return button;
+export function makeButton(text, properties = {}) {
+  return h("button", { type: "button", ...properties }, text);
 }
 
-export function labelledCanvas(parent, className, label) {
-  const node = make("canvas", className, undefined, parent);
-  node.setAttribute("role", "img");
-  node.setAttribute("aria-label", label);
-  return node;
+// A canvas that is a picture to a screen reader.
+export function labelledCanvas(label, properties = {}) {
+  return h("canvas", { role: "img", "aria-label": label, ...properties });
 }
 
-export function plainButton(text, parent, className = "") {
-  return makeButton(className, text, parent);
-}
-
-export function labelledSlider(parent, options) {
-  const label = make("label", "pl-heat", undefined, parent);
-  const text = make("span", "", "", label);
-  const slider = make("input", "", undefined, label);
-  Object.assign(slider, { type: "range", ...options });
-  return { text, slider };
+// A canvas of as many pixels as an image, ImageData or { width, height, data }.
+export function imageCanvas({ width, height, data }) {
+  const canvas = h("canvas", { width, height });
+  canvas.getContext("2d").putImageData(new ImageData(data, width, height), 0, 0);
+  return canvas;
 }

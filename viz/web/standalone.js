@@ -1,27 +1,35 @@
-// The start of a stand-alone file: unpacks the trace that the page holds and shows it. Nothing is asked of any network.
+// The start of the one HTML file: unpacks the trace it holds, and shows it. Nothing is requested from any network.
 
-import { addTakeaway } from "./export/menu.js";
-import { createViewer } from "./viewer/viewer.js";
+import { addExportMenu } from "./export/menu.js";
+import { Viewer } from "./viewer/viewer.js";
 
-async function openStandAlone() {
-  const scheme = matchMedia("(prefers-color-scheme: dark)");
-  const dress = () => document.documentElement.classList.toggle("dark", scheme.matches);
-  scheme.addEventListener("change", dress);
-  dress();
+async function openPage() {
+  followColorScheme();
   const { view, colors } = JSON.parse(document.getElementById("pg-page").textContent);
   const root = document.querySelector("#viewer .pixelgaze");
-  const viewer = createViewer(root, colors);
+  const viewer = new Viewer(root, colors);
   root.viewer = viewer;
-  const holder = document.getElementById("pg-trace");
   try {
-    const packed = Uint8Array.from(atob(holder.textContent), (letter) => letter.charCodeAt(0));
-    holder.remove();
-    const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-    viewer.open(await new Response(unpacked).arrayBuffer(), view);
-    addTakeaway(root, viewer, colors);
+    viewer.open(await unpackTrace(), view);
+    addExportMenu(root, viewer, colors);
   } catch (error) {
     viewer.say(error.message);
   }
 }
 
-openStandAlone();
+function followColorScheme() {
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const apply = () => document.documentElement.classList.toggle("dark", dark.matches);
+  dark.addEventListener("change", apply);
+  apply();
+}
+
+async function unpackTrace() {
+  const holder = document.getElementById("pg-trace");
+  const packed = Uint8Array.from(atob(holder.textContent), (character) => character.charCodeAt(0));
+  holder.remove();
+  const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(unpacked).arrayBuffer();
+}
+
+openPage();

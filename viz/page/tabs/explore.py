@@ -42,7 +42,7 @@ def build(page: gr.Blocks) -> None:
         with gr.Column(min_width=340):
             viewer = Viewer(_show_exhibit(0), compares=True, elem_id="viewer")
         compare.build(viewer, "viewer")
-    menu = ExportMenu(elem_id="takeaway")
+    menu = ExportMenu(elem_id="export")
     plots = Plots(elem_id="plots")
     with gr.Row():
         with gr.Column(scale=3, min_width=340):

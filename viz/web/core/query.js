@@ -86,13 +86,13 @@ export function coverage(query, { height, width }) {
   return covered;
 }
 
-const found = new WeakMap(); // {query: {"height width": cells}}
+const cellsByQuery = new WeakMap(); // {query: {"height width": cells}}
 
 // The cells of a layer that a query asks about: { tokens, weights }, the weights proportional to what is covered, of sum 1.
 export function cellsOf(query, layer) {
   if (query.kind === "pixel") return { tokens: [tokenAt(layer, query.point)], weights: [1] };
-  if (!found.has(query)) found.set(query, new Map());
-  const kept = found.get(query);
+  if (!cellsByQuery.has(query)) cellsByQuery.set(query, new Map());
+  const kept = cellsByQuery.get(query);
   const key = `${layer.height} ${layer.width}`;
   if (!kept.has(key)) {
     const covered = coverage(query, layer);

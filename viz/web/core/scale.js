@@ -85,24 +85,20 @@ export function ticksOf(scale, largest) {
   return octaves.map((octave, i) => [i / (HIGH - LOW), { [-2]: "¼×", [-1]: "½×" }[octave] || `${2 ** octave}×`]);
 }
 
-// The range, in words and numbers.
-function rangeNote(scale, largest, smooth) {
-  const { special, range, log } = scale;
-  const unit = special ? "times uniform, more or less than the mean row" : "times uniform";
-  const kind = log ? "log" : "linear";
-  const marks = ticksOf(scale, largest);
-  const [from, to] = [marks[0][1], marks[marks.length - 1][1]];
-  const note =
-    range === "own"
-      ? `${unit}, ${kind}; each map to its own largest (the chosen one ${from} to ${to}), so colours of two maps cannot be compared`
-      : `${unit}, ${kind} from ${from} to ${to}, the same in every map`;
-  return smooth ? `${note}; smoothed: cells are not drawn as the cells they are` : note;
-}
-
-// All that stands under the colour bar; `state` is a view or the viewer's state.
+// What stands under the colour bar. `largest` is that of the chosen map, `state` a view or the viewer's state.
 export function scaleWords(scale, largest, { mode, smooth }) {
-  const column = mode === "column" ? " A column is no distribution: it does not sum to one." : "";
-  return `${rangeNote(scale, largest, smooth)}.${column}`;
+  const { special, range, log } = scale;
+  const ticks = ticksOf(scale, largest);
+  const [from, to] = [ticks[0][1], ticks[ticks.length - 1][1]];
+  const subject = special
+    ? "Attention minus that of the average pixel, relative to uniform"
+    : "Attention relative to uniform (1× = chance)";
+  const ends =
+    range === "own"
+      ? `scaled to each map's maximum (this map ${from} to ${to}); don't compare colours between maps`
+      : `${special ? "≤ " : ""}${from} to ≥ ${to}, shared by all maps`;
+  const column = mode === "column" ? " Columns don't sum to one, so they are not probabilities." : "";
+  return `${subject}. ${log ? "Log" : "Linear"} scale, ${ends}${smooth ? "; interpolated for display only" : ""}.${column}`;
 }
 
 export function formatTimes(value) {

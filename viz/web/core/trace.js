@@ -91,16 +91,16 @@ export function openTrace(buffer, remote = null) {
   if (metadata.format !== TRACE_FORMAT || metadata.version !== TRACE_VERSION) {
     throw new Error(`This file is not a version ${TRACE_VERSION} trace of PixelGaze.`);
   }
-  const said = JSON.parse(metadata.trace);
+  const description = JSON.parse(metadata.trace);
   const take = (name, count) => {
     const tensor = tensors.get(name);
     const numbers = tensor ? tensor.shape.reduce((a, b) => a * b, 1) : 0;
     if (!tensor || (count && numbers !== count)) throw new Error(`This trace is damaged: “${name}” is not as described.`);
     return tensor;
   };
-  const steps = said.timesteps.map(([step]) => step);
-  const branch = said.branches[said.branches.length - 1];
-  const layers = said.layers
+  const steps = description.timesteps.map(([step]) => step);
+  const branch = description.branches[description.branches.length - 1];
+  const layers = description.layers
     .filter((layer) => layer.kind === "self")
     .map((layer, index) => {
       const [height, width] = layer.grid;
@@ -127,18 +127,18 @@ export function openTrace(buffer, remote = null) {
     });
   if (!layers.length || !steps.length) throw new Error("This trace holds no self-attention to look at.");
   const previews = steps.map((step) => (tensors.has(`preview/${step}`) ? toPicture(take(`preview/${step}`)) : null));
-  const proved = Object.values(said.proved);
+  const proved = Object.values(description.proved);
   return {
     buffer,
     remote,
     layers,
     steps,
-    timesteps: said.timesteps.map(([, timestep]) => timestep),
-    size: said.size,
-    recipe: said.recipe,
-    skipped: said.skipped,
+    timesteps: description.timesteps.map(([, timestep]) => timestep),
+    size: description.size,
+    recipe: description.recipe,
+    skipped: description.skipped,
     proved: proved.length ? Math.max(...proved) : null,
-    verified: typeof said.verified === "number" ? said.verified : null, // what is shown, often in half precision
+    verified: typeof description.verified === "number" ? description.verified : null, // what is shown, often in half precision
     picture: tensors.has("picture") ? toPicture(take("picture")) : previews[previews.length - 1],
     previews,
   };

@@ -3,27 +3,27 @@
 import { cellsOf, middleOf, tokenAt } from "./query.js";
 import { formatSigned, formatTimes } from "./scale.js";
 
-// The numbers of a map (in times uniform, on a grid); `middle` is where the asking pixel or region is, in cells.
+// Measures a map in times uniform; `middle` is where the query is, in cells.
 //
 // Returns { peak, low: tokens; total: mean of the map; entropy: bits; effective: 2^entropy; distance: in picture pixels,
 // weighted by the map; share: half the sum of differences, 0..1 }. Entropy means nothing for a column.
-function measureMap(map, layer, middle, size) {
+export function measureMap(map, layer, middle, size) {
   const { tokens, width } = layer;
   const cell = [size[0] / layer.height, size[1] / width];
-  const found = { peak: 0, low: 0, total: 0, entropy: 0, distance: 0, share: 0 };
+  const measures = { peak: 0, low: 0, total: 0, entropy: 0, distance: 0, share: 0 };
   for (let i = 0; i < tokens; i++) {
     const weight = map[i] / tokens;
-    found.total += weight;
-    found.share += Math.abs(weight) / 2;
-    if (weight > 0) found.entropy -= weight * Math.log2(weight);
+    measures.total += weight;
+    measures.share += Math.abs(weight) / 2;
+    if (weight > 0) measures.entropy -= weight * Math.log2(weight);
     const down = (Math.floor(i / width) - middle[0]) * cell[0];
-    found.distance += weight * Math.hypot(down, ((i % width) - middle[1]) * cell[1]);
-    if (map[i] > map[found.peak]) found.peak = i;
-    if (map[i] < map[found.low]) found.low = i;
+    measures.distance += weight * Math.hypot(down, ((i % width) - middle[1]) * cell[1]);
+    if (map[i] > map[measures.peak]) measures.peak = i;
+    if (map[i] < map[measures.low]) measures.low = i;
   }
-  found.distance /= found.total || 1;
-  found.effective = 2 ** found.entropy;
-  return found;
+  measures.distance /= measures.total || 1;
+  measures.effective = 2 ** measures.entropy;
+  return measures;
 }
 
 export function formatTimestep(t) {
@@ -43,7 +43,7 @@ export function formatHead(layer, head) {
   return head < 0 ? `mean of ${layer.heads} heads` : `head ${Math.min(head, layer.heads - 1)}`;
 }
 
-// A query's name, for its pin: on the grid of this layer.
+// A pin's name: its query on the grid of this layer.
 export function nameOf(query, layer) {
   if (query.kind === "pixel") return formatPlace(layer, tokenAt(layer, query.point));
   const { length } = cellsOf(query, layer).tokens;
@@ -56,13 +56,15 @@ export function shortNameOf(query, layer) {
   return `${Math.floor(cells[0] / layer.width)}, ${cells[0] % layer.width}`;
 }
 
-// "The pixel at …" or "The mean of the 12 pixels in the region …", with layer and step.
+// "The pixel at …" or "On average, the 12 pixels in the region …", with layer and step.
 function subjectOf(trace, state, query, layer, cells) {
   const grid = `${layer.height}×${layer.width} map, layer ${layer.label}, ${formatStep(trace, state.step)},`;
   if (query.kind === "pixel") return `The pixel at ${formatPlace(layer, cells.tokens[0])} of the ${grid}`;
-  const count = cells.tokens.length;
-  return `The mean of the ${count} pixel${count > 1 ? "s" : ""} in the ${query.kind === "box" ? "rectangle" : "region"} on the ${grid}`;
+  const shape = `in the ${query.kind === "box" ? "rectangle" : "region"} on the ${grid}`;
+  return isPlural(cells) ? `On average, the ${cells.tokens.length} pixels ${shape}` : `The pixel ${shape}`;
 }
+
+const isPlural = ({ tokens }) => tokens.length > 1;
 
 // The chosen map in words and numbers: { subject, where, parts, numbers }. `parts` end the sentence, plain and bold by turns;
 // `numbers` are [name, text]. Both are null while `map` is: it is still being computed.
@@ -84,7 +86,7 @@ export function describeMap(trace, state, query, map) {
   return { subject, where, parts: say(map, layer, cells, measures), numbers: list(map, layer, measures, offset) };
 }
 
-// How far the peak is from the asking pixel, in cells: rows down, columns to the right.
+// How far the peak is from the query, in cells: rows down, columns to the right.
 function offsetOf(peak, middle, { width }) {
   const signed = (cells) => {
     const n = Number(cells.toFixed(1));
@@ -93,71 +95,74 @@ function offsetOf(peak, middle, { width }) {
   return `${signed(Math.floor(peak / width) - middle[0])}, ${signed((peak % width) - middle[1])}`;
 }
 
-function rowNumbers(map, layer, found, offset) {
-  const outside = `${Math.round(100 * (1 - found.total))} %`;
+function rowNumbers(map, layer, measures, offset) {
+  const outside = `${Math.round(100 * (1 - measures.total))} %`;
   return [
     ...(layer.extra ? [[`on ${layer.extra} key${layer.extra > 1 ? "s" : ""} that belong to no pixel`, outside]] : []),
-    ["peak, times uniform", formatTimes(map[found.peak])],
-    ["entropy", `${found.entropy.toFixed(1)} bit`],
-    ["effective keys", `${Math.round(found.effective)} of ${layer.tokens}`],
-    ["mean distance", `${found.distance.toFixed(1)} px`],
+    ["peak, times uniform", formatTimes(map[measures.peak])],
+    ["entropy", `${measures.entropy.toFixed(1)} bits`],
+    ["effective number of keys", `${Math.round(measures.effective)} of ${layer.tokens}`],
+    ["mean distance", `${measures.distance.toFixed(1)} px`],
     ["peak offset: Δrow, Δcolumn", offset],
   ];
 }
 
-function columnNumbers(map, layer, found, offset) {
+function columnNumbers(map, layer, measures, offset) {
   return [
-    ["peak, times uniform", formatTimes(map[found.peak])],
-    ["received, × an average pixel", formatTimes(found.total)],
-    ["mean distance, weighted", `${found.distance.toFixed(1)} px`],
+    ["peak, times uniform", formatTimes(map[measures.peak])],
+    ["received, × an average pixel", formatTimes(measures.total)],
+    ["mean distance, weighted", `${measures.distance.toFixed(1)} px`],
     ["peak offset: Δrow, Δcolumn", offset],
   ];
 }
 
-function differenceNumbers(map, layer, found, offset) {
+function differenceNumbers(map, layer, measures, offset) {
   return [
-    ["most above the mean row", formatSigned(map[found.peak])],
-    ["most below it", formatSigned(map[found.low])],
-    ["attention placed otherwise", `${Math.round(100 * found.share)} %`],
+    ["most above the average", formatSigned(map[measures.peak])],
+    ["most below it", formatSigned(map[measures.low])],
+    ["attention moved elsewhere", `${Math.round(100 * measures.share)} %`],
     ["peak offset: Δrow, Δcolumn", offset],
   ];
 }
 
-// The end of the sentence, in parts: plain, bold, plain, …
+// The rest of the sentence, in parts: plain, bold, plain, …
 function sayRow(map, layer, cells, { peak }) {
   const { near, away } = surroundings(map, layer, cells);
-  const self = cells.tokens.length > 1 ? "itself and its edge" : "itself and its neighbours";
+  const [look, self] = isPlural(cells) ? ["look", "themselves and their neighbours"] : ["looks", "itself and its neighbours"];
   const most = `${formatTimes(map[peak])} chance`;
-  if (map[peak] < 2) return ["looks almost evenly at everything: no more than ", `${most} anywhere`, "."];
-  if (!near[peak]) return [`looks mostly at ${formatPlace(layer, peak)}, `, most, "."];
-  if (away < 0 || map[away] < 2) return [`looks mostly at ${self}, `, most, "."];
+  if (map[peak] < 2) return [`${look} almost evenly everywhere (`, `${most} at most`, ")."];
+  if (!near[peak]) return [`${look} mostly at ${formatPlace(layer, peak)}, `, most, "."];
+  if (away < 0 || map[away] < 2) return [`${look} mostly at ${self}, `, most, "."];
   const far = `${formatTimes(map[away])} chance`;
-  return [`looks mostly around itself and, farther off, at ${formatPlace(layer, away)}, `, far, "."];
+  return [`${look} mostly at ${self} and, farther away, at ${formatPlace(layer, away)}, `, far, "."];
 }
 
 function sayColumn(map, layer, cells, { peak, total }) {
   const { near, away } = surroundings(map, layer, cells);
-  const received = ["; in all it receives ", `${formatTimes(total)} what an average pixel receives`, "."];
+  const [are, they, self] = isPlural(cells)
+    ? ["are", "they receive", "themselves and their neighbours"]
+    : ["is", "it receives", "itself and its neighbours"];
+  const rest = [`; in total ${they} `, `${formatTimes(total)} as much attention as an average pixel`, "."];
   const most = `${formatTimes(map[peak])} chance`;
-  if (map[peak] < 2) return ["is looked at by none much: at most ", most, ...received];
-  if (!near[peak]) return [`is looked at most by ${formatPlace(layer, peak)}, `, most, ...received];
-  if (away < 0 || map[away] < 2) return ["is looked at most by itself and its neighbours, ", most, ...received];
+  if (map[peak] < 2) return [`${are} hardly looked at by any pixel (`, `${most} at most`, `)${rest[0]}`, ...rest.slice(1)];
+  if (!near[peak]) return [`${are} looked at most by ${formatPlace(layer, peak)}, `, most, ...rest];
+  if (away < 0 || map[away] < 2) return [`${are} looked at most by ${self}, `, most, ...rest];
   const far = `${formatTimes(map[away])} chance`;
-  return [`is looked at most from around itself and, farther off, by ${formatPlace(layer, away)}, `, far, ...received];
+  return [`${are} looked at most by ${self} and, farther away, by ${formatPlace(layer, away)}, `, far, ...rest];
 }
 
 function sayDifference(map, layer, cells, { peak, low }) {
   const [more, less] = [peak, low].map((token) => formatPlace(layer, token));
   return [
-    `looks more than others at ${more}, `,
+    `${isPlural(cells) ? "look" : "looks"} more than others at ${more}, `,
     `${formatSigned(map[peak])} chance`,
     `, and less at ${less}, `,
     `${formatSigned(map[low])}`,
-    ". “Others” is the mean row of all pixels.",
+    ". “Others” means the average over all pixels.",
   ];
 }
 
-// Which cells are asked about or next to one that is, and the largest of the others (-1: there is none).
+// Which cells are the query's or next to one of them, and the largest of all others (-1 for none).
 function surroundings(map, { height, width, tokens }, cells) {
   const near = new Uint8Array(tokens);
   for (const token of cells.tokens) {

@@ -15,8 +15,8 @@ export function npy(values, shape) {
     descr = `<U${longest}`;
   }
   const sides = shape.length === 1 ? `${shape[0]},` : shape.join(", ");
-  const said = `{'descr': '${descr}', 'fortran_order': False, 'shape': (${sides}), }`;
-  const header = said.padEnd(Math.ceil((said.length + 11) / 64) * 64 - 11) + "\n"; // 10 bytes stand before it
+  const fields = `{'descr': '${descr}', 'fortran_order': False, 'shape': (${sides}), }`;
+  const header = fields.padEnd(Math.ceil((fields.length + 11) / 64) * 64 - 11) + "\n"; // 10 bytes stand before it
   const bytes = new Uint8Array(10 + header.length + numbers.byteLength);
   bytes.set([0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0, header.length & 255, header.length >> 8]);
   bytes.set(new TextEncoder().encode(header), 10);

@@ -1,13 +1,13 @@
 // The lesson as a Gradio component: shows the file its value names, and follows the viewer's trace, layer, step and pixel.
 
 import { fromHex } from "../core/scale.js";
-import { createLesson } from "../lesson/page.js";
+import { Lesson } from "../lesson/page.js";
 
 // `gradio` is what Gradio gives js_on_load: { element, props, trigger, watch }.
 export function startLesson(gradio) {
   const { element, props, watch } = gradio;
   const root = element.querySelector(".pg-lesson");
-  const page = createLesson(root, { colormap: fromHex(props.colormap) });
+  const page = new Lesson(root, { colormap: fromHex(props.colormap) });
   root.lesson = page;
   const load = createLoader(gradio, page);
   const follow = createFollower(gradio, page);
@@ -29,7 +29,7 @@ function createLoader({ props }, page) {
     address = url;
     try {
       const response = await fetch(url);
-      if (!response.ok) throw new Error("These numbers are no longer on the server; choose the layer again.");
+      if (!response.ok) throw new Error("This data has expired; choose the layer again.");
       const buffer = await response.arrayBuffer();
       if (address === url) page.open(buffer, view);
     } catch (error) {

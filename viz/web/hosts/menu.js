@@ -7,19 +7,19 @@ export async function startMenu(gradio) {
   const { element, props, trigger, watch } = gradio;
   const root = await findViewer(element);
   if (!root) return;
-  const { takeaway, viewer } = root;
+  const { exportMenu, viewer } = root;
   let finishSave = null; // called when the server has written the HTML file
   const input = element.querySelector("input");
-  const open = (file) => openFile(gradio, file, takeaway.say);
+  const open = (file) => openFile(gradio, file, exportMenu.say);
   const saveHtml = () => {
     trigger("saved", { view: viewer.viewNow() });
     return new Promise((done) => (finishSave = done));
   };
-  takeaway.add("The viewer with this trace", [["HTML", "one HTML file that works from disk, without a network", saveHtml]]);
+  exportMenu.add("Interactive page (HTML)", [["HTML", "one HTML file that works from disk, without a network", saveHtml]]);
   const linkLabel = "a link that draws the same picture and opens the same view";
-  takeaway.add("This view", [["copy link", linkLabel, () => copyLink(gradio, root)]]);
+  exportMenu.add("Link to this view", [["copy link", linkLabel, () => copyLink(gradio, root)]]);
   const openLabel = "a safetensors file; or drop it anywhere on the page";
-  takeaway.add("A saved trace", [["open…", openLabel, () => (input.click(), " ")]]);
+  exportMenu.add("Open recording…", [["open…", openLabel, () => (input.click(), " ")]]);
   input.addEventListener("change", () => {
     open(input.files[0]);
     input.value = "";
@@ -29,7 +29,7 @@ export async function startMenu(gradio) {
     const { file, name, said } = props.value || {};
     if (file) saveFrom(file.url, name);
     if (finishSave) finishSave(said || "Saved.");
-    else takeaway.say(said || "");
+    else exportMenu.say(said || "");
     finishSave = null;
   });
 }
@@ -38,7 +38,7 @@ export async function startMenu(gradio) {
 async function findViewer(element) {
   for (;;) {
     const root = document.querySelector("#viewer .pixelgaze");
-    if (root && root.takeaway) return root;
+    if (root && root.exportMenu) return root;
     if (!element.isConnected) return null;
     await new Promise((done) => setTimeout(done, 100));
   }
@@ -55,14 +55,13 @@ async function copyLink({ server }, { viewer, opened }) {
   if (problem) throw new Error(problem);
   const address = `${location.origin}${location.pathname}?look=${text}`;
   history.replaceState(null, "", address);
-  const unheld = " It does not hold the file that was opened: whoever follows it has the file's recipe drawn again.";
-  const honest = opened ? unheld : "";
+  const note = opened ? " The link doesn't contain your file; it redraws the picture from the file's settings." : "";
   try {
     await navigator.clipboard.writeText(address);
   } catch {
-    return `The link is in the address bar now; it could not be copied from here.${honest}`;
+    return `The link is in the address bar now; it could not be copied from here.${note}`;
   }
-  return `Copied; it is in the address bar, too.${honest}`;
+  return `Link copied.${note}`;
 }
 
 async function openFile({ upload, trigger }, file, say) {

@@ -1,7 +1,7 @@
 // Draws the figures of the plots with Plotly, whose script is loaded when there is something to plot. Figures are Plotly's
 // JSON, made by viz/plots.py. `plots` is what hosts/plots.js shares: { body, props, viewer, part }.
 
-import { make, makeButton } from "../dom.js";
+import { h, makeButton } from "../dom.js";
 import { csvOf } from "../export/csv.js";
 import { download } from "../export/files.js";
 
@@ -117,17 +117,17 @@ const everyThird = ({ tickvals, ticktext }) => ({
 function figureNode({ body, part }, key) {
   const existing = body.querySelector(`.pg-figure[data-key="${key}"]`);
   if (existing) return existing;
-  const holder = make("figure", "pg-plot", undefined, part("grid"));
+  const place = h("div", { class: "pg-figure" });
+  place.dataset.key = key;
+  const buttons = ["PNG", "SVG", "CSV"].map((kind) => {
+    const onclick = () => saveFigure(place, key, kind.toLowerCase());
+    return makeButton(kind, { class: "pg-toggle", "aria-label": `${key}, ${kind}`, onclick });
+  });
+  const holder = h("figure", { class: "pg-plot" }, place, h("div", { class: "pg-plot-buttons" }, ...buttons));
   const later = ORDER.slice(ORDER.indexOf(key) + 1);
   const next = Array.from(body.querySelectorAll(".pg-figure")).find(({ dataset }) => later.includes(dataset.key));
   if (next) next.parentNode.before(holder);
-  const place = make("div", "pg-figure", undefined, holder);
-  place.dataset.key = key;
-  const buttons = make("div", "pg-plot-buttons", undefined, holder);
-  for (const kind of ["PNG", "SVG", "CSV"]) {
-    const button = makeButton("pg-toggle", kind, buttons, `${key}, ${kind}`);
-    button.addEventListener("click", () => saveFigure(place, key, kind.toLowerCase()));
-  }
+  else part("grid").append(holder);
   return place;
 }
 

@@ -1,6 +1,6 @@
 // The plots under the viewer as a Gradio component: they follow the pins; a line in each follows the step on screen.
 
-import { make } from "../dom.js";
+import { h } from "../dom.js";
 import { drawFigures, moveStep, restyleFigures, showMap, watchWidth } from "./plot_figures.js";
 
 const LOST = 30_000; // ms after which a request counts as lost
@@ -106,12 +106,11 @@ function showChoices({ body, choice, part }, regions) {
   }
   const select = part("regions");
   const options = regions.flatMap((i) => [
-    [`${i} in`, `weight inside pin ${i + 1}`],
-    [`${i} out`, `weight outside pin ${i + 1}`],
+    [`${i} in`, `attention inside pin ${i + 1}`],
+    [`${i} out`, `attention outside pin ${i + 1}`],
   ]);
   select.hidden = !options.length;
-  select.replaceChildren();
-  for (const [value, text] of options) make("option", "", text, select).value = value;
+  select.replaceChildren(...options.map(([value, text]) => h("option", { value }, text)));
   select.value = `${choice.region} ${choice.outside ? "out" : "in"}`;
   part("regionless").hidden = options.length > 0;
 }

@@ -1,10 +1,10 @@
 // The viewer as a Gradio component: shows the trace its value names, and compares it with another.
 
 import { fromHex } from "../core/scale.js";
-import { make, makeButton } from "../dom.js";
-import { addTakeaway } from "../export/menu.js";
+import { h, makeButton } from "../dom.js";
+import { addExportMenu } from "../export/menu.js";
 import { linkViewers } from "../viewer/compare.js";
-import { createViewer } from "../viewer/viewer.js";
+import { Viewer } from "../viewer/viewer.js";
 import { takeEarly } from "./early.js";
 
 // `gradio` is what Gradio gives js_on_load: { element, props, trigger, server, watch }.
@@ -12,9 +12,9 @@ export function startViewer(gradio) {
   const { element, props, watch } = gradio;
   const root = element.querySelector(".pixelgaze");
   const colors = { colormap: fromHex(props.colormap), diverging: fromHex(props.diverging) };
-  const viewer = createViewer(root, colors);
+  const viewer = new Viewer(root, colors);
   root.viewer = viewer;
-  root.takeaway = addTakeaway(root, viewer, colors);
+  root.exportMenu = addExportMenu(root, viewer, colors);
   const loader = createLoader(gradio, root, viewer);
   if (props.compares) addCompareButton(gradio, viewer);
   if (props.beside) addComparison(gradio, root, viewer, loader);
@@ -54,10 +54,11 @@ function createLoader({ props, server }, root, viewer) {
 }
 
 function addCompareButton({ trigger }, viewer) {
-  makeButton("pg-toggle", "Compare", viewer.slot).addEventListener("click", () => {
+  const compare = () => {
     const { caption, seed } = viewer.trace.recipe;
     trigger("compare", { caption, seed });
-  });
+  };
+  viewer.slot.append(makeButton("Compare", { class: "pg-toggle", onclick: compare }));
 }
 
 // The second viewer: which trace it shows, and one cursor for both.
@@ -65,17 +66,20 @@ function addComparison({ props, trigger }, root, viewer, loader) {
   const first = document.querySelector(`#${props.beside} .pixelgaze`).viewer;
   root.classList.add("pg-beside");
   linkViewers(first, viewer);
-  const others = make("select", "pg-others", undefined, viewer.slot);
-  others.setAttribute("aria-label", "The trace to compare with");
-  make("option", "", "Compare with …", others).value = "";
-  for (const [i, name] of props.others.entries()) make("option", "", name, others).value = i;
+  const options = props.others.map((name, index) => h("option", { value: index }, name));
+  const label = "The trace to compare with";
+  const others = h("select", { class: "pg-others", "aria-label": label }, h("option", { value: "" }, "Compare with…"), ...options);
   others.addEventListener("change", () => others.value && trigger("pick", { index: Number(others.value) }));
-  makeButton("pg-toggle", "Keep the left one here", viewer.slot).addEventListener("click", () => {
+  const copyFirst = () => {
     if (!first.trace) return;
     others.value = "";
     loader.forget();
     props.value = {}; // picking the trace that was here before is a change again
     viewer.open(first.trace.buffer, first.viewNow(), first.trace.remote);
-  });
-  makeButton("pg-toggle", "Close", viewer.slot).addEventListener("click", () => trigger("leave"));
+  };
+  viewer.slot.append(
+    others,
+    makeButton("Copy left recording here", { class: "pg-toggle", onclick: copyFirst }),
+    makeButton("Close", { class: "pg-toggle", onclick: () => trigger("leave") }),
+  );
 }

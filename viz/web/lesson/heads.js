@@ -1,7 +1,8 @@
-// Where heads look, layer by layer, and what of a score is content and what position. Drawn like lessonpaint.js.
+// Two panels: where heads look, layer by layer, and how much of a score is content and how much position. `desk` is as in
+// paint.js.
 
 import { layerLabel } from "../core/trace.js";
-import { labelledCanvas, make } from "../dom.js";
+import { h, labelledCanvas } from "../dom.js";
 import { canvasOfCells, drawGrid, largestMagnitude, once, signedColor } from "./paint.js";
 import { dot, rowOf } from "./panels.js";
 
@@ -17,7 +18,7 @@ function termsOf(lesson, index, head) {
   const size = u.length / heads;
   const own = rowOf(u, head, size);
   const query = rowOf(lesson.query, head * count + index, d); // W_q x + u, then (W_q x + v)·Ŵ_k r for every row and column
-  const asked = query.subarray(0, size).map((x, c) => x - own[c]);
+  const content = query.subarray(0, size).map((x, c) => x - own[c]);
   const parts = ["content·content", "content·position", "position·content", "position·position"];
   const terms = Object.fromEntries(parts.map((name) => [name, new Float64Array(count)]));
   const [down, right] = [rowOf(rows, head, 2 * height - 1), rowOf(columns, head, 2 * width - 1)];
@@ -26,7 +27,7 @@ function termsOf(lesson, index, head) {
     const key = rowOf(lesson.key, head * count + j, d).subarray(0, size);
     const [v, w] = [Math.floor(j / width), j % width];
     const place = down[v - y + height - 1] + right[w - x + width - 1];
-    terms["content·content"][j] = scale * dot(asked, key);
+    terms["content·content"][j] = scale * dot(content, key);
     terms["content·position"][j] = scale * (query[size + v] + query[size + height + w] - place);
     terms["position·content"][j] = scale * dot(own, key);
     terms["position·position"][j] = scale * place;
@@ -34,12 +35,12 @@ function termsOf(lesson, index, head) {
   return terms;
 }
 
-// The figures come before anything is drawn: widths are asked for once, when all of them are there.
+// Makes the figures before anything is drawn: widths are measured once, when all figures are there.
 export function placeTerms({ ui, lesson, panels, state }) {
   ui.terms.card.hidden = !lesson.position;
   if (!lesson.position) return;
   panels.terms ??= termsOf(lesson, state.query, state.head);
-  figuresFor(ui.terms.body, [...Object.keys(panels.terms), SUM].map((name) => [name]), "pl-terms");
+  figuresFor(ui.terms.body, [...Object.keys(panels.terms), SUM], "pl-terms");
 }
 
 // Under the panel's sentence, one small map a term, and their sum.
@@ -54,8 +55,9 @@ export function drawTerms(desk) {
     return Math.max(worst, Math.abs(sum - score));
   }, 0);
   ui.terms.sentence.textContent =
-    `This block is told where pixels are: each score is a sum of four, what the query asks (for content or for a place), and ` +
-    `what all queries ask alike. In one scale of colours; sum and scores differ by ${gap.toExponential(1)} at most.`;
+    `This block knows where cells are: each score is the sum of four terms, which compare the content or the position of the ` +
+    `query with those of the key. All share one colour scale; their sum and the scores differ by ` +
+    `${gap.toExponential(1)} at most.`;
   const nodes = figuresIn(ui.terms.body);
   maps.forEach(([name, values], i) => {
     const cells = () => canvasOfCells(lesson.width, lesson.height, (j) => signedColor(values[j], largest));
@@ -64,17 +66,11 @@ export function drawTerms(desk) {
   });
 }
 
-// As many figures in `body` as there are things to draw, made when their number changes.
-function figuresFor(body, list, className) {
-  if (body.childElementCount !== list.length) {
-    body.className = `pl-body ${className}`;
-    body.replaceChildren();
-    for (const [label] of list) {
-      const box = make("figure", "", undefined, body);
-      labelledCanvas(box, "", label);
-      make("figcaption", "", label, box);
-    }
-  }
+// A figure with a canvas for each label, made when their number changes.
+function figuresFor(body, labels, className) {
+  if (body.childElementCount === labels.length) return;
+  body.className = `pl-body ${className}`;
+  body.replaceChildren(...labels.map((label) => h("figure", {}, labelledCanvas(label), h("figcaption", {}, label))));
 }
 
 const figuresIn = (body) => [...body.children].map((box) => ({ canvas: box.firstChild, caption: box.lastChild }));
@@ -88,7 +84,7 @@ function cellIn({ lesson, state }, [height, width]) {
 
 export function placeAround({ ui, lesson: { around } }) {
   ui.around.card.hidden = !around.length;
-  if (around.length) figuresFor(ui.around.body, around.map(({ name }) => [layerLabel(name)]), "pl-layers");
+  if (around.length) figuresFor(ui.around.body, around.map(({ name }) => layerLabel(name)), "pl-layers");
 }
 
 // Each head of a layer as a dot where it looks on average, and an ellipse of one standard deviation.
@@ -100,15 +96,15 @@ export function drawAround(desk) {
   const far = around.map((layer, i) => drawLayerAround(desk, layer, nodes[i]));
   const here = around.findIndex(({ name }) => name === lesson.layer.name);
   ui.around.sentence.textContent =
-    `From this pixel, each head's mean place (a dot; head ${state.head} is thick) and one standard deviation around it (an ` +
-    `ellipse). ${here < 0 ? "" : `In the layer shown here heads look ${percent(far[here])} of the picture away on average. `}` +
+    `Seen from this cell: each head's average target (dot; head ${state.head} is thick) and one standard deviation around it ` +
+    `(ellipse). ${here < 0 ? "" : `In this layer the mean distance is ${percent(far[here])} of the picture's width. `}` +
     `Nearest: ${layerLabel(around[far.indexOf(Math.min(...far))].name)}; farthest: ` +
     `${layerLabel(around[far.indexOf(Math.max(...far))].name)}.`;
 }
 
-const percent = (share) => `${(100 * share).toFixed(0)} %`;
+const percent = (share) => `${(100 * share).toFixed(0)}%`;
 
-// Returns how far away the heads look on average, as a part of the picture: the root of the mean squared distance.
+// Returns how far the heads look on average, as a share of the picture's width: the root of the mean squared distance.
 function drawLayerAround(desk, { name, grid, heads, places }, { canvas, caption }) {
   const { lesson, state } = desk;
   const { pen, width, height } = drawGrid(desk, canvas, lesson.cells.picture, 0.62);
@@ -130,7 +126,7 @@ function drawLayerAround(desk, { name, grid, heads, places }, { canvas, caption 
     pen.arc((x + right) * width, (y + down) * height, 3, 0, 7);
     pen.fill();
   }
-  caption.textContent = `${layerLabel(name)}\n${percent(sum / heads)} away`;
+  caption.textContent = `${layerLabel(name)}\nmean distance ${percent(sum / heads)}`;
   caption.classList.toggle("pl-at", mine);
   return sum / heads;
 }

@@ -4,10 +4,10 @@ import { readSafetensors, toFloats } from "../core/trace.js";
 
 export function openLesson(buffer) {
   const { metadata, tensors } = readSafetensors(buffer);
-  const said = JSON.parse(metadata.lesson);
+  const description = JSON.parse(metadata.lesson);
   const floats = (name) => (tensors.has(name) ? toFloats(tensors.get(name)) : null);
-  const [height, width] = said.layer.grid;
-  const { heads } = said.layer;
+  const [height, width] = description.layer.grid;
+  const { heads } = description.layer;
   const numbers = Object.fromEntries(
     ["before", "tokens", "query", "key", "value", "output", "query_weight", "query_bias", "out_weight", "out_bias"].map(
       (name) => [name, floats(name)],
@@ -16,12 +16,12 @@ export function openLesson(buffer) {
   const position = tensors.has("position/u")
     ? Object.fromEntries(["u", "rows", "columns"].map((name) => [name, floats(`position/${name}`)]))
     : null;
-  const around = said.around.map((layer, i) => ({ ...layer, places: floats(`around/${i}`) }));
+  const around = description.around.map((layer, i) => ({ ...layer, places: floats(`around/${i}`) }));
   const d = numbers.query.length / (heads * height * width);
   const keys = numbers.key.length / (heads * d);
   const dv = numbers.value.length / (heads * keys);
-  const words = said.words ?? null; // what the keys are, where they are not the pixels
-  return { ...said, ...numbers, position, around, tensors, height, width, heads, d, dv, keys, words, count: height * width };
+  const words = description.words ?? null; // what the keys are, where they are not the pixels
+  return { ...description, ...numbers, position, around, tensors, height, width, heads, d, dv, keys, words, count: height * width };
 }
 
 // The numbers of rows `index` of a list of rows of `size` numbers each.
@@ -60,7 +60,7 @@ function gather(lesson, head, row) {
 const columnOf = (lesson, key, head, temperature) =>
   Float64Array.from({ length: lesson.count }, (_, i) => attend(lesson, i, head, temperature).row[key]);
 
-// All panels of one query, like viz/lesson/panels.py's `lesson`.
+// All panels of one query, as viz/lesson/panels.py computes them.
 export function panelsOf(lesson, index, head, temperature) {
   const { heads, d, dv, count, out_weight: weight, out_bias: bias } = lesson;
   const chosen = attend(lesson, index, head, temperature);

@@ -1,28 +1,55 @@
-// Shows what the chosen map says: one sentence under the picture, and a list of numbers.
+// What the page says in words: what was drawn, and what the chosen map shows.
 
 import { describeMap } from "../core/words.js";
-import { make } from "../dom.js";
+import { h } from "../dom.js";
 
-export function describe(ui, trace, state, query, map) {
-  const { subject, where, parts, numbers } = describeMap(trace, state, query, map);
-  ui.sentence.replaceChildren(`${subject} `);
-  ui.where.textContent = where;
-  if (!parts) {
-    ui.sentence.append("is being computed …");
-    for (const value of ui.numbers.querySelectorAll("dd")) value.textContent = "…";
-    return;
-  }
-  parts.forEach((part, i) => (i % 2 ? make("strong", "", part, ui.sentence) : ui.sentence.append(part)));
-  showNumbers(ui.numbers, numbers);
+// The line above the picture: what was drawn, how, and how closely the recorded numbers were verified.
+export function describeTrace(ui, trace) {
+  const { caption, seed, steps, guidance } = trace.recipe;
+  ui.title.textContent = typeof caption === "string" ? caption : "";
+  const isPlain = (value) => ["number", "string"].includes(typeof value); // a file may hold anything
+  const parts = [
+    isPlain(seed) && `seed ${seed}`,
+    isPlain(steps) && `${steps} steps`,
+    isPlain(guidance) && `guidance ${guidance}`,
+    trace.remote && "too big for the browser: the maps come from the server",
+  ];
+  ui.recipe.textContent = parts.filter(Boolean).join(" · ");
+  ui.proof.textContent = proofOf(trace);
+  const meaning = "How far each module's own output is from the one recomputed from its q, k and v.";
+  const reasons = Object.entries(trace.skipped).map(([name, reason]) => `${name}: ${reason}`);
+  ui.proof.title = [meaning, ...reasons].join("\n");
 }
 
-// Nodes stay where they are: only what has changed is written.
+function proofOf({ proved, verified, skipped }) {
+  if (proved === null) return "";
+  const digits = (error) => error.toExponential(0).replace("-", "\u2011"); // a hyphen that does not break the line
+  const stored = verified > 2 * proved ? `, ${digits(verified)} as stored` : "";
+  const count = Object.keys(skipped).length;
+  const refused = count ? `; ${count} layer${count > 1 ? "s" : ""} refused` : "";
+  return `✓ verified to ${digits(proved)} as recorded${stored}${refused}`;
+}
+
+// The sentence under the picture, and the list of numbers. `map` is null while it is being computed.
+export function showDescription(ui, trace, state, query, map) {
+  const { subject, where, parts, numbers } = describeMap(trace, state, query, map);
+  ui.where.textContent = where;
+  if (parts) {
+    ui.sentence.replaceChildren(`${subject} `, ...parts.map((part, i) => (i % 2 ? h("strong", {}, part) : part)));
+    showNumbers(ui.numbers, numbers);
+  } else {
+    ui.sentence.replaceChildren(`${subject} …`);
+    for (const value of ui.numbers.querySelectorAll("dd")) value.textContent = "…";
+  }
+}
+
+// Keeps the nodes and writes only what has changed.
 function showNumbers(list, numbers) {
+  while (list.childNodes.length < numbers.length) list.append(h("div", {}, h("dt"), h("dd")));
   while (list.childNodes.length > numbers.length) list.lastChild.remove();
   numbers.forEach(([name, value], i) => {
-    const item = list.childNodes[i] || make("div", "", undefined, list);
-    if (!item.firstChild) for (const tag of ["dt", "dd"]) make(tag, "", "", item);
-    if (item.firstChild.textContent !== name) item.firstChild.textContent = name;
-    item.lastChild.textContent = value;
+    const { firstChild, lastChild } = list.childNodes[i];
+    if (firstChild.textContent !== name) firstChild.textContent = name;
+    lastChild.textContent = value;
   });
 }

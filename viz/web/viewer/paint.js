@@ -1,16 +1,11 @@
-// Paints maps: the atlas, a map over a picture, and what is asked about. Nothing here knows what was chosen or why.
+// Paints maps: the atlas, a map over a picture, and outlines of queries. Nothing here knows the state.
 
 import { decodeMask, tokenAt } from "../core/query.js";
 
 export const GAP = 2; // between the cells of the atlas, in CSS pixels
-const WAITING = 0x50808080; // a map that is not computed yet: grey, half transparent
-// Okabe and Ito's colours for the colour-blind; each is told by its number, too.
+const WAITING = 0x50808080; // grey, a third opaque: a map that is not computed yet
+// Okabe and Ito's colours for the colour-blind; pins have numbers as well.
 export const PIN_COLORS = ["#e69f00", "#56b4e9", "#009e73", "#cc79a7"];
-
-// The picture of a trace, as a canvas takes it.
-export function imageOf({ width, height, data }) {
-  return new ImageData(data, width, height);
-}
 
 // A canvas of as many pixels as the map has cells; the page scales it up without smoothing.
 export function paintMap(canvas, layer, colors) {
@@ -68,7 +63,7 @@ export class AtlasPainter {
     return this.lookups.get(key);
   }
 
-  // One map; without colours, a place for one that is not computed yet.
+  // One map; grey where `colors` is null.
   paint(row, column, layer, colors, smooth) {
     if (smooth && colors) return this.smoothed.push([row, column, layer, colors.slice(0, layer.tokens)]);
     const { pixels, side, pitch } = this;
@@ -121,7 +116,7 @@ function paintHairs(context, [x, y, w, h], line) {
   context.fillRect(x + w / 2 - line / 2, y + h, line, height - y - h);
 }
 
-// Outlines what a query asks about on this layer's grid. `number` is that of its pin; null is the pixel under the mouse.
+// Outlines a query on this layer's grid. `number` is that of its pin, null for the pixel under the mouse.
 export function paintQuery(canvas, layer, query, number, active) {
   const context = canvas.getContext("2d");
   const line = Math.max(1, Math.round(canvas.width / 400));

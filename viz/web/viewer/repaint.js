@@ -1,11 +1,19 @@
-// One repaint: from what is chosen to all that shows it. `desk` is the viewer's inside, see viewer.js.
+// One repaint: from the state to all that shows it. `desk` is the viewer's inside, see desk.js.
 
 import { colorize, largestOf } from "../core/scale.js";
-import { describe } from "./description.js";
+import { h, imageCanvas } from "../dom.js";
+import { showDescription } from "./description.js";
 import { showScale } from "./layout.js";
 import { paintMap, paintPicture, paintQuery } from "./paint.js";
 
-// The colours of one map, or null while it is not computed.
+// Under the map: the picture, or the one predicted at the chosen step.
+export function drawBase({ ui, state, trace }) {
+  const { previews, picture, size } = trace;
+  const shown = (state.base === "preview" && previews[state.step]) || picture;
+  ui.picture.base = shown ? imageCanvas(shown) : h("canvas", { width: size[1], height: size[0] });
+}
+
+// The colours of one map; null while it is not computed.
 function shade(desk, query, layer, step, head) {
   const { answers, state, scale, scratch, colors } = desk;
   if (!answers.read(query, layer, step, head, state, scratch)) return null;
@@ -30,7 +38,7 @@ function drawHeads(desk, query, layer) {
   }
 }
 
-// The layer that is chosen comes first, so that it is computed first.
+// The chosen layer comes first, so that it is computed first.
 function drawAtlas(desk, query, chosen) {
   const { painter, columns, state } = desk;
   for (const layer of [chosen, ...desk.trace.layers.filter((other) => other !== chosen)]) {
@@ -41,7 +49,7 @@ function drawAtlas(desk, query, chosen) {
   painter.show();
 }
 
-// The rows of the pins change with the view, not with the mouse.
+// The rows of the pins change with the view only, not with the mouse.
 function drawPins(desk, layer) {
   const { state, columns, pinPainter } = desk;
   const { pins, mode, special, head, range, log, smooth } = state;
@@ -66,7 +74,7 @@ export function drawAll(desk) {
   drawHeads(desk, query, layer);
   drawAtlas(desk, query, layer);
   drawPins(desk, layer);
-  describe(ui, desk.trace, state, query, desk.known ? desk.map : null);
+  showDescription(ui, desk.trace, state, query, desk.known ? desk.map : null);
   showScale(ui, desk.scale, desk.known ? largestOf(desk.map, layer.tokens) : 1, state);
   answers.work();
 }

@@ -1,4 +1,4 @@
-"""What can be taken away, in a real Chromium: from one HTML file with the network off, and from the page."""
+"""What can be exported, in a real Chromium: from one HTML file with the network off, and from the page."""
 
 import io
 import json
@@ -72,8 +72,8 @@ def test_it_follows_the_colour_scheme(alone):
 
 
 def test_only_what_works_alone_is_offered(alone):
-    alone.get_by_role("button", name="Take away").click()
-    offered = alone.locator(".pg-take span").all_inner_texts()
+    alone.get_by_role("button", name="Export").click()
+    offered = alone.locator(".pg-export-line span").all_inner_texts()
     assert len(offered) == 5 and not any("link" in text or "HTML" in text for text in offered)
     alone.keyboard.press("Escape")
 
@@ -93,7 +93,7 @@ def test_svg_has_real_text(alone, trace):
     texts = ["".join(node.itertext()) for node in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
     assert {layer_label(layer.name) for layer in trace} <= set(texts)
     assert {f"{t:g}" for t in trace.timesteps.values()} <= set(texts)
-    assert EXHIBIT.caption in " ".join(texts) and "times uniform" in " ".join(texts)
+    assert EXHIBIT.caption in " ".join(texts) and "relative to uniform" in " ".join(texts)
     images = list(ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}image"))
     assert len(images) == len(trace.layers) * len(trace.steps) + 1
 
@@ -159,7 +159,7 @@ def test_the_trace_itself(alone):
 
 
 def test_the_menu_with_the_keyboard(alone):
-    button = alone.get_by_role("button", name="Take away")
+    button = alone.get_by_role("button", name="Export")
     alone.keyboard.press("Escape")
     button.focus()
     alone.keyboard.press("Enter")

@@ -1,0 +1,25 @@
+// The arrays of the NPZ file, as viz/export.py makes them. Nothing here touches the page.
+
+// { name: [values, shape] } of all maps that the atlas and the pins show.
+export function displayedMaps(viewer) {
+  const { trace } = viewer;
+  const view = viewer.viewNow();
+  const overSteps = (layer, query) => {
+    const values = new Float32Array(trace.steps.length * layer.tokens);
+    trace.steps.forEach((_, i) => values.set(viewer.mapOf(layer, i, view.head, query), i * layer.tokens));
+    return [values, [trace.steps.length, layer.height, layer.width]];
+  };
+  const arrays = {};
+  trace.layers.forEach((layer, i) => (arrays[`maps_${String(i).padStart(2, "0")}`] = overSteps(layer)));
+  const chosen = trace.layers.find(({ name }) => name === view.layer);
+  view.pins.forEach((pin, i) => (arrays[`pin_${i + 1}`] = overSteps(chosen, pin)));
+  const timesteps = Float64Array.from(trace.timesteps, (t) => (t === null ? NaN : t));
+  return {
+    ...arrays,
+    layers: [trace.layers.map(({ name }) => name), [trace.layers.length]],
+    steps: [Int32Array.from(trace.steps), [trace.steps.length]],
+    timesteps: [timesteps, [timesteps.length]],
+    view: [[JSON.stringify(view)], []],
+    recipe: [[JSON.stringify(trace.recipe)], []],
+  };
+}

@@ -1,0 +1,71 @@
+// What a sheet or an animation shows: a viewer's maps, its scale, and the colours that lie over a picture.
+
+import { colorTables, colorize, scaleWords, ticksOf } from "../core/scale.js";
+import { imageCanvas } from "../dom.js";
+import { paintPicture, paintQuery } from "../viewer/paint.js";
+
+export class SheetSource {
+  #root;
+  #colors;
+  #tableOf;
+
+  constructor(root, viewer, { colormap, diverging }) {
+    this.viewer = viewer;
+    this.#root = root;
+    this.#colors = { colormap, diverging };
+    this.#tableOf = colorTables(colormap, diverging);
+  }
+
+  // The chosen layer.
+  get layer() {
+    const { layer } = this.viewer.viewNow();
+    return this.viewer.trace.layers.find(({ name }) => name === layer);
+  }
+
+  get scale() {
+    const { special, mode, range, log } = this.viewer.viewNow();
+    return { special: special && mode === "row", range, log };
+  }
+
+  // The sentence that describes the chosen map.
+  get sentence() {
+    return this.#root.querySelector(".pg-sentence").textContent;
+  }
+
+  // The chosen layer's name, and the head.
+  get where() {
+    return this.#root.querySelector(".pg-where").textContent;
+  }
+
+  // Colours, ticks and words of the colour bar; `largest` is that of the chosen map.
+  bar(largest) {
+    const { scale } = this;
+    const { colormap, diverging } = this.#colors;
+    const note = scaleWords(scale, largest, this.viewer.viewNow());
+    return { colors: scale.special ? diverging : colormap, ticks: ticksOf(scale, largest), note };
+  }
+
+  // A map as a canvas of as many pixels as it has cells; `kind` is "solid", or "veil" over a picture.
+  mapCanvas(map, { width, height }, kind) {
+    const colors = new Uint32Array(map.length);
+    colorize(this.#tableOf(this.scale, kind), this.scale, map, map.length, colors);
+    return imageCanvas({ width, height, data: new Uint8ClampedArray(colors.buffer) });
+  }
+
+  // The picture of a step with the chosen map and the pins over it, `pixels` wide.
+  pictureCanvas(stepIndex, pixels, base) {
+    const { viewer, layer } = this;
+    const { trace } = viewer;
+    const view = viewer.viewNow();
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [pixels, Math.round((pixels * trace.size[0]) / trace.size[1])];
+    const shown = (base === "preview" && trace.previews[stepIndex]) || trace.picture;
+    const under = imageCanvas(shown || new ImageData(trace.size[1], trace.size[0]));
+    const map = viewer.mapOf(layer, stepIndex, view.head);
+    paintPicture(canvas, under, this.mapCanvas(map, layer, "veil"), view.smooth);
+    view.pins.forEach((pin, i) => i !== view.active && paintQuery(canvas, layer, pin, i, false));
+    const query = view.active < 0 ? { kind: "pixel", point: view.point } : view.pins[view.active];
+    paintQuery(canvas, layer, query, view.active < 0 ? null : view.active, true);
+    return canvas;
+  }
+}

@@ -1,0 +1,35 @@
+// Buttons that choose, by the field of the state they set: { field: [button, …] }. A lone button is on or off.
+
+import { h, makeButton } from "../dom.js";
+
+export class Choices {
+  fields = {};
+
+  // A group of buttons, one for each of { value: text }.
+  segment(field, label, options) {
+    this.fields[field] = Object.entries(options).map(([value, text]) => makeButton(text, { value }));
+    return h("div", { class: "pg-segment", role: "group", "aria-label": label }, ...this.fields[field]);
+  }
+
+  toggle(field, text, title) {
+    this.fields[field] = [makeButton(text, { class: "pg-toggle", title })];
+    return this.fields[field][0];
+  }
+
+  // Calls choose({ field: value }) when a button is pressed.
+  wire(state, choose) {
+    for (const [field, buttons] of Object.entries(this.fields)) {
+      const valueOf = (button) => (buttons.length > 1 ? button.value : !state[field]);
+      for (const button of buttons) button.addEventListener("click", () => choose({ [field]: valueOf(button) }));
+    }
+  }
+
+  show(state) {
+    for (const [field, buttons] of Object.entries(this.fields)) {
+      for (const button of buttons) {
+        const pressed = buttons.length > 1 ? button.value === state[field] : state[field];
+        button.setAttribute("aria-pressed", String(Boolean(pressed)));
+      }
+    }
+  }
+}

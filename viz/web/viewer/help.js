@@ -1,0 +1,28 @@
+// The dialog that explains keys and touch.
+
+import { MAX_PINS } from "../core/query.js";
+import { h, makeButton } from "../dom.js";
+
+const KEYS = [
+  ["← ↑ → ↓", "move the pixel, or the chosen pin, by a cell"],
+  ["Shift + arrows", "turn it into a rectangle, or enlarge the rectangle"],
+  ["Enter", "pin the pixel, or unpin it; with the brush, paint here"],
+  ["[  ]", "previous step, next step"],
+  ["Space", "play the steps"],
+  ["h", "next head"],
+  ["r", "switch between “Looks at” and “Is looked at by”"],
+  ["Escape", "deselect the pin; again: remove all pins"],
+];
+const TOUCH = `Tap the picture to pin a pixel, tap the pin to unpin it, drag to look around. With the rectangle or the brush, drag
+to mark a region; with the brush, hold Shift to add to the selected region. Up to ${MAX_PINS} pins at once; a fifth replaces the
+newest.`;
+
+// The button that opens the dialog, and the dialog.
+export function buildHelp() {
+  const items = KEYS.map(([key, text]) => h("div", {}, h("dt", {}, key), h("dd", {}, text)));
+  const close = makeButton("Close", { class: "pg-toggle", onclick: () => dialog.close() });
+  const title = "Keys and touch";
+  const dialog = h("dialog", { class: "pg-help" }, h("h2", {}, title), h("dl", {}, ...items), h("p", {}, TOUCH), close);
+  const button = makeButton("?", { class: "pg-toggle pg-ask", "aria-label": title, onclick: () => dialog.showModal() });
+  return { button, dialog };
+}

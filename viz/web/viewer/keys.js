@@ -1,0 +1,87 @@
+// The keyboard. `desk` is the viewer's inside, see viewer/desk.js.
+
+import { paintSpot } from "../core/mask.js";
+import { encodeMask, moved, tokenAt } from "../core/query.js";
+import { addPin, release, replacePin, tap } from "./pins.js";
+import { maskToPaint } from "./pointer.js";
+
+const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+
+// Keys act in the viewer, and in the page's first one while nothing else has the focus; never where something is typed.
+export function wireKeys(desk) {
+  document.addEventListener("keydown", function act(event) {
+    if (!desk.root.isConnected) {
+      document.removeEventListener("keydown", act);
+      return desk.answers?.close();
+    }
+    if (isOurs(desk, event) && pressKey(desk, event.key, event.shiftKey)) event.preventDefault(); // no scrolling
+  });
+}
+
+function isOurs({ root, ui, trace }, event) {
+  const { target, key } = event;
+  if (!trace || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || ui.dialog.open) return false;
+  const first = [...document.querySelectorAll(".pg-main:not([hidden])")].find((main) => main.offsetParent);
+  if (!(root.contains(target) || (target === document.body && first === ui.main))) return false;
+  if (target.matches("textarea, select, [contenteditable], input:not([type=range])")) return false;
+  if (target.matches("input") && (ARROWS[key] || key === " ")) return false;
+  return !(target.matches("button, a") && (key === "Enter" || key === " "));
+}
+
+// Returns whether the key means anything.
+function pressKey(desk, key, shift) {
+  const { state, layer, trace } = desk;
+  const last = trace.steps.length - 1;
+  const actions = {
+    Enter: () => (state.tool === "brush" ? paintHere(desk) : tap(desk, desk.place)),
+    "[": () => desk.choose({ step: Math.max(0, state.step - 1) }),
+    "]": () => desk.choose({ step: Math.min(last, state.step + 1) }),
+    h: () => desk.choose({ head: state.head + 1 >= layer.heads ? -1 : state.head + 1 }),
+    r: () => desk.choose({ mode: state.mode === "row" ? "column" : "row" }),
+    " ": () => desk.play(),
+    Escape: () => release(desk),
+  };
+  if (Object.hasOwn(ARROWS, key)) moveQuery(desk, ARROWS[key], shift);
+  else if (Object.hasOwn(actions, key)) actions[key]();
+  else return false;
+  return true;
+}
+
+function moveQuery(desk, [down, right], grow) {
+  const { state, layer, query } = desk;
+  if (grow) return growQuery(desk, down, right);
+  const next = moved(query, down, right, layer);
+  if (state.active >= 0) replacePin(desk, next);
+  else desk.hover(next.point);
+  desk.speak(true);
+}
+
+// Turns a pixel into a rectangle, or enlarges a rectangle, by a cell of the chosen layer.
+function growQuery(desk, down, right) {
+  const { state, layer, query } = desk;
+  if (query.kind === "region") return;
+  const { height, width } = layer;
+  let { from, to } = query;
+  if (query.kind === "pixel") {
+    const token = tokenAt(layer, query.point);
+    const [row, column] = [Math.floor(token / width), token % width];
+    [from, to] = [[row / height, column / width], [(row + 1) / height, (column + 1) / width]];
+  }
+  const clip = (value) => Math.min(1, Math.max(0, value));
+  const [y, x] = [down / height, right / width];
+  const box = {
+    kind: "box",
+    from: [clip(from[0] + Math.min(0, y)), clip(from[1] + Math.min(0, x))],
+    to: [clip(to[0] + Math.max(0, y)), clip(to[1] + Math.max(0, x))],
+  };
+  if (state.active >= 0) replacePin(desk, box);
+  else addPin(desk, box);
+}
+
+function paintHere(desk) {
+  const { grid, adds, mask } = maskToPaint(desk, true);
+  paintSpot(mask, grid, desk.state.point);
+  const query = encodeMask(mask, grid);
+  if (adds) replacePin(desk, query);
+  else addPin(desk, query);
+}
