@@ -1,0 +1,91 @@
+"""Opening the page with a link, and drawing what it asks for."""
+
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+
+from viz import Trace
+from viz.page import runs
+from viz.page.gallery import exhibits
+from viz.page.links import encode
+from viz.page.tabs import generate, link
+from viz.recipe import Recipe
+from viz.view import View
+
+SKIP = gr.skip()
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    """The warnings shown so far."""
+    warnings = []
+    for module in (link, generate):
+        monkeypatch.setattr(module, "warn", warnings.append)
+    return warnings
+
+
+@pytest.fixture
+def pipeline(tiny_pipeline, monkeypatch):
+    """A tiny pipeline in place of the bundled one."""
+    monkeypatch.setattr(generate, "load_bundled", lambda recipe: tiny_pipeline)
+    return tiny_pipeline
+
+
+def open_link(text: str | None) -> tuple:
+    query = {} if text is None else {"look": text}
+    return link._open_link(SimpleNamespace(query_params=query, session_hash="a visitor"))
+
+
+def test_open_link_changes_nothing_without_a_link(warnings):
+    assert open_link(None) == (SKIP,) * 7 and warnings == []
+
+
+def test_open_link_warns_of_a_damaged_link(warnings):
+    assert open_link("<img>") == (SKIP,) * 7
+    assert len(warnings) == 1 and "Here is a recorded picture instead." in warnings[0]
+
+
+def test_open_link_shows_exhibit_at_once(warnings):
+    exhibit = exhibits()[1]
+    view = View(exhibit.point, exhibit.layer, exhibit.steps[1], exhibit.head)
+    shown, strip, pending, *fields = open_link(encode(Recipe(exhibit.caption, exhibit.seed), view))
+    assert shown["trace"]["path"] == str(exhibit.trace) and View.from_json(shown["view"]) == view
+    assert (strip, pending) == (SKIP, SKIP) and fields == [exhibit.caption, exhibit.seed, 25, 1.5]
+    assert warnings == []
+
+
+def test_open_link_warns_if_exhibit_lacks_the_layer(warnings):
+    exhibit = exhibits()[1]
+    open_link(encode(exhibit.recipe, View((0.5, 0.5), "no.such.layer", exhibit.steps[0])))
+    assert len(warnings) == 1 and "the layer “no.such.layer”" in warnings[0]
+
+
+def test_open_link_queues_other_recipes(warnings):
+    recipe, view = Recipe("a red monster", 3, 4), View((0.5, 0.5), "a.layer", 2)
+    shown, strip, pending, *fields = open_link(encode(recipe, view))
+    assert shown == SKIP and (strip["step"], strip["steps"]) == (0, 4)
+    assert pending == (recipe, view) and fields == ["a red monster", 3, 4, 1.5]
+    with runs.stoppable_run("a visitor"):
+        assert runs._queued == {}
+
+
+def test_draw_recipe_yields_progress_and_then_the_trace(pipeline, warnings):
+    *news, (shown, strip) = generate.draw_recipe(Recipe("a red monster", steps=2), None, "a visitor")
+    assert [value["step"] for _, value in news] == [1, 2] and all(viewer == SKIP for viewer, _ in news)
+    assert strip is None and Trace.load(shown["trace"]["path"]).steps == [0, 1] and warnings == []
+
+
+def test_draw_recipe_warns_of_ignored_words_and_missing_layers(pipeline, warnings):
+    view = View((0.5, 0.5), "no.such.layer", 7)
+    *_, (shown, _) = generate.draw_recipe(Recipe("a yelow red monster", steps=2), view, "a visitor")
+    assert View.from_json(shown["view"]) == view
+    assert "'yelow'" in warnings[0] and "the layer “no.such.layer” and step 7" in warnings[1]
+
+
+def test_draw_recipe_warns_of_failure_and_hides_the_strip(pipeline, warnings, monkeypatch):
+    assert list(generate.draw_recipe(Recipe("xyzzy"), None, "a visitor")) == [(SKIP, None)]
+    assert "knows none of these words" in warnings.pop()
+    monkeypatch.setattr(pipeline, "unet", None)
+    assert list(generate.draw_recipe(Recipe("a red monster"), None, "a visitor"))[-1] == (SKIP, None)
+    assert warnings and warnings[-1].startswith("The picture could not be drawn and recorded")
