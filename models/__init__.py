@@ -1,8 +1,8 @@
-"""Networks: what can be opened, what draws the bundled critters, and what trained them. Nothing about drawing maps."""
+"""Networks: opening any diffusion model, the bundled critters, and their training. Nothing here draws maps."""
 
 
 def __getattr__(name: str):
-    # Loaded on first use: a page that shows a recorded trace needs no torch.
+    # Loaded on first use: a page that only shows recorded traces needs no torch.
     if name == "load":
         from models.opening.load import load
 

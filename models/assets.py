@@ -1,4 +1,4 @@
-"""Where the project's data lies: weights, recorded traces."""
+"""The folder of the project's data: weights, recorded traces."""
 
 from __future__ import annotations
 

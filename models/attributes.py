@@ -1,4 +1,4 @@
-"""What can be said of a critter: its attributes, drawing them at random, and the English that says them."""
+"""The attributes of a critter: their values, random choices of them, and captions in English."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOUTHS = ("smiling", "frowning", "toothy", "open")
 
 @dataclass(frozen=True)
 class Attributes:
-    """What a caption can say of a critter. `crown_color` means nothing when `crown` is "none"."""
+    """All that a caption can mention. `crown_color` is meaningless when `crown` is "none"."""
 
     shape: str
     body_color: str
@@ -50,7 +50,7 @@ assert tuple(ATTRIBUTES) == tuple(field.name for field in fields(Attributes))
 
 
 def sample_attributes(rng: random.Random) -> Attributes:
-    """Attributes drawn at random, such that every part can be told from what lies behind it."""
+    """Random attributes such that every part has another colour than what lies behind it."""
     colors = tuple(COLORS)
     body = rng.choice(colors)
     background = rng.choice([color for color in colors if color != body])
@@ -66,12 +66,12 @@ def sample_attributes(rng: random.Random) -> Attributes:
     )
 
 
-def caption(attributes: Attributes, said: Collection[str] = tuple(ATTRIBUTES)) -> str:
-    """The English sentence for `attributes`, saying only those named in `said`.
+def caption(attributes: Attributes, mentioned: Collection[str] = tuple(ATTRIBUTES)) -> str:
+    """The English description of a critter that mentions only the attributes named in `mentioned`.
 
-    A crown's colour needs the crown to be said too. A critter without a crown has "a bare head".
+    A crown's colour is mentioned only with the crown. A critter without a crown has "a bare head".
     """
-    value = {name: getattr(attributes, name) for name in ATTRIBUTES if name in said}
+    value = {name: getattr(attributes, name) for name in ATTRIBUTES if name in mentioned}
     subject = _phrase(value.get("shape"), value.get("body_color"), "monster")
     features = []
     if "eye_count" in value or "eye_color" in value:
@@ -86,15 +86,15 @@ def caption(attributes: Attributes, said: Collection[str] = tuple(ATTRIBUTES)) -
         features.append(_phrase(value["mouth"], "mouth"))
     sentence = subject
     if features:
-        *firsts, last = features
-        sentence += " with " + (", ".join(firsts) + " and " + last if firsts else last)
+        *earlier, last = features
+        sentence += " with " + (", ".join(earlier) + " and " + last if earlier else last)
     if "background_color" in value:
         sentence += " on " + _phrase(value["background_color"], "background")
     return sentence
 
 
 def _phrase(*words: str | None) -> str:
-    """The words that are there, led by their indefinite article."""
+    """The words that are not None or empty, after their indefinite article."""
     text = " ".join(word for word in words if word)
     return ("an " if text[0] in "aeiou" and not text.startswith("one") else "a ") + text
 
@@ -103,7 +103,7 @@ def change(attributes: Attributes, **values: str) -> Attributes:
     """A copy of `attributes` with some values changed, checked against `ATTRIBUTES`.
 
     Raises:
-        ValueError: for a name that is no attribute, or a value it cannot take.
+        ValueError: for an unknown attribute, or a value that it cannot take.
     """
     for name, value in values.items():
         if name not in ATTRIBUTES:

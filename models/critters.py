@@ -1,13 +1,13 @@
-"""Critters: little monsters drawn by a program, so that the mask of every part is known.
+"""Critters: little monsters drawn by a program, which therefore knows the mask of every part.
 
-    critter = draw(seed=8)
+    critter = draw_critter(seed=8)
     critter.image                  # PIL.Image, 64x64 RGB
     critter.caption()              # "a round purple monster with two yellow eyes, ..."
     critter.masks["left eye"]      # (64, 64) bool; the masks of all parts tile the picture
 
-A critter is drawn once, four times too large, as a picture of *paints* (small integers). Its colours are
-a palette over those paints and its masks a table from paints to parts, so picture and masks cannot disagree.
-Parts that come in pairs always share their colour: that is what attention has to coordinate.
+A critter is drawn once, at four times its size, as a picture of *paints* (small integers). A palette turns paints
+into colours and a table turns them into parts, so picture and masks cannot disagree.
+Parts that come in pairs always share their colour: this is what attention has to coordinate.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ SUPERSAMPLING = 4
 
 _DARK, _TEETH, _TONGUE = (34, 28, 40), (245, 245, 240), (205, 85, 95)
 
-# The body's outline and what must fit inside it, in units of the body's half width and half height:
-# where the crown is rooted (x and y), the line the eyes stand on (y), how far out they may stand (x), the mouth (y).
+# Places in the body, in units of its half width and half height: the root of the crown (x and y), the line of the eyes
+# (y) and how far out they may be (x), the mouth (y).
 _CROWN_X = {"round": 0.58, "square": 0.72, "triangular": 0.34, "fluffy": 0.58}
 _CROWN_Y = {"round": -0.72, "square": -0.92, "triangular": -0.92, "fluffy": -0.74}
 _EYE_Y = {"round": -0.22, "square": -0.26, "triangular": -0.04, "fluffy": -0.2}
@@ -50,12 +50,12 @@ class Critter:
         """{part: (64, 64) bool}. Every pixel belongs to exactly one part."""
         return {name: self.parts == index for index, name in enumerate(self.part_names)}
 
-    def caption(self, said: Collection[str] = tuple(ATTRIBUTES)) -> str:
-        """The English sentence that says the attributes in `said`, and leaves the others open."""
-        return caption(self.attributes, said)
+    def caption(self, mentioned: Collection[str] = tuple(ATTRIBUTES)) -> str:
+        """The English description that mentions the attributes in `mentioned` and leaves the others open."""
+        return caption(self.attributes, mentioned)
 
 
-def draw(
+def draw_critter(
     seed: int,
     attributes: Attributes | None = None,
     eye_colors: Mapping[str, str] | None = None,
@@ -63,21 +63,21 @@ def draw(
     """Draw the critter of `seed`; the same arguments always give the same picture.
 
     Args:
-        seed: decides place, size and proportions, and the attributes where none are given.
+        seed: decides place, size and proportions, and the attributes if none are given.
         attributes: what to draw.
-        eye_colors: a colour for single eyes by part name ("left eye"), to draw the mismatched pairs that
-            `models.training.judge` must learn to notice, and that `models.training.train` has the model correct.
+        eye_colors: {part name ("left eye"): color} for single eyes, to draw the mismatched pairs that
+            `models.training.judge` must notice and that the model learns to correct (`models.training.batches`).
     """
     rng = random.Random(seed)
-    drawn = sample_attributes(rng)
-    attributes = attributes or drawn
+    sampled = sample_attributes(rng)  # also where attributes are given, so that the numbers after it are the same
+    attributes = attributes or sampled
     canvas = _Canvas(rng, attributes, dict(eye_colors or {}))
-    _draw_critter(canvas, rng)
+    _paint_critter(canvas, rng)
     return Critter(attributes, canvas.image(), canvas.parts(), tuple(canvas.part_names))
 
 
 class _Canvas:
-    """A picture of paints, SUPERSAMPLING times too large; coordinates are given in final pixels."""
+    """A picture of paints at SUPERSAMPLING times the final size; coordinates are in final pixels."""
 
     def __init__(self, rng: random.Random, attributes: Attributes, eye_colors: dict[str, str]) -> None:
         self.attributes = attributes
@@ -92,13 +92,13 @@ class _Canvas:
         self._pen = ImageDraw.Draw(self._paints)
 
     def part(self, name: str) -> None:
-        """All paints mixed from here on belong to the part `name`."""
+        """Begin the part `name`: all paints mixed from here on belong to it."""
         self.part_names.append(name)
 
     def paint(self, color: tuple[int, int, int], jitter: str | None = None, darker: float = 1.0) -> int:
         shift = self._jitter[jitter] if jitter else (0, 0, 0)
-        channels = (max(0, min(255, round((c + s) * darker))) for c, s in zip(color, shift, strict=True))
-        self._palette.append(tuple(channels))
+        channels = [max(0, min(255, round((c + s) * darker))) for c, s in zip(color, shift, strict=True)]
+        self._palette.append((channels[0], channels[1], channels[2]))
         self._part_of_paint.append(len(self.part_names) - 1)
         return len(self._palette) - 1
 
@@ -145,8 +145,8 @@ class _Body:
     ry: float
 
 
-def _draw_critter(canvas: _Canvas, rng: random.Random) -> None:
-    """Paint from back to front; every random number is drawn in the same order whatever the attributes."""
+def _paint_critter(canvas: _Canvas, rng: random.Random) -> None:
+    """Paint from back to front; the random numbers are drawn in the same order whatever the attributes are."""
     attributes = canvas.attributes
     rx = rng.uniform(16.5, 21.5)
     body = _Body(x=rng.uniform(29, 35), y=rng.uniform(37, 40), rx=rx, ry=min(21.0, rx * rng.uniform(0.88, 1.1)))
@@ -190,7 +190,7 @@ def _draw_body(canvas: _Canvas, body: _Body, phase: float) -> None:
 
 
 def _draw_crown(canvas: _Canvas, body: _Body, side: int, tall: float, lean: float) -> None:
-    """One half of a crown, rooted inside the body (which is painted over it), `side` -1 left or 1 right."""
+    """One half of a crown, left (`side` -1) or right (1); its root is hidden by the body, which is painted later."""
     attributes = canvas.attributes
     paint = canvas.paint(COLORS[attributes.crown_color], "crown")
     x = body.x + side * _CROWN_X[attributes.shape] * body.rx

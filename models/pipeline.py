@@ -1,10 +1,10 @@
-"""Captions to pictures with the bundled U-Net, as a diffusers pipeline; and the x0 estimate of a denoising step."""
+"""The bundled diffusers pipeline, from captions to pictures, and the x0 estimate of a denoising step."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline, ImagePipelineOutput, ModelMixin
@@ -16,12 +16,16 @@ from models.words import CaptionEncoder
 class CritterPipeline(DiffusionPipeline):
     """Draws critters from captions, with classifier-free guidance (Ho & Salimans 2022, arXiv 2207.12598).
 
-    Every picture has its own seed, so it does not depend on the batch it is drawn in. Without an encoder it draws
-    whatever the U-Net likes, without guidance, and captions only say how many pictures.
+    Every picture has its own seed, so it does not depend on the batch it is drawn in. Without an encoder the captions
+    are not read, only counted, and there is no guidance.
     """
 
     model_cpu_offload_seq = "encoder->unet"
     _optional_components: ClassVar[list[str]] = ["encoder"]
+
+    unet: ModelMixin
+    encoder: CaptionEncoder  # None for a network that reads no captions
+    scheduler: DDIMScheduler
 
     def __init__(self, unet: ModelMixin, encoder: CaptionEncoder | None, scheduler: DDIMScheduler) -> None:
         super().__init__()
@@ -43,20 +47,20 @@ class CritterPipeline(DiffusionPipeline):
 
         Args:
             caption: what to draw. An empty caption leaves everything to the model.
-            seed: of the starting noise; for several captions either one for each, or the first of a run of them.
+            seed: of the starting noise; for several captions, one each or the first of consecutive seeds.
             num_inference_steps: calls of the U-Net.
-            guidance_scale: how much farther to go than the caption alone says; at most 1 turns guidance off.
+            guidance_scale: how far to go from the unconditional answer past the caption's; 1 or less: no guidance.
             height, width: in pixels, multiples of 8; 64 each if not given.
-            callback_on_step_end: called as `f(pipeline, step, timestep, {"latents": x})`, like diffusers' own.
+            callback_on_step_end: called as `f(pipeline, step, timestep, {"latents": x})`, as diffusers does.
 
         Returns:
             `.images`, a list of PIL pictures.
 
         Raises:
-            ValueError: for a size that is no multiple of 8, or another number of seeds than of captions.
+            ValueError: for a size that is not a multiple of 8, or when seeds and captions differ in number.
 
         Warns:
-            UserWarning: names each word of a caption that the vocabulary lacks, and close ones.
+            UserWarning: for each word that the vocabulary lacks, naming words close to it.
         """
         captions = [caption] if isinstance(caption, str) else list(caption)
         seeds = list(range(seed, seed + len(captions))) if isinstance(seed, int) else list(seed)
@@ -70,13 +74,13 @@ class CritterPipeline(DiffusionPipeline):
             warnings.warn(message, stacklevel=3)  # past torch.no_grad's wrapper
 
         guided = guidance_scale > 1 and self.encoder is not None
-        words = self._words(captions, guided) if self.encoder is not None else None
+        words = self.encode_captions(captions, guided) if self.encoder is not None else None
         sample = torch.stack([torch.randn(3, *size, generator=torch.Generator().manual_seed(s)) for s in seeds])
         sample = sample.to(self.device, self.unet.dtype)
         self.scheduler.set_timesteps(num_inference_steps, device=self.device)
         for step, timestep in enumerate(self.progress_bar(self.scheduler.timesteps)):
             output = self.unet(torch.cat([sample, sample]) if guided else sample, timestep, words).sample
-            output = output.to(sample.dtype)  # under autocast it is bf16, too coarse to be guided in
+            output = output.to(sample.dtype)  # bf16 under autocast, which is too coarse for guidance
             if guided:
                 unconditional, conditional = output.chunk(2)
                 output = unconditional + guidance_scale * (conditional - unconditional)
@@ -85,17 +89,19 @@ class CritterPipeline(DiffusionPipeline):
                 callback_on_step_end(self, step, timestep, {"latents": sample})
         return ImagePipelineOutput(images=[to_picture(picture) for picture in sample])
 
-    def _words(self, captions: list[str], guided: bool) -> torch.Tensor:
-        """(B, L, C) conditioning; when guided (2B, L, C), the unconditional half first, as diffusers has it."""
+    def encode_captions(self, captions: list[str], guided: bool = False) -> torch.Tensor:
+        """(B, L, C) conditioning; when guided (2B, L, C) with the unconditional half first, diffusers' order."""
         texts = [""] * len(captions) + captions if guided else captions
         return self.encoder(self.encoder.ids(texts).to(self.device))
 
 
-def x0_estimate(scheduler, sample: torch.Tensor, timestep: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+def x0_estimate(
+    scheduler: Any, sample: torch.Tensor, timestep: torch.Tensor | float, output: torch.Tensor
+) -> torch.Tensor:
     """The clean picture that a network's answer to `sample` implies (DDPM, eq. 15, and its v-prediction form).
 
-    `sample` is the network's own input. Schedulers that work with sigmas scale it to unit variance before the
-    network sees it, so one formula in alpha-bar serves them all.
+    `sample` is what the network receives. Schedulers that work with sigmas scale it to unit variance first, so one
+    formula in alpha-bar serves them all.
 
     Args:
         scheduler: has `alphas_cumprod` and `config.prediction_type`.
@@ -119,6 +125,6 @@ def x0_estimate(scheduler, sample: torch.Tensor, timestep: torch.Tensor, output:
 
 
 def to_picture(pixels: torch.Tensor) -> Image.Image:
-    """(3, h, w) in [-1, 1] as a PIL picture; values outside are clipped."""
+    """(3, h, w) in [-1, 1] as a PIL picture; values outside that range are clipped."""
     array = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().byte()
     return Image.fromarray(array.permute(1, 2, 0).cpu().numpy())

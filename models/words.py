@@ -1,4 +1,7 @@
-"""Captions as vectors: a closed vocabulary, and the small encoder that turns its words into conditioning."""
+"""Captions as vectors: a closed vocabulary, and the small encoder that turns its words into conditioning.
+
+Two model_index.json files name this module, so it must keep its place.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from torch import nn
 
 from models.attributes import ATTRIBUTES
 
-# Index 0 pads; a caption that says nothing is all padding, which is also the unconditional half of guidance.
+# Index 0 pads. An empty caption is all padding; it is also the unconditional half of guidance.
 PADDING = ""
 VOCABULARY: tuple[str, ...] = (
     PADDING,
@@ -24,14 +27,14 @@ VOCABULARY: tuple[str, ...] = (
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What the vocabulary made of a caption: the words it knows, in order, and those it does not."""
+class ParsedCaption:
+    """The words of a caption: those of the vocabulary, in order, and the unknown ones."""
 
     words: tuple[str, ...]
-    unknown: dict[str, list[str]]  # {word: up to three close words of the vocabulary}
+    unknown: dict[str, list[str]]  # {word: up to three similar words of the vocabulary}
 
     def warnings(self) -> list[str]:
-        """One sentence for each word that was ignored."""
+        """One sentence for each word that is ignored."""
         return [
             f"The model does not know the word {word!r}, so it was ignored"
             + (f"; close ones are {', '.join(map(repr, close))}." if close else ".")
@@ -40,10 +43,10 @@ class Reading:
 
 
 class CaptionEncoder(ModelMixin, ConfigMixin):
-    """Learned word vectors, each of which has seen its neighbours: "eyes" knows that it is "two yellow eyes".
+    """Learned word vectors, each mixed with its neighbours': "eyes" knows that it is "two yellow eyes".
 
-    The mixing is a convolution over five words, not attention over all: a word's vector speaks of its own
-    phrase, so that what the U-Net's cross-attention reads from a word can be called that word's meaning.
+    The mixing is a convolution over five words, not attention over all of them: a word's vector describes its own
+    phrase only, so that what the U-Net's cross-attention reads from a word can be called that word's meaning.
     """
 
     @register_to_config
@@ -56,21 +59,21 @@ class CaptionEncoder(ModelMixin, ConfigMixin):
         self.mix = nn.Linear(2 * width, width)
         self.norm = nn.LayerNorm(width)
 
-    def read(self, caption: str) -> Reading:
-        """Split a caption into the words of the vocabulary and the ones to warn about.
+    def read(self, caption: str) -> ParsedCaption:
+        """Split a caption into the words of the vocabulary and the unknown words.
 
         Raises:
-            ValueError: when more words are known than the encoder has places for.
+            ValueError: when the caption has more words of the vocabulary than the encoder reads.
         """
-        found = re.findall(r"\w+", caption.lower())
-        known = tuple(word for word in found if word in self.index)
+        words = re.findall(r"\w+", caption.lower())
+        known = tuple(word for word in words if word in self.index)
         if len(known) > self.config.length:
             raise ValueError(f"the caption has {len(known)} words; the model reads at most {self.config.length}")
-        close = [word for word in self.index if word != PADDING]
+        vocabulary = [word for word in self.index if word != PADDING]
         unknown = {
-            word: difflib.get_close_matches(word, close) for word in dict.fromkeys(found) if word not in self.index
+            word: difflib.get_close_matches(word, vocabulary) for word in dict.fromkeys(words) if word not in self.index
         }
-        return Reading(known, unknown)
+        return ParsedCaption(known, unknown)
 
     def ids(self, captions: Sequence[str]) -> torch.Tensor:
         """(B, length) int64 word indices, padded with 0."""

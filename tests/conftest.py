@@ -6,7 +6,7 @@ from diffusers import UNet2DConditionModel
 from hypothesis import settings
 
 from models.pipeline import CritterPipeline
-from models.training.train import new_scheduler
+from models.training.trainer import new_scheduler
 from models.words import CaptionEncoder
 
 # The networks here are so small that a second thread only waits for the first, and takes the other worker's core.

@@ -20,9 +20,8 @@ class AttnBlock(nn.Module):
         self.k = nn.Conv2d(channels, channels, 1)
         self.v = nn.Conv2d(channels, channels, 1)
         self.proj_out = nn.Conv2d(channels, channels, 1)
-        # Zero, so that an untrained block passes its input on and nothing is disturbed by placing it.
-        nn.init.zeros_(self.proj_out.weight)
-        nn.init.zeros_(self.proj_out.bias)
+        for parameter in self.proj_out.parameters():
+            nn.init.zeros_(parameter)  # so that placing an untrained block in a network disturbs nothing
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         normal = self.norm(x)  # (B, C, h, w)

@@ -22,8 +22,8 @@ class ResidualBlock(nn.Module):
         self.norm2 = nn.GroupNorm(groups, out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.skip = nn.Identity() if channels == out_channels else nn.Conv2d(channels, out_channels, 1)
-        nn.init.zeros_(self.conv2.weight)  # an untrained block is its own skip
-        nn.init.zeros_(self.conv2.bias)
+        for parameter in self.conv2.parameters():
+            nn.init.zeros_(parameter)  # an untrained block is its own skip
 
     def forward(self, x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
         h = self.conv1(nn.functional.silu(self.norm1(x)))  # (B, C', h, w)
@@ -50,8 +50,8 @@ class MultiheadBlock(nn.Module):
         self.norm = nn.GroupNorm(groups, channels)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)  # three 1×1 convolutions in one: q's channels, k's, v's
         self.proj_out = nn.Conv1d(channels, channels, 1)
-        nn.init.zeros_(self.proj_out.weight)  # an untrained block passes its input on
-        nn.init.zeros_(self.proj_out.bias)
+        for parameter in self.proj_out.parameters():
+            nn.init.zeros_(parameter)  # an untrained block passes its input on
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         qkv = self.qkv(self.norm(x).flatten(2))  # (B, 3C, N): the grid is a list of pixels from here on
@@ -81,8 +81,8 @@ class CrossAttentionBlock(nn.Module):
         self.to_k = nn.Linear(word_channels, channels, bias=False)
         self.to_v = nn.Linear(word_channels, channels, bias=False)
         self.to_out = nn.Linear(channels, channels)
-        nn.init.zeros_(self.to_out.weight)
-        nn.init.zeros_(self.to_out.bias)
+        for parameter in self.to_out.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
         pixels = self.norm(x).flatten(2).transpose(1, 2)  # (B, N, C)

@@ -24,7 +24,7 @@ class RelativeAttention(nn.Module):
 
     def __init__(self, channels: int, grid: tuple[int, int], heads: int, head_dim: int) -> None:
         super().__init__()
-        self.heads, self.grid = heads, tuple(grid)
+        self.heads, self.grid = heads, (grid[0], grid[1])
         self.to_q = self.Queries(channels, self.grid, heads, head_dim)
         self.to_k = self.Keys(channels, self.grid, heads, head_dim)
         self.to_v = nn.Linear(channels, heads * head_dim, bias=False)
@@ -59,6 +59,8 @@ class RelativeAttention(nn.Module):
 
     class Keys(nn.Module):
         """(B, N, C) to (B, N, H·(d + h + w)): W_k x_j, then a one for its row and a one for its column."""
+
+        place: torch.Tensor
 
         def __init__(self, channels: int, grid: tuple[int, int], heads: int, head_dim: int) -> None:
             super().__init__()

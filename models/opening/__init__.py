@@ -1,1 +1,1 @@
-"""Opening a model: its files looked at first, then loaded; from the Hub, a folder, or a single file."""
+"""Opening a model from the Hub, a folder or a single file. Its files are inspected before anything loads them."""

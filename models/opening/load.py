@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
 from safetensors.torch import load_file
 
+from models.classic.classifier import AttentionClassifier
 from models.opening.errors import CannotOpen
-from models.opening.folders import components, kind_of, read_json
+from models.opening.folders import inspect_folder, read_components, read_json
 from models.opening.hub import Progress, fetch
-from models.opening.papers import FOLDERS, load_trained
+from models.opening.papers import FOLDERS, load_paper_network
 from models.opening.revision import BUNDLED, earlier
-from models.opening.revision import revision as current
+from models.opening.revision import revision as latest_revision
 from models.pipeline import CritterPipeline
+from models.protocol import Pipeline
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-# Pipelines that do not scale what their network sees, and what they always tell their scheduler's step.
-STEPPED = {
+# Pipelines that do not scale their network's input, and the arguments that they always give to their scheduler's step.
+STEP_ARGUMENTS: dict[str, set[str]] = {
     "DDPMPipeline": {"generator"},
     "DDIMPipeline": {"generator", "eta", "use_clipped_model_output"},
     "CritterPipeline": set(),
 }
-# diffusers' first U-Nets were saved under other names.
-RENAMED = {"UNetUnconditionalModel": "UNet2DModel"}
+RENAMED = {"UNetUnconditionalModel": "UNet2DModel"}  # diffusers' first U-Nets were saved under another name
 
 
 def load(
@@ -37,54 +39,57 @@ def load(
     revision: str | None = None,
     config: str | Path | None = None,
     progress: Progress | None = None,
-):
+) -> Pipeline | AttentionClassifier:
     """Open a diffusion pipeline that has a U-Net.
 
     Args:
-        name: "critters"; one of `models.opening.papers` ("critters-sagan"); a folder with a diffusers pipeline, or
-            with a U-Net alone; a Stable Diffusion checkpoint in one .safetensors file; or a Hub id such as
+        name: "critters"; one of `models.opening.papers` ("critters-sagan"); a folder with a diffusers pipeline or a
+            single U-Net; a Stable Diffusion checkpoint in one .safetensors file; or a Hub id such as
             "google/ddpm-cifar10-32".
-        device, dtype: where the networks go and their precision.
+        device, dtype: where the networks run, and their precision.
         sampler: the name of a scheduler, one of `samplers(pipeline)`.
-        revision: of a Hub id; or one of the bundled model's (`models.opening.revision`), by default the latest.
+        revision: of a Hub id; or of the bundled model (`models.opening.revision`), by default the latest.
         config: for a single file, where its configuration and tokenizer are; see `models.opening.single_file`.
-        progress: called as `f(done, words)`, `done` from 0 to 1 or None, while downloading and loading.
+        progress: called as `f(done, words)` while downloading and loading; `done` is 0 to 1, or None if unknown.
+
+    Returns:
+        A pipeline; for "critters-classifier", which draws nothing, the network itself.
 
     Raises:
         CannotOpen: (a FileNotFoundError) when it cannot be opened; the message is one sentence that says why.
-        ValueError: for a dtype, device or sampler that there is not.
+        ValueError: for an unknown dtype, device or sampler.
 
     Only safetensors weights are opened, and no code that comes with a model is run.
     """
     dtype, device = _dtype(dtype), _device(device)
     if str(name) in FOLDERS:
-        return load_trained(str(name), device=device, dtype=dtype)
+        return load_paper_network(str(name), device=device, dtype=dtype)
     path = BUNDLED.get(str(name), Path(name).expanduser())
     if path.is_file():
-        pipeline = open_file(path, dtype, config, progress)
+        pipeline = _open_file(path, dtype, config, progress)
     else:
-        folder = path if path.is_dir() else _from_hub(str(name), revision, progress)
-        pipeline = open_folder(folder, dtype, progress)
-    if str(name) in BUNDLED and revision not in (None, current(str(name))):
-        _go_back(pipeline, str(name), revision)
+        folder = path if path.is_dir() else _fetch(str(name), revision, progress)
+        pipeline = _open_folder(folder, dtype, progress)
+    if str(name) in BUNDLED and revision is not None and revision != latest_revision(str(name)):
+        _restore(pipeline, str(name), revision)
     pipeline.set_progress_bar_config(disable=True)
     if sampler is not None:
         set_sampler(pipeline, sampler)
     return pipeline.to(device)
 
 
-def _go_back(pipeline, name: str, revision: str) -> None:
-    """Give a bundled pipeline the weights that it had at an earlier revision."""
-    known = earlier(name)
-    if revision not in known:
-        there = ", ".join([current(name), *known])
-        raise CannotOpen(f"{name} has no revision {revision[:40]!r} here; there are {there}")
-    for full, tensor in load_file(known[revision]).items():
-        part, _, rest = full.partition(".")
-        getattr(pipeline, part).get_parameter(rest).data.copy_(tensor)
+def _restore(pipeline: CritterPipeline, name: str, revision: str) -> None:
+    """Give a bundled pipeline the weights of an earlier revision."""
+    differences = earlier(name)
+    if revision not in differences:
+        known = ", ".join([latest_revision(name), *differences])
+        raise CannotOpen(f"{name} has no revision {revision[:40]!r} here; there are {known}")
+    for full_name, tensor in load_file(differences[revision]).items():
+        part, _, parameter = full_name.partition(".")
+        getattr(pipeline, part).get_parameter(parameter).data.copy_(tensor)
 
 
-def open_file(path: Path, dtype: torch.dtype, config: str | Path | None, progress: Progress | None):
+def _open_file(path: Path, dtype: torch.dtype, config: str | Path | None, progress: Progress | None) -> Any:
     from models.opening.single_file import open_single_file
 
     if progress is not None:
@@ -92,17 +97,17 @@ def open_file(path: Path, dtype: torch.dtype, config: str | Path | None, progres
     return open_single_file(path, dtype, config)
 
 
-def open_folder(folder: Path, dtype: torch.dtype, progress: Progress | None = None):
-    """A pipeline from a folder whose files have been looked at.
+def _open_folder(folder: Path, dtype: torch.dtype, progress: Progress | None = None) -> Any:
+    """A pipeline from a folder, once its files have been inspected.
 
     Raises:
         CannotOpen: when they are not what they should be.
     """
-    kind = kind_of(folder)
+    content = inspect_folder(folder)
     if progress is not None:
         progress(None, "Loading the networks")
     try:
-        return _bare_unet(folder, dtype) if kind == "unet" else _pipeline(folder, dtype)
+        return _load_unet(folder, dtype) if content == "unet" else _load_pipeline(folder, dtype)
     except CannotOpen:
         raise
     except (OSError, ValueError, RuntimeError, TypeError, KeyError, AttributeError, ImportError) as error:
@@ -110,39 +115,39 @@ def open_folder(folder: Path, dtype: torch.dtype, progress: Progress | None = No
         raise CannotOpen(f"the model in {folder} could not be opened: {reason}") from error
 
 
-def _pipeline(folder: Path, dtype: torch.dtype):
+def _load_pipeline(folder: Path, dtype: torch.dtype) -> DiffusionPipeline:
     index = read_json(folder / "model_index.json")
-    # A pipeline of our own opens only through its own class: diffusers looks for it inside diffusers.
-    ours = index.get("_class_name") == CritterPipeline.__name__
-    opener = CritterPipeline if ours else DiffusionPipeline
-    _quieten()
-    left_out = {name: None for name in ("safety_checker", "image_encoder") if name in components(index)}
+    # Our own pipeline opens only through its own class: DiffusionPipeline looks for the name inside diffusers.
+    opener = CritterPipeline if index.get("_class_name") == CritterPipeline.__name__ else DiffusionPipeline
+    _silence_libraries()
+    omitted: dict[str, Any] = {
+        name: None for name in ("safety_checker", "image_encoder") if name in read_components(index)
+    }
     if "requires_safety_checker" in index:
-        left_out["requires_safety_checker"] = False
-    return opener.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True, **left_out)
+        omitted["requires_safety_checker"] = False
+    return opener.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True, **omitted)
 
 
-def _quieten() -> None:
-    """Progress is told through `progress`; the libraries' own bars would go to the server's console."""
+def _silence_libraries() -> None:
+    """Turn off the libraries' own progress bars, which would go to the server's console: `progress` reports instead."""
+    import transformers  # of Stable Diffusion's text encoder; slow to import, and not needed for a single U-Net
     from diffusers.utils import logging
 
     logging.disable_progress_bar()
-    import transformers  # Stable Diffusion's text encoder
-
     transformers.utils.logging.disable_progress_bar()
 
 
-def _bare_unet(folder: Path, dtype: torch.dtype):
+def _load_unet(folder: Path, dtype: torch.dtype) -> Pipeline:
     import diffusers
 
-    from models.sampling.bare import bare
+    from models.sampling.bare import wrap_unet
 
-    name = read_json(folder / "config.json")["_class_name"]
-    unet = getattr(diffusers, RENAMED.get(name, name)).from_pretrained(folder, dtype=dtype, use_safetensors=True)
-    return bare(unet.eval())
+    class_name = read_json(folder / "config.json")["_class_name"]
+    opener = getattr(diffusers, RENAMED.get(class_name, class_name))
+    return wrap_unet(opener.from_pretrained(folder, dtype=dtype, use_safetensors=True).eval())
 
 
-def _from_hub(name: str, revision: str | None, progress: Progress | None) -> Path:
+def _fetch(name: str, revision: str | None, progress: Progress | None) -> Path:
     try:
         return fetch(name, revision=revision, progress=progress)
     except CannotOpen as error:
@@ -161,52 +166,54 @@ def _dtype(dtype: torch.dtype | str) -> torch.dtype:
 
 
 def devices() -> list[str]:
-    """The devices that there are here, the fastest first."""
+    """The devices of this machine, the fastest first."""
     cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     return [*cuda, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
 
 
 def _device(device: str | torch.device) -> torch.device:
+    message = f"there is no device {str(device)[:40]!r} here; there are {', '.join(devices())}"
     try:
-        wanted = torch.device(device)
+        requested = torch.device(device)
     except RuntimeError as error:
-        raise ValueError(f"there is no device {str(device)[:40]!r} here; there are {', '.join(devices())}") from error
-    if not any(there == str(wanted) or there.split(":")[0] == str(wanted) for there in devices()):
-        raise ValueError(f"there is no device {str(device)[:40]!r} here; there are {', '.join(devices())}")
-    return wanted
+        raise ValueError(message) from error
+    if not any(name == str(requested) or name.split(":")[0] == str(requested) for name in devices()):
+        raise ValueError(message)
+    return requested
 
 
-def samplers(pipeline) -> dict[str, type]:
-    """{name: class} of the schedulers that this pipeline can draw with, its own first.
+def samplers(pipeline: Pipeline) -> dict[str, Any]:
+    """{name: class} of the schedulers that a pipeline can draw with, its own first.
 
-    They are those that its own says it is compatible with, that work here, and, where the pipeline does not scale
-    what its network sees, that need no scaling.
+    They are the ones that its own scheduler calls compatible and that work here. Where the pipeline does not scale
+    its network's input, schedulers that need scaling are left out.
     """
     own = type(pipeline.scheduler)
     classes = {own.__name__: own}
-    for kind in sorted(getattr(pipeline.scheduler, "compatibles", []), key=lambda kind: kind.__name__):
-        if _works(kind, pipeline):
-            classes.setdefault(kind.__name__, kind)
+    compatible = getattr(pipeline.scheduler, "compatibles", [])
+    for scheduler_class in sorted(compatible, key=lambda scheduler_class: scheduler_class.__name__):
+        if _can_sample(scheduler_class, pipeline):
+            classes.setdefault(scheduler_class.__name__, scheduler_class)
     return classes
 
 
-def _works(kind: type, pipeline) -> bool:
+def _can_sample(scheduler_class: Any, pipeline: Pipeline) -> bool:
     try:
-        scheduler = kind.from_config(pipeline.scheduler.config)
+        scheduler = scheduler_class.from_config(pipeline.scheduler.config)
         scheduler.set_timesteps(3)
         timestep, sample = scheduler.timesteps[0], torch.ones(1, 1, 2, 2)
         scaled = scheduler.scale_model_input(sample, timestep)
         scheduler.step(torch.zeros_like(sample), timestep, sample)
         if float(scheduler.timesteps.max()) < 2:
             return False  # tells its network the time in other units (EDM's) than this one was trained with
-    except Exception:  # a missing package, or a configuration that it cannot follow: not a choice
+    except Exception:  # a package is missing, or the scheduler cannot work with this configuration
         return False
     scales = not torch.equal(scaled, sample) or float(scheduler.init_noise_sigma) != 1
-    plain = STEPPED.get(type(pipeline).__name__)
-    return plain is None or (not scales and plain <= set(inspect.signature(scheduler.step).parameters))
+    arguments = STEP_ARGUMENTS.get(type(pipeline).__name__)
+    return arguments is None or (not scales and arguments <= set(inspect.signature(scheduler.step).parameters))
 
 
-def set_sampler(pipeline, name: str) -> None:
+def set_sampler(pipeline: Pipeline, name: str) -> None:
     """Let a pipeline draw with another scheduler, on the same noise schedule.
 
     Raises:

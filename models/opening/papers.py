@@ -1,4 +1,4 @@
-"""The trained networks of the papers' blocks, by name: what `models.load` opens them with."""
+"""Opening the trained networks of the papers' blocks by name, for `models.load`."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from models.assets import ASSETS
 from models.classic.classifier import AttentionClassifier
 from models.pipeline import CritterPipeline
 
-FOLDER = ASSETS / "classic"
-KINDS = ("sagan", "ddpm", "multihead", "cross", "classifier")  # of `models.training.train_classic`
-FOLDERS = {f"critters-{kind}": FOLDER / kind for kind in KINDS}
+KINDS = ("sagan", "ddpm", "multihead", "cross", "classifier")  # as in `models.training.train_classic`
+FOLDERS = {f"critters-{kind}": ASSETS / "classic" / kind for kind in KINDS}
 
 
-def load_trained(name: str, *, device: str | torch.device, dtype: torch.dtype) -> CritterPipeline | AttentionClassifier:
-    """Open one of `FOLDERS`: a pipeline that draws, or the classifier, a module.
+def load_paper_network(
+    name: str, *, device: str | torch.device, dtype: torch.dtype
+) -> CritterPipeline | AttentionClassifier:
+    """Open one of `FOLDERS`: a pipeline, or the classifier, which is a module.
 
     Raises:
-        FileNotFoundError: when it has not been trained, saying how to.
+        FileNotFoundError: when it has not been trained, saying how to train it.
     """
     folder = FOLDERS[name]
     if not folder.is_dir():
         kind = name.removeprefix("critters-")
         raise FileNotFoundError(
-            f"{name!r} has not been trained here; `make train-classic` makes all of {', '.join(FOLDERS)}, "
-            f"`python -m models.training.train_classic --kind {kind}` that one alone"
+            f"{name!r} has not been trained here; `make train-classic` trains all of {', '.join(FOLDERS)}, "
+            f"`python -m models.training.train_classic --kind {kind}` only this one"
         )
     config = folder / "config.json"
     if config.is_file() and json.loads(config.read_text()).get("_class_name") == AttentionClassifier.__name__:

@@ -1,17 +1,19 @@
-"""Opening a Stable Diffusion checkpoint that is one .safetensors file."""
+"""Opening a Stable Diffusion checkpoint that is a single .safetensors file."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from models.opening.errors import CannotOpen
-from models.opening.folders import PICKLES, WHY_NOT_PICKLE, header
+from models.opening.folders import PICKLES, WHY_NOT_PICKLE, tensor_shapes
+from models.protocol import Pipeline
 
 UNET = "model.diffusion_model."
-# What other single files hold, by what their tensors' names begin with.
-OTHERS = {
+# What other single files hold, by how the names of their tensors begin.
+OTHER_MODELS = {
     ("lora_unet_", "lora_te", "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora"): "a LoRA",
     ("control_model.", "controlnet_"): "a ControlNet",
     ("first_stage_model.", "encoder.", "decoder."): "an autoencoder",
@@ -22,7 +24,7 @@ OTHERS = {
 }
 
 
-def pipeline_class(path: Path) -> type:
+def pipeline_class(path: Path) -> Any:
     """The diffusers pipeline that a checkpoint's tensors belong to.
 
     Raises:
@@ -34,38 +36,41 @@ def pipeline_class(path: Path) -> type:
         raise CannotOpen(f"{path.name} was refused: {WHY_NOT_PICKLE}")
     if path.suffix != ".safetensors":
         raise CannotOpen(f"expected a .safetensors checkpoint or a folder, got {path.name}")
-    tensors = header(path)
-    names = [name for name in tensors if name != "__metadata__"]
-    if any(name.startswith("model.diffusion_model.double_blocks.") for name in names) or not any(
-        name.startswith(UNET + "input_blocks.") for name in names
+    shapes = tensor_shapes(path)
+    if any(name.startswith("model.diffusion_model.double_blocks.") for name in shapes) or not any(
+        name.startswith(UNET + "input_blocks.") for name in shapes
     ):
-        held = next((what for starts, what in OTHERS.items() if any(n.startswith(starts) for n in names)), None)
-        raise CannotOpen(f"{path.name} holds {held or 'something else'}; expected a Stable Diffusion checkpoint")
-    if any(name.startswith("conditioner.embedders.") for name in names):
+        contents = (kind for starts, kind in OTHER_MODELS.items() if any(name.startswith(starts) for name in shapes))
+        raise CannotOpen(
+            f"{path.name} holds {next(contents, 'something else')}; expected a Stable Diffusion checkpoint"
+        )
+    if any(name.startswith("conditioner.embedders.") for name in shapes):
         return diffusers.StableDiffusionXLPipeline
-    channels = tensors.get(UNET + "input_blocks.0.0.weight", {}).get("shape", [0, 4])[1]
-    return diffusers.StableDiffusionInpaintPipeline if channels == 9 else diffusers.StableDiffusionPipeline
+    first_convolution = shapes.get(UNET + "input_blocks.0.0.weight", [])
+    if first_convolution[1:2] == [9]:  # 4 channels of latents, 4 of the masked picture's, and the mask
+        return diffusers.StableDiffusionInpaintPipeline
+    return diffusers.StableDiffusionPipeline
 
 
-def open_single_file(path: Path, dtype: torch.dtype, config: str | Path | None):
+def open_single_file(path: Path, dtype: torch.dtype, config: str | Path | None) -> Pipeline:
     """A pipeline from one file.
 
     Args:
-        config: a folder (or Hub id) of the same kind of model, for its configuration and tokenizer, which one file
-            does not hold; without it they are fetched from the Hub.
+        config: a folder (or Hub id) of the same kind of model, for the configuration and tokenizer, which a single
+            file does not hold; without it they are fetched from the Hub.
 
     Raises:
-        CannotOpen: as `pipeline_class`, or when configuration and tokenizer cannot be had.
+        CannotOpen: as `pipeline_class`, or when no configuration or tokenizer is found.
     """
-    kind = pipeline_class(path)
+    opener = pipeline_class(path)
     try:
         options = {} if config is None else {"config": str(config), "local_files_only": Path(config).is_dir()}
-        if not kind.__name__.startswith("StableDiffusionXL"):
+        if not opener.__name__.startswith("StableDiffusionXL"):
             options |= {"safety_checker": None}
-        return kind.from_single_file(str(path), dtype=dtype, **options)
+        return opener.from_single_file(str(path), dtype=dtype, **options)
     except (OSError, ValueError, RuntimeError, KeyError, AttributeError) as error:
         reason = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}" if str(error) else type(error).__name__
         raise CannotOpen(
-            f"{path.name} is a checkpoint for {kind.__name__}, but it could not be opened ({reason}); its "
+            f"{path.name} is a checkpoint for {opener.__name__}, but it could not be opened ({reason}); its "
             "configuration and tokenizer are not in the file and come from the Hub, or from a folder given as config="
         ) from error

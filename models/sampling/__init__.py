@@ -1,1 +1,1 @@
-"""Drawing with any pipeline: one order for all, and what a bare U-Net is called with."""
+"""Drawing with any pipeline: one order for all of them, and what a U-Net is called with outside its pipeline."""

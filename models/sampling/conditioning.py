@@ -1,43 +1,44 @@
-"""What a network is told besides its sample and the time, for one call of it outside its pipeline."""
+"""What a network takes besides the time, for one call of it outside its pipeline: a sample and its conditioning."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from PIL import Image
 
 from models.pipeline import CritterPipeline
-from models.sampling.bare import nothing
+from models.sampling.bare import empty_conditioning
 from models.sampling.geometry import geometry_of
 
 
 @torch.no_grad()
-def conditioning(pipeline, prompt: str, size: tuple[int, int]) -> dict:
+def conditioning(pipeline: Any, prompt: str, size: tuple[int, int]) -> dict[str, Any]:
     """The named arguments of a call of the U-Net on one sample of `size`, (height, width); no guidance.
 
-    A pipeline that reads text gives its embeddings; every other input is empty (`models.sampling.bare.nothing`).
+    A pipeline that reads text encodes the prompt; every other input is `models.sampling.bare.empty_conditioning`.
     """
-    given = nothing(pipeline.unet, size)
+    arguments = empty_conditioning(pipeline.unet, size)
     if isinstance(pipeline, CritterPipeline):
-        return given | {"encoder_hidden_states": pipeline._words([prompt], guided=False)}
+        return arguments | {"encoder_hidden_states": pipeline.encode_captions([prompt])}
     if not hasattr(pipeline, "encode_prompt"):
-        return given
+        return arguments
     options = {"device": pipeline.unet.device, "num_images_per_prompt": 1, "do_classifier_free_guidance": False}
     encoded = pipeline.encode_prompt(prompt, **options)
-    given["encoder_hidden_states"] = encoded[0]
-    if "added_cond_kwargs" in given and len(encoded) == 4:  # Stable Diffusion XL
-        given["added_cond_kwargs"]["text_embeds"] = encoded[2]
-    return given
+    arguments["encoder_hidden_states"] = encoded[0]
+    if "added_cond_kwargs" in arguments and len(encoded) == 4:  # Stable Diffusion XL
+        arguments["added_cond_kwargs"]["text_embeds"] = encoded[2]
+    return arguments
 
 
 @torch.no_grad()
-def to_sample(pipeline, picture: Image.Image) -> torch.Tensor:
-    """A picture of the right size as the clean sample that a pipeline's network works on, (1, C, h, w).
+def to_sample(pipeline: Any, picture: Image.Image) -> torch.Tensor:
+    """A picture of the right size as the clean sample (1, C, h, w) that a pipeline's network works on.
 
     Raises:
-        ValueError: when the network works on latents and nothing here makes them.
+        ValueError: when the network works on latents and the pipeline has no autoencoder.
     """
-    import numpy as np
-
     unet = pipeline.unet
     pixels = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)[None].float() / 127.5 - 1
     pixels = pixels.to(unet.device, unet.dtype)

@@ -1,4 +1,4 @@
-"""Drawing one picture with whatever pipeline was opened: what is asked for, put into the words of its own call."""
+"""Drawing one picture with any pipeline: an order, and its translation into the arguments of that pipeline's call."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL import Image
 
-from models.sampling.bare import BarePipeline, denoised, look
+from models.protocol import Pipeline
+from models.sampling.bare import BarePipeline, denoise, picture_of_sample
 from models.sampling.geometry import geometry_of
 
 OnStep = Callable[[int], None]
@@ -19,12 +21,12 @@ OnStep = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Order:
-    """What to draw. What a pipeline has no use for is left out of its call.
+    """What to draw. A pipeline's call gets only what it has parameters for.
 
     Attributes:
         size: (height, width) of the picture in pixels; None for the model's own.
-        image, mask: for image-to-image and inpainting; a white mask pixel is drawn anew.
-        strength: how much of the image is noise to begin with, 0 to 1.
+        image, mask: for image-to-image and inpainting; white pixels of the mask are redrawn.
+        strength: how much of the image is replaced by noise at the start, 0 to 1.
     """
 
     prompt: str = ""
@@ -38,35 +40,35 @@ class Order:
     strength: float = 0.8
 
 
-def takes(pipeline) -> set[str]:
-    """The names of what a pipeline's call takes: "prompt", "image", "guidance_scale", …"""
+def call_parameters(pipeline: Pipeline) -> set[str]:
+    """The names of the parameters of a pipeline's call: "prompt", "image", "guidance_scale", …"""
     return set(inspect.signature(type(pipeline).__call__).parameters) - {"self", "args", "kwargs"}
 
 
-def timesteps(pipeline, order: Order) -> list[float]:
-    """The timestep of every call of the network, in order; samplers may call it more than once a step."""
+def timesteps(pipeline: Pipeline, order: Order) -> list[float]:
+    """The timestep of every call of the network, in order; some samplers call it more than once a step."""
     scheduler = copy.deepcopy(pipeline.scheduler)
     scheduler.set_timesteps(order.steps)
-    found = [float(timestep) for timestep in scheduler.timesteps]
-    if "strength" not in takes(pipeline):
-        return found
+    schedule = [float(timestep) for timestep in scheduler.timesteps]
+    if "strength" not in call_parameters(pipeline):
+        return schedule
     skipped = order.steps - min(int(order.steps * order.strength), order.steps)
-    return found[skipped * getattr(scheduler, "order", 1) :]
+    return schedule[skipped * getattr(scheduler, "order", 1) :]
 
 
-def arguments(pipeline, order: Order) -> dict:
-    """What to call a pipeline with.
+def call_arguments(pipeline: Pipeline, order: Order) -> dict[str, Any]:
+    """The named arguments that carry out an order with this pipeline.
 
     Raises:
-        ValueError: when it needs a picture, a mask or a size that the order does not have.
+        ValueError: when the pipeline needs a picture that the order lacks, or cannot draw the order's size.
     """
-    names = takes(pipeline)
+    names = call_parameters(pipeline)
     geometry = geometry_of(pipeline)
     height, width = order.size or geometry.own_size
-    sample = geometry.sample_size(order.size)
+    sample_size = geometry.sample_size(order.size)
     if isinstance(pipeline, BarePipeline):
-        height, width = sample
-    given = {
+        height, width = sample_size
+    arguments: dict[str, Any] = {
         "prompt": order.prompt,
         "caption": order.prompt,
         "seed": order.seed,
@@ -76,31 +78,31 @@ def arguments(pipeline, order: Order) -> dict:
         "width": width,
     }
     if order.guidance is not None:
-        given["guidance_scale"] = order.guidance
+        arguments["guidance_scale"] = order.guidance
     if order.negative:
-        given["negative_prompt"] = order.negative
+        arguments["negative_prompt"] = order.negative
     if "image" in names:
-        given |= _pictures(names, order, (height, width))
-    return {name: value for name, value in given.items() if name in names}
+        arguments |= _image_arguments(names, order, (height, width))
+    return {name: value for name, value in arguments.items() if name in names}
 
 
-def _pictures(names: set[str], order: Order, size: tuple[int, int]) -> dict:
+def _image_arguments(names: set[str], order: Order, size: tuple[int, int]) -> dict[str, Any]:
     if order.image is None:
         raise ValueError("this pipeline starts from a picture: upload one")
-    given = {
+    arguments: dict[str, Any] = {
         "image": order.image.convert("RGB").resize(size[::-1], Image.Resampling.LANCZOS),
         "strength": order.strength,
     }
     if "mask_image" in names:
         mask = order.mask or Image.new("L", order.image.size, 255)
-        given["mask_image"] = mask.convert("L").resize(size[::-1], Image.Resampling.NEAREST)
-    return given
+        arguments["mask_image"] = mask.convert("L").resize(size[::-1], Image.Resampling.NEAREST)
+    return arguments
 
 
 @contextmanager
-def _sized(pipeline, order: Order) -> Iterator[None]:
-    """Pipelines without a size of their own go by the network's configuration: set it for one call."""
-    if order.size is None or "height" in takes(pipeline):
+def _with_size(pipeline: Pipeline, order: Order) -> Iterator[None]:
+    """Set the order's size for one call of a pipeline that has no parameter for it and reads the U-Net's config."""
+    if order.size is None or "height" in call_parameters(pipeline):
         yield
         return
     unet, before = pipeline.unet, pipeline.unet.config.sample_size
@@ -112,7 +114,7 @@ def _sized(pipeline, order: Order) -> Iterator[None]:
 
 
 @torch.no_grad()
-def draw(pipeline, order: Order, on_step: OnStep | None = None) -> Image.Image:
+def draw_picture(pipeline: Pipeline, order: Order, on_step: OnStep | None = None) -> Image.Image:
     """Draw one picture.
 
     Args:
@@ -121,30 +123,30 @@ def draw(pipeline, order: Order, on_step: OnStep | None = None) -> Image.Image:
     Raises:
         ValueError: for a size, picture or mask that the pipeline cannot take.
     """
-    given, step = arguments(pipeline, order), 0
+    arguments, step = call_arguments(pipeline, order), 0
 
-    def called(*_: object) -> None:
+    def count_call(*_: object) -> None:
         nonlocal step
         if on_step is not None:
             on_step(step)
         step += 1
 
-    handle = pipeline.unet.register_forward_hook(called)
+    hook = pipeline.unet.register_forward_hook(count_call)
     try:
         if type(pipeline).__name__ == "LDMPipeline":
-            image = _latent(pipeline, order)
+            image = _draw_with_ldm(pipeline, order)
         else:
-            with _sized(pipeline, order):
-                image = pipeline(**given).images[0]
+            with _with_size(pipeline, order):
+                image = pipeline(**arguments).images[0]
     finally:
-        handle.remove()
-    return image if isinstance(image, Image.Image) else look(torch.as_tensor(image))
+        hook.remove()
+    return image if isinstance(image, Image.Image) else picture_of_sample(torch.as_tensor(image))
 
 
-def _latent(pipeline, order: Order) -> Image.Image:
-    """What diffusers' LDMPipeline does, for any size: its own call can only draw squares."""
+def _draw_with_ldm(pipeline: Any, order: Order) -> Image.Image:
+    """diffusers' LDMPipeline, for any size: its own call draws only squares."""
     size = geometry_of(pipeline).sample_size(order.size)
     generator = torch.Generator().manual_seed(order.seed)
-    latents = denoised(pipeline, generator, order.steps, size)
+    latents = denoise(pipeline, generator, order.steps, size)
     decoded = pipeline.vqvae.decode(latents / pipeline.vqvae.config.scaling_factor).sample
-    return look(decoded[0])
+    return picture_of_sample(decoded[0])

@@ -6,7 +6,7 @@ import torch
 
 from models import load
 from models.classic import AttentionClassifier
-from models.critters import draw
+from models.critters import draw_critter
 from models.training.train_classic import learned_gammas
 from tests.support import lessons
 from tests.support.chromium import VIEWER, open_page
@@ -42,7 +42,7 @@ def test_scores_fall_into_content_and_position(page, tmp_path):
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.copy_(torch.randn(parameter.shape) * 0.3)
-    picture = np.asarray(draw(1).image)
+    picture = np.asarray(draw_critter(1).image)
     call = call_of(network, picture, 0, "")
     about = {"picture": picture, "caption": "", "step": 0}
     assert page.locator(".pl-card", has_text="taken apart").is_hidden()
@@ -64,7 +64,7 @@ def test_a_cross_attention_layer_is_told_in_words(page, tmp_path):
     pipeline = load("critters", revision=exhibit.recipe.weights)
     call = replay(pipeline, exhibit.recipe).calls[16]
     layer, words = exhibit.layer.replace("attn1", "attn2"), words_of(pipeline, exhibit.caption)
-    picture = np.asarray(draw(1).image)
+    picture = np.asarray(draw_critter(1).image)
     about = {"picture": picture, "caption": exhibit.caption, "step": 16, "words": words}
     open_lesson(page, write_lesson(pipeline.unet, call, layer, tmp_path / "file", **about), point=[0.4, 0.6], head=2)
     watched = watch_layer(pipeline.unet, call, layer)

@@ -9,11 +9,13 @@ import torch
 from safetensors import safe_open
 
 from models.classic import AttentionClassifier, ClassicUNet
-from models.critters import draw
+from models.critters import draw_critter
 from models.opening.revision import revision_of
 from models.pipeline import CritterPipeline, x0_estimate
-from models.training.train import HELD_OUT, new_scheduler, to_pixels
-from models.training.train_classic import accuracy, learned_gammas
+from models.training.batches import to_pixels
+from models.training.config import HELD_OUT
+from models.training.train_classic import classifier_accuracy, learned_gammas
+from models.training.trainer import new_scheduler
 from models.words import CaptionEncoder
 from viz.lesson import papers
 from viz.lesson.file import write_lesson
@@ -48,7 +50,7 @@ def test_available_networks_are_those_with_weights(tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", [*KINDS, "classifier"])
 def test_call_of_shows_every_network_the_same_picture(kind):
     model, exhibit = model_of(kind), exhibits()[0]
-    picture = np.asarray(draw(0).image)
+    picture = np.asarray(draw_critter(0).image)
     call = papers.call_of(model, picture, 359, exhibit.caption)
     assert torch.equal(call.sample, papers.call_of(model, picture, 359, exhibit.caption).sample)
     clean = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None] / 127.5 - 1
@@ -72,8 +74,8 @@ def test_write_lesson_takes_every_network(kind, tmp_path):
         kinds = ("attention", "cross") if kind == "cross" else ("attention",)
         assert layers == [f"{place}.{name}" for place in ("down.2", "middle", "up.2") for name in kinds]
     self_layers = [name for name in layers if not name.endswith("cross")]
-    call = papers.call_of(model, np.asarray(draw(0).image), 359, exhibit.caption)
-    about = {"picture": np.asarray(draw(0).image), "caption": exhibit.caption, "step": 16}
+    call = papers.call_of(model, np.asarray(draw_critter(0).image), 359, exhibit.caption)
+    about = {"picture": np.asarray(draw_critter(0).image), "caption": exhibit.caption, "step": 16}
     about["words"] = papers.words_of(model, exhibit.caption)
     path = write_lesson(papers.network_of(model), call, layers[-1], tmp_path / "lesson.safetensors", **about)
     with safe_open(path, "pt") as file:
@@ -124,9 +126,9 @@ def test_weights_are_small_safetensors(kind):
 @pytest.mark.parametrize("kind", papers.PAPERS)
 def test_trained_network_knows_its_task(kind):
     """Denoisers come far closer to a held-out critter than the noisy picture is."""
-    model, critter = papers.load_model(f"critters-{kind}"), draw(HELD_OUT + 77)
+    model, critter = papers.load_model(f"critters-{kind}"), draw_critter(HELD_OUT + 77)
     if kind == "classifier":
-        right = accuracy(model, 200)
+        right = classifier_accuracy(model, 200)
         assert all(right[name] > share - 0.1 for name, share in FINDINGS["critters-classifier"]["right"].items())
         return
     call = papers.call_of(model, np.asarray(critter.image), 500, critter.caption())

@@ -4,13 +4,15 @@ from dataclasses import replace
 import pytest
 
 from models.attributes import change
-from models.critters import draw
+from models.critters import draw_critter
 from models.training import evaluate as evaluation
-from models.training.evaluate import eyes_agree, fraction_right, right
+from models.training.evaluate import eyes_agree, fraction_right, mark
 from models.training.judge import JUDGE, Judge, truth
 
 KEPT = JUDGE.parent / "evaluation.json"
-CRITTER = draw(0, change(draw(0).attributes, eye_count="two", eye_color="red", crown="horns", crown_color="green"))
+CRITTER = draw_critter(
+    0, change(draw_critter(0).attributes, eye_count="two", eye_color="red", crown="horns", crown_color="green")
+)
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +21,7 @@ def judge() -> Judge:
 
 
 def test_a_perfect_picture_has_every_attribute_right():
-    critters = [draw(seed) for seed in range(50)]
+    critters = [draw_critter(seed) for seed in range(50)]
     assert set(fraction_right([truth(critter.attributes) for critter in critters], critters).values()) == {1.0}
 
 
@@ -34,16 +36,16 @@ def test_a_perfect_picture_has_every_attribute_right():
     ],
 )
 def test_one_wrong_answer_is_one_wrong_attribute(wrong, attribute):
-    marks = right(replace(truth(CRITTER.attributes), **wrong), CRITTER.attributes)
+    marks = mark(replace(truth(CRITTER.attributes), **wrong), CRITTER.attributes)
     assert len(marks) == 8 and [name for name, mark in marks.items() if not mark] == [attribute]
 
 
 def test_the_colour_of_a_crown_counts_only_where_one_was_asked_for():
     bare = change(CRITTER.attributes, crown="none")
-    assert "crown_color" not in right(truth(bare), bare)
-    # One critter of two has a crown; its colour is wrong, so none of the crowns that count is right.
+    assert "crown_color" not in mark(truth(bare), bare)
+    # One critter of two has a crown; its colour is wrong, so none of the crowns that count is mark.
     verdicts = [truth(bare), replace(truth(CRITTER.attributes), crown_color="blue")]
-    fractions = fraction_right(verdicts, [draw(1, bare), CRITTER])
+    fractions = fraction_right(verdicts, [draw_critter(1, bare), CRITTER])
     assert fractions["crown_color"] == 0 and fractions["crown"] == 1
 
 
@@ -55,7 +57,7 @@ def test_only_pairs_of_eyes_can_agree():
 
 
 def test_captions_that_leave_the_eyes_open_do_not_mention_them():
-    sentences = [draw(seed).caption(evaluation.NO_EYES) for seed in range(100)]
+    sentences = [draw_critter(seed).caption(evaluation.NO_EYES) for seed in range(100)]
     assert all("eye" not in sentence and "mouth" in sentence and "background" in sentence for sentence in sentences)
 
 

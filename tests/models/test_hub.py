@@ -96,7 +96,7 @@ def test_pickles_are_refused_before_they_are_fetched(at_hub, sd):
     weights = sd / "unet" / "diffusion_pytorch_model.safetensors"
     os.rename(weights, weights.with_suffix(".bin"))
     at_hub.served["someone/pickled"] = sd
-    with pytest.raises(CannotOpen, match="its unet come without safetensors: pickled weights can run any program"):
+    with pytest.raises(CannotOpen, match="its unet has no safetensors weights: pickled weights can run any program"):
         load("someone/pickled")
     assert not any(path.endswith(".bin") for path in at_hub.asked)
 

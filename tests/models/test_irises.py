@@ -4,15 +4,16 @@ import torch
 from torch.nn import functional as F
 
 from models.attributes import COLORS
-from models.critters import draw
-from models.training.irises import EYES, Irises, labels, teach
-from models.training.train import HELD_OUT, to_pixels
+from models.critters import draw_critter
+from models.training.batches import to_pixels
+from models.training.config import HELD_OUT
+from models.training.irises import EYES, Irises, iris_classes, train_irises
 
 
 @pytest.mark.parametrize("count", ["one", "two", "three"])
 def test_an_iris_is_what_of_an_eye_has_its_colour(count):
-    critter = next(c for c in map(draw, range(100)) if c.attributes.eye_count == count)
-    found, picture = labels(critter), np.asarray(critter.image).astype(int)
+    critter = next(c for c in map(draw_critter, range(100)) if c.attributes.eye_count == count)
+    found, picture = iris_classes(critter), np.asarray(critter.image).astype(int)
     names = [name for name in EYES if name in critter.masks]
     assert set(found.unique().tolist()) == {0, *(1 + EYES.index(name) for name in names)}
     for name in names:
@@ -24,9 +25,9 @@ def test_an_iris_is_what_of_an_eye_has_its_colour(count):
 
 @pytest.mark.training
 def test_it_learns():
-    pixels = to_pixels([draw(HELD_OUT + index).image for index in range(8)])
-    truth = torch.stack([labels(draw(HELD_OUT + index)) for index in range(8)])
-    irises = teach(150, batch=6)
+    pixels = to_pixels([draw_critter(HELD_OUT + index).image for index in range(8)])
+    truth = torch.stack([iris_classes(draw_critter(HELD_OUT + index)) for index in range(8)])
+    irises = train_irises(150, batch=6)
     with torch.no_grad():
         found = irises(pixels).argmax(1)
     assert ((found == truth) & (truth > 0)).sum() > 0.3 * ((found > 0) | (truth > 0)).sum()
@@ -34,14 +35,14 @@ def test_it_learns():
 
 @pytest.mark.training
 def test_the_same_arguments_teach_the_same():
-    first, again, other = (teach(2, batch=2, seed=seed).state_dict() for seed in (0, 0, 1))
+    first, again, other = (train_irises(2, batch=2, seed=seed).state_dict() for seed in (0, 0, 1))
     assert all(first[name].equal(again[name]) for name in first)
     assert not first["head.weight"].equal(other["head.weight"])
 
 
 def test_it_finds_each_eye_where_it_is_and_no_specks(monkeypatch):
-    critters = [draw(seed) for seed in range(6)]
-    truth = torch.stack([labels(critter) for critter in critters])
+    critters = [draw_critter(seed) for seed in range(6)]
+    truth = torch.stack([iris_classes(critter) for critter in critters])
     seen = truth.clone()
     seen[0, 0, :5] = 1 + EYES.index("eye" if critters[0].attributes.eye_count != "one" else "left eye")
     monkeypatch.setattr(Irises, "forward", lambda _, pixels: F.one_hot(seen, 5).permute(0, 3, 1, 2).float())

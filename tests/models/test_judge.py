@@ -4,9 +4,20 @@ import pytest
 import torch
 
 from models.attributes import change, sample_attributes
-from models.critters import draw
-from models.training.judge import JUDGE, QUESTIONS, Judge, accuracy, labels, lesson, train, truth, weathered
-from models.training.train import HELD_OUT, to_pixels
+from models.critters import draw_critter
+from models.training.batches import to_pixels
+from models.training.config import HELD_OUT
+from models.training.judge import (
+    JUDGE,
+    QUESTIONS,
+    Judge,
+    answer_indices,
+    degrade,
+    judge_accuracy,
+    judge_example,
+    train_judge,
+    truth,
+)
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +32,7 @@ def pair():
 
 
 def test_the_judge_knows_critters_it_was_not_taught_with(judge):
-    right = accuracy(judge, 200, HELD_OUT + 500_000)
+    right = judge_accuracy(judge, 200, HELD_OUT + 500_000)
     assert set(right) == {*QUESTIONS, "eyes_agree"}
     assert min(right.values()) >= 0.97, right
 
@@ -31,19 +42,19 @@ def test_mismatched_eyes_are_noticed(judge, pair):
     pairs = [("yellow", "red"), ("red", "yellow"), ("yellow", "yellow")]
     for left, right in pairs:
         eyes = {"left eye": left, "right eye": right}
-        verdicts = judge.read([draw(seed, pair, eyes).image for seed in seeds])
+        verdicts = judge.read([draw_critter(seed, pair, eyes).image for seed in seeds])
         seen = [(verdict.left_eye_color, verdict.right_eye_color) for verdict in verdicts]
         assert seen.count((left, right)) >= 48
         assert sum(verdict.eyes_agree == (left == right) for verdict in verdicts) >= 48
 
 
 def test_a_lone_eye_is_both(judge, pair):
-    (verdict,) = judge.read([draw(HELD_OUT, change(pair, eye_count="one")).image])
+    (verdict,) = judge.read([draw_critter(HELD_OUT, change(pair, eye_count="one")).image])
     assert (verdict.eye_count, verdict.left_eye_color, verdict.right_eye_color) == ("one", "yellow", "yellow")
 
 
 def test_a_verdict_does_not_depend_on_the_batch(judge):
-    images = [draw(HELD_OUT + index).image for index in range(5)]
+    images = [draw_critter(HELD_OUT + index).image for index in range(5)]
     whole = judge.read(images)
     judge.train()  # batch norm would mix the pictures of a batch, if it were left on
     assert judge.read(images, batch=1) == judge.read(images, batch=2) == whole and judge.read([]) == []
@@ -55,37 +66,39 @@ def test_the_weights_are_small_safetensors():
 
 
 def test_half_of_the_pairs_in_a_lesson_do_not_match():
-    lessons = [lesson(seed) for seed in range(600)]
-    pairs = [true for _, true in lessons if true.eye_count != "one"]
+    examples = [judge_example(seed) for seed in range(600)]
+    pairs = [true for _, true in examples if true.eye_count != "one"]
     assert sum(true.eyes_agree for true in pairs) / len(pairs) == pytest.approx(0.5, abs=0.08)
-    assert all(true.eyes_agree for _, true in lessons if true.eye_count == "one")
-    same_as_body = [true.left_eye_color == true.right_eye_color == true.body_color for _, true in lessons]
-    assert sum(same_as_body) / len(lessons) == pytest.approx(0.09, abs=0.04)
+    assert all(true.eyes_agree for _, true in examples if true.eye_count == "one")
+    same_as_body = [true.left_eye_color == true.right_eye_color == true.body_color for _, true in examples]
+    assert sum(same_as_body) / len(examples) == pytest.approx(0.09, abs=0.04)
 
 
 def test_eyes_of_the_bodys_colour_agree_too(judge, pair):
     seeds = range(HELD_OUT + 700_000, HELD_OUT + 700_050)
-    verdicts = judge.read([draw(seed, change(pair, eye_color="green", body_color="green")).image for seed in seeds])
+    verdicts = judge.read(
+        [draw_critter(seed, change(pair, eye_color="green", body_color="green")).image for seed in seeds]
+    )
     assert [(v.left_eye_color, v.right_eye_color) for v in verdicts].count(("green", "green")) >= 48
 
 
 def test_the_truth_about_a_lesson_is_what_was_drawn():
     for seed in range(20):
-        critter, true = lesson(seed)
+        critter, true = judge_example(seed)
         assert true.shape == critter.attributes.shape and true.mouth == critter.attributes.mouth
         eyes = {"left eye": true.left_eye_color, "right eye": true.right_eye_color}
         if true.eye_count == "two":
-            assert critter.image.tobytes() == draw(seed, eye_colors=eyes).image.tobytes()
+            assert critter.image.tobytes() == draw_critter(seed, eye_colors=eyes).image.tobytes()
 
 
 def test_the_colour_of_a_missing_crown_is_not_asked_for(pair):
     bare, horned = (truth(change(pair, crown=crown, crown_color="red")) for crown in ("none", "horns"))
-    assert labels([bare, horned])["crown_color"].tolist() == [-100, QUESTIONS["crown_color"].index("red")]
+    assert answer_indices([bare, horned])["crown_color"].tolist() == [-100, QUESTIONS["crown_color"].index("red")]
 
 
 def test_weathering_is_light_and_different_for_every_picture():
-    pixels = to_pixels([draw(3).image] * 8)
-    changed = weathered(pixels, torch.Generator().manual_seed(0))
+    pixels = to_pixels([draw_critter(3).image] * 8)
+    changed = degrade(pixels, torch.Generator().manual_seed(0))
     assert changed.shape == pixels.shape and changed.abs().max() <= 1
     assert 0.005 < (changed - pixels).abs().mean() < 0.1
     assert (changed[0] != changed[1]).any()
@@ -93,6 +106,6 @@ def test_weathering_is_light_and_different_for_every_picture():
 
 @pytest.mark.training
 def test_the_same_seed_gives_the_same_judge():
-    first, same, other = (train(steps=2, batch=4, seed=seed).state_dict() for seed in (0, 0, 1))
+    first, same, other = (train_judge(steps=2, batch=4, seed=seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(first[name], same[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)

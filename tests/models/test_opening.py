@@ -13,7 +13,7 @@ from models import load
 from models.opening.errors import CannotOpen
 from models.opening.load import samplers, set_sampler
 from models.sampling.geometry import geometry_of
-from models.sampling.order import Order, draw, timesteps
+from models.sampling.order import Order, draw_picture, timesteps
 from tests.support import single_file
 from tests.support.pipelines import PIPELINES, conditional, stable_diffusion, unconditional
 from viz import record
@@ -40,14 +40,17 @@ def broken(folders, tmp_path):
 def test_a_pipeline_opens_draws_and_is_recorded_not_square(folders, name):
     pipeline = load(folders[name])
     order = Order("a red monster", "green", seed=4, steps=3, guidance=3.0, size=(16, 24), image=PICTURE)
-    plain = draw(pipeline, order)
+    plain = draw_picture(pipeline, order)
     called = []
     with record(pipeline.unet) as trace:
-        watched = draw(pipeline, order, called.append)
+        watched = draw_picture(pipeline, order, called.append)
     assert plain.tobytes() == watched.tobytes() and watched.size == (24, 16)
     assert called == trace.steps and list(trace.timesteps.values()) == timesteps(pipeline, order)
     assert not trace.skipped and len(trace.layers) >= 4 and max(trace.verify().values()) < 1e-5
-    assert draw(pipeline, Order("a red monster", steps=2, image=PICTURE)).size == geometry_of(pipeline).own_size[::-1]
+    assert (
+        draw_picture(pipeline, Order("a red monster", steps=2, image=PICTURE)).size
+        == geometry_of(pipeline).own_size[::-1]
+    )
 
 
 def test_precision_and_device(folders):
@@ -68,7 +71,7 @@ def test_every_sampler_that_is_offered_draws(folders, name):
     for sampler in offered:
         set_sampler(pipeline, sampler)
         order, seen = Order("a red monster", steps=4), []
-        draw(pipeline, order, seen.append)
+        draw_picture(pipeline, order, seen.append)
         assert len(seen) == len(timesteps(pipeline, order)), sampler
     with pytest.raises(ValueError, match="no sampler 'Magic' fits"):
         load(folders[name], sampler="Magic")
@@ -79,7 +82,7 @@ def test_a_bare_unet_opens_draws_and_is_recorded(tmp_path):
         unet.save_pretrained(tmp_path / str(i))
         pipeline = load(tmp_path / str(i))
         with record(pipeline.unet) as trace:
-            image = draw(pipeline, Order(steps=2, size=None))
+            image = draw_picture(pipeline, Order(steps=2, size=None))
         assert image.size == geometry_of(pipeline).own_size[::-1] and len(trace.steps) == 2
 
 
@@ -119,7 +122,7 @@ def test_a_single_file_checkpoint_is_the_same_model(tmp_path):
     opened = load(single_file.write(pipeline, tmp_path / "one.safetensors"), config=tmp_path / "folder")
     order = Order("a red monster", steps=2, guidance=4.0)
     with record(opened.unet) as trace:
-        assert draw(opened, order).tobytes() == draw(pipeline, order).tobytes()
+        assert draw_picture(opened, order).tobytes() == draw_picture(pipeline, order).tobytes()
     assert len(trace.layers) == 8
 
 
@@ -156,10 +159,46 @@ def test_a_pickle_is_refused_with_the_reason(tmp_path, name):
         load(tmp_path / name)
 
 
-def test_a_file_that_is_no_checkpoint(tmp_path):
-    (tmp_path / "x.safetensors").write_bytes(b"\xff" * 200)
-    with pytest.raises(CannotOpen, match=r"x.safetensors is not a whole safetensors file"):
+def with_header(header: object, body: bytes = b"") -> bytes:
+    """A safetensors file of that header."""
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + body
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x08\x00\x00",
+        b"\xff" * 200,
+        (2**40).to_bytes(8, "little") + b"{}",
+        bytes(8) + b"{}",
+        with_header(["a list"]),
+        with_header({"a": "text"}),
+        with_header({"a": {"dtype": "F32", "shape": [1]}}),
+        with_header({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}, bytes(4)),
+        with_header({"a": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 4]}}, bytes(4)),
+        with_header({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, bytes(3)),
+        with_header({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, bytes(5)),
+        with_header({name: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]} for name in "ab"}, bytes(4)),
+    ],
+)
+def test_tensor_shapes_refuses_a_file_whose_header_does_not_fit(tmp_path, content):
+    (tmp_path / "x.safetensors").write_bytes(content)
+    with pytest.raises(CannotOpen, match=r"x.safetensors is not a whole safetensors file \(.+\); download it again"):
         load(tmp_path / "x.safetensors")
+
+
+def test_load_refuses_a_checkpoint_whose_first_convolution_has_one_dimension(tmp_path):
+    save_file({"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(2)}, tmp_path / "x.safetensors")
+    (tmp_path / "config").mkdir()
+    with pytest.raises(
+        CannotOpen, match=r"x.safetensors is a checkpoint for StableDiffusionPipeline, but it could not"
+    ):
+        load(tmp_path / "x.safetensors", config=tmp_path / "config")
+
+
+def test_load_refuses_a_file_with_another_ending(tmp_path):
     (tmp_path / "x.png").write_bytes(b"\x89PNG")
     with pytest.raises(CannotOpen, match=r"expected a \.safetensors checkpoint or a folder, got x.png"):
         load(tmp_path / "x.png")
@@ -172,7 +211,9 @@ def test_half_downloaded_folders_are_named(broken):
     weights = broken / "unet" / "diffusion_pytorch_model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(CannotOpen, match=r"has [\d,]+ bytes where its header promises [\d,]+; download it again"):
+    with pytest.raises(
+        CannotOpen, match=r"safetensors is not a whole safetensors file \(.*not fully covered\); download it again"
+    ):
         load(broken)
     weights.unlink()
     with pytest.raises(CannotOpen, match="holds no safetensors weights; was the download cut short"):
@@ -219,6 +260,6 @@ def test_folders_of_something_else(tmp_path):
 
 def test_sizes_and_pictures_that_do_not_fit(folders):
     with pytest.raises(ValueError, match="multiples of 2 for this model, got 15x16"):
-        draw(load(folders["DDPM"]), Order(steps=1, size=(15, 16)))
+        draw_picture(load(folders["DDPM"]), Order(steps=1, size=(15, 16)))
     with pytest.raises(ValueError, match="starts from a picture"):
-        draw(load(folders["image to image"]), Order("a monster", steps=1))
+        draw_picture(load(folders["image to image"]), Order("a monster", steps=1))

@@ -4,27 +4,27 @@ import pytest
 import torch
 
 from models.attributes import COLORS
-from models.critters import draw
+from models.critters import draw_critter
 from models.training import practice as practising
-from models.training.irises import EYES, labels
+from models.training.batches import to_pixels
+from models.training.irises import EYES, iris_classes
 from models.training.judge import JUDGE, Judge
 from models.training.practice import (
-    KEPT,
+    FROZEN,
     SHADE,
     Goals,
     PracticeConfig,
-    begin,
-    caption,
     correction,
-    draw_courses,
-    goals,
+    find_goals,
+    load_in_single_precision,
     mean_colors,
     practice,
+    practice_caption,
     practise,
+    record_trajectories,
 )
-from models.training.train import to_pixels
 
-SEED = next(seed for seed in range(100) if draw(seed).attributes.eye_count == "two")
+SEED = next(seed for seed in range(100) if draw_critter(seed).attributes.eye_count == "two")
 TINY = PracticeConfig(pictures=2, steps=2, batch=2, sampled=2, warmup=1)
 
 
@@ -32,7 +32,7 @@ class Known:
     """Irises of pictures that are all drawn of one critter."""
 
     def __init__(self, seed: int) -> None:
-        self.masks = torch.stack([labels(draw(seed)) == 1 + index for index in range(len(EYES))])
+        self.masks = torch.stack([iris_classes(draw_critter(seed)) == 1 + index for index in range(len(EYES))])
 
     def find(self, pixels: torch.Tensor) -> torch.Tensor:
         return self.masks[None].expand(len(pixels), -1, -1, -1)
@@ -44,29 +44,29 @@ def color(name: str) -> torch.Tensor:
 
 def mismatched(left: str, right: str) -> torch.Tensor:
     """(1, 3, 64, 64)"""
-    return to_pixels([draw(SEED, eye_colors={"left eye": left, "right eye": right}).image])
+    return to_pixels([draw_critter(SEED, eye_colors={"left eye": left, "right eye": right}).image])
 
 
 def test_captions_leave_the_eyes_open_and_differ():
-    captions = [caption(seed) for seed in range(60)]
+    captions = [practice_caption(seed) for seed in range(60)]
     assert len(set(captions)) > 50 and not any("eye" in text for text in captions)
-    whole = {draw(seed).caption(practising.NO_EYES) for seed in range(60)}
+    whole = {draw_critter(seed).caption(practising.NO_EYES) for seed in range(60)}
     assert 25 < sum(text in whole for text in captions) < 50
 
 
 @torch.no_grad()
 def test_a_course_holds_what_the_network_was_asked_and_what_it_answered(shared_pipeline):
-    courses = draw_courses(shared_pipeline, range(3), steps=4, guidance=2.0, batch=2)
+    trajectories = record_trajectories(shared_pipeline, range(3), steps=4, guidance=2.0, batch=2)
     assert not shared_pipeline.unet._forward_hooks
     with torch.autocast("cpu", torch.bfloat16):
-        first = shared_pipeline(courses.captions[:2], seed=0, num_inference_steps=4, guidance_scale=2.0).images
-    assert courses.pixels[:2].equal(to_pixels(first)) and len(courses.pixels) == 3
+        first = shared_pipeline(trajectories.captions[:2], seed=0, num_inference_steps=4, guidance_scale=2.0).images
+    assert trajectories.pixels[:2].equal(to_pixels(first)) and len(trajectories.pixels) == 3
     scheduler = shared_pipeline.scheduler
     scheduler.set_timesteps(4)
-    for step, timestep in enumerate(courses.timesteps):
-        without, with_caption = courses.velocities[:, step].float().unbind(1)
-        after = scheduler.step(without + 2 * (with_caption - without), timestep, courses.samples[:, step].float())
-        wanted = courses.samples[:, step + 1].float() if step < 3 else courses.pixels
+    for step, timestep in enumerate(trajectories.timesteps):
+        without, with_caption = trajectories.velocities[:, step].float().unbind(1)
+        after = scheduler.step(without + 2 * (with_caption - without), timestep, trajectories.samples[:, step].float())
+        wanted = trajectories.samples[:, step + 1].float() if step < 3 else trajectories.pixels
         torch.testing.assert_close(after.prev_sample.clamp(-4, 4), wanted.clamp(-4, 4), atol=0.02, rtol=0.02)
 
 
@@ -89,11 +89,11 @@ def test_irises_are_made_alike_and_led_to_a_clear_colour_and_nothing_else_change
 
 
 def test_the_goal_is_the_nearest_clear_colour_but_for_eyes_of_the_bodys(shared_pipeline):
-    body = draw(SEED).attributes.body_color
+    body = draw_critter(SEED).attributes.body_color
     eyes = next(name for name in COLORS if name != body)
     pictures = torch.cat([mismatched(eyes, eyes), mismatched(body, body)])
-    courses = replace(draw_courses(shared_pipeline, range(2), steps=1, guidance=1.5), pixels=pictures)
-    found = goals(courses, Known(SEED), Judge.from_pretrained(JUDGE))
+    trajectories = replace(record_trajectories(shared_pipeline, range(2), steps=1, guidance=1.5), pixels=pictures)
+    found = find_goals(trajectories, Known(SEED), Judge.from_pretrained(JUDGE))
     torch.testing.assert_close(found.colors, torch.stack([color(eyes), color(body)]))
     assert found.clear.tolist() == [True, False] and found.irises.dtype == torch.float32
 
@@ -101,25 +101,25 @@ def test_the_goal_is_the_nearest_clear_colour_but_for_eyes_of_the_bodys(shared_p
 @pytest.mark.training
 def test_practice_teaches_the_network_and_leaves_what_it_should(tiny_pipeline):
     before = {name: weight.clone() for name, weight in tiny_pipeline.unet.named_parameters()}
-    courses = draw_courses(tiny_pipeline, range(2), steps=3, guidance=1.5)
+    trajectories = record_trajectories(tiny_pipeline, range(2), steps=3, guidance=1.5)
     wanted = Goals(Known(SEED).masks[None].float().repeat(2, 1, 1, 1), color("white").repeat(2, 1), torch.ones(2) > 0)
 
     @torch.no_grad()
     def away() -> float:
         """How far the irises it expects at the last timestep are from white."""
-        last = courses.timesteps[-1]
-        answer = tiny_pipeline.unet(courses.samples[:, -1].float(), last, words).sample
+        last = trajectories.timesteps[-1]
+        answer = tiny_pipeline.unet(trajectories.samples[:, -1].float(), last, words).sample
         alpha = tiny_pipeline.scheduler.alphas_cumprod[last]
-        expected = alpha.sqrt() * courses.samples[:, -1] - (1 - alpha).sqrt() * answer
+        expected = alpha.sqrt() * trajectories.samples[:, -1] - (1 - alpha).sqrt() * answer
         return (mean_colors(expected, wanted.irises)[1] - wanted.colors).norm().item()
 
     with torch.no_grad():
-        words = tiny_pipeline._words(courses.captions, guided=False)
+        words = tiny_pipeline.encode_captions(trajectories.captions)
     begun = away()
-    practise(tiny_pipeline, courses, wanted, replace(TINY, steps=60, batch=4, learning_rate=2e-3))
+    practise(tiny_pipeline, trajectories, wanted, replace(TINY, steps=60, batch=4, learning_rate=2e-3))
     assert away() < 0.9 * begun
     for name, weight in tiny_pipeline.unet.named_parameters():
-        assert weight.equal(before[name]) == name.startswith(KEPT), name
+        assert weight.equal(before[name]) == name.startswith(FROZEN), name
         assert not weight.requires_grad
 
 
@@ -130,11 +130,11 @@ def test_a_killed_practice_does_not_do_a_finished_round_again(tiny_pipeline, tmp
     monkeypatch.setattr(practising, "teach", lambda seed: Known(SEED))
     done, do = [], practise
 
-    def killed(pipeline, courses, *rest):
-        done.append(courses.captions)
+    def killed(pipeline, trajectories, *rest):
+        done.append(trajectories.captions)
         if len(done) == 2:
             raise KeyboardInterrupt
-        do(pipeline, courses, *rest)
+        do(pipeline, trajectories, *rest)
 
     monkeypatch.setattr(practising, "practise", killed)
     with pytest.raises(KeyboardInterrupt):
@@ -143,6 +143,9 @@ def test_a_killed_practice_does_not_do_a_finished_round_again(tiny_pipeline, tmp
     last = practice(config)
     assert last == tmp_path / "out" / "round_2" and len(done) == 3
     assert done[0] != done[1] == done[2]  # new pictures in each round
-    weights = [begin(folder).unet.conv_in.weight for folder in (tmp_path / "start", tmp_path / "out" / "round_1", last)]
+    weights = [
+        load_in_single_precision(folder).unet.conv_in.weight
+        for folder in (tmp_path / "start", tmp_path / "out" / "round_1", last)
+    ]
     assert not weights[0].equal(weights[1]) and not weights[1].equal(weights[2])
     assert practice(config) == last and len(done) == 3

@@ -12,28 +12,20 @@ from torch.nn.functional import max_pool2d
 
 from models import load
 from models.attributes import ATTRIBUTES
-from models.critters import draw
-from models.training import train as training
-from models.training.train import (
-    HELD_OUT,
-    TrainConfig,
-    Trainer,
-    draw_timesteps,
-    export,
-    new_unet,
-    pixel_weights,
-    said,
-    sample_sheet,
-    train,
-    training_batch,
-)
+from models.critters import draw_critter
+from models.training import train as train_module
+from models.training import trainer as trainer_module
+from models.training.batches import draw_timesteps, pixel_weights, sample_mentioned, training_batch
+from models.training.config import HELD_OUT, TrainConfig
+from models.training.train import export, train
+from models.training.trainer import Trainer, new_unet, sample_sheet
 
 
 @pytest.fixture
 def tiny_training(monkeypatch, tiny_unet):
     """Training with a small U-Net that starts the same every time, and sheets of two pictures."""
-    monkeypatch.setattr(training, "new_unet", lambda: type(tiny_unet).from_config(tiny_unet.config))
-    monkeypatch.setattr(training, "sample_sheet", partial(sample_sheet, rows=1, columns=2))
+    monkeypatch.setattr(trainer_module, "new_unet", lambda: type(tiny_unet).from_config(tiny_unet.config))
+    monkeypatch.setattr(trainer_module, "sample_sheet", partial(sample_sheet, rows=1, columns=2))
 
 
 def tiny(out, **options) -> TrainConfig:
@@ -112,7 +104,7 @@ def test_what_is_exported_are_the_averaged_weights(tiny_training, tmp_path):
 
 @pytest.mark.training
 def test_only_the_bundled_model_keeps_the_weights_it_had(tiny_training, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "BUNDLED", {"critters": tmp_path / "bundled"})
+    monkeypatch.setattr(train_module, "BUNDLED", {"critters": tmp_path / "bundled"})
     for folder in ("bundled", "other"):
         for seed in (0, 1):
             train(config := tiny(tmp_path / f"{folder}{seed}", seed=seed))
@@ -135,7 +127,7 @@ def test_what_a_step_trains_on_follows_from_its_number():
 
 def test_pixels_count_more_where_a_body_may_have_eyes():
     for seed in range(60):
-        critter = draw(seed)
+        critter = draw_critter(seed)
         weights = pixel_weights(critter, 5.0)[0]
         outside = weights[torch.from_numpy(critter.masks["background"])].min()
         eyes = torch.from_numpy(np.any([mask for name, mask in critter.masks.items() if "eye" in name], axis=0))
@@ -147,7 +139,7 @@ def test_some_critters_are_shown_with_an_eye_of_another_colour():
     config = TrainConfig(batch=400, misled=1.0)
     batch = training_batch(0, config)
     for index in range(config.batch):
-        critter = draw(index)
+        critter = draw_critter(index)
         eyes = torch.from_numpy(np.any([mask for name, mask in critter.masks.items() if "eye" in name], axis=0))
         wrong = (batch.shown[index] != batch.pixels[index]).any(dim=0)
         assert wrong.any() == (critter.attributes.eye_count != "one"), index
@@ -163,7 +155,7 @@ def test_a_wrong_eye_is_counted_as_noise(tiny_training, tmp_path, monkeypatch):
     batch = training_batch(0, trainer.config)
     for timestep, shown in ((700, batch.shown), (300, batch.pixels)):
         at = torch.full((len(batch.pixels),), timestep)
-        monkeypatch.setattr("models.training.train.draw_timesteps", lambda *_, at=at: at)
+        monkeypatch.setattr("models.training.trainer.draw_timesteps", lambda *_, at=at: at)
         monkeypatch.setattr(
             scheduler, "get_velocity", lambda x, noise, t: seen.update(x=x, noise=noise) or torch.zeros_like(x)
         )
@@ -185,7 +177,7 @@ def test_many_pictures_are_noised_to_where_colours_are_decided():
 
 def test_captions_leave_things_open():
     rng = random.Random(0)
-    drawn = [tuple(said(rng)) for _ in range(4000)]
+    drawn = [tuple(sample_mentioned(rng)) for _ in range(4000)]
     assert drawn.count(()) / 4000 == pytest.approx(0.1, abs=0.02)
     assert drawn.count(tuple(ATTRIBUTES)) / 4000 == pytest.approx(0.21, abs=0.03)
     no_eyes = tuple(name for name in ATTRIBUTES if not name.startswith("eye"))

@@ -13,10 +13,19 @@ from models.classic import AttentionClassifier, ClassicUNet
 from models.opening.papers import FOLDERS
 from models.opening.papers import KINDS as NAMED
 from models.pipeline import CritterPipeline
-from models.training import train as training
 from models.training import train_classic
-from models.training.train import HELD_OUT, export, sample_sheet, train
-from models.training.train_classic import KINDS, ClassicConfig, accuracy, learned_gammas, lessons, trainer_of
+from models.training import trainer as trainer_module
+from models.training.config import HELD_OUT
+from models.training.train import export, train
+from models.training.train_classic import (
+    KINDS,
+    ClassicConfig,
+    classifier_accuracy,
+    labelled_pictures,
+    learned_gammas,
+    trainer_of,
+)
+from models.training.trainer import sample_sheet
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +35,10 @@ def tiny_networks(monkeypatch):
     monkeypatch.setattr(
         train_classic, "AttentionClassifier", lambda: AttentionClassifier(patch=8, channels=18, depth=2)
     )
-    monkeypatch.setattr(training, "sample_sheet", lambda pipeline: sample_sheet(pipeline, rows=1, columns=1))
-    monkeypatch.setattr(train_classic, "accuracy", lambda classifier, count: accuracy(classifier, 4))
+    monkeypatch.setattr(trainer_module, "sample_sheet", lambda pipeline: sample_sheet(pipeline, rows=1, columns=1))
+    monkeypatch.setattr(
+        train_classic, "classifier_accuracy", lambda classifier, count: classifier_accuracy(classifier, 4)
+    )
 
 
 def tiny(out, kind: str, **options) -> ClassicConfig:
@@ -44,7 +55,7 @@ def test_a_trained_network_can_be_opened_by_name_and_used(kind, tmp_path, monkey
     opened = load(f"critters-{kind}")
     if kind == "classifier":
         network, prefix = opened, "classifier"
-        answers = opened(lessons(HELD_OUT, 3)[0])
+        answers = opened(labelled_pictures(HELD_OUT, 3)[0])
         assert {name: tuple(logits.shape) for name, logits in answers.items()} == {"eye_count": (3, 3), "crown": (3, 4)}
     else:
         network, prefix = opened.unet, "unet"
@@ -129,7 +140,7 @@ def test_the_classifiers_accuracy_is_reported(tmp_path):
 
 
 def test_accuracy_counts_what_is_right():
-    _, truths = lessons(HELD_OUT, 10)
+    _, truths = labelled_pictures(HELD_OUT, 10)
 
     class Oracle(AttentionClassifier):
         """Right about every eye count, and always of the opinion that there are horns."""
@@ -139,7 +150,7 @@ def test_accuracy_counts_what_is_right():
             crowns[:, 0] = 1
             return {"eye_count": torch.eye(3)[truths["eye_count"]], "crown": crowns}
 
-    assert accuracy(Oracle(), 10) == {
+    assert classifier_accuracy(Oracle(), 10) == {
         "eye_count": 1,
         "crown": pytest.approx((truths["crown"] == 0).float().mean().item(), abs=1e-4),
     }

@@ -7,14 +7,21 @@ import torch
 from diffusers.models.attention_processor import Attention
 
 from models.attributes import change, sample_attributes
-from models.critters import draw
+from models.critters import draw_critter
 from models.training import twins
-from models.training.twins import attention_rows, control_place, over_uniform, queries_and_keys, twin_measure, two_eyed
+from models.training.twins import (
+    attention_rows,
+    control_cells,
+    queries_and_keys,
+    relative_to_uniform,
+    twin_measure,
+    two_eyed_critters,
+)
 
 
 @pytest.fixture(scope="module")
 def critter():
-    return draw(2, change(sample_attributes(random.Random(2)), shape="round", eye_count="two"))
+    return draw_critter(2, change(sample_attributes(random.Random(2)), shape="round", eye_count="two"))
 
 
 def cells(*places: tuple[int, int], grid: int = 8) -> np.ndarray:
@@ -28,8 +35,8 @@ def test_times_uniform_of_a_map_made_by_hand():
     rows[0, 1, 1] = rows[0, 1, 2] = 0.25  # half of the attention on two cells of sixteen: 0.25 · 16
     rows[0, 3, 3] = 0.5
     rows[1] = 1 / 16
-    assert over_uniform(rows, cells((1, 1), (1, 2), grid=4)).tolist() == [4, 1]
-    assert np.isnan(over_uniform(rows, None)).all()
+    assert relative_to_uniform(rows, cells((1, 1), (1, 2), grid=4)).tolist() == [4, 1]
+    assert np.isnan(relative_to_uniform(rows, None)).all()
 
 
 @pytest.mark.parametrize("grid", [8, 16, 32])
@@ -39,13 +46,13 @@ def test_a_head_made_to_look_at_the_twin_gives_the_number_worked_out_by_hand(cri
     q = torch.zeros(1, tokens, tokens)
     expected = []
     for here, there, share in (("left eye", "right eye", 0.6), ("right eye", "left eye", 0.3)):
-        (row, column), twin, control = twins.look(critter, here, there, grid)
+        (row, column), twin, control = twins.eye_cells(critter, here, there, grid)
         wanted = np.where(twin, share / twin.sum(), 0) + np.where(control, 0.1 / control.sum(), 0)
         elsewhere = ~twin & ~control
         wanted += np.where(elsewhere, (0.9 - share) / elsewhere.sum(), 0)
         q[0, row * grid + column] = torch.from_numpy(np.log(wanted).flatten() * math.sqrt(tokens))
         expected.append((share / twin.sum() * tokens, 0.1 / control.sum() * tokens))
-    found = twins._glances_of_layer(1, q, torch.eye(tokens)[None], [critter])  # (2, directions, heads)
+    found = twins._layer_twin_attention(1, q, torch.eye(tokens)[None], [critter])  # (2, directions, heads)
     np.testing.assert_allclose(found[..., 0].T, expected, rtol=1e-4)
 
 
@@ -72,7 +79,7 @@ def test_hooks_sit_in_self_attention_and_are_taken_out_again(tiny_unet):
 
 
 def test_the_query_is_the_eyes_centre_and_the_cells_are_its_twins(critter):
-    (row, column), twin, control = twins.look(critter, "left eye", "right eye", 32)
+    (row, column), twin, control = twins.eye_cells(critter, "left eye", "right eye", 32)
     left, right = critter.masks["left eye"], critter.masks["right eye"]
     assert left[2 * row : 2 * row + 2, 2 * column : 2 * column + 2].all()
     upsampled = np.kron(twin, np.ones((2, 2), bool))
@@ -85,8 +92,8 @@ def test_an_eye_that_fills_half_of_no_cell_is_where_it_fills_most():
     mask = np.zeros((64, 64), bool)
     mask[6:10, 5:9] = True  # across the corner of four 8x8 cells: 2 rows and 3 columns of the upper left one, ...
     mask[9, 8] = False
-    assert np.argwhere(twins.reduced(mask, 8)).tolist() == [[0, 0], [1, 0]]
-    assert twins.centre(mask, 8) == (0, 0)
+    assert np.argwhere(twins.mask_cells(mask, 8)).tolist() == [[0, 0], [1, 0]]
+    assert twins.centre_cell(mask, 8) == (0, 0)
 
 
 NOWHERE = cells((0, 0)) & False
@@ -104,7 +111,7 @@ NOWHERE = cells((0, 0)) & False
     ],
 )
 def test_the_control_place(twin_cells, query, twin, eyes, expected):
-    control = control_place(cells(*twin_cells), query, twin, eyes)
+    control = control_cells(cells(*twin_cells), query, twin, eyes)
     if expected is None:
         assert control is None
     else:
@@ -115,7 +122,7 @@ def test_the_head_is_chosen_on_one_set_and_reported_on_another(tiny_pipeline, mo
     """Head (b, 1) wins on the first set; what is reported is that head on the second, where another one is better."""
     seen = []
 
-    def glances(_pipeline, critters):
+    def twin_attention(_pipeline, critters):
         seen.append(len(critters))
         first = len(seen) == 1
         layers = {name: np.ones((2, 4, 4, 2)) for name in "ab"}
@@ -126,7 +133,7 @@ def test_the_head_is_chosen_on_one_set_and_reported_on_another(tiny_pipeline, mo
         layers["a"][0, 0, 0, 1] = 10_000  # nor make a head the best
         return layers
 
-    monkeypatch.setattr(twins, "glances", glances)
+    monkeypatch.setattr(twins, "twin_attention", twin_attention)
     result = twin_measure(tiny_pipeline, [None] * 2, [None] * 3)
     assert seen == [2, 3]
     assert (result["twin_layer"], result["twin_head"]) == ("b", 1)
@@ -135,8 +142,8 @@ def test_the_head_is_chosen_on_one_set_and_reported_on_another(tiny_pipeline, mo
 
 
 def test_glances_cover_every_self_attention_head_and_timestep(tiny_pipeline):
-    found = twins.glances(tiny_pipeline, two_eyed(3, 0))
+    found = twins.twin_attention(tiny_pipeline, two_eyed_critters(3, 0))
     assert len(found) == 7 and {array.shape for array in found.values()} == {(2, 6, 4, 2)}
     # An untrained head looks everywhere about alike.
     assert all(np.nanmedian(array) == pytest.approx(1, abs=0.2) for array in found.values())
-    assert [critter.attributes.eye_count for critter in two_eyed(3, 0)] == ["two"] * 3
+    assert [critter.attributes.eye_count for critter in two_eyed_critters(3, 0)] == ["two"] * 3

@@ -5,7 +5,7 @@ import torch
 from diffusers import UNet2DConditionModel
 
 import viz
-from models.sampling.order import Order, draw
+from models.sampling.order import Order, draw_picture
 from tests.support import families
 from tests.support.pipelines import PIPELINES
 from viz import record
@@ -25,7 +25,7 @@ def test_a_plan_is_what_is_kept(tmp_path, name, dtype):
     planned = viz.plan(pipeline, steps=3, size=(16, 24), dtype=dtype)
     assert {n: p.device for n, p in pipeline.unet.named_parameters()} == before
     with record(pipeline.unet, dtype=dtype, steps=range(3)) as trace:
-        draw(pipeline, Order("a red monster", steps=3, size=(16, 24), guidance=3.0))
+        draw_picture(pipeline, Order("a red monster", steps=3, size=(16, 24), guidance=3.0))
     words = {layer.name: layer.keys for layer in trace if layer.kind == "cross"}
     assert planned.layers == trace.layers or words  # only the number of words is the tokenizer's
     proofs = sum(t.nbytes for p in trace.proofs.values() for t in (p.queries, p.value, p.output))

@@ -95,19 +95,19 @@ def measure(name: str, count: int = 20, timestep: int = 359) -> dict:
     """
     import numpy as np
 
-    from models.critters import draw
-    from models.training.train import HELD_OUT
-    from models.training.train_classic import accuracy, learned_gammas
+    from models.critters import draw_critter
+    from models.training.config import HELD_OUT
+    from models.training.train_classic import classifier_accuracy, learned_gammas
     from viz.lesson.experiments import mean_distances
 
     model = load_model(name)
-    critters = [draw(HELD_OUT + 9_000_000 + index) for index in range(count)]
+    critters = [draw_critter(HELD_OUT + 9_000_000 + index) for index in range(count)]
     calls = [call_of(model, np.asarray(critter.image), timestep, critter.caption()) for critter in critters]
     findings = {"revision": revision_of(folder_of(name)), "how_far": mean_distances(network_of(model), calls)}
     if gammas := learned_gammas(network_of(model)):
         findings["gamma"] = gammas
     if not hasattr(model, "unet"):
-        findings["right"] = accuracy(model, 2000)
+        findings["right"] = classifier_accuracy(model, 2000)
     return findings
 
 

@@ -58,7 +58,7 @@ def open_model(
     except (CannotOpen, ValueError) as error:
         folder = f"{source.parent}/" if isinstance(source, Path) else ""
         raise RecipeError(as_sentence(error).replace(folder, "")) from error
-    arguments = sampling.takes(pipeline)
+    arguments = sampling.call_parameters(pipeline)
     return OwnModel(
         source.name if isinstance(source, Path) else source,
         pipeline,
@@ -168,7 +168,7 @@ class OwnModel:
             dtype=torch.float16,
             preview=previewer(self.pipeline),
         ) as trace:
-            image = sampling.draw(self.pipeline, order, lambda step: on_step(step, trace.previews.get(step)))
+            image = sampling.draw_picture(self.pipeline, order, lambda step: on_step(step, trace.previews.get(step)))
         trace.picture = np.asarray(image.convert("RGB"))
         trace.recipe = {
             "model": self.name,

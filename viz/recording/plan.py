@@ -157,12 +157,12 @@ def plan(
 
 
 def _call_of(pipeline, size: tuple[int, int] | None) -> tuple[nn.Module, tuple, dict]:
-    from models.sampling.bare import nothing
+    from models.sampling.bare import empty_conditioning
     from models.sampling.geometry import geometry_of
 
     unet, sides = pipeline.unet, geometry_of(pipeline).sample_size(size)
     sample = torch.empty(1, unet.config.in_channels, *sides, device="meta", dtype=unet.dtype)
-    return unet, (sample, torch.tensor(1)), nothing(unet, sides)
+    return unet, (sample, torch.tensor(1)), empty_conditioning(unet, sides)
 
 
 class _Measurer(_Recorder):
