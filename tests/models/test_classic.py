@@ -82,7 +82,7 @@ def close(actual: torch.Tensor, expected: torch.Tensor, atol: float = 1e-5) -> N
 
 
 @pytest.mark.parametrize("block", COPYABLE, ids=lambda block: block.__name__)
-def test_a_block_copied_alone_into_a_notebook_runs_and_computes_the_same(block):
+def test_block_copied_alone_into_a_notebook_computes_the_same(block):
     arguments, shapes = COPYABLE[block]
     notebook = {"torch": torch, "nn": nn}
     exec(inspect.getsource(block), notebook)
@@ -93,14 +93,14 @@ def test_a_block_copied_alone_into_a_notebook_runs_and_computes_the_same(block):
     close(copied(*(x[:1] for x in inputs)), ours(*inputs)[:1])  # a picture does not see its batch
 
 
-def test_every_block_names_its_paper_and_its_shapes():
+def test_block_docstrings_name_paper_and_shapes():
     for name in classic.__all__:
         text = inspect.getdoc(getattr(classic, name))
         assert "(B, " in text, name
         assert name == "ClassicUNet" or "arXiv" in text, name
 
 
-def test_sagan_recomputed():
+def test_sagan_equals_its_equations():
     block, x = awake(SelfAttention2d(16)), numbers(1, 16, 6, 5)
     seen = watched(block, x, q=block.query_conv, k=block.key_conv, v=block.value_conv)
     assert seen["q"].shape == seen["k"].shape == (1, 2, 6, 5) and seen["v"].shape == x.shape
@@ -110,7 +110,7 @@ def test_sagan_recomputed():
     assert torch.equal(SelfAttention2d(16)(x), x)  # gamma starts at 0
 
 
-def test_ddpm_recomputed():
+def test_ddpm_equals_its_equations():
     block, x = awake(AttnBlock(32)), numbers(1, 32, 6, 5)
     seen = watched(block, x, q=block.q, k=block.k, v=block.v, joined=block.proj_out)
     q, k, v = (seen[name][0].flatten(1).T for name in "qkv")
@@ -120,7 +120,7 @@ def test_ddpm_recomputed():
     assert torch.equal(AttnBlock(32)(x), x)  # the output projection starts at 0
 
 
-def test_multihead_recomputed():
+def test_multihead_equals_its_equations():
     block, x = awake(MultiheadBlock(32, heads=4)), numbers(1, 32, 6, 5)
     seen = watched(block, x, qkv=block.qkv, into_out=block.proj_out)
     q, k, v = seen["qkv"][0].T.split(32, dim=1)
@@ -130,7 +130,7 @@ def test_multihead_recomputed():
     assert torch.equal(MultiheadBlock(32)(x), x)
 
 
-def test_cross_attention_recomputed():
+def test_cross_attention_equals_its_equations():
     block, x, words = awake(CrossAttentionBlock(32, 12)), numbers(1, 32, 6, 5), numbers(1, 7, 12)
     seen = watched(block, x, words, q=block.to_q, k=block.to_k, v=block.to_v, into_out=block.to_out)
     joined = attend(seen["q"][0], seen["k"][0], seen["v"][0], heads=4, scale=8**-0.5)
@@ -138,7 +138,7 @@ def test_cross_attention_recomputed():
     close(seen["output"], x + block.to_out(joined).T.unflatten(1, (6, 5))[None])
 
 
-def test_time_scales_and_shifts_the_normalised_features():
+def test_residual_block_scales_and_shifts_normalised_features_by_time():
     block, x, time = awake(ResidualBlock(32, 64, 8)), numbers(2, 32, 6, 5), numbers(2, 8)
     seen = watched(block, x, time, h=block.conv1, norm=block.norm2, into_conv2=block.conv2, conv2=block.conv2)
     scale, shift = F.linear(F.silu(time), block.time.weight, block.time.bias).split(64, dim=1)
@@ -150,7 +150,7 @@ def test_time_scales_and_shifts_the_normalised_features():
     assert torch.equal(ResidualBlock(32, 32, 8)(x, time), x)
 
 
-def test_relative_attention_recomputed():
+def test_relative_attention_equals_its_equations():
     block, x = awake(RelativeAttention(18, (6, 5), heads=3, head_dim=6), 0.4), numbers(1, 30, 18)
     seen = watched(block, x, q=block.to_q, k=block.to_k, v=block.to_v, into_out=block.to_out)
     joined = attend(seen["q"][0], seen["k"][0], seen["v"][0], heads=3, scale=17**-0.5)
@@ -158,7 +158,7 @@ def test_relative_attention_recomputed():
     close(seen["output"][0], block.to_out(joined))
 
 
-def test_the_four_terms_sum_to_the_scores_and_the_scores_to_the_output():
+def test_relative_terms_sum_to_the_scores_behind_the_output():
     block, x = awake(RelativeAttention(18, (6, 5), heads=3, head_dim=6), 0.4), numbers(2, 30, 18)
     seen = watched(block, x, q=block.to_q, k=block.to_k, v=block.to_v, into_out=block.to_out)
     q, k, v = (seen[name].unflatten(2, (3, -1)).transpose(1, 2) for name in "qkv")
@@ -170,7 +170,7 @@ def test_the_four_terms_sum_to_the_scores_and_the_scores_to_the_output():
     close(seen["into_out"], (total.softmax(-1) @ v).transpose(1, 2).flatten(2))
 
 
-def test_what_each_term_depends_on():
+def test_relative_terms_depend_on_content_and_position_as_named():
     block, x = awake(RelativeAttention(18, (6, 5), heads=3, head_dim=6), 0.4), numbers(1, 30, 18)
     terms, other = block.terms(x), block.terms(numbers(1, 30, 18, seed=5))
     assert torch.equal(terms["position·position"], other["position·position"])  # not on the picture
@@ -182,7 +182,7 @@ def test_what_each_term_depends_on():
 
 
 @pytest.mark.parametrize("size", [1, 3, 5])
-def test_heads_become_any_convolution_as_they_sharpen(size):
+def test_quadratic_attention_becomes_any_convolution_as_it_sharpens(size):
     torch.manual_seed(2)
     convolution, x = nn.Conv2d(4, 6, size), numbers(2, 4, 9, 7)
     reach = size // 2
@@ -202,7 +202,7 @@ def test_heads_become_any_convolution_as_they_sharpen(size):
         assert gaps[0] > 0.1
 
 
-def test_at_the_border_a_head_takes_the_nearest_pixel_and_not_a_zero():
+def test_quadratic_attention_repeats_the_nearest_pixel_at_the_border():
     convolution, x = nn.Conv2d(2, 3, 3), numbers(1, 2, 6, 6)
     with torch.no_grad():
         output = QuadraticAttention.from_convolution(convolution, 50)(x)
@@ -213,12 +213,12 @@ def test_at_the_border_a_head_takes_the_nearest_pixel_and_not_a_zero():
 
 
 @pytest.mark.parametrize("options", [{"kernel_size": 2}, {"kernel_size": (3, 5)}, {"kernel_size": 3, "stride": 2}])
-def test_kernels_that_no_grid_of_heads_is_are_refused(options):
+def test_from_convolution_refuses_even_oblong_and_strided_kernels(options):
     with pytest.raises(ValueError, match=r"expected an odd, square kernel .* got Conv2d\(2, 3"):
         QuadraticAttention.from_convolution(nn.Conv2d(2, 3, **options), 10)
 
 
-def test_quadratic_scores_are_those_of_the_paper():
+def test_quadratic_scores_equal_the_papers():
     block, x = QuadraticAttention(4, 5, heads=3), numbers(1, 4, 6, 5)
     with torch.no_grad():
         block.to_q.sharpness.copy_(torch.tensor([0.2, 1, 3]))
@@ -251,7 +251,7 @@ def permuted(x: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
     ],
     ids=["sagan", "ddpm", "multihead", "convolution", "quadratic", "relative"],
 )
-def test_attention_alone_has_no_idea_where_anything_is(block, blind):
+def test_attention_without_positions_commutes_with_permutations(block, blind):
     block = awake(block())
     x = numbers(1, 30, 16) if isinstance(block, RelativeAttention) else numbers(1, 16, 6, 5)
     order = torch.randperm(30, generator=torch.Generator().manual_seed(3))
@@ -264,7 +264,7 @@ def test_attention_alone_has_no_idea_where_anything_is(block, blind):
 @pytest.mark.parametrize(
     ("attention", "block"), [("sagan", SelfAttention2d), ("ddpm", AttnBlock), ("multihead", MultiheadBlock)]
 )
-def test_the_unet_has_its_attention_where_it_was_asked(attention, block):
+def test_classic_unet_has_attention_at_the_requested_levels(attention, block):
     unet = ClassicUNet(channels=(8, 8, 16), groups=4, heads=2, attention=attention, attention_levels=(1,))
     grids = {}
     for name, module in unet.named_modules():
@@ -277,7 +277,7 @@ def test_the_unet_has_its_attention_where_it_was_asked(attention, block):
     assert grids == {"down.1.attention": (16, 24), "middle.attention": (8, 12), "up.1.attention": (16, 24)}
 
 
-def test_the_unet_reads_words_and_the_time():
+def test_classic_unet_reads_words_and_time():
     unet = awake(ClassicUNet(channels=(8, 16), groups=4, heads=2, attention_levels=(1,), word_channels=12))
     sample, words = numbers(1, 3, 16, 16), numbers(1, 5, 12)
     with torch.no_grad():
@@ -286,7 +286,7 @@ def test_the_unet_reads_words_and_the_time():
         assert (unet(sample, 700, words).sample - output).abs().max() > 1e-3
 
 
-def test_the_classifier_is_six_layers_of_nine_heads_without_a_convolution():
+def test_classifier_has_six_layers_of_nine_heads_and_no_convolution():
     network = AttentionClassifier()
     attentions = [module for module in network.modules() if isinstance(module, RelativeAttention)]
     assert [module.heads for module in attentions] == [9] * 6
@@ -310,7 +310,7 @@ class Alone(nn.Module):
 
 
 @pytest.mark.parametrize("block", [b for b in COPYABLE if b is not ResidualBlock], ids=lambda block: block.__name__)
-def test_every_block_is_recorded_and_proved(block):
+def test_record_proves_every_block(block):
     arguments, shapes = COPYABLE[block]
     channels = shapes[0][2] if block is RelativeAttention else shapes[0][1]
     inputs = [numbers(1, channels, 6, 5), *(numbers(*shape) for shape in shapes[1:])]
@@ -324,7 +324,7 @@ def test_every_block_is_recorded_and_proved(block):
     assert layer.scale == pytest.approx(1 if block is SelfAttention2d else layer.head_dim**-0.5)
 
 
-def test_the_classifiers_heads_are_recorded():
+def test_record_keeps_every_head_of_the_classifier():
     network = awake(AttentionClassifier(channels=18, depth=2), 0.1)
     with record(network) as trace, torch.no_grad():
         network(numbers(1, 3, 64, 64))

@@ -26,7 +26,7 @@ def mean_color(critter, part: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_the_masks_tile_the_picture(seed):
+def test_masks_tile_the_picture(seed):
     critter = draw_critter(seed)
     covered = np.sum([mask.astype(int) for mask in critter.masks.values()], axis=0)
     assert covered.shape == (64, 64) and (covered == 1).all()
@@ -42,24 +42,24 @@ def test_the_masks_tile_the_picture(seed):
         ({"crown": "antennas"}, {"left eye", "right eye", "left antenna", "right antenna"}),
     ],
 )
-def test_every_part_has_a_mask_of_its_own(changes, parts):
+def test_masks_name_every_part(changes, parts):
     assert set(draw_critter(3, change(MONSTER, **changes)).masks) == parts | {"background", "body", "mouth"}
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_the_masks_lie_where_the_picture_has_their_colour(seed):
+def test_masks_lie_where_the_picture_has_their_colour(seed):
     critter = draw_critter(seed)
     for part, color in (("background", "background_color"), ("body", "body_color")):
         middle = np.median(np.asarray(critter.image)[critter.masks[part]], axis=0)
         assert np.abs(middle - COLORS[getattr(critter.attributes, color)]).max() <= 9
 
 
-def test_left_is_left():
+def test_masks_left_eye_is_left_of_right_eye():
     masks = draw_critter(5, MONSTER).masks
     assert np.argwhere(masks["left eye"])[:, 1].max() < np.argwhere(masks["right eye"])[:, 1].min()
 
 
-def test_a_seed_decides_everything():
+def test_draw_critter_depends_on_its_seed_alone():
     random.seed(1)
     first = draw_critter(7)
     random.seed(2)
@@ -71,7 +71,7 @@ def test_a_seed_decides_everything():
 
 @pytest.mark.parametrize("crown", ["horns", "ears", "antennas"])
 @pytest.mark.parametrize("eyes", ["two", "three"])
-def test_twin_parts_share_their_colour(eyes, crown):
+def test_draw_critter_gives_twin_parts_one_colour(eyes, crown):
     for seed in range(10):
         critter = draw_critter(seed, change(sample_attributes(random.Random(seed)), eye_count=eyes, crown=crown))
         part = crown.removesuffix("s")
@@ -79,7 +79,7 @@ def test_twin_parts_share_their_colour(eyes, crown):
         assert np.abs(mean_color(critter, f"left {part}") - mean_color(critter, f"right {part}")).max() < 15
 
 
-def test_eyes_can_be_drawn_mismatched():
+def test_draw_critter_can_mismatch_eyes():
     odd = draw_critter(7, MONSTER, eye_colors={"left eye": "red"})
     even = draw_critter(7, MONSTER)
     assert np.abs(mean_color(odd, "left eye") - mean_color(odd, "right eye")).max() > 60
@@ -87,7 +87,7 @@ def test_eyes_can_be_drawn_mismatched():
     assert (odd.parts == even.parts).all()
 
 
-def test_a_core_draws_at_least_500_pictures_a_second():
+def test_draw_critter_makes_500_pictures_a_second_on_one_core():
     draw_critter(0)
     began = time.process_time()
     for seed in range(200):
@@ -95,7 +95,7 @@ def test_a_core_draws_at_least_500_pictures_a_second():
     assert 200 / (time.process_time() - began) >= 500
 
 
-def test_every_part_can_be_told_from_what_lies_behind_it():
+def test_sample_attributes_contrasts_every_part_with_its_background():
     for seed in range(500):
         attributes = sample_attributes(random.Random(seed))
         assert attributes.body_color not in (attributes.background_color, attributes.eye_color)
@@ -129,12 +129,12 @@ def test_every_part_can_be_told_from_what_lies_behind_it():
         (MONSTER, ["shape", "mouth", "background_color"], "a round monster with a toothy mouth on a blue background"),
     ],
 )
-def test_captions(attributes, said, sentence):
+def test_caption_mentions_the_requested_attributes(attributes, said, sentence):
     assert caption(attributes, said) == sentence
     assert draw_critter(1, attributes).caption(said) == sentence
 
 
-def test_change_says_what_is_wrong():
+def test_change_refuses_unknown_names_and_values():
     with pytest.raises(ValueError, match="no attribute 'colour'; there are shape, body_color"):
         change(MONSTER, colour="red")
     with pytest.raises(ValueError, match="crown cannot be 'hat'; it can be horns, ears, antennas, none"):

@@ -5,11 +5,12 @@ import pytest
 
 from models.attributes import change
 from models.critters import draw_critter
+from models.opening.revision import revision_of
 from models.training import evaluate as evaluation
 from models.training.evaluate import eyes_agree, fraction_right, mark
 from models.training.judge import JUDGE, Judge, truth
 
-KEPT = JUDGE.parent / "evaluation.json"
+EVALUATION = JUDGE.parent / "evaluation.json"
 CRITTER = draw_critter(
     0, change(draw_critter(0).attributes, eye_count="two", eye_color="red", crown="horns", crown_color="green")
 )
@@ -20,7 +21,7 @@ def judge() -> Judge:
     return Judge.from_pretrained(JUDGE)
 
 
-def test_a_perfect_picture_has_every_attribute_right():
+def test_fraction_right_is_one_for_perfect_pictures():
     critters = [draw_critter(seed) for seed in range(50)]
     assert set(fraction_right([truth(critter.attributes) for critter in critters], critters).values()) == {1.0}
 
@@ -35,12 +36,12 @@ def test_a_perfect_picture_has_every_attribute_right():
         ({"crown_color": "blue"}, "crown_color"),
     ],
 )
-def test_one_wrong_answer_is_one_wrong_attribute(wrong, attribute):
+def test_mark_counts_one_wrong_answer_as_one_wrong_attribute(wrong, attribute):
     marks = mark(replace(truth(CRITTER.attributes), **wrong), CRITTER.attributes)
     assert len(marks) == 8 and [name for name, mark in marks.items() if not mark] == [attribute]
 
 
-def test_the_colour_of_a_crown_counts_only_where_one_was_asked_for():
+def test_fraction_right_counts_crown_colour_only_where_a_crown_is_expected():
     bare = change(CRITTER.attributes, crown="none")
     assert "crown_color" not in mark(truth(bare), bare)
     # One critter of two has a crown; its colour is wrong, so none of the crowns that count is mark.
@@ -49,19 +50,19 @@ def test_the_colour_of_a_crown_counts_only_where_one_was_asked_for():
     assert fractions["crown_color"] == 0 and fractions["crown"] == 1
 
 
-def test_only_pairs_of_eyes_can_agree():
+def test_eyes_agree_counts_only_pairs():
     same = truth(CRITTER.attributes)
     odd = replace(same, left_eye_color="blue")
     assert eyes_agree([same, same, odd, replace(odd, eye_count="one"), replace(odd, eye_count="three")]) == (0.6667, 3)
     assert eyes_agree([replace(same, eye_count="one")]) == (None, 0)
 
 
-def test_captions_that_leave_the_eyes_open_do_not_mention_them():
+def test_no_eyes_captions_mention_everything_else():
     sentences = [draw_critter(seed).caption(evaluation.NO_EYES) for seed in range(100)]
     assert all("eye" not in sentence and "mouth" in sentence and "background" in sentence for sentence in sentences)
 
 
-def test_pictures_do_not_depend_on_how_they_were_batched(tiny_pipeline):
+def test_sample_does_not_depend_on_batch_size(tiny_pipeline):
     captions = ["a red monster", "a blue monster", "a green monster"]
     options = {"steps": 2, "guidance": 2.5}
     one, three = (evaluation.sample(tiny_pipeline, captions, batch=batch, **options) for batch in (1, 3))
@@ -70,7 +71,7 @@ def test_pictures_do_not_depend_on_how_they_were_batched(tiny_pipeline):
         assert sum(abs(a - b) for a, b in pixels) / (64 * 64 * 3) < 1
 
 
-def test_an_evaluation_from_end_to_end(tiny_pipeline, judge, tmp_path, monkeypatch, capsys):
+def test_main_writes_the_figures_it_prints(tiny_pipeline, judge, tmp_path, monkeypatch, capsys):
     tiny_pipeline.save_pretrained(tmp_path / "model", safe_serialization=True)
     small = {"steps": 2, "judged": 100, "twins": (2, 3)}
     monkeypatch.setattr(evaluation.evaluate, "__kwdefaults__", evaluation.evaluate.__kwdefaults__ | small)
@@ -80,12 +81,13 @@ def test_an_evaluation_from_end_to_end(tiny_pipeline, judge, tmp_path, monkeypat
     evaluation.main()
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result == json.loads(out.read_text())
+    assert result["revision"] == revision_of(tmp_path / "model")
     monkeypatch.setattr("sys.argv", arguments[:-2])
-    before = KEPT.read_bytes()
+    before = EVALUATION.read_bytes()
     evaluation.main()
-    assert KEPT.read_bytes() == before, "a trial of another model replaced the card's figures"
-    wanted = {"judge_accuracy", "attribute_accuracy", "eyes_agree_unasked", "twin_over_uniform", "twin_control"}
-    assert wanted <= set(result)
+    assert EVALUATION.read_bytes() == before, "evaluating another model replaced the card's figures"
+    figures = {"judge_accuracy", "attribute_accuracy", "eyes_agree_unasked", "twin_over_uniform", "twin_control"}
+    assert figures <= set(result)
     assert min(result["judge_accuracy"].values()) > 0.9
     assert result["attribute_accuracy"] < 0.6  # the network is not trained
     assert result["counts"]["captions"] == 5 and result["counts"]["twins_reporting"] == 3

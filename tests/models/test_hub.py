@@ -36,7 +36,7 @@ def sd(tmp_path):
     return folder
 
 
-def test_a_pipeline_is_fetched_with_progress_and_only_what_it_needs(at_hub, sd, tmp_path):
+def test_fetch_downloads_only_needed_files_and_reports_progress(at_hub, sd, tmp_path):
     (sd / "v1-5-pruned.ckpt").write_bytes(b"never asked for")
     (sd / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"never asked for")
     (sd / "unet" / "diffusion_pytorch_model.fp16.safetensors").write_bytes(b"never asked for")
@@ -51,7 +51,7 @@ def test_a_pipeline_is_fetched_with_progress_and_only_what_it_needs(at_hub, sd, 
     assert said[-1][1] == "Loading the networks"
 
 
-def test_a_model_that_was_fetched_opens_without_a_network(at_hub, sd, monkeypatch):
+def test_fetch_needs_no_network_for_a_cached_model(at_hub, sd, monkeypatch):
     from huggingface_hub import constants
 
     at_hub.served["someone/small"] = sd
@@ -60,7 +60,7 @@ def test_a_model_that_was_fetched_opens_without_a_network(at_hub, sd, monkeypatc
     assert type(load("someone/small")).__name__ == "StableDiffusionPipeline"
 
 
-def test_a_bare_unet(at_hub, tmp_path):
+def test_fetch_downloads_a_single_unet(at_hub, tmp_path):
     unet = unconditional()
     unet.save_pretrained(tmp_path / "unet")
     at_hub.served["someone/unet"] = tmp_path / "unet"
@@ -76,12 +76,12 @@ def test_a_bare_unet(at_hub, tmp_path):
         ("someone/broken", "'someone/broken' could not be fetched"),
     ],
 )
-def test_what_the_hub_refuses(at_hub, name, sentence):
+def test_fetch_explains_what_the_hub_refuses(at_hub, name, sentence):
     with pytest.raises(CannotOpen, match=sentence):
         load(name)
 
 
-def test_no_network(monkeypatch, tmp_path):
+def test_fetch_says_that_the_hub_cannot_be_reached(monkeypatch, tmp_path):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
@@ -92,7 +92,7 @@ def test_no_network(monkeypatch, tmp_path):
         load("google/ddpm-cifar10-32")
 
 
-def test_pickles_are_refused_before_they_are_fetched(at_hub, sd):
+def test_fetch_refuses_pickles_before_downloading_them(at_hub, sd):
     weights = sd / "unet" / "diffusion_pytorch_model.safetensors"
     os.rename(weights, weights.with_suffix(".bin"))
     at_hub.served["someone/pickled"] = sd
@@ -109,7 +109,7 @@ def test_pickles_are_refused_before_they_are_fetched(at_hub, sd):
         ({"unet": [None, None]}, "has no U-Net"),
     ],
 )
-def test_remote_code_and_other_models_are_refused(at_hub, sd, change, sentence):
+def test_fetch_refuses_remote_code_and_models_without_unet(at_hub, sd, change, sentence):
     index = sd / "model_index.json"
     index.write_text(json.dumps(json.loads(index.read_text()) | change))
     at_hub.served["someone/odd"] = sd
@@ -118,7 +118,7 @@ def test_remote_code_and_other_models_are_refused(at_hub, sd, change, sentence):
     assert not any(path.endswith(".safetensors") for path in at_hub.asked)
 
 
-def test_a_model_of_something_else(at_hub, tmp_path):
+def test_fetch_refuses_a_model_that_diffusers_did_not_write(at_hub, tmp_path):
     (tmp_path / "config.json").write_text('{"architectures": ["BertModel"]}')
     at_hub.served["someone/bert"] = tmp_path
     with pytest.raises(CannotOpen, match="a model that diffusers did not write"):

@@ -11,7 +11,7 @@ from models.training.irises import EYES, Irises, iris_classes, train_irises
 
 
 @pytest.mark.parametrize("count", ["one", "two", "three"])
-def test_an_iris_is_what_of_an_eye_has_its_colour(count):
+def test_iris_classes_mark_the_pixels_of_an_eyes_colour(count):
     critter = next(c for c in map(draw_critter, range(100)) if c.attributes.eye_count == count)
     found, picture = iris_classes(critter), np.asarray(critter.image).astype(int)
     names = [name for name in EYES if name in critter.masks]
@@ -24,7 +24,7 @@ def test_an_iris_is_what_of_an_eye_has_its_colour(count):
 
 
 @pytest.mark.training
-def test_it_learns():
+def test_train_irises_learns():
     pixels = to_pixels([draw_critter(HELD_OUT + index).image for index in range(8)])
     truth = torch.stack([iris_classes(draw_critter(HELD_OUT + index)) for index in range(8)])
     irises = train_irises(150, batch=6)
@@ -34,13 +34,13 @@ def test_it_learns():
 
 
 @pytest.mark.training
-def test_the_same_arguments_teach_the_same():
+def test_train_irises_is_deterministic():
     first, again, other = (train_irises(2, batch=2, seed=seed).state_dict() for seed in (0, 0, 1))
     assert all(first[name].equal(again[name]) for name in first)
     assert not first["head.weight"].equal(other["head.weight"])
 
 
-def test_it_finds_each_eye_where_it_is_and_no_specks(monkeypatch):
+def test_find_returns_each_eye_and_drops_specks(monkeypatch):
     critters = [draw_critter(seed) for seed in range(6)]
     truth = torch.stack([iris_classes(critter) for critter in critters])
     seen = truth.clone()

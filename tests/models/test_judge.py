@@ -31,13 +31,13 @@ def pair():
     return change(sample_attributes(random.Random(1)), eye_count="two", eye_color="yellow", body_color="green")
 
 
-def test_the_judge_knows_critters_it_was_not_taught_with(judge):
+def test_judge_is_right_about_held_out_critters(judge):
     right = judge_accuracy(judge, 200, HELD_OUT + 500_000)
     assert set(right) == {*QUESTIONS, "eyes_agree"}
     assert min(right.values()) >= 0.97, right
 
 
-def test_mismatched_eyes_are_noticed(judge, pair):
+def test_read_notices_mismatched_eyes(judge, pair):
     seeds = range(HELD_OUT + 600_000, HELD_OUT + 600_050)
     pairs = [("yellow", "red"), ("red", "yellow"), ("yellow", "yellow")]
     for left, right in pairs:
@@ -48,24 +48,24 @@ def test_mismatched_eyes_are_noticed(judge, pair):
         assert sum(verdict.eyes_agree == (left == right) for verdict in verdicts) >= 48
 
 
-def test_a_lone_eye_is_both(judge, pair):
+def test_read_gives_a_single_eye_as_both(judge, pair):
     (verdict,) = judge.read([draw_critter(HELD_OUT, change(pair, eye_count="one")).image])
     assert (verdict.eye_count, verdict.left_eye_color, verdict.right_eye_color) == ("one", "yellow", "yellow")
 
 
-def test_a_verdict_does_not_depend_on_the_batch(judge):
+def test_read_does_not_depend_on_the_batch(judge):
     images = [draw_critter(HELD_OUT + index).image for index in range(5)]
     whole = judge.read(images)
     judge.train()  # batch norm would mix the pictures of a batch, if it were left on
     assert judge.read(images, batch=1) == judge.read(images, batch=2) == whole and judge.read([]) == []
 
 
-def test_the_weights_are_small_safetensors():
+def test_judge_weights_are_small_safetensors():
     (weights,) = (path for path in JUDGE.iterdir() if path.name != "config.json")
     assert weights.suffix == ".safetensors" and weights.stat().st_size < 2_000_000
 
 
-def test_half_of_the_pairs_in_a_lesson_do_not_match():
+def test_judge_example_mismatches_half_of_the_pairs():
     examples = [judge_example(seed) for seed in range(600)]
     pairs = [true for _, true in examples if true.eye_count != "one"]
     assert sum(true.eyes_agree for true in pairs) / len(pairs) == pytest.approx(0.5, abs=0.08)
@@ -74,7 +74,7 @@ def test_half_of_the_pairs_in_a_lesson_do_not_match():
     assert sum(same_as_body) / len(examples) == pytest.approx(0.09, abs=0.04)
 
 
-def test_eyes_of_the_bodys_colour_agree_too(judge, pair):
+def test_read_sees_agreement_of_eyes_in_the_bodys_colour(judge, pair):
     seeds = range(HELD_OUT + 700_000, HELD_OUT + 700_050)
     verdicts = judge.read(
         [draw_critter(seed, change(pair, eye_color="green", body_color="green")).image for seed in seeds]
@@ -82,7 +82,7 @@ def test_eyes_of_the_bodys_colour_agree_too(judge, pair):
     assert [(v.left_eye_color, v.right_eye_color) for v in verdicts].count(("green", "green")) >= 48
 
 
-def test_the_truth_about_a_lesson_is_what_was_drawn():
+def test_judge_example_tells_what_was_drawn():
     for seed in range(20):
         critter, true = judge_example(seed)
         assert true.shape == critter.attributes.shape and true.mouth == critter.attributes.mouth
@@ -91,12 +91,12 @@ def test_the_truth_about_a_lesson_is_what_was_drawn():
             assert critter.image.tobytes() == draw_critter(seed, eye_colors=eyes).image.tobytes()
 
 
-def test_the_colour_of_a_missing_crown_is_not_asked_for(pair):
+def test_answer_indices_ignore_the_colour_of_a_missing_crown(pair):
     bare, horned = (truth(change(pair, crown=crown, crown_color="red")) for crown in ("none", "horns"))
     assert answer_indices([bare, horned])["crown_color"].tolist() == [-100, QUESTIONS["crown_color"].index("red")]
 
 
-def test_weathering_is_light_and_different_for_every_picture():
+def test_degrade_is_light_and_different_for_every_picture():
     pixels = to_pixels([draw_critter(3).image] * 8)
     changed = degrade(pixels, torch.Generator().manual_seed(0))
     assert changed.shape == pixels.shape and changed.abs().max() <= 1
@@ -105,7 +105,7 @@ def test_weathering_is_light_and_different_for_every_picture():
 
 
 @pytest.mark.training
-def test_the_same_seed_gives_the_same_judge():
+def test_train_judge_is_deterministic():
     first, same, other = (train_judge(steps=2, batch=4, seed=seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(first[name], same[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)

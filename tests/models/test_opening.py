@@ -37,7 +37,7 @@ def broken(folders, tmp_path):
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-def test_a_pipeline_opens_draws_and_is_recorded_not_square(folders, name):
+def test_load_opens_pipelines_that_draw_and_record_oblong_pictures(folders, name):
     pipeline = load(folders[name])
     order = Order("a red monster", "green", seed=4, steps=3, guidance=3.0, size=(16, 24), image=PICTURE)
     plain = draw_picture(pipeline, order)
@@ -53,7 +53,7 @@ def test_a_pipeline_opens_draws_and_is_recorded_not_square(folders, name):
     )
 
 
-def test_precision_and_device(folders):
+def test_load_checks_precision_and_device(folders):
     pipeline = load(folders["DDPM"], dtype="bfloat16", device="cpu")
     assert pipeline.unet.dtype == torch.bfloat16
     with pytest.raises(ValueError, match="dtype must be one of float32, float16, bfloat16; got 'int8'"):
@@ -64,7 +64,7 @@ def test_precision_and_device(folders):
 
 
 @pytest.mark.parametrize("name", ["DDPM", "latent, unconditional", "Stable Diffusion"])
-def test_every_sampler_that_is_offered_draws(folders, name):
+def test_samplers_all_draw(folders, name):
     pipeline = load(folders[name])
     offered = samplers(pipeline)
     assert next(iter(offered)) == type(pipeline.scheduler).__name__ and len(offered) >= 4
@@ -77,7 +77,7 @@ def test_every_sampler_that_is_offered_draws(folders, name):
         load(folders[name], sampler="Magic")
 
 
-def test_a_bare_unet_opens_draws_and_is_recorded(tmp_path):
+def test_load_opens_a_single_unet_that_draws_and_records(tmp_path):
     for i, unet in enumerate((unconditional(), conditional(), conditional(3))):
         unet.save_pretrained(tmp_path / str(i))
         pipeline = load(tmp_path / str(i))
@@ -86,7 +86,7 @@ def test_a_bare_unet_opens_draws_and_is_recorded(tmp_path):
         assert image.size == geometry_of(pipeline).own_size[::-1] and len(trace.steps) == 2
 
 
-def test_attention_saved_under_its_old_names_opens_and_records_like_new(tmp_path):
+def test_load_opens_attention_saved_under_old_names(tmp_path):
     torch.manual_seed(1)
     new = unconditional()
     new.save_pretrained(tmp_path)
@@ -115,7 +115,7 @@ def test_attention_saved_under_its_old_names_opens_and_records_like_new(tmp_path
 # -- one file --------------------------------------------------------------------------------------------------------
 
 
-def test_a_single_file_checkpoint_is_the_same_model(tmp_path):
+def test_load_opens_a_single_file_as_the_same_model(tmp_path):
     pipeline = stable_diffusion(tmp_path)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.save_pretrained(tmp_path / "folder")
@@ -126,7 +126,7 @@ def test_a_single_file_checkpoint_is_the_same_model(tmp_path):
     assert len(trace.layers) == 8
 
 
-def test_a_single_file_needs_its_tokenizer_from_somewhere(tmp_path, monkeypatch):
+def test_load_says_where_a_single_files_tokenizer_comes_from(tmp_path, monkeypatch):
     from huggingface_hub import constants
 
     path = single_file.write(stable_diffusion(tmp_path), tmp_path / "one.safetensors")
@@ -146,14 +146,14 @@ def test_a_single_file_needs_its_tokenizer_from_somewhere(tmp_path, monkeypatch)
         (["model.layers.0.mlp.weight"], "something else"),
     ],
 )
-def test_a_checkpoint_of_something_else(tmp_path, names, held):
+def test_load_names_what_another_checkpoint_holds(tmp_path, names, held):
     save_file({name: torch.zeros(2) for name in names}, tmp_path / "x.safetensors")
     with pytest.raises(CannotOpen, match=f"x.safetensors holds {held}.*expected a Stable Diffusion checkpoint"):
         load(tmp_path / "x.safetensors")
 
 
 @pytest.mark.parametrize("name", ["sd.ckpt", "sd.pt", "sd.bin"])
-def test_a_pickle_is_refused_with_the_reason(tmp_path, name):
+def test_load_refuses_a_pickle_with_the_reason(tmp_path, name):
     torch.save({"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(1)}, tmp_path / name)
     with pytest.raises(CannotOpen, match=f"{name} was refused: pickled weights can run any program"):
         load(tmp_path / name)
@@ -207,7 +207,7 @@ def test_load_refuses_a_file_with_another_ending(tmp_path):
 # -- folders that are not whole --------------------------------------------------------------------------------------
 
 
-def test_half_downloaded_folders_are_named(broken):
+def test_load_says_what_a_half_downloaded_folder_lacks(broken):
     weights = broken / "unet" / "diffusion_pytorch_model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[: len(whole) // 2])
@@ -229,21 +229,21 @@ def test_half_downloaded_folders_are_named(broken):
         load(broken)
 
 
-def test_a_missing_shard_is_named(broken):
+def test_load_names_a_missing_shard(broken):
     index = broken / "unet" / "diffusion_pytorch_model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": "diffusion_pytorch_model-00002-of-00002.safetensors"}}))
     with pytest.raises(CannotOpen, match=r"00002-of-00002.safetensors is missing"):
         load(broken)
 
 
-def test_weights_of_another_shape_are_a_sentence(broken):
+def test_load_explains_weights_of_another_shape(broken):
     config = broken / "unet" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"block_out_channels": [16, 32]}))
     with pytest.raises(CannotOpen, match=r"the model in .* could not be opened"):
         load(broken)
 
 
-def test_remote_code_in_a_folder_is_never_run(broken):
+def test_load_never_runs_code_from_a_folder(broken):
     (broken / "evil.py").write_text("raise SystemExit('ran')")
     index = json.loads((broken / "model_index.json").read_text())
     for change in ({"unet": ["evil", "Evil"]}, {"_class_name": ["evil", "Evil"]}):
@@ -252,13 +252,13 @@ def test_remote_code_in_a_folder_is_never_run(broken):
             load(broken)
 
 
-def test_folders_of_something_else(tmp_path):
+def test_load_refuses_a_folder_of_another_network(tmp_path):
     (tmp_path / "config.json").write_text('{"_class_name": "AutoencoderKL"}')
     with pytest.raises(CannotOpen, match=r"expected a U-Net .* found AutoencoderKL"):
         load(tmp_path)
 
 
-def test_sizes_and_pictures_that_do_not_fit(folders):
+def test_draw_picture_refuses_wrong_sizes_and_missing_pictures(folders):
     with pytest.raises(ValueError, match="multiples of 2 for this model, got 15x16"):
         draw_picture(load(folders["DDPM"]), Order(steps=1, size=(15, 16)))
     with pytest.raises(ValueError, match="starts from a picture"):

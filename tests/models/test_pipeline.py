@@ -20,7 +20,7 @@ def picture(pipeline, *arguments, **options) -> np.ndarray:
     return array(pipeline(*arguments, num_inference_steps=3, **options).images[0])
 
 
-def test_saved_and_loaded_it_draws_the_very_same_picture(tiny_pipeline, tmp_path):
+def test_pipeline_saved_and_loaded_draws_the_same_picture(tiny_pipeline, tmp_path):
     tiny_pipeline.save_pretrained(tmp_path, safe_serialization=True)
     weights = sorted(path.name for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".json")
     assert weights == ["diffusion_pytorch_model.safetensors"] * 2
@@ -30,20 +30,20 @@ def test_saved_and_loaded_it_draws_the_very_same_picture(tiny_pipeline, tmp_path
     assert (picture(opened, CAPTION, seed=4) != picture(tiny_pipeline, CAPTION, seed=3)).any()
 
 
-def test_a_picture_does_not_depend_on_its_batch(tiny_pipeline):
+def test_pipeline_picture_does_not_depend_on_its_batch(tiny_pipeline):
     captions = ["a red monster", CAPTION, "a monster with horns"]
     together = tiny_pipeline(captions, seed=10, num_inference_steps=3).images
     for index, text in enumerate(captions):
         assert np.abs(array(together[index]) - picture(tiny_pipeline, text, seed=10 + index)).max() <= 1
 
 
-def test_every_caption_may_have_its_own_seed(tiny_pipeline):
+def test_pipeline_takes_a_seed_per_caption(tiny_pipeline):
     first, second = tiny_pipeline([CAPTION, CAPTION], seed=[5, 2], num_inference_steps=3).images
     assert np.abs(array(first) - picture(tiny_pipeline, CAPTION, seed=5)).max() <= 1
     assert np.abs(array(second) - picture(tiny_pipeline, CAPTION, seed=2)).max() <= 1
 
 
-def test_unknown_words_are_warned_about_where_the_pipeline_was_called(tiny_pipeline):
+def test_pipeline_warns_of_unknown_words_at_the_callers_line(tiny_pipeline):
     with pytest.warns(UserWarning, match="word 'grean', so it was ignored; close ones are 'green'") as caught:
         warned = picture(tiny_pipeline, "a grean monster", seed=1)
     assert [warning.filename for warning in caught] == [__file__]
@@ -60,16 +60,16 @@ def test_unknown_words_are_warned_about_where_the_pipeline_was_called(tiny_pipel
         ({"seed": [1, 2]}, "got 2 seeds for 1 captions"),
     ],
 )
-def test_bad_arguments_are_refused(tiny_pipeline, options, message):
+def test_pipeline_refuses_bad_arguments(tiny_pipeline, options, message):
     with pytest.raises(ValueError, match=message):
         tiny_pipeline(CAPTION, **options)
 
 
-def test_other_sizes(tiny_pipeline):
+def test_pipeline_draws_other_sizes(tiny_pipeline):
     assert picture(tiny_pipeline, CAPTION, height=24, width=40).shape == (24, 40, 3)
 
 
-def test_guidance_doubles_the_batch_and_without_it_there_is_one_half(tiny_pipeline):
+def test_pipeline_doubles_the_batch_only_with_guidance(tiny_pipeline):
     batches = []
     hook = tiny_pipeline.unet.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
     plain = picture(tiny_pipeline, CAPTION, guidance_scale=1)
@@ -79,7 +79,7 @@ def test_guidance_doubles_the_batch_and_without_it_there_is_one_half(tiny_pipeli
     assert (plain != guided).any()
 
 
-def test_guidance_goes_from_the_unconditional_answer_towards_the_conditional_one(tiny_pipeline):
+def test_pipeline_guides_from_the_unconditional_to_the_conditional_answer(tiny_pipeline):
     words = []
     hook = tiny_pipeline.unet.register_forward_pre_hook(lambda _, inputs: words.append(inputs[2]))
     picture(tiny_pipeline, CAPTION)
@@ -92,7 +92,7 @@ def test_guidance_goes_from_the_unconditional_answer_towards_the_conditional_one
     assert np.abs(plain - guided).max() <= 1
 
 
-def test_the_callback_sees_every_step(tiny_pipeline):
+def test_pipeline_calls_back_at_every_step(tiny_pipeline):
     seen = []
     tiny_pipeline(
         CAPTION,
@@ -104,7 +104,7 @@ def test_the_callback_sees_every_step(tiny_pipeline):
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
 @pytest.mark.parametrize("timestep", [0, 333, torch.tensor([700, 20])], ids=str)
-def test_the_x0_estimate_of_a_perfect_network_is_the_picture(kind, timestep):
+def test_x0_estimate_of_a_perfect_network_is_the_picture(kind, timestep):
     scheduler = DDIMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type=kind)
     generator = torch.Generator().manual_seed(0)
     x0, noise = torch.randn(2, 2, 3, 8, 8, generator=generator)
@@ -114,14 +114,14 @@ def test_the_x0_estimate_of_a_perfect_network_is_the_picture(kind, timestep):
     torch.testing.assert_close(estimate, x0, rtol=1e-5, atol=1e-5)
 
 
-def test_the_x0_estimate_refuses_other_predictions():
+def test_x0_estimate_refuses_other_predictions():
     scheduler = DDIMScheduler()
     scheduler.register_to_config(prediction_type="flow_prediction")
     with pytest.raises(ValueError, match="got 'flow_prediction'"):
         x0_estimate(scheduler, torch.zeros(1, 3, 8, 8), 10, torch.zeros(1, 3, 8, 8))
 
 
-def test_under_autocast_guidance_and_sampler_still_work_in_full_precision(tiny_pipeline, monkeypatch):
+def test_pipeline_guides_and_samples_in_full_precision_under_autocast(tiny_pipeline, monkeypatch):
     kinds, step = [], tiny_pipeline.scheduler.step
     monkeypatch.setattr(
         tiny_pipeline.scheduler, "step", lambda output, *rest: kinds.append(output.dtype) or step(output, *rest)

@@ -47,7 +47,7 @@ def mismatched(left: str, right: str) -> torch.Tensor:
     return to_pixels([draw_critter(SEED, eye_colors={"left eye": left, "right eye": right}).image])
 
 
-def test_captions_leave_the_eyes_open_and_differ():
+def test_practice_caption_never_mentions_eyes_and_varies():
     captions = [practice_caption(seed) for seed in range(60)]
     assert len(set(captions)) > 50 and not any("eye" in text for text in captions)
     whole = {draw_critter(seed).caption(practising.NO_EYES) for seed in range(60)}
@@ -55,7 +55,7 @@ def test_captions_leave_the_eyes_open_and_differ():
 
 
 @torch.no_grad()
-def test_a_course_holds_what_the_network_was_asked_and_what_it_answered(shared_pipeline):
+def test_record_trajectories_keeps_inputs_and_answers(shared_pipeline):
     trajectories = record_trajectories(shared_pipeline, range(3), steps=4, guidance=2.0, batch=2)
     assert not shared_pipeline.unet._forward_hooks
     with torch.autocast("cpu", torch.bfloat16):
@@ -72,7 +72,7 @@ def test_a_course_holds_what_the_network_was_asked_and_what_it_answered(shared_p
 
 @pytest.mark.parametrize("timestep", [960, 700, 500, 200])
 @pytest.mark.parametrize("clear", [True, False])
-def test_irises_are_made_alike_and_led_to_a_clear_colour_and_nothing_else_changes(timestep, clear):
+def test_correction_makes_irises_alike_and_clear_and_changes_nothing_else(timestep, clear):
     picture, irises = mismatched("red", "blue"), Known(SEED).masks[None].float()
     wanted = Goals(irises, color("yellow")[None], torch.tensor([clear]))
     right = picture + correction(picture, torch.tensor([timestep]), wanted)
@@ -88,7 +88,7 @@ def test_irises_are_made_alike_and_led_to_a_clear_colour_and_nothing_else_change
     assert after[0, 2:].equal(torch.zeros(2, 3))  # it has no third eye
 
 
-def test_the_goal_is_the_nearest_clear_colour_but_for_eyes_of_the_bodys(shared_pipeline):
+def test_find_goals_takes_the_nearest_clear_colour_unless_it_is_the_bodys(shared_pipeline):
     body = draw_critter(SEED).attributes.body_color
     eyes = next(name for name in COLORS if name != body)
     pictures = torch.cat([mismatched(eyes, eyes), mismatched(body, body)])
@@ -99,7 +99,7 @@ def test_the_goal_is_the_nearest_clear_colour_but_for_eyes_of_the_bodys(shared_p
 
 
 @pytest.mark.training
-def test_practice_teaches_the_network_and_leaves_what_it_should(tiny_pipeline):
+def test_practise_trains_the_network_and_leaves_frozen_parts(tiny_pipeline):
     before = {name: weight.clone() for name, weight in tiny_pipeline.unet.named_parameters()}
     trajectories = record_trajectories(tiny_pipeline, range(2), steps=3, guidance=1.5)
     wanted = Goals(Known(SEED).masks[None].float().repeat(2, 1, 1, 1), color("white").repeat(2, 1), torch.ones(2) > 0)
@@ -124,7 +124,7 @@ def test_practice_teaches_the_network_and_leaves_what_it_should(tiny_pipeline):
 
 
 @pytest.mark.training
-def test_a_killed_practice_does_not_do_a_finished_round_again(tiny_pipeline, tmp_path, monkeypatch):
+def test_practice_skips_finished_rounds_after_a_kill(tiny_pipeline, tmp_path, monkeypatch):
     tiny_pipeline.save_pretrained(tmp_path / "start")
     config = replace(TINY, out=str(tmp_path / "out"), start_from=str(tmp_path / "start"))
     monkeypatch.setattr(practising, "teach", lambda seed: Known(SEED))

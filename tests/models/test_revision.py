@@ -44,7 +44,7 @@ def now() -> str:
     return revision()
 
 
-def test_every_revision_can_be_had_again(tiny_pipeline, tmp_path, bundle):
+def test_load_opens_every_earlier_revision(tiny_pipeline, tmp_path, bundle):
     states = {}
     for place, names in {"a": (), "b": ("conv_in.bias",), "c": ("conv_out.bias", "conv_in.bias")}.items():
         folder, state = changed(tiny_pipeline, tmp_path / place, *names)
@@ -60,14 +60,14 @@ def test_every_revision_can_be_had_again(tiny_pipeline, tmp_path, bundle):
         load("critters", revision="abc")
 
 
-def test_the_same_weights_again_are_no_new_revision(tiny_pipeline, tmp_path, bundle):
+def test_supersede_keeps_nothing_for_the_same_weights(tiny_pipeline, tmp_path, bundle):
     folder, _ = changed(tiny_pipeline, tmp_path / "a")
     supersede(bundle, folder)
     supersede(bundle, folder)
     assert now() and earlier() == {}
 
 
-def test_what_could_not_be_undone_is_refused(tiny_pipeline, tmp_path, bundle):
+def test_supersede_refuses_other_settings(tiny_pipeline, tmp_path, bundle):
     folder, _ = changed(tiny_pipeline, tmp_path / "a")
     supersede(bundle, folder)
     before = now()
@@ -79,7 +79,7 @@ def test_what_could_not_be_undone_is_refused(tiny_pipeline, tmp_path, bundle):
 
 
 @pytest.mark.parametrize("name", earlier())
-def test_the_bundled_earlier_weights_are_those_they_are_named_for(name, tmp_path):
+def test_earlier_bundled_weights_have_the_revision_they_are_named_for(name, tmp_path):
     folder = BUNDLED["critters"]
     for part in revisions.PARTS:
         shutil.copytree(folder / part, tmp_path / part)
@@ -90,7 +90,7 @@ def test_the_bundled_earlier_weights_are_those_they_are_named_for(name, tmp_path
     assert revision_of(tmp_path) == name
 
 
-def test_the_gallery_is_drawn_with_the_weights_it_was_recorded_with():
+def test_pin_revision_takes_the_gallerys_weights():
     exhibit = exhibits()[0]
     asked = Recipe(exhibit.caption, seed=exhibit.seed)
     assert asked.weights == revision() and pin_revision(asked) == exhibit.recipe
@@ -103,7 +103,7 @@ def test_the_gallery_is_drawn_with_the_weights_it_was_recorded_with():
     assert pin_revision(other) is other
 
 
-def test_each_is_loaded_once():
+def test_bundled_loads_each_revision_once():
     shown = exhibits()[0].recipe
     assert load_bundled() is load_bundled(Recipe("a monster")) and load_bundled(shown) is load_bundled(shown)
     assert (load_bundled() is load_bundled(shown)) == (shown.weights == revision())

@@ -33,7 +33,7 @@ def tiny(out, **options) -> TrainConfig:
 
 
 @pytest.mark.training
-def test_a_killed_and_resumed_run_ends_in_the_very_same_weights(tiny_training, tmp_path, monkeypatch):
+def test_train_resumed_after_a_kill_ends_with_the_same_weights(tiny_training, tmp_path, monkeypatch):
     train(tiny(tmp_path / "whole"))
 
     step = Trainer.train_step
@@ -54,7 +54,7 @@ def test_a_killed_and_resumed_run_ends_in_the_very_same_weights(tiny_training, t
 
 
 @pytest.mark.training
-def test_another_schedule_is_not_mixed_with_the_one_before(tiny_training, tmp_path):
+def test_train_refuses_a_checkpoint_of_other_settings(tiny_training, tmp_path):
     train(tiny(tmp_path))
     with pytest.raises(ValueError, match=r"was trained with seed 0 \(now 1\); give the same, or another --out"):
         train(tiny(tmp_path, seed=1))
@@ -75,13 +75,13 @@ def logged(folder) -> list[int]:
 
 @pytest.mark.training
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
-def test_a_run_on_a_gpu(tiny_training, tmp_path):
+def test_train_runs_on_a_gpu(tiny_training, tmp_path):
     tensors = load_file(train(tiny(tmp_path, device="cuda")))
     assert all(tensor.isfinite().all() for tensor in tensors.values()) and logged(tmp_path) == [1, 2, 3, 4]
 
 
 @pytest.mark.training
-def test_a_run_leaves_a_sample_sheet_and_a_log(tiny_training, tmp_path):
+def test_train_writes_sample_sheets_and_a_log(tiny_training, tmp_path):
     train(tiny(tmp_path, samples_every=2))
     sheets = sorted(tmp_path.glob("samples_*.png"))
     assert [sheet.name for sheet in sheets] == ["samples_000002.png", "samples_000004.png"]
@@ -92,7 +92,7 @@ def test_a_run_leaves_a_sample_sheet_and_a_log(tiny_training, tmp_path):
 
 
 @pytest.mark.training
-def test_what_is_exported_are_the_averaged_weights(tiny_training, tmp_path):
+def test_export_writes_the_averaged_weights(tiny_training, tmp_path):
     checkpoint = load_file(train(tiny(tmp_path)))
     export(tiny(tmp_path), tmp_path / "exported")
     unet = load(tmp_path / "exported").unet
@@ -103,7 +103,7 @@ def test_what_is_exported_are_the_averaged_weights(tiny_training, tmp_path):
 
 
 @pytest.mark.training
-def test_only_the_bundled_model_keeps_the_weights_it_had(tiny_training, tmp_path, monkeypatch):
+def test_export_keeps_earlier_weights_only_of_the_bundled_model(tiny_training, tmp_path, monkeypatch):
     monkeypatch.setattr(train_module, "BUNDLED", {"critters": tmp_path / "bundled"})
     for folder in ("bundled", "other"):
         for seed in (0, 1):
@@ -113,7 +113,7 @@ def test_only_the_bundled_model_keeps_the_weights_it_had(tiny_training, tmp_path
     assert len(kept) == 1 and kept[0].parts[0] == "bundled" and len(kept[0].name.split(".")[0]) == 12
 
 
-def test_what_a_step_trains_on_follows_from_its_number():
+def test_training_batch_follows_from_the_steps_number():
     config = TrainConfig(batch=3)
     batch, again, other = (training_batch(step, config) for step in (5, 5, 6))
     pixels, weights = batch.pixels, batch.weights
@@ -125,7 +125,7 @@ def test_what_a_step_trains_on_follows_from_its_number():
     assert weights.shape == (3, 1, 64, 64) and weights.mean(dim=(1, 2, 3)).tolist() == pytest.approx([1, 1, 1])
 
 
-def test_pixels_count_more_where_a_body_may_have_eyes():
+def test_pixel_weights_are_higher_where_a_body_may_have_eyes():
     for seed in range(60):
         critter = draw_critter(seed)
         weights = pixel_weights(critter, 5.0)[0]
@@ -135,7 +135,7 @@ def test_pixels_count_more_where_a_body_may_have_eyes():
         assert (weights > outside).float().mean() < 0.4
 
 
-def test_some_critters_are_shown_with_an_eye_of_another_colour():
+def test_training_batch_shows_some_critters_with_a_wrong_eye():
     config = TrainConfig(batch=400, misled=1.0)
     batch = training_batch(0, config)
     for index in range(config.batch):
@@ -148,7 +148,7 @@ def test_some_critters_are_shown_with_an_eye_of_another_colour():
     assert torch.equal(training_batch(0, TrainConfig(misled=0.0)).shown, training_batch(0, TrainConfig()).pixels)
 
 
-def test_a_wrong_eye_is_counted_as_noise(tiny_training, tmp_path, monkeypatch):
+def test_loss_counts_a_wrong_eye_as_noise(tiny_training, tmp_path, monkeypatch):
     """What the network sees is the picture shown; what it is asked for is the true one, where there is a choice."""
     trainer, seen = Trainer(tiny(tmp_path, misled=1.0)), {}
     scheduler = trainer.scheduler
@@ -167,7 +167,7 @@ def test_a_wrong_eye_is_counted_as_noise(tiny_training, tmp_path, monkeypatch):
     assert (batch.shown != batch.pixels).any()
 
 
-def test_many_pictures_are_noised_to_where_colours_are_decided():
+def test_draw_timesteps_favours_those_that_decide_colours():
     generator, config = torch.Generator().manual_seed(0), TrainConfig(batch=20_000)
     drawn = draw_timesteps(config, 1000, generator)
     inside = ((drawn >= 550) & (drawn < 950)).float().mean().item()
@@ -175,7 +175,7 @@ def test_many_pictures_are_noised_to_where_colours_are_decided():
     assert drawn.min() == 0 and drawn.max() == 999
 
 
-def test_captions_leave_things_open():
+def test_sample_mentioned_leaves_attributes_open():
     rng = random.Random(0)
     drawn = [tuple(sample_mentioned(rng)) for _ in range(4000)]
     assert drawn.count(()) / 4000 == pytest.approx(0.1, abs=0.02)
@@ -185,7 +185,7 @@ def test_captions_leave_things_open():
 
 
 @pytest.mark.training
-def test_a_run_can_start_from_saved_weights(tiny_training, tiny_pipeline, tmp_path):
+def test_trainer_starts_from_saved_weights(tiny_training, tiny_pipeline, tmp_path):
     tiny_pipeline.save_pretrained(tmp_path / "before")
     trainer = Trainer(tiny(tmp_path / "out", start_from=str(tmp_path / "before"), seed=3))
     for name, weight in tiny_pipeline.unet.state_dict().items():
@@ -194,7 +194,7 @@ def test_a_run_can_start_from_saved_weights(tiny_training, tiny_pipeline, tmp_pa
     assert trainer.step == 1
 
 
-def test_the_real_network_is_what_the_card_says():
+def test_new_unet_is_as_its_card_says():
     unet = new_unet()
     attentions = [module for module in unet.modules() if isinstance(module, Attention)]
     assert round(unet.num_parameters() / 1e6, 1) == 3.1

@@ -47,7 +47,7 @@ def tiny(out, kind: str, **options) -> ClassicConfig:
 
 @pytest.mark.training
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_trained_network_can_be_opened_by_name_and_used(kind, tmp_path, monkeypatch):
+def test_load_opens_a_trained_network_by_name(kind, tmp_path, monkeypatch):
     config = tiny(tmp_path / "run", kind)
     checkpoint = load_file(train(config, trainer_of(kind)))
     export(config, tmp_path / "exported", trainer_of(kind))
@@ -70,7 +70,7 @@ def test_a_trained_network_can_be_opened_by_name_and_used(kind, tmp_path, monkey
 
 @pytest.mark.training
 @pytest.mark.parametrize("kind", ["cross", "classifier"])
-def test_a_resumed_run_ends_in_the_very_same_weights(kind, tmp_path, monkeypatch):
+def test_train_resumed_after_a_kill_ends_with_the_same_weights(kind, tmp_path, monkeypatch):
     train(tiny(tmp_path / "whole", kind, steps=3), trainer_of(kind))
     with monkeypatch.context() as patch:
         saved = trainer_of(kind).save
@@ -90,7 +90,7 @@ def test_a_resumed_run_ends_in_the_very_same_weights(kind, tmp_path, monkeypatch
 
 
 @pytest.mark.training
-def test_a_run_of_another_kind_is_not_resumed(tmp_path):
+def test_train_refuses_a_checkpoint_of_another_kind(tmp_path):
     train(tiny(tmp_path, "ddpm"), trainer_of("ddpm"))
     with pytest.raises(ValueError, match=r"was trained with kind ddpm \(now multihead\)"):
         train(tiny(tmp_path, "multihead"), trainer_of("multihead"))
@@ -98,7 +98,7 @@ def test_a_run_of_another_kind_is_not_resumed(tmp_path):
 
 @pytest.mark.training
 @pytest.mark.parametrize("kind", ["sagan", "multihead", "classifier"])
-def test_a_run_can_start_from_saved_weights(kind, tmp_path):
+def test_trainer_starts_from_saved_weights(kind, tmp_path):
     config = tiny(tmp_path / "run", kind)
     train(config, trainer_of(kind))
     trainer = trainer_of(kind)(config)
@@ -110,7 +110,7 @@ def test_a_run_can_start_from_saved_weights(kind, tmp_path):
 
 
 @pytest.mark.training
-def test_every_weight_is_trained():
+def test_trainer_trains_every_weight():
     for kind in KINDS:
         trainer = trainer_of(kind)(tiny("", kind, learning_rate=0.1, warmup=1, batch=4))
         before = {name: parameter.detach().clone() for name, parameter in trainer.parameters.items()}
@@ -121,7 +121,7 @@ def test_every_weight_is_trained():
 
 
 @pytest.mark.training
-def test_the_learned_gammas_are_reported(tmp_path):
+def test_report_writes_the_learned_gammas(tmp_path):
     train(tiny(tmp_path, "sagan", learning_rate=0.1, samples_every=2), trainer_of("sagan"))
     gammas = json.loads((tmp_path / "gammas_000002.json").read_text())
     assert list(gammas) == [f"{place}.attention" for place in ("down.1", "down.2", "middle", "up.1", "up.2")]
@@ -133,13 +133,13 @@ def test_the_learned_gammas_are_reported(tmp_path):
 
 
 @pytest.mark.training
-def test_the_classifiers_accuracy_is_reported(tmp_path):
+def test_report_writes_the_classifiers_accuracy(tmp_path):
     train(tiny(tmp_path, "classifier", samples_every=2), trainer_of("classifier"))
     right = json.loads((tmp_path / "accuracy_000002.json").read_text())
     assert set(right) == {"eye_count", "crown"} and all(0 <= value <= 1 for value in right.values())
 
 
-def test_accuracy_counts_what_is_right():
+def test_classifier_accuracy_counts_right_answers():
     _, truths = labelled_pictures(HELD_OUT, 10)
 
     class Oracle(AttentionClassifier):
@@ -156,7 +156,7 @@ def test_accuracy_counts_what_is_right():
     }
 
 
-def test_the_real_networks_are_small_and_have_their_blocks_where_they_should(monkeypatch):
+def test_networks_are_small_and_have_their_blocks_at_the_right_levels(monkeypatch):
     monkeypatch.undo()
     for kind in KINDS:
         networks = trainer_of(kind)(ClassicConfig(kind=kind)).networks
@@ -171,22 +171,22 @@ def test_the_real_networks_are_small_and_have_their_blocks_where_they_should(mon
         assert {"middle.attention"} < set(places)
 
 
-def test_every_kind_has_a_name():
+def test_papers_name_every_kind():
     assert set(NAMED) == set(KINDS)
 
 
-def test_a_network_that_is_not_trained_yet_says_how_to(monkeypatch, tmp_path):
+def test_load_says_how_to_train_a_missing_network(monkeypatch, tmp_path):
     monkeypatch.setitem(FOLDERS, "critters-sagan", tmp_path / "nothing")
     with pytest.raises(FileNotFoundError, match=r"'critters-sagan' has not been trained .*train_classic --kind sagan"):
         load("critters-sagan")
 
 
-def test_an_unknown_kind_is_refused():
+def test_config_refuses_an_unknown_kind():
     with pytest.raises(ValueError, match=r"expected a kind among ddpm, .* got 'gan'"):
         ClassicConfig(kind="gan")
 
 
-def test_without_an_encoder_captions_only_say_how_many(tmp_path):
+def test_pipeline_without_encoder_only_counts_captions(tmp_path):
     pipeline = trainer_of("ddpm")(tiny(tmp_path, "ddpm")).result()
     images = pipeline(["no such words", "b"], seed=3, num_inference_steps=2, guidance_scale=5).images
     alone = pipeline(seed=4, num_inference_steps=2).images[0]

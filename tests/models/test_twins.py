@@ -30,7 +30,7 @@ def cells(*places: tuple[int, int], grid: int = 8) -> np.ndarray:
     return mask
 
 
-def test_times_uniform_of_a_map_made_by_hand():
+def test_relative_to_uniform_of_a_map_made_by_hand():
     rows = np.zeros((2, 4, 4))
     rows[0, 1, 1] = rows[0, 1, 2] = 0.25  # half of the attention on two cells of sixteen: 0.25 · 16
     rows[0, 3, 3] = 0.5
@@ -40,7 +40,7 @@ def test_times_uniform_of_a_map_made_by_hand():
 
 
 @pytest.mark.parametrize("grid", [8, 16, 32])
-def test_a_head_made_to_look_at_the_twin_gives_the_number_worked_out_by_hand(critter, grid):
+def test_layer_twin_attention_of_a_head_made_to_look_at_the_twin(critter, grid):
     """With keys that are unit vectors, a query's scores are its own numbers: q_i = √d·log(row) attends by that row."""
     tokens = grid * grid
     q = torch.zeros(1, tokens, tokens)
@@ -56,7 +56,7 @@ def test_a_head_made_to_look_at_the_twin_gives_the_number_worked_out_by_hand(cri
     np.testing.assert_allclose(found[..., 0].T, expected, rtol=1e-4)
 
 
-def test_rows_are_those_of_diffusers_eager_attention(tiny_unet):
+def test_attention_rows_equal_diffusers_eager_attention(tiny_unet):
     with queries_and_keys(tiny_unet) as layers, torch.no_grad():
         tiny_unet(torch.randn(2, 3, 64, 64), 100, torch.randn(2, 5, 64))
     for module, kept in layers.values():
@@ -66,7 +66,7 @@ def test_rows_are_those_of_diffusers_eager_attention(tiny_unet):
         torch.testing.assert_close(rows, torch.stack([scores[0, :, 7], scores[1, :, 30]]), rtol=1e-5, atol=1e-7)
 
 
-def test_hooks_sit_in_self_attention_and_are_taken_out_again(tiny_unet):
+def test_queries_and_keys_hooks_self_attention_and_unhooks_it(tiny_unet):
     def hooks() -> int:
         return sum(len(module._forward_hooks) for module in tiny_unet.modules())
 
@@ -78,7 +78,7 @@ def test_hooks_sit_in_self_attention_and_are_taken_out_again(tiny_unet):
     assert hooks() == 0
 
 
-def test_the_query_is_the_eyes_centre_and_the_cells_are_its_twins(critter):
+def test_eye_cells_are_the_eyes_centre_and_its_twins_cells(critter):
     (row, column), twin, control = twins.eye_cells(critter, "left eye", "right eye", 32)
     left, right = critter.masks["left eye"], critter.masks["right eye"]
     assert left[2 * row : 2 * row + 2, 2 * column : 2 * column + 2].all()
@@ -88,7 +88,7 @@ def test_the_query_is_the_eyes_centre_and_the_cells_are_its_twins(critter):
     assert not (np.kron(control, np.ones((2, 2), bool)) & (left | right)).any()
 
 
-def test_an_eye_that_fills_half_of_no_cell_is_where_it_fills_most():
+def test_mask_cells_of_an_eye_that_fills_half_of_no_cell():
     mask = np.zeros((64, 64), bool)
     mask[6:10, 5:9] = True  # across the corner of four 8x8 cells: 2 rows and 3 columns of the upper left one, ...
     mask[9, 8] = False
@@ -110,7 +110,7 @@ NOWHERE = cells((0, 0)) & False
         ([(4, 5)], (4, 3), (4, 5), cells((4, 1), (2, 3), (6, 3)), None),  # eyes everywhere
     ],
 )
-def test_the_control_place(twin_cells, query, twin, eyes, expected):
+def test_control_cells_lie_equally_far_away_from_any_eye(twin_cells, query, twin, eyes, expected):
     control = control_cells(cells(*twin_cells), query, twin, eyes)
     if expected is None:
         assert control is None
@@ -118,7 +118,7 @@ def test_the_control_place(twin_cells, query, twin, eyes, expected):
         assert (control == cells(*expected)).all()
 
 
-def test_the_head_is_chosen_on_one_set_and_reported_on_another(tiny_pipeline, monkeypatch):
+def test_twin_measure_chooses_on_one_set_and_reports_on_another(tiny_pipeline, monkeypatch):
     """Head (b, 1) wins on the first set; what is reported is that head on the second, where another one is better."""
     seen = []
 
@@ -141,7 +141,7 @@ def test_the_head_is_chosen_on_one_set_and_reported_on_another(tiny_pipeline, mo
     assert result["twin_by_timestep"] == {50: 5, 250: 5, 500: 5, 750: 5}
 
 
-def test_glances_cover_every_self_attention_head_and_timestep(tiny_pipeline):
+def test_twin_attention_covers_every_self_attention_head_and_timestep(tiny_pipeline):
     found = twins.twin_attention(tiny_pipeline, two_eyed_critters(3, 0))
     assert len(found) == 7 and {array.shape for array in found.values()} == {(2, 6, 4, 2)}
     # An untrained head looks everywhere about alike.

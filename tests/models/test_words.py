@@ -13,7 +13,7 @@ def encoder() -> CaptionEncoder:
     return CaptionEncoder().eval()
 
 
-def test_the_vocabulary_covers_every_caption(encoder):
+def test_vocabulary_is_exactly_the_captions_words(encoder):
     rng, used = random.Random(0), {""}
     for _ in range(1000):
         text = caption(sample_attributes(rng), [name for name in ATTRIBUTES if rng.random() < 0.7])
@@ -23,7 +23,7 @@ def test_the_vocabulary_covers_every_caption(encoder):
     assert used == set(VOCABULARY)  # and it has no word that captions never use
 
 
-def test_unknown_words_are_named_with_close_ones(encoder):
+def test_read_names_unknown_words_with_similar_ones(encoder):
     reading = encoder.read("A grean MONSTER with 7 eyez, eyez!")
     assert reading.words == ("a", "monster", "with")
     assert list(reading.unknown) == ["grean", "7", "eyez"]
@@ -33,28 +33,28 @@ def test_unknown_words_are_named_with_close_ones(encoder):
     assert second == "The model does not know the word '7', so it was ignored."
 
 
-def test_words_of_other_alphabets_are_unknown_as_a_whole(encoder):
+def test_read_keeps_words_with_other_letters_whole(encoder):
     assert list(encoder.read("a grünes monster").unknown) == ["grünes"]
 
 
-def test_unknown_words_change_nothing(encoder):
+def test_ids_ignore_unknown_words(encoder):
     assert torch.equal(encoder.ids(["a zorpy red monster"]), encoder.ids(["a red monster"]))
 
 
-def test_too_many_words_raise(encoder):
+def test_read_refuses_too_many_words(encoder):
     assert len(encoder.read("red " * 24).words) == 24
     with pytest.raises(ValueError, match="has 25 words; the model reads at most 24"):
         encoder.read("red " * 25)
 
 
-def test_captions_become_padded_indices(encoder):
+def test_ids_are_padded_indices(encoder):
     ids = encoder.ids(["", "a red monster"])
     assert ids.shape == (2, 24) and ids.dtype == torch.int64
     assert not ids[0].any()
     assert [VOCABULARY[index] for index in ids[1, :4]] == ["a", "red", "monster", ""]
 
 
-def test_a_word_sees_two_neighbours_on_either_side_and_no_more(encoder):
+def test_encoder_mixes_two_neighbours_on_either_side_and_no_more(encoder):
     ids = encoder.ids(["a round green monster with two yellow eyes and a toothy mouth"])
     other = ids.clone()
     other[0, 6] = VOCABULARY.index("purple")
