@@ -1,4 +1,4 @@
-"""The attention blocks of the papers, written to be read; each can be copied alone into a notebook."""
+"""The papers' attention blocks, written to be read; each can be copied into a notebook by itself."""
 
 from models.classic.classifier import AttentionClassifier
 from models.classic.convolution import QuadraticAttention

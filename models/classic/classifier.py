@@ -1,4 +1,4 @@
-"""A classifier of critters that is all attention."""
+"""An attention-only classifier of critters."""
 
 from collections.abc import Sequence
 
@@ -14,10 +14,10 @@ QUESTIONS = ("eye_count", "crown")
 
 
 class AttentionClassifier(ModelMixin, ConfigMixin):
-    """6 layers of 9 heads that learn where to look: Cordonnier, Loukas, Jaggi 2020, arXiv 1911.03584, section 4.
+    """6 layers of 9 heads with learned positions: Cordonnier, Loukas, Jaggi 2020, arXiv 1911.03584, section 4.
 
-    (B, 3, size, size) pictures in [-1, 1] to {question: (B, answers) logits}. No convolution anywhere: the picture is
-    cut into patches, and all that tells a pixel where another one is are the layers' relative positions.
+    (B, 3, size, size) pictures in [-1, 1] to {question: (B, answers) logits}. There is no convolution: the picture is
+    cut into patches, and only the layers' relative positions tell one patch where another one is.
     """
 
     @register_to_config
@@ -42,12 +42,12 @@ class AttentionClassifier(ModelMixin, ConfigMixin):
         x = self.embed(patches.flatten(2).transpose(1, 2))  # (B, N, C)
         for layer in self.layers:
             x = layer(x)
-        mean = self.norm(x).mean(dim=1)  # (B, C): no pixel is special
+        mean = self.norm(x).mean(dim=1)  # (B, C): every patch counts the same
         return {name: head(mean).float() for name, head in self.answer.items()}
 
 
 class _Layer(nn.Module):
-    """Attention between pixels, then two linear layers on each pixel; both added to what came in."""
+    """Attention between patches, then two linear layers on each patch; each is added to its input."""
 
     def __init__(self, channels: int, grid: tuple[int, int], heads: int) -> None:
         super().__init__()

@@ -28,7 +28,7 @@ class AttnBlock(nn.Module):
         q = self.q(normal).flatten(2).transpose(1, 2)  # (B, N, C): row i is pixel i
         k = self.k(normal).flatten(2)  # (B, C, N)
         v = self.v(normal).flatten(2).transpose(1, 2)  # (B, N, C)
-        # Without the scale, scores grow with √C and the softmax is all but one-hot from the start.
+        # Without the scale, scores would grow with √C and the softmax would be almost one-hot from the start.
         attention = torch.softmax(q @ k * x.shape[1] ** -0.5, dim=-1)  # (B, N, N): row i sums to 1
         joined = (attention @ v).transpose(1, 2).unflatten(2, x.shape[2:])  # (B, C, h, w)
         return x + self.proj_out(joined)

@@ -1,16 +1,16 @@
-"""The residual block with time embedding, the multi-head block after it, and its cross-attention sister."""
+"""The residual block with time embedding, the multi-head block after it, and its cross-attention counterpart."""
 
 import torch
 from torch import nn
 
 
 class ResidualBlock(nn.Module):
-    """Convolutions told how noisy their input is: Dhariwal & Nichol 2021, arXiv 2105.05233, section 3 (AdaGN).
+    """Convolutions that know how noisy their input is: Dhariwal & Nichol 2021, arXiv 2105.05233, section 3 (AdaGN).
 
     x (B, C, h, w) and the time embedding (B, T) to (B, C', h, w); C and C' multiples of `groups`.
 
         h = Conv(SiLU(GroupNorm(x)))
-        h = GroupNorm(h)·(1 + scale) + shift,   (scale, shift) = Linear(SiLU(time)), one number a channel
+        h = GroupNorm(h)·(1 + scale) + shift,   (scale, shift) = Linear(SiLU(time)), one number per channel
         y = skip(x) + Conv(SiLU(h))
     """
 
@@ -28,7 +28,7 @@ class ResidualBlock(nn.Module):
     def forward(self, x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
         h = self.conv1(nn.functional.silu(self.norm1(x)))  # (B, C', h, w)
         scale, shift = self.time(nn.functional.silu(time))[:, :, None, None].chunk(2, dim=1)  # (B, C', 1, 1) each
-        # 1 + scale: an untrained linear layer then leaves the normalised features about as they are.
+        # 1 + scale: an untrained linear layer then leaves the normalised features almost unchanged.
         h = self.norm2(h) * (1 + scale) + shift
         return self.skip(x) + self.conv2(nn.functional.silu(h))
 
@@ -36,12 +36,12 @@ class ResidualBlock(nn.Module):
 class MultiheadBlock(nn.Module):
     """Several heads at grids of 16×16 and below: Dhariwal & Nichol 2021, arXiv 2105.05233, after Vaswani et al. 2017.
 
-    (B, C, h, w) to (B, C, h, w); C a multiple of `groups` and of `heads`. N = h·w pixels, d = C/H numbers a head.
+    (B, C, h, w) to (B, C, h, w); C a multiple of `groups` and of `heads`. N = h·w pixels, d = C/H numbers per head.
 
         A^(h) = softmax(Q^(h) K^(h)ᵀ / √d)
         y     = x + W_o [A^(1)V^(1) … A^(H)V^(H)] + b_o
 
-    Twice the side of the grid is four times the pixels and sixteen times the scores: hence only small grids.
+    Doubling the side of the grid gives four times the pixels and sixteen times the scores: hence only small grids.
     """
 
     def __init__(self, channels: int, heads: int = 4, groups: int = 32) -> None:
@@ -54,8 +54,8 @@ class MultiheadBlock(nn.Module):
             nn.init.zeros_(parameter)  # an untrained block passes its input on
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        qkv = self.qkv(self.norm(x).flatten(2))  # (B, 3C, N): the grid is a list of pixels from here on
-        # Split into q, k, v first and into heads second. (The other order, each head's q, k, v side by side, exists.)
+        qkv = self.qkv(self.norm(x).flatten(2))  # (B, 3C, N): from here on, the grid is a list of pixels
+        # Split into q, k, v first and into heads second. (Some networks do it the other way round.)
         q, k, v = (part.unflatten(1, (self.num_heads, -1)).transpose(2, 3) for part in qkv.chunk(3, dim=1))
         attention = torch.softmax(q @ k.transpose(2, 3) * q.shape[-1] ** -0.5, dim=-1)  # (B, H, N, N)
         joined = (attention @ v).transpose(2, 3).flatten(1, 2)  # (B, H·d = C, N)
@@ -63,14 +63,14 @@ class MultiheadBlock(nn.Module):
 
 
 class CrossAttentionBlock(nn.Module):
-    """The sister that reads words: Vaswani et al. 2017, arXiv 1706.03762, eq. 1, placed as in Rombach et al. 2022.
+    """The counterpart that reads words: Vaswani et al. 2017, arXiv 1706.03762, eq. 1, placed as in Rombach et al. 2022.
 
     x (B, C, h, w) and words (B, M, W) to (B, C, h, w); C a multiple of `groups` and of `heads`.
 
-        A^(h) = softmax(Q^(h) K^(h)ᵀ / √d)     (N, M): a row is one pixel against every word
+        A^(h) = softmax(Q^(h) K^(h)ᵀ / √d)     (N, M): each row compares one pixel with every word
         y     = x + W_o [A^(1)V^(1) … A^(H)V^(H)] + b_o
 
-    Only the queries come from the picture, one from each pixel; keys and values come from the words.
+    Only the queries come from the picture, one per pixel; keys and values come from the words.
     """
 
     def __init__(self, channels: int, word_channels: int, heads: int = 4, groups: int = 32) -> None:

@@ -5,21 +5,21 @@ from torch import nn
 
 
 class RelativeAttention(nn.Module):
-    """Content and position, each asking each: Dai et al. 2019, arXiv 1901.02860, section 3.3.
+    """Scores with terms for content and position: Dai et al. 2019, arXiv 1901.02860, section 3.3.
 
-    For pictures: Cordonnier, Loukas, Jaggi 2020, arXiv 1911.03584, eq. 8, whose notation this is.
-    (B, N, C) to (B, N, C), N = h·w pixels of the one `grid` it was made for. For key j seen from query i, δ = j − i:
+    For pictures: Cordonnier, Loukas, Jaggi 2020, arXiv 1911.03584, eq. 8, in its notation.
+    (B, N, C) to (B, N, C), N = h·w pixels of the `grid` it was made for. For query i and key j, with δ = j − i:
 
-        score_ij = (W_q x_i)·(W_k x_j)       content·content    does what I am ask for what you are?
-                 + (W_q x_i)·(Ŵ_k r_δ)       content·position   does what I am ask for where you are?
-                 + u·(W_k x_j)               position·content   do all ask for what you are?
-                 + v·(Ŵ_k r_δ)               position·position  do all ask for where you are?
+        score_ij = (W_q x_i)·(W_k x_j)       content·content    does this content look for that content?
+                 + (W_q x_i)·(Ŵ_k r_δ)       content·position   does this content look for that offset?
+                 + u·(W_k x_j)               position·content   does every query look for that content?
+                 + v·(Ŵ_k r_δ)               position·position  does every query look for that offset?
 
-    r_δ is learned, the sum of a vector for δ's rows and one for its columns. `terms` gives the four apart.
+    r_δ is learned, the sum of a vector for δ's rows and one for its columns. `terms` returns the four separately.
 
-    Because r_δ is such a sum, the score is also one product q·k of longer vectors: behind the head's d numbers, q_i has
-    what it thinks of each row and each column of the grid, and k_j a one in its own row and its own column. Like every
-    score it is divided by the root of their length, d + h + w.
+    Because r_δ is such a sum, the score is also a single product q·k of longer vectors: after the head's d numbers, q_i
+    holds a score for each row and each column of the grid, and k_j a one for its own row and its own column. As usual,
+    the score is divided by the root of the vectors' length, d + h + w.
     """
 
     def __init__(self, channels: int, grid: tuple[int, int], heads: int, head_dim: int) -> None:
@@ -41,17 +41,17 @@ class RelativeAttention(nn.Module):
             self.rows = nn.Parameter(torch.randn(2 * grid[0] - 1, channels))  # r, for −(h − 1) … h − 1 rows down
             self.columns = nn.Parameter(torch.randn(2 * grid[1] - 1, channels))
             self.u = nn.Parameter(torch.zeros(heads, head_dim))
-            self.v = nn.Parameter(torch.randn(heads, head_dim))  # not zero: at once heads differ in where they look
+            self.v = nn.Parameter(torch.randn(heads, head_dim))  # random, so that heads look at different places
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             (h, w), pixel = self.grid, torch.arange(x.shape[1], device=x.device)
             content = self.content(x).unflatten(2, (self.heads, -1))  # (B, N, H, d)
-            of_rows = self.asked(content + self.v, self.rows, pixel // w, h)  # (B, N, H, h)
-            of_columns = self.asked(content + self.v, self.columns, pixel % w, w)  # (B, N, H, w)
+            of_rows = self.line_scores(content + self.v, self.rows, pixel // w, h)  # (B, N, H, h)
+            of_columns = self.line_scores(content + self.v, self.columns, pixel % w, w)  # (B, N, H, w)
             return torch.cat([content + self.u, of_rows, of_columns], dim=-1).flatten(2)
 
-        def asked(self, query: torch.Tensor, r: torch.Tensor, own: torch.Tensor, lines: int) -> torch.Tensor:
-            """What queries (B, N, H, d), each on a line `own` (N,), think of every line: (B, N, H, lines)."""
+        def line_scores(self, query: torch.Tensor, r: torch.Tensor, own: torch.Tensor, lines: int) -> torch.Tensor:
+            """Scores (B, N, H, lines) of queries (B, N, H, d), each on a line `own` (N,), for every row or column."""
             keys = self.position(r).unflatten(1, (self.heads, -1))  # (2·lines − 1, H, d)
             every = torch.einsum("bnhd,thd->bnht", query, keys)  # for every δ
             delta = torch.arange(lines, device=own.device) - own[:, None]  # (N, lines): the δ of each line
@@ -81,20 +81,20 @@ class RelativeAttention(nn.Module):
         return self.to_out((attention @ v).transpose(1, 2).flatten(2))  # (B, N, C)
 
     def terms(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The four parts of the scaled scores, (B, H, N, N) each; their sum goes into the softmax.
+        """The four terms of the scaled scores, (B, H, N, N) each; their sum goes into the softmax.
 
-        Written as the equation has it, every δ looked up; `forward` has another way, and a test compares them.
+        Written as in the equation, looking up every δ; `forward` computes them differently. A test compares the two.
         """
         (h, w), ask, pixel = self.grid, self.to_q, torch.arange(x.shape[1], device=x.device)
         query, key = (part.content(x).unflatten(2, (self.heads, -1)) for part in (ask, self.to_k))  # (B, N, H, d)
         down, right = (place[None] - place[:, None] for place in (pixel // w, pixel % w))  # (N, N): δ = j − i
         r = ask.rows[down + h - 1] + ask.columns[right + w - 1]  # (N, N, C)
         position = ask.position(r).unflatten(2, (self.heads, -1))  # (N, N, H, d): Ŵ_k r_δ
-        all_alike = torch.zeros_like(query)  # (B, N, H, d): a query that does not depend on its pixel
+        same = torch.zeros_like(query)  # (B, N, H, d): a query that does not depend on its pixel
         parts = {
             "content·content": torch.einsum("bihd,bjhd->bhij", query, key),
             "content·position": torch.einsum("bihd,ijhd->bhij", query, position),
-            "position·content": torch.einsum("bihd,bjhd->bhij", all_alike + ask.u, key),
-            "position·position": torch.einsum("bihd,ijhd->bhij", all_alike + ask.v, position),
+            "position·content": torch.einsum("bihd,bjhd->bhij", same + ask.u, key),
+            "position·position": torch.einsum("bihd,ijhd->bhij", same + ask.v, position),
         }
         return {name: part * (query.shape[-1] + h + w) ** -0.5 for name, part in parts.items()}

@@ -1,4 +1,4 @@
-"""One small U-Net that takes any of the papers' blocks, so that the same picture can be asked of each."""
+"""One small U-Net for any of the papers' blocks, so that they can be compared on the same picture."""
 
 import math
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ from models.classic.sagan import SelfAttention2d
 
 
 class ClassicUNet(ModelMixin, ConfigMixin):
-    """Ho et al.'s U-Net, small: one residual block a level on the way down and on the way up, attention where asked.
+    """Ho et al.'s U-Net, small: one residual block per level on the way down and up, attention at chosen levels.
 
-    (B, 3, h, w) to (B, 3, h, w), h and w multiples of two to the number of levels less one. The residual blocks are
-    Dhariwal & Nichol's, whatever the attention: so networks of different blocks differ in nothing else.
+    (B, 3, h, w) to (B, 3, h, w), h and w multiples of 2^(levels − 1). The residual blocks are always Dhariwal &
+    Nichol's, so that the networks differ in their attention only.
 
     Args:
         channels: of each level; each level's grid is half as wide as the one before.
         attention: "sagan", "ddpm" or "multihead".
-        attention_levels: which levels have it, on the way down and up; the middle always has it.
-        word_channels: of the words for cross-attention, which then follows every attention; 0 for a network without.
+        attention_levels: which levels have attention, on the way down and up; the middle always has it.
+        word_channels: of the words for cross-attention, which then follows every attention; 0 for none.
     """
 
     @register_to_config
@@ -67,7 +67,7 @@ class ClassicUNet(ModelMixin, ConfigMixin):
     def forward(
         self, sample: torch.Tensor, timestep: torch.Tensor | float, encoder_hidden_states: torch.Tensor | None = None
     ) -> UNet2DOutput:
-        """(B, 3, h, w), one timestep or (B,), words (B, M, W) where it reads them; `.sample` is (B, 3, h, w)."""
+        """(B, 3, h, w), one timestep or (B,), words (B, M, W) if it reads them; `.sample` is (B, 3, h, w)."""
         timestep = torch.as_tensor(timestep, device=sample.device).expand(len(sample))
         time = self.time(_waves(timestep).to(sample.dtype))  # (B, T)
         x, skips = self.enter(sample), []
@@ -83,7 +83,7 @@ class ClassicUNet(ModelMixin, ConfigMixin):
 
 
 class _Stage(nn.Module):
-    """A residual block and the attention after it, where there is any."""
+    """A residual block and the attention after it, if any."""
 
     def __init__(self, residual: ResidualBlock, attention: nn.Module | None, cross: nn.Module | None) -> None:
         super().__init__()
