@@ -66,16 +66,16 @@ def test_record_trajectories_keeps_inputs_and_answers(shared_pipeline):
     for step, timestep in enumerate(trajectories.timesteps):
         without, with_caption = trajectories.velocities[:, step].float().unbind(1)
         after = scheduler.step(without + 2 * (with_caption - without), timestep, trajectories.samples[:, step].float())
-        wanted = trajectories.samples[:, step + 1].float() if step < 3 else trajectories.pixels
-        torch.testing.assert_close(after.prev_sample.clamp(-4, 4), wanted.clamp(-4, 4), atol=0.02, rtol=0.02)
+        expected = trajectories.samples[:, step + 1].float() if step < 3 else trajectories.pixels
+        torch.testing.assert_close(after.prev_sample.clamp(-4, 4), expected.clamp(-4, 4), atol=0.02, rtol=0.02)
 
 
 @pytest.mark.parametrize("timestep", [960, 700, 500, 200])
 @pytest.mark.parametrize("clear", [True, False])
 def test_correction_makes_irises_alike_and_clear_and_changes_nothing_else(timestep, clear):
     picture, irises = mismatched("red", "blue"), Known(SEED).masks[None].float()
-    wanted = Goals(irises, color("yellow")[None], torch.tensor([clear]))
-    right = picture + correction(picture, torch.tensor([timestep]), wanted)
+    expected_goals = Goals(irises, color("yellow")[None], torch.tensor([clear]))
+    right = picture + correction(picture, torch.tensor([timestep]), expected_goals)
     outside = irises.sum(1, keepdim=True).expand_as(right) == 0
     assert right[outside].equal(picture[outside])
     (before, common), (after, now) = mean_colors(picture, irises), mean_colors(right, irises)
@@ -93,16 +93,18 @@ def test_find_goals_takes_the_nearest_clear_colour_unless_it_is_the_bodys(shared
     eyes = next(name for name in COLORS if name != body)
     pictures = torch.cat([mismatched(eyes, eyes), mismatched(body, body)])
     trajectories = replace(record_trajectories(shared_pipeline, range(2), steps=1, guidance=1.5), pixels=pictures)
-    found = find_goals(trajectories, Known(SEED), Judge.from_pretrained(JUDGE))
-    torch.testing.assert_close(found.colors, torch.stack([color(eyes), color(body)]))
-    assert found.clear.tolist() == [True, False] and found.irises.dtype == torch.float32
+    goals = find_goals(trajectories, Known(SEED), Judge.from_pretrained(JUDGE))
+    torch.testing.assert_close(goals.colors, torch.stack([color(eyes), color(body)]))
+    assert goals.clear.tolist() == [True, False] and goals.irises.dtype == torch.float32
 
 
 @pytest.mark.training
 def test_practise_trains_the_network_and_leaves_frozen_parts(tiny_pipeline):
     before = {name: weight.clone() for name, weight in tiny_pipeline.unet.named_parameters()}
     trajectories = record_trajectories(tiny_pipeline, range(2), steps=3, guidance=1.5)
-    wanted = Goals(Known(SEED).masks[None].float().repeat(2, 1, 1, 1), color("white").repeat(2, 1), torch.ones(2) > 0)
+    expected_goals = Goals(
+        Known(SEED).masks[None].float().repeat(2, 1, 1, 1), color("white").repeat(2, 1), torch.ones(2) > 0
+    )
 
     @torch.no_grad()
     def away() -> float:
@@ -111,12 +113,12 @@ def test_practise_trains_the_network_and_leaves_frozen_parts(tiny_pipeline):
         answer = tiny_pipeline.unet(trajectories.samples[:, -1].float(), last, words).sample
         alpha = tiny_pipeline.scheduler.alphas_cumprod[last]
         expected = alpha.sqrt() * trajectories.samples[:, -1] - (1 - alpha).sqrt() * answer
-        return (mean_colors(expected, wanted.irises)[1] - wanted.colors).norm().item()
+        return (mean_colors(expected, expected_goals.irises)[1] - expected_goals.colors).norm().item()
 
     with torch.no_grad():
         words = tiny_pipeline.encode_captions(trajectories.captions)
     begun = away()
-    practise(tiny_pipeline, trajectories, wanted, replace(TINY, steps=60, batch=4, learning_rate=2e-3))
+    practise(tiny_pipeline, trajectories, expected_goals, replace(TINY, steps=60, batch=4, learning_rate=2e-3))
     assert away() < 0.9 * begun
     for name, weight in tiny_pipeline.unet.named_parameters():
         assert weight.equal(before[name]) == name.startswith(FROZEN), name
@@ -127,7 +129,7 @@ def test_practise_trains_the_network_and_leaves_frozen_parts(tiny_pipeline):
 def test_practice_skips_finished_rounds_after_a_kill(tiny_pipeline, tmp_path, monkeypatch):
     tiny_pipeline.save_pretrained(tmp_path / "start")
     config = replace(TINY, out=str(tmp_path / "out"), start_from=str(tmp_path / "start"))
-    monkeypatch.setattr(practising, "teach", lambda seed: Known(SEED))
+    monkeypatch.setattr(practising, "train_irises", lambda seed: Known(SEED))
     done, do = [], practise
 
     def killed(pipeline, trajectories, *rest):
