@@ -18,6 +18,8 @@ BIN := $(VENV)/bin
 DIFFUSERS_BEFORE := 0.41.0 0.40.0
 # Its requirements (torchvision among them) are left out: what is compared needs none but ours.
 RIVAL := $(VENV)/rivals/attention_map_diffusers-1.0.0.dist-info
+# Prints the fifteen slowest tests.
+PYTEST := $(BIN)/python -m pytest --durations=15
 
 .PHONY: app test test-quick versions lint bench bench-sd bench-rivals train train-classic evaluate gallery screenshots clean
 
@@ -25,10 +27,11 @@ app: $(VENV)/app
 	$(BIN)/python app.py --open
 
 test: $(VENV)/dev $(VENV)/chromium $(RIVAL)
-	$(BIN)/python -m pytest --durations=15
+	$(PYTEST) -n 2 -m "not browser"
+	$(PYTEST) -m browser # one after another: some of them measure milliseconds
 
 test-quick: $(VENV)/dev
-	$(BIN)/python -m pytest -m "not browser and not training" --durations=15
+	$(PYTEST) -n 2 -m "not browser and not training"
 
 versions: $(VENV)/dev
 	for version in $(DIFFUSERS_BEFORE); do \

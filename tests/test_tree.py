@@ -26,10 +26,9 @@ KNOWN: dict[str, set[str]] = {
     "upward": set(),
     "gradio": set(),
     "tests": set(),
-    "functions": set(),
+    "functions": {"tests/bench/stable_diffusion.py::main"},
     "files": {
         "models/training/train.py",
-        "tests/lesson/test_panels.py",
         "tests/recording/test_recorder.py",
         "viz/recording/recorder.py",
     },
@@ -62,9 +61,9 @@ def test_imports_never_go_up():
     check("upward", upward_imports(SOURCES))
 
 
-def test_gradio_is_imported_by_the_page_alone():
-    outside = [module for module in SOURCES if module.path.parts[:2] != ("viz", "page") and module.name != "app"]
-    check("gradio", importers(outside, r"gradio\b|gradio_"))
+def test_gradio_is_imported_by_the_page_and_what_starts_it():
+    below = [module for module in SOURCES if floor(module.name) < floor("viz.page")]
+    check("gradio", importers(below, r"gradio\b|gradio_"))
 
 
 def test_test_modules_are_imported_by_no_other():

@@ -99,7 +99,7 @@ def test_the_link(chromium, url, text):
     for look in [text[:2000], *(forged(json.dumps(each).encode()) for each in said)]:
         page.goto(f"{url}/?{page.evaluate('(look) => new URLSearchParams({ look }).toString()', look)}")
         page.wait_for_selector(f"{ROOT_OF_VIEWER} .pg-main:not([hidden])")
-        page.wait_for_timeout(700)
+        page.locator(".toast-body").first.wait_for()  # each of them is answered with a sentence
         assert_harmless(page)
     page.context.close()
 

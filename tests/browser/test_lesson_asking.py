@@ -9,7 +9,7 @@ from models.classic import AttentionClassifier
 from models.critters import draw_critter
 from models.training.train_classic import learned_gammas
 from tests.support import lessons
-from tests.support.chromium import VIEWER, open_page
+from tests.support.chromium import VIEWER, open_page, sent_events
 from tests.support.lessons import PAGE, frame, open_lesson, panels, sentence, state
 from viz.lesson.experiments import score_terms
 from viz.lesson.file import write_lesson
@@ -112,18 +112,14 @@ def test_the_papers_networks_are_asked_about_the_same_picture(page):
 def test_it_asks_for_nothing_when_it_already_has_what_is_on_explore(chromium, url):
     page = open_page(chromium, url)
     page.wait_for_function(f"{VIEWER}.frames.length > 0")
-    page.wait_for_timeout(2000)  # what the page itself asks for when it opens
-    asked = []
-    page.on("request", lambda request: asked.append(request.url) if "queue/join" in request.url else None)
+    visits = sent_events(page, "recipe")
     page.get_by_role("tab", name="How it works").click()
     page.wait_for_function(f"() => {PAGE}.panels()")
-    page.wait_for_timeout(500)
-    assert asked == []
     page.get_by_role("tab", name="Explore").click()
     page.evaluate(f"{VIEWER}.view({{ step: {exhibits()[0].steps[1]} }})")
     page.get_by_role("tab", name="How it works").click()
-    page.wait_for_function(f"() => {PAGE}.lesson().step === {exhibits()[0].steps[1]}")
-    assert asked
+    page.wait_for_function(f"() => {PAGE}.lesson().step === {exhibits()[0].steps[1]}", timeout=120_000)
+    assert [visit["step"] for visit in visits] == [exhibits()[0].steps[1]]  # and none before
     page.close()
 
 
@@ -159,12 +155,15 @@ def test_it_follows_the_trace_on_the_first_tab(page):
     assert np.abs(np.array(panels(page)["query"]) - watched.query[1, now["query"]].numpy()).max() < 1e-3
     assert page.get_by_role("combobox", name="Picture").input_value() == recipe["caption"]
     # Back and forth, nothing is asked twice.
-    asked = []
-    page.on("request", lambda request: asked.append(request.url) if "lesson-" in request.url else None)
+    visits = sent_events(page, "recipe")
     page.get_by_role("tab", name="Explore").click()
     page.get_by_role("tab", name="How it works").click()
-    page.wait_for_timeout(500)
-    assert asked == []
+    frame(page)
+    page.get_by_role("tab", name="Explore").click()
+    page.evaluate(f"{VIEWER}.view({{ step: 1 }})")
+    page.get_by_role("tab", name="How it works").click()
+    page.wait_for_function(f"() => {PAGE}.lesson().step === 1", timeout=120_000)
+    assert [visit["step"] for visit in visits] == [1]
 
 
 def test_what_it_cannot_follow_is_said(page):

@@ -194,8 +194,7 @@ def test_a_file_that_is_no_trace_changes_nothing(page, tmp_path, spoil, message)
 
 
 def test_a_file_let_go_over_the_page_is_opened(page):
-    page.wait_for_function("document.querySelector('#viewer .pg-export') !== null")
-    page.wait_for_timeout(500)
+    page.locator('button[title^="a safetensors file"]').first.wait_for(state="attached")  # added last
     page.evaluate(
         """async (address) => {
         const content = await (await fetch(address)).arrayBuffer();

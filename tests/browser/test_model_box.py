@@ -1,7 +1,10 @@
 """The model box on the page: open a model, see the memory needed, draw, record on a photo, be refused."""
 
+import re
+
 import pytest
 from PIL import Image
+from playwright.sync_api import expect
 
 from tests.support.chromium import VIEWER, open_page, server
 from tests.support.pipelines import PIPELINES
@@ -38,12 +41,7 @@ def open_model(page, name):
 
 def said(page, name, words):
     """Wait until a field says something; when it does not, tell what it says."""
-    box = field(page, name)
-    for _ in range(900):
-        if words in box.input_value():
-            return
-        page.wait_for_timeout(200)
-    raise AssertionError(f"expected {words!r} in {name}, found {box.input_value()!r}")
+    expect(field(page, name)).to_have_value(re.compile(re.escape(words)), timeout=180_000)
 
 
 def test_model_box_opens_forecasts_draws_and_records_photo(page, served):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.chromium import VIEWER, drop, look, open_page, serious
+from tests.support.chromium import VIEWER, drop, look, open_page, sent_events, serious
 from viz import Trace
 from viz.curves import measure_over_steps
 from viz.labels import layer_label
@@ -87,12 +87,13 @@ def test_they_follow_the_pin_and_equal_python(page):
         assert list(shown) == list(wanted)
         assert all(np.allclose(shown[name], wanted[name], rtol=1e-3, atol=1e-4) for name in wanted), key
     before = lines(page, "entropy")
+    questions = sent_events(page, "lines")
     look(page, 0.8, 0.8)  # not the mouse
-    page.wait_for_timeout(600)
     assert lines(page, "entropy") == before
     page.get_by_role("button", name="by head").click()
     wait_for_lines(page, "entropy", "head 3")
     assert list(lines(page, "entropy")) == ["mean", "head 0", "head 1", "head 2", "head 3"]
+    assert [question["lines"] for question in questions] == ["heads"]  # the mouse asked for nothing
     page.keyboard.press("Escape")
 
 

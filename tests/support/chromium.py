@@ -19,7 +19,7 @@ from typing import IO
 import numpy as np
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Request, sync_playwright
 
 ROOT = Path(__file__).parent.parent.parent
 FLAGS = [
@@ -77,6 +77,20 @@ def open_page(
     page.goto(url)
     page.wait_for_selector(f"{ROOT_OF_VIEWER} .pg-main:not([hidden])")
     return page
+
+
+def sent_events(page: Page, name: str) -> list[dict]:
+    """What components tell the server from now on: a list that grows, of the events whose data has a field `name`."""
+    events: list[dict] = []
+
+    def collect(request: Request) -> None:
+        if "queue/join" in request.url:
+            data = request.post_data_json.get("event_data")
+            if isinstance(data, dict) and name in data:
+                events.append(data)
+
+    page.on("request", collect)
+    return events
 
 
 def look(page: Page, row: float, column: float) -> None:
