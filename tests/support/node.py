@@ -27,3 +27,7 @@ def evaluate(module: str) -> object:
     """Run the text of an ES module that calls `answer(value)` once; returns that value, sent as JSON."""
     prelude = "const answer = (value) => console.log(JSON.stringify(value));\n"
     return json.loads(run_node("--input-type=module", "-", text=prelude + module))
+
+
+if __name__ == "__main__":  # `make lint` runs eslint with it
+    print(NODE)

@@ -1,0 +1,40 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { formatHead, formatPlace, formatStep, formatTimestep, measureMap, nameOf, shortNameOf } from "../../viz/web/core/words.js";
+
+const LAYER = { tokens: 4, width: 2, height: 2, heads: 3 };
+
+test("measureMap of a uniform map and of a single peak", () => {
+  const uniform = measureMap(Float32Array.of(1, 1, 1, 1), LAYER, [0, 0], [8, 8]);
+  assert.equal(uniform.entropy, 2);
+  assert.equal(uniform.effective, 4);
+  assert.equal(uniform.total, 1);
+  assert.ok(Math.abs(uniform.distance - (0 + 4 + 4 + Math.hypot(4, 4)) / 4) < 1e-6);
+  const peak = measureMap(Float32Array.of(0, 0, 0, 4), LAYER, [1, 0], [8, 16]);
+  assert.deepEqual([peak.peak, peak.low, peak.entropy, peak.effective, peak.distance], [3, 0, 0, 1, 8]);
+});
+
+test("measureMap of a difference is half of what is moved", () => {
+  const { share, total, peak, low } = measureMap(Float32Array.of(2, -1, -1, 0), LAYER, [0, 0], [8, 8]);
+  assert.deepEqual([share, total, peak, low], [0.5, 0, 0, 1]);
+});
+
+test("steps, places and heads in words", () => {
+  assert.deepEqual([null, 981, 0.98765].map(formatTimestep), ["", "981", "0.988"]);
+  assert.match(formatStep({ steps: [4], timesteps: [801] }, 0), /step 4.*801/);
+  assert.match(formatStep({ steps: [4], timesteps: [null] }, 0), /step 4$/);
+  assert.equal(formatPlace(LAYER, 3), "row 1, column 1");
+  assert.equal(formatHead(LAYER, 1), "head 1");
+  assert.equal(formatHead(LAYER, 7), "head 2");
+  assert.match(formatHead(LAYER, -1), /mean.*3 heads/);
+});
+
+test("names of queries count the cells of the layer", () => {
+  const whole = { kind: "box", from: [0, 0], to: [1, 1] };
+  assert.match(nameOf(whole, LAYER), /rectangle, 4 pixels/);
+  assert.match(nameOf({ kind: "box", from: [0, 0], to: [0.1, 0.1] }, LAYER), /rectangle, 1 pixel$/);
+  assert.equal(nameOf({ kind: "pixel", point: [0.9, 0.1] }, LAYER), "row 1, column 0");
+  assert.equal(shortNameOf(whole, LAYER), "4 px");
+  assert.equal(shortNameOf({ kind: "pixel", point: [0.9, 0.1] }, LAYER), "1, 0");
+});
