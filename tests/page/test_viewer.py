@@ -5,19 +5,19 @@ import json
 import torch
 
 from viz import Trace
-from viz.page.viewer import pack, shown
+from viz.page.viewer import pack, viewer_value
 from viz.recipe import Recipe
 from viz.recording.run import perform
 from viz.view import View
 
 
-def test_shown_is_small_and_names_a_file(shared_pipeline):
+def test_viewer_value_is_small_and_names_a_file(shared_pipeline):
     trace = perform(Recipe("a red monster", steps=2), shared_pipeline)
     path = pack(trace)
-    value = shown(path, View((0.2, 0.3), "a", 1, 2))
+    value = viewer_value(path, View((0.2, 0.3), "a", 1, 2))
     assert len(json.dumps(value)) < 1000 and value["trace"]["path"] == str(path)
     assert value["view"] == {"point": (0.2, 0.3), "layer": "a", "step": 1, "head": 2}
-    assert shown(path)["view"] == {}
+    assert viewer_value(path)["view"] == {}
     packed = Trace.load(path)
     assert {layer.kind for layer in packed} == {"self"}
     assert {q.dtype for q in packed.queries.values()} == {torch.float16}

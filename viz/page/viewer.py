@@ -1,4 +1,4 @@
-"""The viewer as a Gradio component. What it shows is a trace's own file: the browser reads it and computes the rows."""
+"""The viewer as a Gradio component. The browser reads the trace's own file and computes the rows."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _SKELETON = '<div class="pixelgaze"><p class="pg-message">Loading the viewer…<
 
 
 class Viewer(gr.HTML):
-    """A live canvas: point at the picture, and the atlas shows where that pixel looks. Its value is made by `shown`.
+    """A live canvas: point at the picture, and the atlas shows where that pixel looks. `viewer_value` makes its value.
 
     Args:
-        compares: has a button whose `compare` event says which trace (caption, seed) is to be compared with another.
-        beside: the elem_id of the viewer whose cursor this one shares; its `pick` event has an index into `others`,
-            the names of what it can show, and `leave` is for closing it.
+        compares: show a button; its `compare` event holds the caption and seed of the trace to compare.
+        beside: the elem_id of the viewer whose cursor this one shares. Its `pick` event holds an index into `others`,
+            the names of the traces it offers; its `leave` event closes it.
     """
 
     def __init__(
@@ -61,24 +61,24 @@ class Viewer(gr.HTML):
         return {"type": "object", "description": "the file of a trace, and the view to open it with"}
 
 
-def shown(path: str | Path, view: View | None = None, *, opened: bool = False) -> dict:
-    """The value that makes a `Viewer` fetch and show the trace at `path`, keeping the view it has where none is given.
+def viewer_value(path: str | Path, view: View | None = None, *, opened: bool = False) -> dict:
+    """The value that makes a `Viewer` fetch and show the trace at `path`; without a `view` it keeps the one it has.
 
-    The small part of it travels as JSON at every update, so the trace itself is fetched as a file. `opened` says that
-    it is a reader's own file, which no link can hold.
+    Gradio sends the value as JSON at every update, so the trace itself is fetched as a file. Set `opened` for a
+    visitor's own file: a link cannot contain it.
     """
     return {"trace": FileData(path=str(path)).model_dump(), "view": view.to_json() if view else {}, "opened": opened}
 
 
 def present(trace: Trace, view: View | None = None, *, opened: bool = False) -> dict:
-    """Write a trace for the page; returns the value that makes a `Viewer` show it. Arguments as for `shown`.
+    """Write a trace for the page; returns the `Viewer`'s value. Arguments as for `viewer_value`.
 
-    A trace too big for a browser is not sent: the browser gets its outline, and asks `viz.page.map_server` for maps.
+    For a trace too big for a browser, the browser gets its outline and asks `viz.page.map_server` for maps.
     """
     from viz.export import for_browser
 
     small = for_browser(trace)
-    value = shown(save_temporary(small), view, opened=opened)
+    value = viewer_value(save_temporary(small), view, opened=opened)
     if small.kept_bytes > browser_limit():
         outline = replace(small, queries={}, keys={}, proofs={})
         value["outline"] = FileData(path=str(save_temporary(outline))).model_dump()
@@ -86,14 +86,14 @@ def present(trace: Trace, view: View | None = None, *, opened: bool = False) -> 
 
 
 def pack(trace: Trace) -> Path:
-    """Write what the browser needs of a trace to a file of its own: attention among pixels alone, in half precision."""
+    """Write what a browser needs of a trace to a file in Gradio's cache."""
     from viz.export import for_browser
 
     return save_temporary(for_browser(trace))
 
 
 def save_temporary(trace: Trace) -> Path:
-    """Save a trace in Gradio's own cache: it is served from there without a copy, and `delete_cache` clears it away."""
+    """Save a trace in Gradio's cache: it is served from there without a copy, and `delete_cache` removes it."""
     folder = Path(get_upload_folder())
     folder.mkdir(parents=True, exist_ok=True)
     return trace.save(folder / f"trace-{uuid.uuid4().hex}.safetensors")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from viz.page.gallery import exhibits
-from viz.page.viewer import Viewer, shown
+from viz.page.viewer import Viewer, viewer_value
 
 
 def build(viewer: Viewer, elem_id: str) -> None:
@@ -22,8 +22,8 @@ def build(viewer: Viewer, elem_id: str) -> None:
 def _open(event: gr.EventData) -> tuple[gr.Column, dict]:
     """Show the first exhibit other than the trace on screen. The browser copies the view."""
     other = next(e for e in exhibits() if (e.caption, e.seed) != (event.caption, event.seed))
-    return gr.Column(visible=True), shown(other.trace)
+    return gr.Column(visible=True), viewer_value(other.trace)
 
 
 def _show_exhibit(event: gr.EventData) -> dict:
-    return shown(exhibits()[event.index].trace)
+    return viewer_value(exhibits()[event.index].trace)

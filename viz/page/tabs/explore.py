@@ -17,7 +17,7 @@ from viz.page.progress import Progress, ProgressStrip, describe_progress
 from viz.page.runs import announce_run, follow_recipe, load_bundled, stop_runs, stoppable_run
 from viz.page.tabs import compare, link, own_model
 from viz.page.tabs.generate import draw_recipe
-from viz.page.viewer import Viewer, save_temporary, shown
+from viz.page.viewer import Viewer, save_temporary, viewer_value
 from viz.recipe import Recipe, RecipeError, check_words
 from viz.view import View
 
@@ -130,7 +130,7 @@ def _random_seed() -> int:
 
 def _show_exhibit(index: int) -> dict:
     exhibit = exhibits()[index]
-    return shown(exhibit.trace, View(exhibit.point, exhibit.layer, exhibit.step, exhibit.head))
+    return viewer_value(exhibit.trace, View(exhibit.point, exhibit.layer, exhibit.step, exhibit.head))
 
 
 def _choose_exhibit(event: gr.SelectData) -> tuple:

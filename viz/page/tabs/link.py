@@ -13,7 +13,7 @@ from viz.page.notices import warn
 from viz.page.progress import describe_progress
 from viz.page.runs import announce_run
 from viz.page.tabs.generate import draw_recipe, warn_if_missing
-from viz.page.viewer import shown
+from viz.page.viewer import viewer_value
 from viz.recipe import Recipe
 from viz.trace_header import read_description
 from viz.view import View
@@ -49,7 +49,7 @@ def _open_link(request: gr.Request) -> tuple:
         if exhibit.recipe == recipe and view.step in exhibit.steps:
             layers = read_description(exhibit.trace)["layers"]
             warn_if_missing(view, [layer["name"] for layer in layers], exhibit.steps)
-            return (shown(exhibit.trace, view), gr.skip(), gr.skip(), *values)
+            return (viewer_value(exhibit.trace, view), gr.skip(), gr.skip(), *values)
     announce_run(request.session_hash)
     return (gr.skip(), describe_progress(0, recipe.steps), (recipe, view), *values)
 

@@ -1,15 +1,15 @@
-// Queries: what is asked about. A pixel, a rectangle or a painted region, as the JSON that views and links hold:
+// Queries: a pixel, a rectangle or a painted region, as views and links hold them in JSON:
 //
 //   { kind: "pixel", point: [row, column] }                 places are (row, column) in 0..1 of the picture
 //   { kind: "box", from: [row, column], to: [row, column] }
 //   { kind: "region", grid: [h, w], mask: base64url of h·w bits, row by row, the first in a byte's highest bit }
 //
-// A query is never changed, only replaced, so that what was computed for it can be kept with it.
+// A query is never changed, only replaced, so that results can be kept with it.
 
 export const MAX_PINS = 4;
 const MAX_MASK = 256; // pixels a side
 
-// Throws an Error, for the reader, where this is no query.
+// Throws an Error, for the reader, where this is not a query.
 export function checkQuery(query) {
   const place = (value) => Array.isArray(value) && value.length === 2 && value.every((v) => v >= 0 && v <= 1);
   const { kind, point, from, to, grid, mask } = query || {};
@@ -24,7 +24,7 @@ export function checkQuery(query) {
 
 const masks = new WeakMap(); // {query: its mask}
 
-// The mask of a region: one byte, 0 or 1, a pixel.
+// The mask of a region: one byte per pixel, 0 or 1.
 export function decodeMask(query) {
   if (masks.has(query)) return masks.get(query);
   const [height, width] = query.grid;
@@ -88,22 +88,22 @@ export function coverage(query, { height, width }) {
 
 const cellsByQuery = new WeakMap(); // {query: {"height width": cells}}
 
-// The cells of a layer that a query asks about: { tokens, weights }, the weights proportional to what is covered, of sum 1.
+// A query's cells on a layer: { tokens, weights }; weights are proportional to the covered area and sum to 1.
 export function cellsOf(query, layer) {
   if (query.kind === "pixel") return { tokens: [tokenAt(layer, query.point)], weights: [1] };
   if (!cellsByQuery.has(query)) cellsByQuery.set(query, new Map());
-  const kept = cellsByQuery.get(query);
+  const byGrid = cellsByQuery.get(query);
   const key = `${layer.height} ${layer.width}`;
-  if (!kept.has(key)) {
+  if (!byGrid.has(key)) {
     const covered = coverage(query, layer);
     const total = covered.reduce((a, b) => a + b, 0);
     const tokens = [...covered.keys()].filter((i) => covered[i] > 1e-9);
-    kept.set(key, { tokens, weights: tokens.map((i) => covered[i] / total) });
+    byGrid.set(key, { tokens, weights: tokens.map((i) => covered[i] / total) });
   }
-  return kept.get(key);
+  return byGrid.get(key);
 }
 
-// The middle of the cells asked about, (row, column) in cells of the layer; of a pixel, the pixel itself.
+// The middle of a query's cells, (row, column) in cells of the layer.
 export function middleOf({ tokens, weights }, { width }) {
   const sum = (coordinate) => tokens.reduce((total, token, i) => total + weights[i] * coordinate(token), 0);
   return [sum((token) => Math.floor(token / width)), sum((token) => token % width)];

@@ -10,7 +10,7 @@ const DIFFERENCE = 4; // and the one of differences here, both ways
 const OWN = 7; // octaves of a map's own log scale
 const FOLD = 31; // differences on a log scale: log2(1 + |d|) goes from 0 to 5 where |d| goes from 0 to 31
 
-// Where a number stands on the colour bar, 0..1. With "own" numbers are shares of the map's largest.
+// The position of a number on the colour bar, 0..1. With "own", numbers are shares of the map's largest.
 export function positionOf({ special, range, log }) {
   const folded = (v) => Math.sign(v) * (Math.log2(1 + Math.abs(v)) / Math.log2(1 + FOLD));
   if (special) {
@@ -22,15 +22,15 @@ export function positionOf({ special, range, log }) {
 }
 
 // A colour for every float without a logarithm: the top 16 bits of a float32 are its sign, its exponent and 7 bits of its
-// fraction, fine enough for 256 colours on a log scale. Tables are made when first asked for.
+// fraction, fine enough for 256 colours on a log scale. Tables are made when first needed.
 //
 // Returns f(scale, kind): 65,536 colours, for kind "solid", or "veil", which lies over a picture.
 export function colorTables(colormap, diverging) {
-  const made = new Map();
+  const tables = new Map();
   const pack = ([r, g, b], alpha) => ((alpha << 24) | (b << 16) | (g << 8) | r) >>> 0;
   return (scale, kind) => {
     const key = `${scale.special} ${scale.range} ${scale.log} ${kind}`;
-    if (made.has(key)) return made.get(key);
+    if (tables.has(key)) return tables.get(key);
     const position = positionOf(scale);
     const colors = scale.special ? diverging : colormap;
     const table = new Uint32Array(65536);
@@ -39,17 +39,17 @@ export function colorTables(colormap, diverging) {
     for (let i = 0; i < 65536; i++) {
       bits[0] = (i << 16) | 0x8000;
       const finite = Number.isFinite(float[0]) ? position(float[0]) : i < 32768 ? 1 : 0;
-      const at = Math.min(1, Math.max(0, Number.isNaN(finite) ? 0 : finite)); // the log of a negative number is none
+      const at = Math.min(1, Math.max(0, Number.isNaN(finite) ? 0 : finite)); // the logarithm of a negative number
       const strength = scale.special ? Math.abs(2 * at - 1) : at;
-      const alpha = kind === "solid" ? 1 : 0.3 + 0.62 * Math.sqrt(strength); // hardly there where nothing is looked at
+      const alpha = kind === "solid" ? 1 : 0.3 + 0.62 * Math.sqrt(strength); // nearly transparent where the attention is low
       table[i] = pack(colors[Math.round(at * 255)], Math.round(255 * alpha));
     }
-    made.set(key, table);
+    tables.set(key, table);
     return table;
   };
 }
 
-// What a map's own scale ends at.
+// The largest magnitude of a map: its own scale ends there.
 export function largestOf(map, count) {
   let largest = 1e-30;
   for (let i = 0; i < count; i++) largest = Math.max(largest, Math.abs(map[i]));
@@ -59,7 +59,7 @@ export function largestOf(map, count) {
 const oneFloat = new Float32Array(1);
 const oneFloatBits = new Uint32Array(oneFloat.buffer);
 
-// The colours of one map into out; `table` is one of colorTables, for this scale.
+// Writes the colours of one map to out; `table` is one of colorTables, for this scale.
 export function colorize(table, scale, map, count, out) {
   const factor = scale.range === "own" ? 1 / largestOf(map, count) : 1;
   for (let i = 0; i < count; i++) {
@@ -69,7 +69,7 @@ export function colorize(table, scale, map, count, out) {
   return out;
 }
 
-// The marks of the colour bar, [place in 0..1, text]; `largest` is that of the chosen map.
+// The ticks of the colour bar, [place in 0..1, text]; `largest` is that of the chosen map.
 export function ticksOf(scale, largest) {
   const { special, range, log } = scale;
   const own = range === "own";

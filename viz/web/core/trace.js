@@ -4,7 +4,7 @@
 //   trace.layers[0].queries[stepIndex]  // Q of one layer and step, (heads, tokens, headDim) floats; keys likewise
 //   trace.buffer                        // the file's own bytes
 //
-// With `remote` it is the outline of a trace that is too big to be sent: without its queries and keys, see remote.js.
+// With `remote` the buffer is the outline of a trace too big to be sent: it has no queries and keys, see remote_answers.js.
 
 const TRACE_FORMAT = "pixelgaze-trace";
 const TRACE_VERSION = "1";
@@ -92,54 +92,42 @@ export function openTrace(buffer, remote = null) {
     throw new Error(`This file is not a version ${TRACE_VERSION} trace of PixelGaze.`);
   }
   const description = JSON.parse(metadata.trace);
-  const take = (name, count) => {
-    const tensor = tensors.get(name);
-    const numbers = tensor ? tensor.shape.reduce((a, b) => a * b, 1) : 0;
-    if (!tensor || (count && numbers !== count)) throw new Error(`This trace is damaged: “${name}” is not as described.`);
-    return tensor;
-  };
-  const steps = description.timesteps.map(([step]) => step);
-  const branch = description.branches[description.branches.length - 1];
-  const layers = description.layers
-    .filter((layer) => layer.kind === "self")
-    .map((layer, index) => {
-      const [height, width] = layer.grid;
-      const all = (part, each) =>
-        remote ? [] : steps.map((step) => toFloats(take(`${branch}/${part}/${layer.name}/${step}`, each)));
-      const each = layer.heads * layer.head_dim;
-      const tokens = height * width;
-      const extra = layer.extra || 0; // keys that belong to no pixel
-      return {
-        index,
-        name: layer.name,
-        label: layerLabel(layer.name),
-        shortLabel: layerLabel(layer.name, ""),
-        height,
-        width,
-        tokens,
-        extra,
-        heads: layer.heads,
-        headDim: layer.head_dim,
-        scale: layer.scale,
-        queries: all("query", each * tokens),
-        keys: all("key", each * (tokens + extra)),
-      };
-    });
+  const { size, recipe, skipped, branches, timesteps, verified } = description;
+  const steps = timesteps.map(([step]) => step);
+  const branch = branches[branches.length - 1];
+  const numbersOf = (part, name, count) =>
+    remote ? [] : steps.map((step) => toFloats(takeTensor(tensors, `${branch}/${part}/${name}/${step}`, count)));
+  const layers = description.layers.filter(({ kind }) => kind === "self").map((layer, i) => openLayer(layer, i, numbersOf));
   if (!layers.length || !steps.length) throw new Error("This trace holds no self-attention to look at.");
-  const previews = steps.map((step) => (tensors.has(`preview/${step}`) ? toPicture(take(`preview/${step}`)) : null));
+  const pictureOf = (name) => (tensors.has(name) ? toPicture(tensors.get(name)) : null);
+  const previews = steps.map((step) => pictureOf(`preview/${step}`));
   const proved = Object.values(description.proved);
   return {
-    buffer,
-    remote,
-    layers,
-    steps,
-    timesteps: description.timesteps.map(([, timestep]) => timestep),
-    size: description.size,
-    recipe: description.recipe,
-    skipped: description.skipped,
-    proved: proved.length ? Math.max(...proved) : null,
-    verified: typeof description.verified === "number" ? description.verified : null, // what is shown, often in half precision
-    picture: tensors.has("picture") ? toPicture(take("picture")) : previews[previews.length - 1],
-    previews,
+    ...{ buffer, remote, layers, steps, size, recipe, skipped, previews },
+    timesteps: timesteps.map(([, timestep]) => timestep),
+    proved: proved.length ? Math.max(...proved) : null, // as recorded
+    verified: typeof verified === "number" ? verified : null, // as stored, often in half precision
+    picture: pictureOf("picture") ?? previews[previews.length - 1],
+  };
+}
+
+function takeTensor(tensors, name, count) {
+  const tensor = tensors.get(name);
+  if (!tensor || tensor.shape.reduce((a, b) => a * b, 1) !== count) {
+    throw new Error(`This trace is damaged: “${name}” is not as described.`);
+  }
+  return tensor;
+}
+
+function openLayer({ name, grid, heads, head_dim: headDim, scale, extra = 0 }, index, numbersOf) {
+  const [height, width] = grid;
+  const tokens = height * width;
+  return {
+    ...{ index, name, height, width, tokens, heads, headDim, scale },
+    extra, // keys that belong to no pixel
+    label: layerLabel(name),
+    shortLabel: layerLabel(name, ""),
+    queries: numbersOf("query", name, heads * headDim * tokens),
+    keys: numbersOf("key", name, heads * headDim * (tokens + extra)),
   };
 }

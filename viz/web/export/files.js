@@ -1,9 +1,9 @@
-// Files made in the browser: numpy's arrays, zipped; GIFs; and handing a file to the reader. Nothing here knows a viewer.
+// Files made in the browser: NumPy arrays, zipped; GIFs; and downloads. Nothing here knows the viewer.
 
 import fflate from "../vendor/fflate.js";
 import gifenc from "../vendor/gifenc.js";
 
-// One array in numpy's format (NEP 1): Float32Array, Int32Array or Float64Array with a shape, or a list of texts.
+// An array in NumPy's format (NEP 1): Float32Array, Int32Array or Float64Array with a shape, or a list of strings.
 export function npy(values, shape) {
   const kinds = [[Float32Array, "<f4"], [Int32Array, "<i4"], [Float64Array, "<f8"]];
   let [descr, numbers] = [(kinds.find(([type]) => values instanceof type) || [])[1], values];
@@ -53,7 +53,7 @@ export function download(name, type, content) {
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
-// A file's name from a caption: letters, digits and dashes only.
+// A file's name from the caption: ASCII letters, digits and dashes only.
 export function fileName(trace, ending) {
   const { caption, seed } = trace.recipe;
   const words = typeof caption === "string" ? caption.toLowerCase().match(/[a-z0-9]+/g) || [] : [];

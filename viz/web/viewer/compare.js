@@ -1,14 +1,14 @@
-// Two viewers with one cursor: what is done in one happens in the other, each on its own trace.
+// Two viewers with one cursor: each follows the other, on its own trace.
 
 // Keeps `beside` in step with `first`, and the other way round: point, pins, direction, head and scale as they are; the
-// layer by its name, where both have it; the step by its place in the course. A trace that `beside` opens takes the view
-// that `first` has. Returns a function that ends it.
+// layer by its name, where both have it; the step by its place among the steps. A trace opened in `beside` takes the view
+// of `first`. Returns a function that ends it.
 export function linkViewers(first, beside) {
   let busy = false;
   const quietly = (from, to, act) => {
-    if (!beside.root.isConnected) return end(); // it was closed, and may be forgotten
+    if (!beside.root.isConnected) return end(); // it was closed
     if (busy || !from.trace || !to.trace) return;
-    busy = true; // what follows must not be followed
+    busy = true; // the other one's own changes must not come back
     try {
       act(from, to);
     } finally {
