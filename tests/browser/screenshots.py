@@ -49,7 +49,7 @@ def take_panels(page: Page, folder: Path, scheme: str) -> None:
         return
     page.get_by_role("combobox", name="Network").click()
     page.get_by_role("option", name=PAPERS["classifier"]).click()
-    terms = cards.filter(has_text="The scores taken apart")
+    terms = cards.filter(has_text="Splitting the scores")
     terms.wait_for()
     page.wait_for_timeout(500)
     for card, name in ((terms, "scores"), (cards.filter(has_text="Every head, layer by layer"), "heads")):

@@ -45,9 +45,9 @@ def test_scores_fall_into_content_and_position(page, tmp_path):
     picture = np.asarray(draw_critter(1).image)
     call = call_of(network, picture, 0, "")
     about = {"picture": picture, "caption": "", "step": 0}
-    assert page.locator(".pl-card", has_text="taken apart").is_hidden()
+    assert page.locator(".pl-card", has_text="Splitting the scores").is_hidden()
     open_lesson(page, write_lesson(network, call, "layers.1.attention", tmp_path / "file", **about), [0.4, 0.6], 7)
-    card = page.locator(".pl-card", has_text="taken apart")
+    card = page.locator(".pl-card", has_text="Splitting the scores")
     assert card.is_visible() and card.locator("figure").count() == 5
     on_page = panels(page)
     watched = watch_layer(network, call, "layers.1.attention")

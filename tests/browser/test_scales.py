@@ -51,9 +51,9 @@ def test_the_bar_says_what_the_colours_mean(page, special, log, span):
         near = colors[max(0, round(at * 255) - 4) : round(at * 255) + 5]
         assert np.abs(near - color[:3]).max(1).min() <= 6, text
     note = page.locator(".pg-scale .pg-note").inner_text()
-    assert ("log" if log else "linear") in note and marks[0][1] in note
-    assert ("the same in every map" in note) == (span == "common")
-    assert ("mean row" in note) == special
+    assert ("Log scale" if log else "Linear scale") in note and marks[0][1] in note
+    assert ("shared by all maps" in note) == (span == "common")
+    assert ("minus that of the average pixel" in note) == special
     if span == "own":
         assert number(ticks(page)[-1][1]) == pytest.approx(largest, rel=0.05)
 
