@@ -255,8 +255,9 @@ class YourAttention(nn.Module):
 
 def documented_probe() -> str:
     """The example in the docstring of `viz.probes.site`."""
-    example = re.search(r"^    from viz.*?append\(my_probe\)$", site.__doc__, re.DOTALL | re.MULTILINE).group()
-    return textwrap.dedent(example)
+    example = re.search(r"^    from viz.*?append\(my_probe\)$", site.__doc__ or "", re.DOTALL | re.MULTILINE)
+    assert example, "the docstring has no example that ends in append(my_probe)"
+    return textwrap.dedent(example.group())
 
 
 @contextmanager

@@ -65,8 +65,11 @@ def score_terms(
     block: RelativeAttention, tokens: torch.Tensor, query: tuple[int, int], head: int
 ) -> dict[str, torch.Tensor]:
     """What content and position each add to the scores of one query, as {term: (h, w)}. `tokens` are (N, C)."""
-    index = flatten(block.grid, query)
-    return {name: part[0, head, index].unflatten(0, block.grid) for name, part in block.terms(tokens[None]).items()}
+    height, width = block.grid
+    index = flatten((height, width), query)
+    return {
+        name: part[0, head, index].unflatten(0, (height, width)) for name, part in block.terms(tokens[None]).items()
+    }
 
 
 @torch.no_grad()

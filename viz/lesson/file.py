@@ -118,12 +118,9 @@ def _metadata(layer_call: LayerCall, words: Sequence[str]) -> dict:
 def find_convolution(network: nn.Module, channels: int) -> nn.Conv2d | None:
     """The network's first 3×3 convolution that takes this many channels and keeps the grid, if any."""
 
-    def fits(module: nn.Module) -> bool:
-        if not isinstance(module, nn.Conv2d) or module.in_channels != channels:
-            return False
-        return (module.kernel_size, module.stride, module.padding) == ((3, 3), (1, 1), (1, 1))
-
-    return next(filter(fits, network.modules()), None)
+    convolutions = (module for module in network.modules() if isinstance(module, nn.Conv2d))
+    shape = channels, (3, 3), (1, 1), (1, 1)
+    return next((c for c in convolutions if (c.in_channels, c.kernel_size, c.stride, c.padding) == shape), None)
 
 
 def _as_grid_function(attend: GridFunction, layer_call: LayerCall) -> GridFunction:

@@ -96,7 +96,6 @@ def compute_panels(
     contribution = layer_call.project(heads.flatten())
     residual = layer_call.features.flatten(1)[:, index] if layer_call.residual else 0
     output = (contribution + residual) / layer_call.rescale
-    pairs = zip(largest.indices.tolist(), largest.values.tolist(), strict=True)
     return Panels(
         index=index,
         pixel=layer_call.tokens[index],
@@ -106,7 +105,7 @@ def compute_panels(
         scores=on_grid(layer, scores[head]),
         row=on_grid(layer, weights[head]),
         total=weights[head].double().sum().item(),
-        top=[TopKey(key, cell_of_key(layer, key), weight) for key, weight in pairs],
+        top=[TopKey(key, cell_of_key(layer, key), weights[head, key].item()) for key in largest.indices.tolist()],
         attended=heads[head],
         contributions=largest.values[:, None] * layer_call.value[head, largest.indices],
         joined=heads.flatten(),

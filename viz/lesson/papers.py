@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from models.assets import ASSETS
 from models.opening.revision import revision_of
@@ -52,7 +52,7 @@ def load_model(name: str) -> Model:
 
 def network_of(model: Model) -> nn.Module:
     """The network with the attention: a pipeline's U-Net, or the classifier itself."""
-    return getattr(model, "unet", model)
+    return cast("nn.Module", getattr(model, "unet", model))
 
 
 def layers_of(model: Model) -> list[str]:

@@ -130,8 +130,9 @@ def replay(pipeline: Pipeline, recipe: Recipe) -> Replay:
         calls.append(Call(tuple(map(_copy, args)), {name: _copy(value) for name, value in kwargs.items()}))
 
     with pipeline.unet.register_forward_pre_hook(keep, with_kwargs=True):
-        trace = perform(recipe, pipeline, record_steps=1)
-    return Replay(calls, trace.picture)
+        picture = perform(recipe, pipeline, record_steps=1).picture
+    assert picture is not None  # every run draws one
+    return Replay(calls, picture)
 
 
 def _copy(value: object) -> object:
@@ -193,7 +194,7 @@ def _keep_tensor(
 def _keep_other_arguments(arguments: dict[str, Any], call: Call, _: nn.Module, args: tuple, kwargs: dict) -> None:
     """Keep all arguments but the first, of the watched picture alone."""
 
-    def one_picture(value: object) -> object:
+    def one_picture(value: Any) -> Any:
         batched = isinstance(value, torch.Tensor) and value.ndim and len(value) == len(call.sample)
         return value[call.index : call.index + 1] if batched else value
 

@@ -8,17 +8,17 @@ documentation describes. Both of its paths call its forward hooks, and hooks on 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from viz.probes.site import Reading, Site, Tap, Unprovable, looks_for, to_heads
+from viz.probes.site import Read, Reading, Site, Tap, Unprovable, looks_for, to_heads
 
 
 @looks_for("in_proj_weight")
-def multihead_attention(module: nn.Module) -> Site | None:
+def multihead_attention(module: Any) -> Site | None:
     """`torch.nn.MultiheadAttention`, self- and cross-attention, `batch_first` or not."""
     if not all(hasattr(module, name) for name in ("in_proj_weight", "out_proj", "num_heads", "batch_first", "bias_k")):
         return None
@@ -59,7 +59,7 @@ def fused_encoder_layer(module: nn.Module) -> Site | None:
     return None
 
 
-def _argument(module: nn.Module, name: str) -> Callable[[tuple, dict, object], Tensor]:
+def _argument(module: nn.MultiheadAttention, name: str) -> Read:
     signature = inspect.signature(module.forward)
 
     def read(args: tuple, kwargs: dict, _: object) -> Tensor:
@@ -71,7 +71,7 @@ def _argument(module: nn.Module, name: str) -> Callable[[tuple, dict, object], T
     return read
 
 
-def _project(module: nn.Module, which: int, tokens: Tensor) -> Tensor:
+def _project(module: nn.MultiheadAttention, which: int, tokens: Tensor) -> Tensor:
     """(N, C) to (H, N, d) with the module's own weights for q (0), k (1) or v (2)."""
     names = "q_proj_weight", "k_proj_weight", "v_proj_weight"
     separate = module.in_proj_weight is None
@@ -80,14 +80,14 @@ def _project(module: nn.Module, which: int, tokens: Tensor) -> Tensor:
     return to_heads(F.linear(tokens, weight, bias), module.num_heads)
 
 
-def _through_output(module: nn.Module, value: Tensor) -> Tensor:
+def _through_output(module: nn.MultiheadAttention, value: Tensor) -> Tensor:
     """v (H, M, d), each head through its columns of the output projection: (H, M, C), so that heads add up."""
     columns = module.out_proj.weight.unflatten(1, (module.num_heads, -1))  # (C, H, d)
     return torch.einsum("hmd,chd->hmc", value, columns)
 
 
-def _without_bias(module: nn.Module) -> Callable[[tuple, dict, object], Tensor]:
-    def read(args: tuple, kwargs: dict, output: object) -> Tensor:
+def _without_bias(module: nn.MultiheadAttention) -> Read:
+    def read(args: tuple, kwargs: dict, output: Any) -> Tensor:
         bias = module.out_proj.bias
         return output[0] if bias is None else output[0] - bias
 

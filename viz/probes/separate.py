@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from viz.probes.site import (
@@ -22,7 +24,7 @@ from viz.probes.site import (
 
 
 @looks_for("to_q")
-def separate_projections(module: nn.Module) -> Site | None:
+def separate_projections(module: Any) -> Site | None:
     """`to_q`, `to_k`, `to_v`, `to_out`: diffusers' `Attention`, latent diffusion's `CrossAttention`, k-diffusion's."""
     if not all(hasattr(module, name) for name in ("to_q", "to_k", "to_v", "to_out")):
         return None
@@ -72,7 +74,7 @@ def one_head_convolutions(module: nn.Module) -> Site | None:
 
 
 @looks_for("query_conv")
-def sagan(module: nn.Module) -> Site | None:
+def sagan(module: Any) -> Site | None:
     """`query_conv`, `key_conv` of C/8 channels, `value_conv`, `gamma` (Zhang et al. 2019, "Self-Attention GANs").
 
     The module returns gamma·softmax(q·K)·V + x and does not scale the scores.

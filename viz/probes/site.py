@@ -128,7 +128,7 @@ def looks_for(*names: str) -> Callable[[Probe], Probe]:
     """
 
     def mark(probe: Probe) -> Probe:
-        probe.looks_for = frozenset(names)
+        probe.looks_for = frozenset(names)  # type: ignore[attr-defined]
         return probe
 
     return mark
@@ -149,7 +149,7 @@ def first(args: tuple, kwargs: dict) -> torch.Tensor:
     return args[0] if args else next(iter(kwargs.values()))
 
 
-def first_result(args: tuple, kwargs: dict, output: object) -> torch.Tensor:
+def first_result(args: tuple, kwargs: dict, output: Any) -> torch.Tensor:
     """The output of a call, or its first part if there are several; a `Tap.read`."""
     return output if isinstance(output, torch.Tensor) else output[0]
 

@@ -92,8 +92,8 @@ def build() -> None:
     # The choices that the panels show. Gradio's drop-downs send "input" even if the keyboard only passes through them.
     current = gr.State([BUNDLED, _to_choice(first.recipe), first.layer, first.step])
     inputs = [current, network, run, layer, step]
-    quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    update = {"fn": _show_layer, "inputs": inputs, "outputs": [panels, current], "concurrency_id": "model", **quiet}
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    update = quiet | {"fn": _show_layer, "inputs": inputs, "outputs": [panels, current], "concurrency_id": "model"}
     network.input(_list_layers, [current, network], layer, concurrency_id="model", **quiet).then(**update)
     run.input(_list_steps, run, step, **quiet).then(**update)
     for control in (layer, step):
@@ -174,7 +174,7 @@ def _show_layer(current: list, network: str, run: str, layer: str, step: int) ->
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with hold_model():
-            _write_layer(path, *chosen)
+            _write_layer(path, network, run, layer, step)
     except Exception as error:
         logging.exception("the lesson's layer could not be watched")
         warn(f"This layer can't be explained: {error}")
@@ -190,7 +190,8 @@ def _write_layer(path: Path, network: str, run: str, layer: str, step: int) -> N
     calls, picture = _replay(recipe)
     model, call = load_bundled(recipe), calls[step]
     if network != BUNDLED:
-        timestep = call.timestep(network_of(model))
+        timestep = call.timestep(model.unet)
+        assert timestep is not None  # a U-Net is always told one
         model = load_model(network)
         call = call_of(model, picture, timestep, recipe.caption)
     words = words_of(model, recipe.caption)
