@@ -11,7 +11,7 @@ from safetensors import safe_open
 from models import load
 from tests.support import lessons
 from tests.support.chromium import open_page, serious
-from tests.support.convolutions import convolutions_needed
+from tests.support.convolutions import convolutions_needed, receptive_field
 from tests.support.lessons import PAGE, frame, panels, sentence, state
 from viz.lesson.experiments import centre_and_spread, convolution_gap
 from viz.lesson.panels import compute_panels
@@ -119,13 +119,14 @@ def test_shuffling_shows_what_came_out(page):
     assert not figures.first.is_visible()
 
 
-def test_last_panel_counts_the_convolutions_that_reach_the_largest_entry(page):
-    for query in (0, 5 * 32 + 20, 31 * 32 + 3):
-        page.evaluate(f"{PAGE}.ask({query})")
+def test_last_panel_counts_the_convolutions_that_reach_the_strongest_distant_cell(page):
+    for query in ((0, 0), (5, 20), (31, 3)):
+        page.evaluate(f"{PAGE}.ask({query[0] * 32 + query[1]})")
         frame(page)
-        needed = convolutions_needed((32, 32), divmod(query, 32), divmod(panels(page)["top"][0], 32))
-        (count,) = re.findall(r"takes? (one|\d+) ", sentence(page, 8))
-        assert (1 if count == "one" else int(count)) == needed
+        row = np.array(panels(page)["row"]).reshape(32, 32)
+        row[receptive_field((32, 32), query).numpy()] = 0
+        needed = convolutions_needed((32, 32), query, divmod(int(row.argmax()), 32))
+        assert re.findall(r"take (\d+) such layers", sentence(page, 8)) == [str(needed)]
 
 
 def features_of_the_file() -> torch.Tensor:
