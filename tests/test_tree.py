@@ -29,8 +29,6 @@ KNOWN: dict[str, set[str]] = {
     "functions": {"tests/bench/stable_diffusion.py::main"},
     "files": {
         "models/training/train.py",
-        "tests/recording/test_recorder.py",
-        "viz/recording/recorder.py",
     },
     "scripts": set(),
 }

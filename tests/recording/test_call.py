@@ -1,10 +1,10 @@
-"""What one call of a denoiser says: its timestep, whatever the argument is called."""
+"""Reading one call of a denoiser: its sample, its timestep, the grids of its layers."""
 
 import pytest
 import torch
 from torch import nn
 
-from viz.recording.call import number, sample_of, timestep_of
+from viz.recording.call import find_sample, find_timestep, infer_grid, timestep_number
 
 X = torch.zeros(2, 3, 8, 8)
 
@@ -29,10 +29,23 @@ def network(forward) -> nn.Module:
         (lambda x, mask: 0, (X, torch.ones(2, dtype=torch.bool)), {}, None),
     ],
 )
-def test_the_timestep_is_found_whatever_it_is_called(forward, args, kwargs, expected):
-    assert number(timestep_of(network(forward), args, kwargs)) == expected
+def test_find_timestep_by_name_or_by_shape(forward, args, kwargs, expected):
+    assert timestep_number(find_timestep(network(forward), args, kwargs)) == expected
 
 
-def test_a_call_without_a_picture():
+def test_find_sample_needs_a_picture():
     with pytest.raises(ValueError, match="expected an argument of shape"):
-        sample_of((torch.zeros(3),), {})
+        find_sample((torch.zeros(3),), {})
+
+
+def test_infer_grid_halves_sides_rounding_up():
+    assert infer_grid((30, 45), 15 * 23) == ((15, 23), 0)
+    assert infer_grid((30, 45), 8 * 12) == ((8, 12), 0)
+    with pytest.raises(ValueError, match=r"100 tokens fit no halving of the 30x45 sample"):
+        infer_grid((30, 45), 100)
+
+
+def test_infer_grid_of_patches_and_extra_tokens():
+    assert infer_grid((224, 224), 16 * 16) == ((16, 16), 0)
+    assert infer_grid((224, 224), 197) == ((14, 14), 1)
+    assert infer_grid((224, 112), 16 * 8 + 5) == ((16, 8), 5)

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 from models import load
 from tests.support.pipelines import PIPELINES, conditional
 from viz import Trace
-from viz.recording.photo import crop_to_size, look_at, noised
+from viz.recording.photo import add_noise, crop_to_size, look_at
 from viz.recording.plan import OverBudget
 
 PHOTO = Image.new("RGB", (60, 40), "white")
@@ -16,7 +16,7 @@ ImageDraw.Draw(PHOTO).rectangle((0, 0, 29, 19), fill=(255, 0, 0))  # a red quart
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-def test_every_model_looks_at_a_photo(tmp_path, name):
+def test_look_at_with_every_kind_of_model(tmp_path, name):
     pipeline = PIPELINES[name](tmp_path)
     seen = []
     trace = look_at(
@@ -30,14 +30,14 @@ def test_every_model_looks_at_a_photo(tmp_path, name):
     assert again.recipe == trace.recipe and len(again.recipe["photo"]) == 64
 
 
-def test_the_bundled_model_looks_at_a_photo():
+def test_look_at_with_the_bundled_model():
     trace = look_at(load("critters"), PHOTO, prompt="a red monster", steps=2)
     assert trace.size == (64, 64) and trace.previews[1].shape == (64, 64, 3)
     # At the last timestep there is little noise: the network's own guess at the clean picture is the photo.
     assert np.abs(trace.previews[1].astype(float) - trace.picture).mean() < 25
 
 
-def test_a_bare_unet_of_latents_looks_at_no_photo_but_a_pixel_one_does(tmp_path):
+def test_look_at_needs_the_autoencoder_of_a_latent_unet(tmp_path):
     conditional(3, out_channels=3).save_pretrained(tmp_path)
     assert look_at(load(tmp_path), PHOTO, steps=2).size == (8, 8)
     conditional(4).save_pretrained(tmp_path)
@@ -45,16 +45,16 @@ def test_a_bare_unet_of_latents_looks_at_no_photo_but_a_pixel_one_does(tmp_path)
         look_at(load(tmp_path), PHOTO, steps=2)
 
 
-def test_the_noise_is_the_forward_process():
+def test_add_noise_is_the_forward_process():
     pipeline = load("critters")
     clean, noise = torch.ones(1, 3, 64, 64), torch.full((1, 3, 64, 64), 2.0)
     for timestep in (0, 400, 999):
         expected = pipeline.scheduler.add_noise(clean, noise, torch.tensor([timestep]))
-        assert torch.allclose(noised(pipeline, clean, noise, timestep), expected, atol=1e-6)
+        assert torch.allclose(add_noise(pipeline, clean, noise, timestep), expected, atol=1e-6)
 
 
-def test_a_photo_that_would_take_too_much_memory(tmp_path):
-    with pytest.raises(OverBudget, match="may take 1 kB"):
+def test_look_at_refuses_a_photo_over_budget(tmp_path):
+    with pytest.raises(OverBudget, match="; 1 kB are allowed"):
         look_at(PIPELINES["DDPM"](tmp_path), PHOTO, steps=3, budget=1000)
 
 

@@ -103,7 +103,7 @@ def test_sagan_probe_proves_small_gamma_up_to_rounding():
     trace = recorded(network, PIXELS, 7)
     assert not trace.skipped and 0 < trace.proved["attention"] < 5e-4
     reason = refused(f.Net(f.SAGANAttention(32, gamma=1e-5)).eval(), PIXELS, 7)["attention"]
-    assert "too small to be told from rounding" in reason
+    assert "too small to tell from rounding" in reason
 
 
 def test_sagan_probe_cannot_prove_gamma_of_zero():

@@ -1,4 +1,4 @@
-"""Recording: exact, invisible to the network, and honest about what it cannot prove."""
+"""`record`: exact, invisible to the network, and honest about what it cannot prove."""
 
 import pytest
 import torch
@@ -7,7 +7,6 @@ from diffusers.models.attention_processor import Attention, AttnProcessor
 from torch import nn
 
 from viz import record
-from viz.recording.call import grid_of
 from viz.trace import Trace
 
 CROSS = "down_blocks.1.attentions.0.transformer_blocks.0.attn2"
@@ -100,7 +99,7 @@ def test_rows_equal_eager_attention_conditional(tiny_unet, size):
 
 
 @torch.no_grad()
-def test_every_step_equals_eager_attention(tiny_unet):
+def test_rows_equal_eager_attention_at_every_step(tiny_unet):
     """Also where a batch is guided in some steps only, so that the picture lies elsewhere in memory."""
     single = [(torch.randn(1, 3, 64, 64), torch.tensor(t), torch.randn(1, 7, 64)) for t in (900, 500, 100)]
     guided = [(sample.repeat(2, 1, 1, 1), t, torch.randn(2, 7, 64)) for sample, t, _ in single]
@@ -113,20 +112,7 @@ def test_every_step_equals_eager_attention(tiny_unet):
         assert_equal_maps(trace, eager_maps(tiny_unet, *call), len(call[0]) - 1, step)
 
 
-def test_sides_that_do_not_halve_evenly():
-    assert grid_of((30, 45), 15 * 23) == ((15, 23), 0)
-    assert grid_of((30, 45), 8 * 12) == ((8, 12), 0)
-    with pytest.raises(ValueError, match=r"100 tokens fit no halving of the 30x45 sample"):
-        grid_of((30, 45), 100)
-
-
-def test_patches_and_the_tokens_before_them():
-    assert grid_of((224, 224), 16 * 16) == ((16, 16), 0)
-    assert grid_of((224, 224), 197) == ((14, 14), 1)
-    assert grid_of((224, 112), 16 * 8 + 5) == ((16, 8), 5)
-
-
-def test_halves_of_a_guided_batch(tiny_unet):
+def test_record_keeps_the_chosen_halves_of_a_guided_batch(tiny_unet):
     sample, words = torch.randn(1, 3, 64, 64), torch.randn(2, 7, 64)
     inputs = torch.cat([sample, sample]), 40, words
     maps = eager_maps(tiny_unet, *inputs)
@@ -139,8 +125,8 @@ def test_halves_of_a_guided_batch(tiny_unet):
     assert torch.equal(both.rows(CROSS, step=0, query=(3, 4)), rows[1])
 
 
-def test_a_half_that_is_not_there(tiny_unet):
-    with pytest.raises(ValueError, match="not guided"), record(tiny_unet, branch="unconditional"):
+def test_record_refuses_a_branch_or_picture_that_is_missing(tiny_unet):
+    with pytest.raises(ValueError, match="needs a guided batch"), record(tiny_unet, branch="unconditional"):
         tiny_unet(torch.randn(2, 3, 64, 64), 40, torch.randn(2, 7, 64))
     with pytest.raises(ValueError, match="the batch holds 1"), record(tiny_unet, picture=1):
         tiny_unet(torch.randn(1, 3, 64, 64), 40, torch.randn(1, 7, 64))
@@ -152,7 +138,7 @@ def hooks_of(network) -> int:
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in network.modules())
 
 
-def test_the_picture_is_the_same_to_the_bit_and_no_hook_remains(tiny_pipeline):
+def test_record_leaves_the_picture_identical_and_no_hook(tiny_pipeline):
     plain = tiny_pipeline("a red monster", seed=3, num_inference_steps=3).images[0]
     with record(tiny_pipeline.unet) as trace:
         watched = tiny_pipeline("a red monster", seed=3, num_inference_steps=3).images[0]
@@ -161,18 +147,7 @@ def test_the_picture_is_the_same_to_the_bit_and_no_hook_remains(tiny_pipeline):
     assert trace.steps == [0, 1, 2] and hooks_of(tiny_pipeline.unet) == 0
 
 
-@torch.no_grad()
-def test_hooks_that_show_nothing_more_fall_away(tiny_unet):
-    inputs = torch.randn(1, 3, 64, 64), torch.tensor(7), torch.randn(1, 7, 64)
-    with record(tiny_unet) as trace:
-        left = [(tiny_unet(*inputs), hooks_of(tiny_unet))[1] for _ in range(3)]
-    network, watched = 3, len(trace.layers)
-    assert left == [network + 4 * watched, network + 3 * watched, network + 3 * watched]
-    for step in range(3):
-        assert_equal_maps(trace, eager_maps(tiny_unet, *inputs), 0, step)
-
-
-def test_no_hook_remains_after_an_exception(tiny_unet):
+def test_record_removes_hooks_after_an_exception(tiny_unet):
     with pytest.raises(RuntimeError, match="in the middle"), record(tiny_unet):
         raise RuntimeError("in the middle")
     assert hooks_of(tiny_unet) == 0
@@ -181,7 +156,7 @@ def test_no_hook_remains_after_an_exception(tiny_unet):
 @torch.no_grad()
 @pytest.mark.parametrize("goes_on", [False, True])
 @pytest.mark.parametrize("fails_at", [0, 1])
-def test_a_step_that_an_exception_ends_is_forgotten(tiny_unet, tmp_path, fails_at, goes_on):
+def test_record_forgets_a_step_that_ends_in_an_exception(tiny_unet, tmp_path, fails_at, goes_on):
     inputs = torch.randn(1, 3, 64, 64), torch.tensor(7), torch.randn(1, 7, 64)
 
     def fail(*_):
@@ -204,16 +179,16 @@ def test_a_step_that_an_exception_ends_is_forgotten(tiny_unet, tmp_path, fails_a
 
 
 @torch.no_grad()
-def test_a_trace_saved_right_after_an_exception_holds_finished_steps_alone(tiny_unet, tmp_path):
+def test_trace_saved_after_an_exception_holds_finished_steps_only(tiny_unet, tmp_path):
     inputs = torch.randn(1, 3, 64, 64), torch.tensor(7), torch.randn(1, 7, 64)
 
     def fail(*_):
-        raise RuntimeError("out of luck")
+        raise RuntimeError("in the middle")
 
     with record(tiny_unet) as trace:
         tiny_unet(*inputs)
         late = tiny_unet.up_blocks[-1].register_forward_pre_hook(fail)
-        with pytest.raises(RuntimeError, match="out of luck"):
+        with pytest.raises(RuntimeError, match="in the middle"):
             tiny_unet(*inputs)
         late.remove()
         saved = trace.save(tmp_path / "run.safetensors")
@@ -228,10 +203,13 @@ def record_once(network, inputs) -> Trace:
 
 
 @torch.no_grad()
-def test_two_pictures_of_one_noise_are_not_taken_for_a_guided_batch(tiny_unet):
+def test_record_does_not_take_two_pictures_of_one_noise_for_a_guided_batch(tiny_unet):
     noise, words = torch.randn(1, 3, 64, 64).repeat(2, 1, 1, 1), torch.randn(2, 7, 64)
     later = torch.randn(2, 3, 64, 64)
-    with pytest.raises(ValueError, match="the same sample before and are different ones at step 1"), record(tiny_unet):
+    with (
+        pytest.raises(ValueError, match="at earlier steps and are different ones at step 1"),
+        record(tiny_unet),
+    ):
         tiny_unet(noise, 900, words)
         tiny_unet(later, 500, words)
     with record(tiny_unet, guided=False, picture=1) as trace:
@@ -244,11 +222,11 @@ def test_two_pictures_of_one_noise_are_not_taken_for_a_guided_batch(tiny_unet):
     with record(tiny_unet, guided=True, branch="both") as trace:  # halves that were made different on purpose
         tiny_unet(later, 500, words)
     assert trace.branches == ("unconditional", "conditional")
-    with pytest.raises(ValueError, match="two halves, but this one holds 1"):
+    with pytest.raises(ValueError, match="two equal halves, got 1"):
         recorded(tiny_unet, later[:1], 500, words[:1], guided=True)
 
 
-def test_filters(tiny_pipeline):
+def test_record_filters_layers_and_steps(tiny_pipeline):
     def draw(**filters):
         with record(tiny_pipeline.unet, **filters) as trace:
             tiny_pipeline("a red monster", num_inference_steps=4)
@@ -262,12 +240,12 @@ def test_filters(tiny_pipeline):
     assert odd.steps == [1, 3] and odd.timesteps[3] < odd.timesteps[1]
     with pytest.raises(ValueError, match="no attention layer 'attn9'; there are"):
         draw(layers="attn9")
-    with pytest.raises(ValueError, match="chose no layer"):
+    with pytest.raises(ValueError, match="matches no layer"):
         draw(layers=lambda name: False)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_precision(tiny_unet, dtype):
+def test_record_keeps_the_given_precision(tiny_unet, dtype):
     inputs = torch.randn(1, 3, 64, 64), 40, torch.randn(1, 7, 64)
     own = recorded(tiny_unet, *inputs)
     assert {tensor.dtype for tensor in own.queries.values()} == {torch.float32}
@@ -278,7 +256,7 @@ def test_precision(tiny_unet, dtype):
     assert {tensor.dtype for tensor in half.keys.values()} == {torch.bfloat16}
 
 
-def test_numbers_too_large_for_the_wanted_precision(tiny_unet):
+def test_record_skips_layer_with_numbers_too_large_for_dtype(tiny_unet):
     with torch.no_grad():
         tiny_unet.get_submodule(SELF).to_q.weight.mul_(1e7)
     inputs = torch.randn(1, 3, 64, 64), 40, torch.randn(1, 7, 64)
@@ -286,7 +264,7 @@ def test_numbers_too_large_for_the_wanted_precision(tiny_unet):
     assert "does not fit into torch.float16" in recorded(tiny_unet, *inputs, dtype=torch.float16).skipped[SELF]
 
 
-def test_previews_are_the_expected_clean_picture(tiny_pipeline):
+def test_previews_are_the_predicted_clean_picture(tiny_pipeline):
     from viz.recording.run import previewer
 
     class Oracle(nn.Module):
@@ -309,7 +287,7 @@ def test_previews_are_the_expected_clean_picture(tiny_pipeline):
     assert (torch.from_numpy(trace.previews[0]).float() - expected).abs().max() <= 1
 
 
-def test_a_layer_that_cannot_be_proved_is_refused(tiny_unet):
+def test_record_skips_layer_that_cannot_be_proved(tiny_unet):
     class Linear(AttnProcessor):
         """Linear attention in the place of softmax attention: there is no map to show."""
 
@@ -327,7 +305,7 @@ def test_a_layer_that_cannot_be_proved_is_refused(tiny_unet):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
-def test_what_is_recorded_on_a_gpu_comes_off_it(tiny_pipeline):
+def test_record_moves_tensors_off_the_gpu(tiny_pipeline):
     tiny_pipeline.to("cuda")
     try:
         plain = tiny_pipeline("a red monster", seed=3, num_inference_steps=3).images[0]
@@ -340,19 +318,19 @@ def test_what_is_recorded_on_a_gpu_comes_off_it(tiny_pipeline):
     assert max(trace.verify().values()) < 1e-4
 
 
-def test_fused_projections_are_named(tiny_unet):
+def test_record_skips_fused_projections(tiny_unet):
     tiny_unet.get_submodule(SELF).fuse_projections()
     trace = recorded(tiny_unet, torch.randn(1, 3, 64, 64), 40, torch.randn(1, 7, 64))
     assert "fused" in trace.skipped[SELF] and SELF not in trace.layers
 
 
-def test_a_network_without_attention():
+def test_record_refuses_a_network_without_attention():
     network = nn.Sequential(nn.Conv2d(3, 3, 1), nn.SiLU())
     with pytest.raises(ValueError, match=r"in Sequential .*saw Conv2d, Sequential, SiLU"), record(network):
         pass
 
 
-def test_normalised_queries_and_keys():
+def test_record_keeps_normalised_queries_and_keys():
     """`qk_norm` acts after the projection; what is kept is what the scores are made of."""
 
     class Network(nn.Module):

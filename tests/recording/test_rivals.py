@@ -1,4 +1,4 @@
-"""attention-map-diffusers and we agree on what both record."""
+"""Rows equal those of attention-map-diffusers, for the layers that both record."""
 
 import pytest
 import torch
@@ -11,8 +11,8 @@ pytestmark = pytest.mark.skipif(not rivals.installed(), reason="make test instal
 
 
 @pytest.mark.parametrize("heads", ["all", "mean"])
-def test_image_to_image_maps_agree(tiny_unet, heads):
-    """A guided batch, whose second half is what we keep; and its hooks and ours bear one another."""
+def test_rows_agree_with_attention_map_diffusers(tiny_unet, heads):
+    """A guided batch, whose second half is what we keep; and both kinds of hooks at once."""
     sample, words = torch.randn(1, 3, 64, 64), torch.randn(2, 7, 64)
     with torch.no_grad(), rivals.captured(tiny_unet, heads=heads) as capture, record(tiny_unet) as trace:
         for timestep in (40, 20):
@@ -30,7 +30,7 @@ def test_image_to_image_maps_agree(tiny_unet, heads):
             assert (found - (ours if heads == "all" else ours.mean(0, keepdim=True))).abs().max() < 1e-3 * ours.max()
 
 
-def test_the_comparison_runs_on_a_small_network():
+def test_bench_rivals_runs_on_a_small_network():
     found = bench_rivals.main(2, 1, config={**bench_rivals.SD15, "block_out_channels": (32, 32, 32, 32)}, side=16)
     ours, theirs = found["ours"], found["theirs"]
     assert set(ours) == set(theirs) and ours["kept_bytes"] < theirs["kept_bytes"]

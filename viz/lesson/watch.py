@@ -23,7 +23,7 @@ from viz.layer import Layer
 from viz.probes import Site, Tap, find_sites, into
 from viz.probes.site import attribute, first_result, weights_of
 from viz.recipe import Recipe
-from viz.recording.call import indices, is_guided, number, sample_of, timestep_of
+from viz.recording.call import PictureChoice, find_sample, find_timestep, timestep_number
 from viz.recording.recorder import record
 from viz.recording.run import perform
 from viz.trace import Trace
@@ -47,16 +47,16 @@ class Call:
     @property
     def sample(self) -> torch.Tensor:
         """The noisy pictures, (B, C, h, w)."""
-        return sample_of(self.args, self.kwargs)
+        return find_sample(self.args, self.kwargs)
 
     @property
     def index(self) -> int:
         """The picture to watch: the first one of the batch, in its conditional half if it is guided."""
-        return indices(len(self.sample), is_guided(self.sample), "conditional", 0)["conditional"]
+        return PictureChoice().indices(self.sample, step=0)["conditional"]
 
     def timestep(self, network: nn.Module) -> float | None:
         """The timestep that `network` is told by these arguments."""
-        return number(timestep_of(network, self.args, self.kwargs))
+        return timestep_number(find_timestep(network, self.args, self.kwargs))
 
 
 class Replay(NamedTuple):

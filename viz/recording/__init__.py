@@ -1,1 +1,1 @@
-"""Recording a run: hooks, the memory that copies lie in, and what a recording takes."""
+"""Recording a run: hooks on the network, copies of Q and K, and the memory that a recording will take."""

@@ -1,48 +1,49 @@
-"""What a recording will take, before it is made: exact bytes by layer and step, and what fits into a budget.
+"""The memory that a recording will take: exact bytes per layer and step, and what fits into a budget.
 
     plan = viz.plan(pipeline, steps=50, dtype=torch.float16)
-    plan.total, plan.by_layer                      # bytes of all; {layer: bytes a step}
+    plan.total, plan.by_layer                      # bytes in all; {layer: bytes per step}
     plan.fit(2 * 2**30)                            # the steps and layers that fit into 2 GiB
 
-Shapes come from one call of the network on PyTorch's meta device: a copy of it that shares no weights and holds none
-computes nothing but shapes, in a fraction of a second for Stable Diffusion and in no memory to speak of.
+The shapes come from one call of a copy of the network on PyTorch's meta device, which holds no weights and computes
+nothing but shapes: a fraction of a second for Stable Diffusion, and hardly any memory.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection
-from contextlib import ExitStack
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
-from viz.layer import Layer
-from viz.probes import Site, find_sites
-from viz.proof import PROOF_QUERIES, to_keep
+from models.protocol import Pipeline
+from viz.layer import Key, Layer
+from viz.probes import Reading, find_sites
+from viz.proof import PROOF_QUERIES, proof_channels
 from viz.recipe import spread
 from viz.recording.budget import amount
-from viz.recording.call import sample_of
-from viz.recording.recorder import _filtered, _parts, _Recorder
+from viz.recording.call import PictureChoice
+from viz.recording.keeper import Evidence
+from viz.recording.recorder import LayerFilter, Recorder, select_sites
 from viz.trace import Trace
 
-FEW_STEPS = 5  # fewer than this say little about how maps change; then layers go before steps do
+FEW_STEPS = 5  # fewer would say little about how maps change: below this, leave out layers before steps
 
 
 class OverBudget(ValueError):
-    """A recording would take more memory than it may; the message says how much, and what would fit."""
+    """A recording would take more memory than allowed; the message says how much, and what would fit."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a recording keeps.
+    """The size of a recording.
 
     Attributes:
-        layers: {name: Layer} of every layer that a probe knows; one that cannot be proved takes nothing in the end.
-        by_layer: {name: bytes of its Q and K in one step}, all recorded branches together.
-        once: {name: bytes of its proof}, kept once a layer.
-        steps: the indices of the network's calls that are recorded.
+        layers: {name: Layer} of every layer that a probe knows. Those that cannot be proved will take nothing.
+        by_layer: {name: bytes of its Q and K per step}, all recorded branches together.
+        once: {name: bytes of its proof}, kept once per layer.
+        steps: indices of the recorded calls of the network.
         skipped: {name: reason} of attention that will not be recorded.
         size: (height, width) of the network's sample.
     """
@@ -61,11 +62,11 @@ class Plan:
 
     @property
     def total(self) -> int:
-        """Bytes of everything that is kept."""
+        """Bytes of the whole recording."""
         return self.step_bytes * len(self.steps) + sum(self.once.values())
 
-    def of(self, layers: Collection[str], steps: Collection[int]) -> Plan:
-        """The plan of some layers and steps."""
+    def select(self, layers: Collection[str], steps: Collection[int]) -> Plan:
+        """The plan of some layers and steps only."""
         return Plan(
             {name: self.layers[name] for name in self.layers if name in layers},
             {name: size for name, size in self.by_layer.items() if name in layers},
@@ -76,87 +77,84 @@ class Plan:
         )
 
     def fit(self, budget: int) -> Plan | None:
-        """The largest part of this plan that takes at most `budget` bytes, or None when nothing does.
+        """The largest part of this plan that takes at most `budget` bytes, or None if none does.
 
-        Steps are thinned out evenly first, down to a few; then the layers that take most are left out.
+        Steps are thinned out evenly first, down to a few. Then the largest layers are left out.
         """
         layers = sorted(self.layers, key=lambda name: (-self.by_layer[name], name))
         for left_out in range(len(layers)):
-            kept = layers[left_out:]
-            each = sum(self.by_layer[name] for name in kept)
-            room = budget - sum(self.once[name] for name in kept)
-            count = min(len(self.steps), room // max(1, each))
-            if count >= min(FEW_STEPS, len(self.steps)) or (count >= 1 and len(kept) == 1):
-                return self.of(kept, [self.steps[i] for i in spread(len(self.steps), count)])
+            remaining = layers[left_out:]
+            step_bytes = sum(self.by_layer[name] for name in remaining)
+            room = budget - sum(self.once[name] for name in remaining)
+            count = min(len(self.steps), room // max(1, step_bytes))
+            if count >= min(FEW_STEPS, len(self.steps)) or (count >= 1 and len(remaining) == 1):
+                return self.select(remaining, [self.steps[i] for i in spread(len(self.steps), count)])
         return None
 
     def check(self, budget: int) -> None:
-        """Raises OverBudget when this does not fit, saying what would."""
-        if self.total <= budget:
-            return
-        raise OverBudget(
-            f"Recording this would take {amount(self.total)} and may take {amount(budget)}. {self.advice(budget)}"
-        )
+        """Raise OverBudget if this takes more than `budget` bytes."""
+        if self.total > budget:
+            raise OverBudget(
+                f"Recording this would take {amount(self.total)}; {amount(budget)} are allowed. {self.advice(budget)}"
+            )
 
     def advice(self, budget: int) -> str:
-        """Which steps and layers would fit into `budget` bytes, in a sentence."""
+        """A sentence on which steps and layers would fit into `budget` bytes."""
         fitting = self.fit(budget)
         if fitting is None:
-            return "Not even one layer and step would fit; allow more memory, or draw a smaller picture."
+            return "Not even one layer at one step would fit: allow more memory, or draw a smaller picture."
         steps = f"{len(fitting.steps)} of its {len(self.steps)} steps"
         if len(fitting.layers) == len(self.layers):
             return f"All {len(self.layers)} layers and {steps} would fit ({amount(fitting.total)})."
-        least = max(fitting.layers.values(), key=lambda layer: layer.tokens).grid
+        height, width = max(fitting.layers.values(), key=lambda layer: layer.tokens).grid
         return (
-            f"{len(fitting.layers)} of its {len(self.layers)} layers, those up to {least[0]}×{least[1]}, and {steps} "
+            f"{len(fitting.layers)} of its {len(self.layers)} layers, those up to {height}×{width}, and {steps} "
             f"would fit ({amount(fitting.total)})."
         )
 
 
 def plan(
-    model,
+    model: nn.Module | Pipeline,
     *call: object,
     steps: int | Collection[int] = 25,
     size: tuple[int, int] | None = None,
-    layers: str | Collection[str] | Callable[[str], bool] | None = None,
+    layers: LayerFilter = None,
     branches: int = 1,
     dtype: torch.dtype | None = None,
     **named: object,
 ) -> Plan:
-    """What `viz.record` will keep of a run.
+    """The size of a recording that `viz.record` would make.
 
     Args:
         model: a pipeline with a U-Net, or any network.
-        call, named: for a network, the arguments of one call of it; only their shapes count.
-        steps: how many calls are recorded, or which.
-        size: for a pipeline, (height, width) of the picture; by default its own.
-        layers: as `viz.record` takes them.
-        branches: 2 when both halves of guided batches are kept.
-        dtype: the precision that Q and K are kept in; by default the network's own.
+        call, named: for a network, the arguments of one call; only their shapes matter.
+        steps: how many calls to record, or which.
+        size: for a pipeline, (height, width) of the picture; its own by default.
+        layers: as for `viz.record`.
+        branches: 2 to record both halves of guided batches.
+        dtype: the precision to keep Q and K in; the network's own by default.
 
     Raises:
-        ValueError: as `viz.record`, or for a network whose shapes depend on more than shapes.
+        ValueError: as `viz.record` does, and for a network whose shapes depend on the numbers it computes.
     """
-    network = model
-    if not isinstance(model, nn.Module):
-        network, call, named = _call_of(model, size)
-    sites, skipped = find_sites(twin := _weightless(network))
+    network, arguments, keywords = (model, call, named) if isinstance(model, nn.Module) else _call_of(model, size)
+    copy = _weightless(network)
+    sites, skipped = find_sites(copy)
     own = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
-    measurer = _Measurer(twin, dtype or own)
-    with ExitStack() as hooks, torch.no_grad():
-        for handle in measurer.hooks(_filtered(sites, skipped, layers)):
-            hooks.callback(handle.remove)
+    counter, trace = ByteCounter(dtype or own), Trace()
+    recorder = Recorder(trace, select_sites(sites, skipped, layers), counter, PictureChoice(guided=False))
+    with recorder.watching(copy), torch.no_grad():
         try:
-            twin(*map(_to_meta, call), **{name: _to_meta(value) for name, value in named.items()})
+            copy(*map(_to_meta, arguments), **{name: _to_meta(value) for name, value in keywords.items()})
         except (RuntimeError, NotImplementedError) as error:
             raise ValueError(f"the shapes of {type(network).__name__} cannot be known beforehand: {error}") from error
-    trace = measurer.trace
-    kept = tuple(range(steps)) if isinstance(steps, int) else tuple(sorted(steps))
-    by_layer = {name: size * branches for name, size in measurer.by_layer.items()}
-    return Plan(trace.layers, by_layer, measurer.once, kept, trace.size, skipped | trace.skipped)
+    recorded = tuple(range(steps)) if isinstance(steps, int) else tuple(sorted(steps))
+    by_layer = {name: size * branches for name, size in counter.by_layer.items()}
+    return Plan(counter.layers, by_layer, counter.once, recorded, trace.size, skipped | counter.skipped)
 
 
-def _call_of(pipeline, size: tuple[int, int] | None) -> tuple[nn.Module, tuple, dict]:
+def _call_of(pipeline: Pipeline, size: tuple[int, int] | None) -> tuple[nn.Module, tuple, dict]:
+    """A pipeline's network, and the arguments of a call of it."""
     from models.sampling.bare import empty_conditioning
     from models.sampling.geometry import geometry_of
 
@@ -165,44 +163,44 @@ def _call_of(pipeline, size: tuple[int, int] | None) -> tuple[nn.Module, tuple, 
     return unet, (sample, torch.tensor(1)), empty_conditioning(unet, sides)
 
 
-class _Measurer(_Recorder):
-    """A recorder that writes down how much there would be to keep."""
+class ByteCounter:
+    """A keeper that adds up the bytes of copies in a precision, instead of making them.
 
-    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
-        super().__init__(Trace(), network, lambda step: True, "conditional", None, 0, dtype, None)
+    Attributes: see `Plan`.
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.itemsize = dtype.itemsize
+        self.layers: dict[str, Layer] = {}
         self.by_layer: dict[str, int] = {}
         self.once: dict[str, int] = {}
+        self.skipped: dict[str, str] = {}
 
-    def begin(self, network: nn.Module, args: tuple, kwargs: dict) -> None:
-        sample = sample_of(args, kwargs)
-        self.step, self.active, self.batch = 0, True, len(sample)
-        self.indices = {"conditional": 0}
-        self.trace.size = tuple(sample.shape[-2:])
+    def prove(self, evidence: Evidence) -> tuple[Reading, Layer]:
+        """Take the first reading: without numbers, none can be proved, and all have the same shapes."""
+        reading = evidence.site.readings[0]
+        (q, k), v = reading.scores(*evidence.inputs), reading.values(*evidence.inputs)
+        layer = evidence.describe(reading, q, k)
+        queries = min(PROOF_QUERIES, layer.tokens)
+        floats = sum(part.numel() for part in proof_channels(v, evidence.output[:queries]))
+        self.layers[layer.name], self.by_layer[layer.name] = layer, 0
+        self.once[layer.name] = floats * self.itemsize + queries * torch.int64.itemsize
+        return reading, layer
 
-    def _prove(
-        self,
-        name: str,
-        site: Site,
-        seen: dict[int, torch.Tensor],
-        joined: torch.Tensor,
-        carried: torch.Tensor | None,
-    ) -> None:
-        parts = _parts(site, seen, 0)
-        reading = site.readings[0]
-        (q, k), v = reading.scores(*parts), reading.values(*parts)
-        layer = self.trace.layers[name] = self._describe(name, reading, q, k)
-        width = self.dtype.itemsize
-        self.by_layer[name] = layer.heads * (layer.tokens + layer.keys) * layer.head_dim * width
-        asked = min(PROOF_QUERIES, layer.tokens)
-        proof = to_keep(v, site.end.picture(joined, 0)[:asked])
-        self.once[name] = sum(part.numel() for part in proof) * width + asked * torch.int64.itemsize
+    def keep(self, key: Key, q: torch.Tensor, k: torch.Tensor) -> None:
+        self.by_layer[key[1]] += (q.numel() + k.numel()) * self.itemsize
 
-    def _keep(self, name: str, site: Site, seen: dict[int, torch.Tensor]) -> None:
-        """There are no numbers to keep."""
+    def refuse(self, name: str, reason: str) -> None:
+        self.skipped[name] = reason
+        for counts in (self.layers, self.by_layer, self.once):
+            counts.pop(name, None)
+
+    def forget(self, name: str, step: int) -> None:
+        """Nothing to do: a call that an exception ends makes no plan."""
 
 
 def _weightless(network: nn.Module) -> nn.Module:
-    """A copy whose parameters and buffers have shapes and no numbers."""
+    """A copy whose parameters and buffers have shapes but no numbers."""
     tensors = [*network.parameters(), *network.buffers()]
     return copy.deepcopy(network, {id(tensor): _to_meta(tensor) for tensor in tensors})
 

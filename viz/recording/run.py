@@ -1,4 +1,4 @@
-"""Following a recipe: one run of a pipeline, recorded."""
+"""Follow a recipe: one recorded run of a pipeline."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ import torch
 
 from models.opening.revision import versions
 from models.pipeline import x0_estimate
+from models.protocol import Pipeline
 from viz.recipe import Recipe, spread
 from viz.recording.recorder import Preview, record
 from viz.trace import Trace
 
 
-def previewer(pipeline) -> Preview | None:
-    """The `preview` that `viz.record` takes, for a pipeline that denoises pixels; None where it denoises latents."""
+def previewer(pipeline: Pipeline) -> Preview | None:
+    """The `preview` argument of `viz.record` for a pipeline that denoises pixels; None if it denoises latents."""
     if getattr(pipeline, "vae", None) is not None:
         return None
 
-    def preview(sample: torch.Tensor, timestep: torch.Tensor | float, output: torch.Tensor) -> torch.Tensor:
+    def preview(sample: torch.Tensor, timestep: torch.Tensor | float | None, output: torch.Tensor) -> torch.Tensor:
         return x0_estimate(pipeline.scheduler, sample, timestep, output)
 
     return preview
@@ -28,7 +29,7 @@ def previewer(pipeline) -> Preview | None:
 
 def perform(
     recipe: Recipe,
-    pipeline,
+    pipeline: Pipeline,
     *,
     on_step: Callable[[int, np.ndarray | None], None] | None = None,
     record_steps: int | None = None,
@@ -36,13 +37,13 @@ def perform(
     """Follow a recipe and record it.
 
     Args:
-        pipeline: what `models.load(recipe.model, revision=recipe.weights)` gave.
+        pipeline: as returned by `models.load(recipe.model, revision=recipe.weights)`.
         on_step: called as `f(step, preview)` after each denoising step; `preview` is the (h, w, 3) uint8 picture
-            expected so far, or None where the step is not recorded. Raising in it ends the run.
-        record_steps: keep Q and K of at most that many steps, spread evenly from the first to the last.
+            predicted so far, or None for a step that is not recorded. An exception in it ends the run.
+        record_steps: record at most this many steps, spread evenly from the first to the last; all by default.
     """
-    keep = range(recipe.steps) if record_steps is None else spread(recipe.steps, record_steps)
-    with record(pipeline.unet, steps=keep, preview=previewer(pipeline)) as trace:
+    recorded_steps = range(recipe.steps) if record_steps is None else spread(recipe.steps, record_steps)
+    with record(pipeline.unet, steps=recorded_steps, preview=previewer(pipeline)) as trace:
 
         def after(_, step: int, timestep: torch.Tensor, state: dict) -> dict:
             if on_step is not None:
