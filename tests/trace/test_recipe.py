@@ -2,7 +2,6 @@
 
 import pytest
 
-from viz.page.menu import _told, link
 from viz.recipe import Recipe, RecipeError, check_words, spread
 from viz.recording.run import perform
 
@@ -80,7 +79,4 @@ def test_recipe_from_json_refuses_more_than_words(more):
     values = {"caption": "a red monster", "seed": 3} | more
     with pytest.raises(RecipeError, match="cannot be drawn again from words alone"):
         Recipe.from_json(values)
-    assert link({"recipe": _told(values), "view": {"point": [0, 0], "layer": "a", "step": 0}})["problem"].startswith(
-        "No link"
-    )
     assert Recipe.from_json(values | dict.fromkeys(more, "")) == Recipe("a red monster", 3)

@@ -1,4 +1,4 @@
-"""Taking away and bringing back on the page: one HTML file, a link, and opening the file of a trace."""
+"""What the viewer's menu Export can do on the page only: save one HTML file, copy a link, open a saved trace."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import re
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from gradio.data_classes import FileData
@@ -22,10 +22,10 @@ from viz.recording.budget import amount
 from viz.trace_header import read_description
 from viz.view import View, ViewError
 
-if TYPE_CHECKING:  # torch is imported when a trace is opened
+if TYPE_CHECKING:
     from viz.trace import Trace
 
-MAX_FILE = 256_000_000  # bytes; viz/web/hosts/menu.js says the same
+MAX_FILE = 256_000_000  # bytes; viz/web/hosts/menu.js has the same limit
 
 _SKELETON = """
 <div class="pixelgaze">
@@ -35,10 +35,10 @@ _SKELETON = """
 """
 
 
-def link(said: dict) -> dict:
-    """For the browser: {"text": a link's text}, or {"problem": a sentence}."""
+def encode_link(document: dict) -> dict[str, str]:
+    """For the browser: {"text": the link of a recipe and a view}, or {"problem": why it has none}."""
     try:
-        return {"text": encode(Recipe.from_json(said["recipe"]), View.from_json(said["view"]))}
+        return {"text": encode(Recipe.from_json(document["recipe"]), View.from_json(document["view"]))}
     except RecipeError as error:
         return {"problem": f"No link: this trace's recipe cannot be followed here. {error}"}
     except (LinkError, ViewError, KeyError, TypeError) as error:
@@ -46,83 +46,88 @@ def link(said: dict) -> dict:
 
 
 class ExportMenu(gr.HTML):
-    """Adds to the viewer's menu what only the page can do. Its value says what came of it."""
+    """Adds entries to the viewer's menu. Its value is the outcome: a message and, perhaps, a file to save."""
 
-    def __init__(self, **arguments) -> None:
+    def __init__(self, **arguments: Any) -> None:
         super().__init__(
             None,
             html_template=_SKELETON,
             js_on_load=js_on_load("startMenu", "saved", "dropped"),
             apply_default_css=False,
-            server_functions=[link],
+            server_functions=[encode_link],
             **arguments,
         )
 
     def api_info(self) -> dict:
-        return {"type": "object", "description": "a file to save, and what to say of it"}
+        return {"type": "object", "description": "a message and, perhaps, a file to save"}
 
     def wire(self, viewer: gr.HTML) -> None:
-        """Connect it to the viewer whose trace it takes away and brings back."""
+        """Connect it to the viewer that it exports from and opens traces in."""
         settings = {"show_progress": "hidden", "api_visibility": "private"}
         self.saved(save_page, viewer, self, **settings)
         self.dropped(open_trace, None, [viewer, self], **settings)
 
 
 def save_page(event: gr.EventData, value: dict) -> dict:
-    """The trace on show as one HTML file."""
+    """Write the viewer's trace and view as one HTML file."""
+    # Imported here and below: these load torch, and the page is served without it.
     from viz.export import write_html
 
     try:
         path, view = served_path(value["trace"]["path"]), View.from_json(event.view)
         if value.get("outline"):
-            raise ValueError(
-                f"This trace is too large for one HTML file, {amount(path.stat().st_size)}: save the trace."
-            )
+            size = amount(path.stat().st_size)
+            raise ValueError(f"This trace is too large for one HTML file ({size}). Save the trace itself instead.")
         recipe = read_description(path)["recipe"]
         words = re.findall("[a-z0-9]+", str(recipe.get("caption", "")).lower())
-        target = _own_folder() / f"pixelgaze-{'-'.join(words)[:60] or 'trace'}.html"
+        target = _new_folder() / f"pixelgaze-{'-'.join(words)[:60] or 'trace'}.html"
         write_html(path, target, view)
     except (PermissionError, ValueError) as error:  # ViewError and HeaderError are ValueErrors
-        return {"said": str(error), "at": uuid.uuid4().hex}
-    said = f"Saved, {target.stat().st_size / 1e6:.1f} MB."
-    return {"file": FileData(path=str(target)).model_dump(), "name": target.name, "said": said}
+        return _outcome(str(error))
+    message = f"Saved, {target.stat().st_size / 1e6:.1f} MB."
+    return {"file": FileData(path=str(target)).model_dump(), "name": target.name, "message": message}
 
 
-def _own_folder() -> Path:
-    """A new folder in Gradio's cache, which is served from and cleared away."""
+def _outcome(message: str) -> dict:
+    """A value without a file. Its `id` makes it differ from the one before, so that the browser shows it again."""
+    return {"message": message, "id": uuid.uuid4().hex}
+
+
+def _new_folder() -> Path:
+    """A new folder in Gradio's cache, from which files are served and, later, deleted."""
     folder = Path(get_upload_folder()) / uuid.uuid4().hex
     folder.mkdir(parents=True)
     return folder
 
 
 def open_trace(event: gr.EventData) -> tuple[dict, dict]:
-    """The file that was dropped, checked; what is on show stays where it cannot be opened."""
+    """Check an uploaded file and show it. If it cannot be opened, the viewer keeps its trace."""
     try:
-        return present(_checked(served_path(event.path)), opened=True), {"said": "Opened.", "at": uuid.uuid4().hex}
+        return present(_load_checked(served_path(event.path)), opened=True), _outcome("Opened.")
     except (PermissionError, ValueError) as error:  # TraceFileError is a ValueError
-        said = str(error)
+        message = str(error)
     except Exception:
         logging.exception("a file could not be opened")
-        said = "This file could not be opened as a trace."
-    warn(said)
-    return gr.skip(), {"said": said, "at": uuid.uuid4().hex}
+        message = "This file could not be opened as a trace."
+    warn(message)
+    return gr.skip(), _outcome(message)
 
 
-def _checked(path: Path) -> Trace:
-    """A file from outside, believed only after all of it was checked."""
+def _load_checked(path: Path) -> Trace:
+    """Load a trace from an untrusted file."""
     from viz.trace import Trace
 
-    if path.stat().st_size > MAX_FILE:
-        raise ValueError(f"This file is too large: {path.stat().st_size / 1e6:.0f} MB; at most 256 are read.")
+    if (size := path.stat().st_size) > MAX_FILE:
+        raise ValueError(f"This file is too large: {size / 1e6:.0f} MB; the limit is {MAX_FILE / 1e6:.0f} MB.")
     trace = Trace.load(path)
     if not any(layer.kind == "self" for layer in trace) or not trace.steps:
-        raise ValueError("This trace holds no self-attention to look at.")
-    trace.recipe = _told(trace.recipe)
+        raise ValueError("This trace has no self-attention to show.")
+    trace.recipe = clean_recipe(trace.recipe)
     return trace
 
 
-def _told(recipe: dict) -> dict:
-    """A recipe from outside: as it is where it can be followed, else only the plain values in it."""
+def clean_recipe(recipe: dict) -> dict:
+    """An untrusted recipe: unchanged if it can be followed, else only its plain values, cut to 1,000 characters."""
     try:
         Recipe.from_json(recipe)
         return recipe

@@ -26,10 +26,10 @@ export async function startMenu(gradio) {
   });
   wireDrop(element, open);
   watch("value", () => {
-    const { file, name, said } = props.value || {};
+    const { file, name, message } = props.value || {};
     if (file) saveFrom(file.url, name);
-    if (finishSave) finishSave(said || "Saved.");
-    else exportMenu.say(said || "");
+    if (finishSave) finishSave(message || "Saved.");
+    else exportMenu.say(message || "");
     finishSave = null;
   });
 }
@@ -51,7 +51,7 @@ function saveFrom(address, name) {
 }
 
 async function copyLink({ server }, { viewer, opened }) {
-  const { text, problem } = await server.link({ recipe: viewer.trace.recipe, view: viewer.viewNow() });
+  const { text, problem } = await server.encode_link({ recipe: viewer.trace.recipe, view: viewer.viewNow() });
   if (problem) throw new Error(problem);
   const address = `${location.origin}${location.pathname}?look=${text}`;
   history.replaceState(null, "", address);
@@ -66,7 +66,7 @@ async function copyLink({ server }, { viewer, opened }) {
 
 async function openFile({ upload, trigger }, file, say) {
   if (!file) return;
-  if (file.size > MAX_UPLOAD) return say(`“${file.name}” is too large: ${Math.round(file.size / 1e6)} MB, at most 256.`);
+  if (file.size > MAX_UPLOAD) return say(`“${file.name}” is too large: ${Math.round(file.size / 1e6)} MB; the limit is 256 MB.`);
   say(`Reading “${file.name.slice(0, 80)}”…`);
   try {
     const { path } = await upload(file);

@@ -1,0 +1,116 @@
+"""What the menu Export can do on the page only: a link, one HTML file, opening a saved trace."""
+
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+
+from viz import Trace
+from viz.page import menu
+from viz.page.gallery import exhibits
+from viz.page.links import decode
+from viz.page.viewer import save_temporary
+from viz.recipe import Recipe
+from viz.view import View
+
+VIEW = {"point": [0, 0], "layer": "a", "step": 0}
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    """The warnings shown so far."""
+    warnings = []
+    monkeypatch.setattr(menu, "warn", warnings.append)
+    return warnings
+
+
+@pytest.fixture
+def trace():
+    """A recorded trace, saved in Gradio's cache as an upload is."""
+    return Trace.load(exhibits()[0].trace)
+
+
+def open_trace(path) -> tuple[dict, dict]:
+    return menu.open_trace(SimpleNamespace(path=str(path)))
+
+
+def test_encode_link_holds_recipe_and_view():
+    document = menu.encode_link({"recipe": {"caption": "a red monster", "sampler": "DDIM"}, "view": VIEW})
+    assert decode(document["text"]) == (Recipe("a red monster"), View.from_json(VIEW))
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"recipe": {"caption": "a red monster", "photo": "0123"}, "view": VIEW},
+        {"recipe": {"caption": "a red monster", "negative": "no horns"}, "view": VIEW},
+        {"recipe": {"caption": "a red monster"}, "view": {}},
+        {"recipe": {"caption": "a red monster"}},
+        [],
+    ],
+)
+def test_encode_link_says_why_there_is_none(document):
+    assert menu.encode_link(document)["problem"].startswith("No link: ")
+
+
+def test_clean_recipe_keeps_what_can_be_followed():
+    recipe = {"caption": "a red monster", "seed": 3, "sampler": "DDIMScheduler", "versions": {"torch": "2"}}
+    assert menu.clean_recipe(recipe) is recipe
+
+
+def test_clean_recipe_keeps_only_plain_values_of_others():
+    recipe = {"caption": "x" * 5000, "photo": "0123", "seed": [1], "steps": {}, "guidance": None, "<b>": "<b>"}
+    assert menu.clean_recipe(recipe) == {"caption": "x" * 1000, "photo": "0123"}
+    assert menu.encode_link({"recipe": menu.clean_recipe(recipe), "view": VIEW})["problem"].startswith("No link")
+
+
+def test_open_trace_shows_trace(trace, warnings):
+    viewer, outcome = open_trace(save_temporary(trace))
+    assert viewer["opened"] and Trace.load(viewer["trace"]["path"]).steps == trace.steps
+    assert outcome["message"] == "Opened." and warnings == []
+
+
+def test_open_trace_refuses_traces_without_self_attention(trace, warnings):
+    viewer, outcome = open_trace(save_temporary(trace.select(layers=[])))
+    assert viewer == gr.skip() and warnings == [outcome["message"]] == ["This trace has no self-attention to show."]
+
+
+def test_open_trace_refuses_damaged_and_foreign_files(trace, warnings, tmp_path, monkeypatch):
+    path = save_temporary(trace)
+    path.write_bytes(path.read_bytes()[:1000])
+    for refused in (path, "/etc/passwd"):
+        viewer, outcome = open_trace(refused)
+        assert viewer == gr.skip() and warnings.pop() == outcome["message"]
+    monkeypatch.setattr(menu, "MAX_FILE", 999_000)
+    assert "too large: 7 MB; the limit is 1 MB" in open_trace(save_temporary(trace))[1]["message"]
+
+
+def test_open_trace_outcomes_differ(trace, warnings):
+    """The browser is told only of a value that changed."""
+    first, second = (open_trace("/etc/passwd")[1] for _ in range(2))
+    assert first != second and first["message"] == second["message"]
+
+
+def test_save_page_writes_one_html_file(trace):
+    exhibit = exhibits()[0]
+    value = {"trace": {"path": str(exhibit.trace)}}
+    view = View(exhibit.point, exhibit.layer, exhibit.step).to_json()
+    outcome = menu.save_page(SimpleNamespace(view=view), value)
+    assert outcome["name"].startswith("pixelgaze-") and outcome["name"].endswith(".html")
+    with open(outcome["file"]["path"], "rb") as file:
+        assert file.read(15).lower() == b"<!doctype html>"
+    assert outcome["message"].startswith("Saved, ")
+
+
+@pytest.mark.parametrize(
+    ("value", "view", "message"),
+    [
+        ({"trace": {"path": "/etc/passwd"}}, {}, "does not serve that file"),
+        ({"trace": {"path": None}}, {}, "does not serve that file"),
+        ({"trace": {"path": str(exhibits()[0].trace)}}, {}, "The view lacks"),
+        ({"trace": {"path": str(exhibits()[0].trace)}, "outline": {"path": "x"}}, VIEW, "Save the trace itself"),
+    ],
+)
+def test_save_page_says_why_it_cannot(value, view, message):
+    outcome = menu.save_page(SimpleNamespace(view=view), value)
+    assert message in outcome["message"] and "file" not in outcome
