@@ -92,7 +92,7 @@ def _lay_out_request(first: Exhibit) -> _Request:
             return _Request(
                 caption,
                 gr.Number(first.seed, label="Seed", precision=None, min_width=90, elem_id="seed"),
-                gr.Button("⚄ Random seed", size="md", min_width=76, scale=0, elem_id="dice"),
+                gr.Button("⚄ Random seed", size="sm", min_width=84, scale=0, elem_id="dice"),
                 gr.Number(25, label="Steps", precision=None, min_width=80, elem_id="steps"),
                 gr.Number(1.5, label="Guidance", step=0.5, min_width=92, elem_id="guidance"),
                 gr.Button("Generate", variant="primary", scale=2, min_width=120, elem_id="generate"),
