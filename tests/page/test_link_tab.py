@@ -1,6 +1,7 @@
 """Opening the page with a link, and drawing what it asks for."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import gradio as gr
 import pytest
@@ -34,7 +35,8 @@ def pipeline(tiny_pipeline, monkeypatch):
 
 def open_link(text: str | None) -> tuple:
     query = {} if text is None else {"look": text}
-    return link._open_link(SimpleNamespace(query_params=query, session_hash="a visitor"))
+    request: Any = SimpleNamespace(query_params=query, session_hash="a visitor")
+    return link._open_link(request)
 
 
 def test_open_link_changes_nothing_without_a_link(warnings):

@@ -1,6 +1,7 @@
 """What the menu Export can do on the page only: a link, one HTML file, opening a saved trace."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import gradio as gr
 import pytest
@@ -31,7 +32,8 @@ def trace():
 
 
 def open_trace(path) -> tuple[dict, dict]:
-    return menu.open_trace(SimpleNamespace(path=str(path)))
+    event: Any = SimpleNamespace(path=str(path))
+    return menu.open_trace(event)
 
 
 def test_encode_link_holds_recipe_and_view():

@@ -66,7 +66,7 @@ def resolve_source(name: str, upload: str | None = None) -> str | Path:
     name = name.strip()
     if not name:
         raise RecipeError("Enter a Hugging Face model ID such as google/ddpm-cifar10-32, or upload a file.")
-    if name in model_names():
+    if _limits.models is not None and name in model_names():
         return _limits.models / name
     if len(name) > 200 or name.startswith(("/", ".", "~", "\\")) or name.count("/") != 1:
         known = ", ".join(model_names()[:8])

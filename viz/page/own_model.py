@@ -222,10 +222,10 @@ class OwnModel:
             viz.recording.plan.OverBudget: when it exceeds the memory limit and must not be thinned, or nothing fits.
         """
         whole, limit = self.plan_run(order), memory_limit()
-        part = whole.fit(limit) if thin else whole
-        if not thin or part is None:
-            whole.check(limit)
-        return part
+        if thin and (part := whole.fit(limit)) is not None:
+            return part
+        whole.check(limit)
+        return whole
 
 
 def _check_whole(value: float | None, label: str, low: int, high: int) -> int:

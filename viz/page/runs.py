@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Message = TypeVar("Message")
 Result = TypeVar("Result")
+Session = str | None  # Gradio's name for one visitor's page; None for a call from Python
 OnStep = Callable[[int, "np.ndarray | None"], None]
 
 # A browser holds all Q and K of a trace in memory; this many steps of the bundled model are a download of 22 MB.
@@ -35,8 +36,8 @@ opening_lock = threading.Lock()
 # A pipeline's scheduler keeps state, and a run may still be ending after its page was closed: one run at a time.
 _model_lock = threading.Lock()
 
-_stop_events: dict[str, list[threading.Event]] = {}  # {session: one for each of its runs, set to end the run}
-_queued: dict[str, list[threading.Event]] = {}  # those of them whose run has not begun
+_stop_events: dict[Session, list[threading.Event]] = {}  # {session: one for each of its runs, set to end the run}
+_queued: dict[Session, list[threading.Event]] = {}  # those of them whose run has not begun
 
 
 class Stopped(Exception):
@@ -63,7 +64,7 @@ def hold_model() -> Iterator[None]:
         yield
 
 
-def announce_run(session: str) -> None:
+def announce_run(session: Session) -> None:
     """Queue a run of this session, so that it can be stopped before it begins."""
     event = threading.Event()
     _stop_events.setdefault(session, []).append(event)
@@ -71,7 +72,7 @@ def announce_run(session: str) -> None:
 
 
 @contextmanager
-def stoppable_run(session: str) -> Iterator[threading.Event]:
+def stoppable_run(session: Session) -> Iterator[threading.Event]:
     """Begin a run; yields the event that `stop_runs` sets. It is also set on leaving, so that no run is orphaned."""
     events, queued = _stop_events.setdefault(session, []), _queued.get(session)
     if queued:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import cast
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -49,7 +50,7 @@ def open_picture(path: str | Path) -> Image.Image:
 def to_rgb(image: Image.Image) -> Image.Image:
     """Convert any Pillow image to RGB, on a white background."""
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits per pixel or more; Pillow's own conversion clips
-        high = image.getextrema()[1]
+        _, high = cast("tuple[float, float]", image.getextrema())
         full = 65535 if image.mode != "F" and high > 255 else max(high, 1)
         return image.convert("F").point(lambda level: level * (255 / full)).convert("L").convert("RGB")
     if "A" in image.getbands() or "transparency" in image.info:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 
 from viz.page.gallery import exhibits
@@ -13,7 +15,7 @@ def build(viewer: Viewer, elem_id: str) -> None:
     names = [f"{exhibit.caption}, seed {exhibit.seed}" for exhibit in exhibits()]
     with gr.Column(min_width=340, visible=False, elem_id="beside") as column:
         second = Viewer(beside=elem_id, others=names, elem_id="second")
-    quiet = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
     viewer.compare(_open, None, [column, second], **quiet)
     second.pick(_show_exhibit, None, second, **quiet)
     second.leave(lambda: gr.Column(visible=False), None, column, **quiet)

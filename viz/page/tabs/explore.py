@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 from gradio.data_classes import FileData
@@ -28,8 +29,8 @@ CAPTIONS = [
     "a square monster with three white eyes and antennas",
 ]
 
-PRIVATE = {"show_progress": "hidden", "api_visibility": "private"}
-ONE_RUN = {"concurrency_id": "model", "concurrency_limit": 1}
+PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+ONE_RUN: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 
 
 def build(page: gr.Blocks) -> None:
@@ -138,7 +139,7 @@ def _choose_exhibit(event: gr.SelectData) -> tuple:
     return _show_exhibit(event.index), recipe.caption, recipe.seed, recipe.steps, recipe.guidance
 
 
-def _announce(caption: str, seed: float, steps: float, guidance: float, request: gr.Request) -> Progress | None:
+def _announce(caption: str, seed: int, steps: int, guidance: float, request: gr.Request) -> Progress | None:
     """Show the progress strip with its Stop button at once, even while another visitor's run comes first."""
     try:
         recipe = Recipe(caption, seed, steps, guidance)
@@ -149,7 +150,7 @@ def _announce(caption: str, seed: float, steps: float, guidance: float, request:
     return describe_progress(0, recipe.steps)
 
 
-def _generate(caption: str, seed: float, steps: float, guidance: float, request: gr.Request) -> Iterator[tuple]:
+def _generate(caption: str, seed: int, steps: int, guidance: float, request: gr.Request) -> Iterator[tuple]:
     """Draw and record. Until the new trace is complete, the viewer keeps the one it has."""
     try:
         recipe = pin_revision(Recipe(caption, seed, steps, guidance))
@@ -160,7 +161,7 @@ def _generate(caption: str, seed: float, steps: float, guidance: float, request:
 
 
 def record_trace(
-    caption: str, seed: int = 0, steps: int = 25, guidance: float = 1.5, request: gr.Request = None
+    caption: str, seed: int = 0, steps: int = 25, guidance: float = 1.5, request: gr.Request | None = None
 ) -> FileData:
     """Draw a picture; returns its trace, a file for `viz.Trace.load` with every layer and up to 25 steps."""
     try:
@@ -168,6 +169,7 @@ def record_trace(
         check_words(recipe, load_bundled(recipe))
     except RecipeError as error:
         raise gr.Error(str(error)) from error
-    with stoppable_run(request.session_hash) as stopped:
+    with stoppable_run(request.session_hash if request else None) as stopped:
         *_, trace = follow_recipe(recipe, load_bundled(recipe), stopped)
+    assert not isinstance(trace, dict)  # the last is the trace
     return FileData(path=str(save_temporary(trace)))

@@ -8,13 +8,13 @@ from collections.abc import Collection, Iterator
 import gradio as gr
 
 from viz.page.notices import warn
-from viz.page.runs import Stopped, follow_recipe, load_bundled, stoppable_run
+from viz.page.runs import Session, Stopped, follow_recipe, load_bundled, stoppable_run
 from viz.page.viewer import present
 from viz.recipe import Recipe, RecipeError, check_words
 from viz.view import View
 
 
-def draw_recipe(recipe: Recipe, view: View | None, session: str) -> Iterator[tuple]:
+def draw_recipe(recipe: Recipe, view: View | None, session: Session) -> Iterator[tuple]:
     """Follow a recipe; yields values for a `Viewer` and a `ProgressStrip`, and warns if the run fails.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import gradio as gr
 
@@ -26,7 +27,7 @@ def wire(page: gr.Blocks, viewer: gr.HTML, strip: gr.HTML, fields: list[gr.compo
         fields: the components for caption, seed, steps and guidance.
     """
     pending = gr.State(None)  # (recipe, view) of a link whose trace is not in the gallery
-    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     page.load(_open_link, None, [viewer, strip, pending, *fields], concurrency_limit=None, **quiet)
     pending.change(_draw, pending, [viewer, strip], concurrency_id="model", concurrency_limit=1, **quiet)
 

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from viz.trace import Trace
 
 NO_PHOTO, NO_MASK = "Choose photo…", "Choose mask… (white = repaint)"
-PRIVATE = {"show_progress": "hidden", "api_visibility": "private"}
+PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 FIELDS = ("prompt", "negative", "seed", "steps", "guidance", "height", "width")  # what OwnModel.build_order takes
 
-Values = dict[gr.components.Component, Any]  # as Gradio passes and takes them: by component
+Values = dict[gr.blocks.Block, Any]  # as Gradio passes and takes them: by component
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _lay_out_memory() -> dict[str, Any]:
 
 
 def _lay_out_buttons() -> dict[str, Any]:
-    picture = {"file_types": ["image"], "type": "filepath", "variant": "secondary", "min_width": 160}
+    picture: dict[str, Any] = {"file_types": ["image"], "type": "filepath", "variant": "secondary", "min_width": 160}
     with gr.Row(equal_height=True):
         draw = gr.Button("Draw and record", variant="primary", min_width=160, elem_id="model-draw")
         photo = gr.UploadButton(NO_PHOTO, elem_id="model-photo", **picture)
@@ -172,7 +172,7 @@ class Handlers:
 
     def _open(self, values: Values, name: str, upload: str | None) -> Iterator[Values]:
         box = self.box
-        closed = {box.settings: gr.Column(visible=False), box.model: None}
+        closed: Values = {box.settings: gr.Column(visible=False), box.model: None}
         dtype, device, config = (values[part] for part in (box.dtype, box.device, box.config))
         try:
             for news in SERVER_SLOT.open_model(name, upload, dtype, device, config):
@@ -274,9 +274,14 @@ def wire(box: ModelBox, viewer: Viewer, strip: ProgressStrip) -> None:
     """Connect the box to the viewer that shows its traces and to the progress strip."""
     handlers = Handlers(box, viewer, strip)
     fields = {box.model, *(getattr(box, name) for name in FIELDS)}
-    forecast = {"fn": handlers.forecast, "inputs": fields, "outputs": {box.memory, box.skipped}, **PRIVATE}
+    forecast: dict[str, Any] = {
+        "fn": handlers.forecast,
+        "inputs": fields,
+        "outputs": {box.memory, box.skipped},
+        **PRIVATE,
+    }
 
-    opening = {
+    opening: dict[str, Any] = {
         "outputs": {box.status, box.settings, box.model, box.words, box.sampler, box.guidance}
         | {box.height, box.width, box.mask},
         "concurrency_id": "open",
@@ -291,7 +296,7 @@ def wire(box: ModelBox, viewer: Viewer, strip: ProgressStrip) -> None:
     box.photo.upload(handlers.label_photo, box.photo, box.photo, **PRIVATE)
     box.mask.upload(handlers.label_mask, box.mask, box.mask, **PRIVATE)
 
-    run = {
+    run: dict[str, Any] = {
         "inputs": fields | {box.sampler, box.photo, box.mask, box.thin},
         "outputs": {viewer, strip, box.skipped},
         "concurrency_id": "model",
