@@ -2,8 +2,8 @@
 
 Most probes only reshape: q and k are views of captured tensors, and the same views in every call. Taking such a view
 is one operation. Reading q and k through the probe is about a dozen, of some microseconds each. On the bundled model
-(20 layers, 25 steps), this saves 1.4 of 115 ms of one core's time per step: hooks take 2.1 ms with it and 3.5 ms
-without, medians of 15 steps.
+(20 layers; a step is 115 ms of one core's time), hooks take 2.5 ms per step with views and 3.7 ms without: medians of
+15 steps on a busy machine; the least were 2.0 and 3.4 ms. At Stable Diffusion's size, both take 0.8 % of a step.
 """
 
 from __future__ import annotations
