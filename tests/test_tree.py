@@ -26,10 +26,8 @@ KNOWN: dict[str, set[str]] = {
     "upward": set(),
     "gradio": set(),
     "tests": set(),
-    "functions": {"tests/bench/stable_diffusion.py::main"},
-    "files": {
-        "models/training/train.py",
-    },
+    "functions": set(),
+    "files": set(),
     "scripts": set(),
 }
 
