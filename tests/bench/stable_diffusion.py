@@ -16,6 +16,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from viz.query import Maps
+from viz.view import Pixel
+
 # The public configuration of Stable Diffusion 1.5's U-Net; what is not named is diffusers' default.
 SD15 = {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8}
 
@@ -55,14 +58,19 @@ def self_attention(name: str) -> bool:
     return name.endswith("attn1")
 
 
+def rows_of(maps: Maps, pixel: Pixel) -> None:
+    """The rows of one pixel in every layer and step, as the page's server computes them for a hover."""
+    for layer in maps.layers:
+        for step in maps.trace.steps:
+            maps.one(pixel, layer.name, step)
+
+
 def main(steps: int, pairs: int) -> dict[str, float]:
     import torch
     from diffusers import UNet2DConditionModel
 
     import viz
     from viz import Trace, record
-    from viz.query import Maps
-    from viz.view import Pixel
 
     torch.manual_seed(0)
     print("making 860 million random weights")
@@ -99,15 +107,9 @@ def main(steps: int, pairs: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         mapped = Trace.load(trace.save(Path(folder) / "sd.safetensors"))
         maps = Maps(mapped)
-
-        def rows_of(pixel: Pixel) -> None:
-            for layer in maps.layers:
-                for step in mapped.steps:
-                    maps.one(pixel, layer.name, step)
-
         places = [Pixel((random.random(), random.random())) for _ in range(10)]
-        rows_of(places[0])
-        rows = [1000 * seconds(lambda place=place: rows_of(place)) for place in places]
+        rows_of(maps, places[0])
+        rows = [1000 * seconds(lambda place=place: rows_of(maps, place)) for place in places]
     return {
         "steps": steps,
         "layers": len(trace.layers),

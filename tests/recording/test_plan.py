@@ -9,7 +9,6 @@ from models.sampling.order import Order, draw_picture
 from tests.support import families
 from tests.support.pipelines import PIPELINES
 from viz import record
-from viz.recording.budget import amount, budget, free_memory
 from viz.recording.plan import OverBudget
 
 # The public configuration of runwayml/stable-diffusion-v1-5's U-Net; what is not named is diffusers' default.
@@ -80,12 +79,3 @@ def test_check_says_what_would_fit(planned):
         planned.check(50_000_000)
     with pytest.raises(OverBudget, match="Not even one layer"):
         planned.check(1000)
-
-
-def test_budget_reads_amounts_of_memory():
-    assert budget("2GiB") == 2**31 and budget("500 MB") == 500_000_000 and budget("3e9") == 3_000_000_000
-    assert 0.2 < budget() / free_memory() < 0.3
-    for wrong in ("lots", "-1GB", "0", "1TB"):
-        with pytest.raises(ValueError, match="such as 2GiB or 500MB"):
-            budget(wrong)
-    assert [amount(n) for n in (5_000, 431_400_000, 2_310_000_000)] == ["5 kB", "431 MB", "2.3 GB"]

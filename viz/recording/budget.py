@@ -1,14 +1,20 @@
-"""Amounts of memory: what recordings may take, and how that is said."""
+"""Amounts of memory: how much recordings may take, read from text and written for people."""
 
 from __future__ import annotations
 
 import os
+import re
 
-SHARE = 0.25  # of the free memory, where nobody says how much may be used
+from pydantic import ByteSize, TypeAdapter
+
+SHARE = 0.25  # of the free memory, if no amount is given
+LARGEST = 2**60  # beyond any machine
+LONGEST = 40  # characters
+_SIZE = TypeAdapter(ByteSize)
 
 
 def free_memory() -> int:
-    """Bytes of memory that programs can still have."""
+    """Bytes of memory available to programs."""
     try:
         with open("/proc/meminfo") as file:
             return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
@@ -16,24 +22,35 @@ def free_memory() -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
-def budget(asked: str | None = None) -> int:
-    """Bytes that recordings may take: "2GiB", "500 MB", "3e9", or a quarter of the free memory.
+def budget(text: str | None = None) -> int:
+    """Bytes that recordings may take.
+
+    Args:
+        text: "2GiB", "500 MB", "3e9"; units as in `pydantic.ByteSize`. By default a quarter of the free memory.
 
     Raises:
-        ValueError: when it is not an amount of memory.
+        ValueError: if `text` is not an amount of memory.
     """
-    if not asked:
+    if not text:
         return int(free_memory() * SHARE)
-    text = asked.strip().lower().replace(" ", "")
-    units = {"gib": 2**30, "gb": 10**9, "g": 2**30, "mib": 2**20, "mb": 10**6, "m": 2**20, "": 1}
-    digits = text.rstrip("gimb")
+    size = _read(text)
+    if not 0 < size < LARGEST:
+        raise ValueError(f"expected an amount of memory such as 2GiB or 500MB, got {text[:LONGEST]!r}")
+    return size
+
+
+def _read(text: str) -> int:
+    """Bytes; 0 if it is not an amount."""
+    shape = re.fullmatch(r"(\d*\.?\d+)(e\d{1,2})?\s*([kmgtpe]?i?b?)", text.strip(), re.ASCII | re.IGNORECASE)
+    if not shape or len(text) > LONGEST:
+        return 0
+    number, exponent, unit = shape.groups()
+    if exponent:  # ByteSize knows none
+        return 0 if unit else int(float(number + exponent))
     try:
-        found = float(digits) * units[text[len(digits) :]]
-    except (ValueError, KeyError):
-        found = -1
-    if not 0 < found < 2**60:
-        raise ValueError(f"expected an amount of memory such as 2GiB or 500MB, got {asked[:40]!r}")
-    return int(found)
+        return _SIZE.validate_python(text)
+    except ValueError:
+        return 0
 
 
 def amount(size: int) -> str:
