@@ -12,18 +12,20 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from viz.colors import DIVERGING, SEQUENTIAL, palette
+from viz.view import Range
 
-# The common scales of viz/web/core/scale.js, so that a colour means the same here and there.
+# The scales of viz/web/core/scale.js, so that a colour means the same in both.
 LOW, HIGH, LINEAR, DIFFERENCE, OWN, FOLD = -2, 5, 8, 4, 7, 31
 INK, SOFT, PAPER = "#16181d", "#565d6b", "#ffffff"
 
 
-def positions(maps: np.ndarray, *, range: str = "common", log: bool = True, special: bool = False) -> np.ndarray:
-    """Where the numbers of maps (…, h, w) stand on their scale, 0 to 1 in the same shape.
+def positions(maps: np.ndarray, *, range: Range = "common", log: bool = True, special: bool = False) -> np.ndarray:
+    """The positions of maps (…, h, w) on their colour scale, 0 to 1, in the same shape.
 
     Args:
-        range: "common", the same for all, or "own", up to each map's largest.
-        log: a logarithmic scale; special: maps are differences, and 0 stands in the middle.
+        range: "common", the same scale for all maps, or "own", up to each map's largest number.
+        log: use a logarithmic scale.
+        special: the maps are differences, with 0 in the middle of the scale.
     """
     maps = np.asarray(maps, float)
     own = range == "own"
@@ -45,20 +47,22 @@ def colored(maps: np.ndarray, **scale) -> np.ndarray:
     return colors[np.round(positions(maps, **scale) * 255).astype(int)]
 
 
-def overlay(picture: np.ndarray, shown: np.ndarray, *, size: int = 512, smooth: bool = False, **scale) -> Image.Image:
-    """A map laid over its picture, as the viewer draws it.
+def overlay(picture: np.ndarray, values: np.ndarray, *, size: int = 512, smooth: bool = False, **scale) -> Image.Image:
+    """A map over its picture, drawn like in the viewer.
 
     Args:
-        picture: (height, width, 3) uint8. shown: (h, w), of any grid.
-        size: of the result's longer side. smooth: blend cells; else they are drawn as the cells they are.
+        picture: (height, width, 3) uint8.
+        values: (h, w), a map on any grid.
+        size: the longer side of the result, in pixels.
+        smooth: blend the cells; by default they keep sharp edges.
         scale: as for `positions`.
     """
     height, width = (round(side * size / max(picture.shape[:2])) for side in picture.shape[:2])
     base = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.NEAREST), float)
-    at = positions(shown, **scale)
-    strength = np.abs(2 * at - 1) if scale.get("special") else at
-    alpha = np.round(255 * (0.3 + 0.62 * np.sqrt(strength))).astype(np.uint8)  # hardly there where nothing is looked at
-    veil = Image.fromarray(np.dstack([colored(shown, **scale), alpha]))
+    place = positions(values, **scale)
+    strength = np.abs(2 * place - 1) if scale.get("special") else place
+    alpha = np.round(255 * (0.3 + 0.62 * np.sqrt(strength))).astype(np.uint8)  # faint where there is little attention
+    veil = Image.fromarray(np.dstack([colored(values, **scale), alpha]))
     veil = veil.resize((width, height), Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST)
     dimmed = Image.fromarray((base * 0.65 + np.array([8, 6, 14]) * 0.35).round().astype(np.uint8)).convert("RGBA")
     return Image.alpha_composite(dimmed, veil).convert("RGB")
@@ -67,11 +71,13 @@ def overlay(picture: np.ndarray, shown: np.ndarray, *, size: int = 512, smooth: 
 def sheet(
     maps: dict[str, np.ndarray], timesteps: Sequence[float | None], *, title: str = "", cell: int = 48, **scale
 ) -> Image.Image:
-    """The atlas: layers down, steps across, each with its name.
+    """The atlas as one picture: layers down, steps across, with their names.
 
     Args:
-        maps: {label: (S, h, w)}. timesteps: of the S steps.
-        cell: the longer side of one map, in pixels. scale: as for `positions`.
+        maps: {label: (S, h, w)}.
+        timesteps: of the S steps.
+        cell: the longer side of one map, in pixels.
+        scale: as for `positions`.
     """
     font, small = ImageFont.load_default(13), ImageFont.load_default(11)
     ratio = next(iter(maps.values())).shape[-2:]
@@ -81,10 +87,10 @@ def sheet(
     picture = Image.new("RGB", (width, top + len(maps) * (side[0] + gap) + 26), PAPER)
     pen = ImageDraw.Draw(picture)
     pen.text((12, 10), title, INK, font)
-    for row, (label, of_steps) in enumerate(maps.items()):
+    for row, (label, steps) in enumerate(maps.items()):
         y = top + row * (side[0] + gap)
         pen.text((12, y + side[0] / 2), label, INK, font, anchor="lm")
-        for column, colors in enumerate(colored(of_steps, **scale)):
+        for column, colors in enumerate(colored(steps, **scale)):
             tile = Image.fromarray(colors).resize((side[1], side[0]), Image.Resampling.NEAREST)
             picture.paste(tile, (labels + column * (side[1] + gap), y))
     for column, timestep in enumerate(timesteps):
@@ -94,7 +100,7 @@ def sheet(
 
 
 def animation(frames: Sequence[Image.Image], *, milliseconds: int = 350) -> bytes:
-    """A GIF that repeats; the last frame stays three times as long."""
+    """A GIF that repeats and shows its last frame three times as long."""
     file = io.BytesIO()
     durations = [milliseconds] * (len(frames) - 1) + [3 * milliseconds]
     first, *others = (frame.quantize(256, dither=Image.Dither.NONE) for frame in frames)

@@ -84,14 +84,14 @@ def for_browser(trace: Trace) -> Trace:
 
 
 def write_html(trace: Trace | str | Path, path: str | Path, view: View | None = None) -> Path:
-    """Write one HTML file that holds a trace and the viewer. It asks for nothing else, and its policy forbids it to.
+    """Write one HTML file with a trace and the viewer. Its content policy forbids any request.
 
     Args:
-        trace: a trace, of which self-attention is kept in half precision, or the file of one that the viewer shows.
-        view: what it opens with.
+        trace: a trace, whose self-attention is kept in half precision; or the file of a trace prepared for the viewer.
+        view: the view it opens with.
 
     Raises:
-        viz.trace_header.HeaderError: where `trace` is a file that is none.
+        viz.trace_header.HeaderError: if `trace` is the file of something else.
     """
     if isinstance(trace, (str, Path)):
         document = _document(Path(trace), view)

@@ -1,7 +1,7 @@
-"""What a map says in numbers: how spread it is, how far it reaches, where its peak lies, what a region gets.
+"""Maps in numbers: how spread they are, how far they reach, where their peak lies, how much a region receives.
 
-A map is a row of attention on its layer's grid: non-negative, (…, h, w), summing to 1 over h and w. Whatever stands in
-front of h and w (steps, heads) is kept. Arrays may be numpy's or torch's; answers are numpy's, float64.
+A map is a row of attention on its layer's grid: (…, h, w), not negative, with the sum 1 over h and w. Leading axes
+(steps, heads) are kept. Arrays may be NumPy's or PyTorch's; results are NumPy's, float64.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 def entropy(maps: ArrayLike) -> np.ndarray:
     """Shannon's entropy, -Σ p·log2(p), of maps (…, h, w): (…) in bits.
 
-    0 where one cell has all the weight, log2(h·w) where all have the same.
+    0 if one cell has all the weight, log2(h·w) if all cells have the same.
     """
     weights = _maps(maps)
     logarithms = np.log2(weights, out=np.zeros_like(weights), where=weights > 0)  # 0·log 0 is 0
@@ -21,7 +21,7 @@ def entropy(maps: ArrayLike) -> np.ndarray:
 
 
 def effective_keys(maps: ArrayLike) -> np.ndarray:
-    """2^entropy of maps (…, h, w): (…), the number of equally weighted cells that would be as spread; 1 to h·w."""
+    """2^entropy of maps (…, h, w): (…), the number of equal cells with the same entropy; 1 to h·w."""
     return 2 ** entropy(maps)
 
 
@@ -30,11 +30,11 @@ def mean_distance(maps: ArrayLike, query: tuple[float, float], size: tuple[int, 
 
     Args:
         maps: (…, h, w).
-        query: (row, column) of the cell that looks, on the grid; fractions are allowed, as for a region's centre.
+        query: (row, column) of the query's cell on the grid; fractions are allowed, for the centre of a region.
         size: (height, width) of the picture in pixels.
 
     Returns:
-        (…), in picture pixels: the distance from the query to every cell, weighted by the map.
+        (…), in picture pixels: the distance from the query to every cell, averaged by the weights of the map.
     """
     weights = _maps(maps)
     down, right = _offsets(weights.shape[-2:], query, size)
@@ -42,7 +42,7 @@ def mean_distance(maps: ArrayLike, query: tuple[float, float], size: tuple[int, 
 
 
 def peak_offset(maps: ArrayLike, query: tuple[float, float], size: tuple[int, int]) -> np.ndarray:
-    """From the query to the cell with the largest weight (the first of equals): (…, 2) as (down, right).
+    """The way from the query to the cell with the largest weight (the first of equals): (…, 2), (down, right).
 
     Arguments as for `mean_distance`; in picture pixels.
     """
@@ -53,17 +53,17 @@ def peak_offset(maps: ArrayLike, query: tuple[float, float], size: tuple[int, in
 
 
 def region_weight(maps: ArrayLike, region: ArrayLike) -> np.ndarray:
-    """What a region gets of maps (…, h, w): (…), from 0 to 1.
+    """The weight of a region in maps (…, h, w): (…), from 0 to 1.
 
     Args:
-        region: (h, w), for each cell the part of it, 0 to 1, that belongs to the region.
+        region: (h, w), the part of each cell, 0 to 1, that belongs to the region.
 
     Raises:
-        ValueError: when the region is not on the maps' grid.
+        ValueError: if the region is not on the grid of the maps.
     """
     weights, share = _maps(maps), np.asarray(region, np.float64)
     if share.shape != weights.shape[-2:]:
-        raise ValueError(f"expected a region on the maps' grid {weights.shape[-2:]}, got {share.shape}")
+        raise ValueError(f"expected a region on the grid of the maps, {weights.shape[-2:]}, got {share.shape}")
     return (weights * share).sum((-2, -1))
 
 
@@ -75,6 +75,6 @@ def _maps(maps: ArrayLike) -> np.ndarray:
 
 
 def _offsets(grid: tuple[int, int], query: tuple[float, float], size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """How far each row of cells is below the query, and each column to its right, in picture pixels: (h,) and (w,)."""
+    """Picture pixels from the query down to each row of cells, (h,), and right to each column, (w,)."""
     down, right = ((np.arange(n) - place) * side / n for n, place, side in zip(grid, query, size, strict=True))
     return down, right

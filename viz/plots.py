@@ -1,4 +1,4 @@
-"""Plotly figures, from arrays. They are returned, never shown; text in them is text, whatever it holds."""
+"""Plotly figures of arrays. They are returned, never shown, and their texts are escaped."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import ArrayLike
 
-# Okabe and Ito's colours, which colour-blind eyes tell apart, less the two that vanish on black or on white.
+# Okabe and Ito's colours for colour-blind eyes, without the two that vanish on black or on white.
 COLORS = ("#0072B2", "#56B4E9", "#7F8790", "#009E73", "#D55E00", "#CC79A7", "#E69F00")
 DASHES = ("solid", "dash", "dot", "dashdot")
 MAX_TEXT = 60
@@ -18,11 +18,11 @@ MAX_TEXT = 60
 def over_steps(
     lines: dict[str, ArrayLike], steps: Sequence[int], timesteps: Sequence[float | None], *, title: str, unit: str
 ) -> go.Figure:
-    """One line for each label: how a measure goes over the steps, from noise on the left to the picture on the right.
+    """A measure over the steps, a line for each label, from noise on the left to the picture on the right.
 
     Args:
-        lines: {label: (S,)}. Labels that share what stands before their " · " share a colour and differ in dashes.
-        steps, timesteps: of the S recorded steps; the horizontal axis is the step, labelled by its timestep.
+        lines: {label: (S,)}. Labels with the same text before " · " share a colour and differ in dashes.
+        steps, timesteps: of the S recorded steps; the horizontal axis is the step, labelled with its timestep.
         unit: of the vertical axis, which starts at 0.
     """
     figure = go.Figure()
@@ -51,14 +51,15 @@ def over_steps(
         title={"text": "timestep t, noise to picture", "standoff": 6}, tickvals=list(steps), ticktext=named, tickangle=0
     )
     figure.update_yaxes(title_text=_text(unit), rangemode="tozero")
-    return _dressed(figure, title).update_layout(hovermode="x unified")
+    return _styled(figure, title).update_layout(hovermode="x unified")
 
 
 def heatmap(values: ArrayLike, *, title: str, diverging: bool = False) -> go.Figure:
-    """One map with its values, cell by cell; row 0 on top.
+    """One map with its values, cell by cell; row 0 is at the top.
 
     Args:
-        values: (h, w) in times uniform, or, `diverging`, differences to the mean row.
+        values: (h, w) in times uniform.
+        diverging: the values are differences from the mean row.
     """
     values = np.asarray(values, float)
     figure = go.Figure(
@@ -74,10 +75,10 @@ def heatmap(values: ArrayLike, *, title: str, diverging: bool = False) -> go.Fig
     figure.update_xaxes(title_text="column", constrain="domain", showgrid=False, zeroline=False)
     figure.update_yaxes(title_text="row", autorange="reversed", scaleanchor="x", showgrid=False, zeroline=False)
     figure.update_yaxes(constrain="domain")
-    return _dressed(figure, title)
+    return _styled(figure, title)
 
 
-def _dressed(figure: go.Figure, title: str) -> go.Figure:
+def _styled(figure: go.Figure, title: str) -> go.Figure:
     return figure.update_layout(
         template="none",
         title={"text": _text(title), "font": {"size": 15}, "x": 0.02, "xanchor": "left"},
@@ -90,6 +91,6 @@ def _dressed(figure: go.Figure, title: str) -> go.Figure:
 
 
 def _text(text: str) -> str:
-    """Plotly reads a few tags in its texts; a layer's name is none of them."""
+    """Escaped and shortened: Plotly reads a few HTML tags in its texts."""
     short = text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
     return html.escape(short, quote=False)

@@ -22,14 +22,14 @@ def test_positions_on_every_scale():
     assert np.allclose(positions([[-31, 0, 1]], special=True), [[0, 0.5, 0.6]])
 
 
-def test_colours_are_the_palette_s():
+def test_colored_takes_its_colours_from_the_palette():
     assert palette().shape == (256, 3)
     shown = colored(np.array([[0, 32]]))
     assert shown.tolist() == [[palette()[0].tolist(), palette()[255].tolist()]]
     assert np.ptp(colored(np.zeros((1, 1)), special=True)) < 40  # the middle of the diverging map is grey
 
 
-def test_a_map_over_a_picture():
+def test_overlay_draws_sharp_or_smooth_cells():
     picture = np.full((32, 48, 3), 200, np.uint8)
     shown = np.zeros((2, 3))
     shown[0, 2] = 32
@@ -41,7 +41,7 @@ def test_a_map_over_a_picture():
     assert len(np.unique(smooth.reshape(-1, 3), axis=0)) > 10
 
 
-def test_the_sheet_holds_every_map():
+def test_sheet_holds_every_map():
     maps = {"down 1": np.full((3, 4, 4), 32.0), "up <b>": np.zeros((3, 2, 2))}
     drawn = sheet(maps, [999.0, 500.0, None], title="a monster", cell=20)
     pixels = np.asarray(drawn)
@@ -50,7 +50,7 @@ def test_the_sheet_holds_every_map():
     assert (np.asarray(sheet(maps, [1.0] * 3, cell=20)).shape[0]) < pixels.shape[0]
 
 
-def test_an_animation():
+def test_animation_repeats_and_rests_on_its_last_frame():
     frames = [Image.new("RGB", (8, 6), color) for color in ("red", "green", "blue")]
     gif = Image.open(io.BytesIO(animation(frames, milliseconds=100)))
     assert (gif.n_frames, gif.size, gif.info["loop"]) == (3, (8, 6), 0)

@@ -1,4 +1,4 @@
-"""Files to take away, made in Python."""
+"""Exported files, made in Python."""
 
 import base64
 import gzip
@@ -37,7 +37,7 @@ def parts(path) -> tuple[str, dict, bytes]:
 
 
 @pytest.mark.parametrize("exhibit", exhibits(), ids=lambda exhibit: exhibit.name)
-def test_one_html_file_of_a_gallery_trace_is_below_14_mb(exhibit, tmp_path):
+def test_write_html_of_a_gallery_trace_is_below_14_mb(exhibit, tmp_path):
     path = write_html(exhibit.trace, tmp_path / "page.html", VIEW)
     assert path.stat().st_size < 14_000_000
     document, page, held = parts(path)
@@ -46,7 +46,7 @@ def test_one_html_file_of_a_gallery_trace_is_below_14_mb(exhibit, tmp_path):
     assert exhibit.caption in document[:2000]
 
 
-def test_it_may_ask_no_network_and_run_nothing_else(tmp_path):
+def test_write_html_allows_no_network_and_no_other_script(tmp_path):
     document, _, _ = parts(write_html(EXHIBIT.trace, tmp_path / "page.html"))
     (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', document)
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
@@ -54,7 +54,7 @@ def test_it_may_ask_no_network_and_run_nothing_else(tmp_path):
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", document)
 
 
-def test_from_a_trace_in_memory(tmp_path, shared_pipeline):
+def test_write_html_escapes_the_texts_of_a_trace_in_memory(tmp_path, shared_pipeline):
     trace = perform(Recipe("a red monster", steps=2), shared_pipeline)
     trace.recipe["caption"] = trace.recipe["more"] = HOSTILE
     document, page, held = parts(write_html(trace, tmp_path / "page.html"))
@@ -65,7 +65,7 @@ def test_from_a_trace_in_memory(tmp_path, shared_pipeline):
     assert "&lt;img src=x onerror=alert(1)&gt; ${1+1}" in document[:3000]  # the title
 
 
-def test_what_is_no_trace(tmp_path):
+def test_write_html_refuses_a_file_that_is_no_trace(tmp_path):
     for content in (b"", b"short", b"\x02" + bytes(7) + b"{}", bytes(100)):
         (tmp_path / "file").write_bytes(content)
         with pytest.raises(HeaderError, match="expected the file of a trace"):
@@ -74,7 +74,7 @@ def test_what_is_no_trace(tmp_path):
     assert EXHIBIT.steps == Trace.load(EXHIBIT.trace).steps
 
 
-def test_rows_on_show(trace, tmp_path):
+def test_rows_on_show_are_the_rows_of_the_trace(trace, tmp_path):
     pins = (Pixel((0.2, 0.2)), Box((0.1, 0.1), (0.4, 0.3)))
     view = View(EXHIBIT.point, EXHIBIT.layer, EXHIBIT.step, 2, pins=pins, active=-1)
     with np.load(write_npz(trace, tmp_path / "rows.npz", view)) as rows:
@@ -89,7 +89,7 @@ def test_rows_on_show(trace, tmp_path):
     assert "pin_2" in rows_on_show(trace, view) and "pin_3" not in rows_on_show(trace, view)
 
 
-def test_an_animation_across_the_steps(trace, tmp_path):
+def test_write_gif_has_a_frame_for_each_step(trace, tmp_path):
     gif = Image.open(write_gif(trace, tmp_path / "steps.gif", VIEW, size=64))
     assert (gif.n_frames, gif.size) == (len(trace.steps), (64, 64))
     first = np.asarray(gif.convert("RGB"), int)
@@ -97,8 +97,8 @@ def test_an_animation_across_the_steps(trace, tmp_path):
     assert np.abs(first - np.asarray(gif.convert("RGB"))).mean() > 5
 
 
-def test_a_column_has_no_difference_in_its_colours(trace, tmp_path):
-    """“What is special” stays chosen while columns are looked at, and does nothing there, as in the viewer."""
+def test_write_gif_of_a_column_ignores_special(trace, tmp_path):
+    """“What is special” stays switched on in columns, where it has no effect, as in the viewer."""
     column = {**vars(VIEW), "mode": "column"}
     paths = [
         write_gif(trace, tmp_path / f"{special}.gif", View(**column | {"special": special}), size=64)

@@ -15,7 +15,7 @@ def one_cell(row: int, column: int, grid=(4, 8)) -> np.ndarray:
     return weights
 
 
-def test_uniform():
+def test_measures_of_uniform_attention():
     assert entropy(UNIFORM) == pytest.approx(5)  # log2(32)
     assert effective_keys(UNIFORM) == pytest.approx(32)
     assert region_weight(UNIFORM, np.ones((4, 8))) == pytest.approx(1)
@@ -29,8 +29,7 @@ def test_uniform():
     assert mean_distance(square, (0, 0), (20, 40)) == pytest.approx((0 + 10 + 20 + 500**0.5) / 4)
 
 
-def test_identity():
-    """Every pixel looks at itself."""
+def test_measures_of_pixels_that_look_at_themselves():
     for row, column in ((0, 0), (3, 7), (1, 4)):
         weights = one_cell(row, column)
         assert entropy(weights) == 0 and effective_keys(weights) == 1
@@ -39,7 +38,7 @@ def test_identity():
         assert region_weight(weights, weights) == 1 and region_weight(weights, 1 - weights) == 0
 
 
-def test_a_fixed_shift():
+def test_measures_of_a_fixed_shift():
     """Every pixel looks one cell down and two to the left: 16 and 16 pixels of a 64 × 64 picture on a 4 × 8 grid."""
     shifted = np.stack([one_cell(row + 1, column - 2) for row in range(3) for column in range(2, 8)])
     queries = [(row, column) for row in range(3) for column in range(2, 8)]
@@ -49,14 +48,14 @@ def test_a_fixed_shift():
         assert entropy(weights) == 0
 
 
-def test_a_mixture_worked_by_hand():
+def test_measures_of_a_mixture_worked_by_hand():
     weights = np.array([[0.5, 0.25], [0.125, 0.125]])
     assert entropy(weights) == pytest.approx(0.5 * 1 + 0.25 * 2 + 2 * 0.125 * 3)
     assert mean_distance(weights, (0.5, 0.5), (2, 2)) == pytest.approx(0.5**0.5)  # a region's centre
     assert peak_offset(weights, (1, 1), (64, 32)).tolist() == [-32, -16]
 
 
-def test_what_stands_in_front_is_kept_and_torch_is_welcome():
+def test_measures_keep_leading_axes_and_take_torch():
     maps = np.stack([np.stack([UNIFORM, one_cell(0, 1)])] * 3)  # (3, 2, 4, 8)
     for given in (maps, torch.from_numpy(maps), torch.from_numpy(maps).float()):
         assert entropy(given).shape == (3, 2) and np.allclose(entropy(given), [[5, 0]] * 3)
@@ -65,8 +64,8 @@ def test_what_stands_in_front_is_kept_and_torch_is_welcome():
         assert np.allclose(region_weight(given, one_cell(0, 1)), [[1 / 32, 1]] * 3)
 
 
-def test_what_is_not_a_map_is_refused():
+def test_measures_refuse_what_is_not_a_map():
     with pytest.raises(ValueError, match=r"shape \(…, h, w\), got \(3,\)"):
         entropy([0.2, 0.3, 0.5])
-    with pytest.raises(ValueError, match=r"grid \(4, 8\), got \(2, 2\)"):
+    with pytest.raises(ValueError, match=r"grid of the maps, \(4, 8\), got \(2, 2\)"):
         region_weight(UNIFORM, np.ones((2, 2)))

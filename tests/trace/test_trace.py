@@ -1,4 +1,4 @@
-"""A trace's questions and answers, and its file."""
+"""Rows and columns of a trace, and its file."""
 
 import json
 import struct
@@ -30,7 +30,7 @@ def test_rows_and_columns_worked_by_hand():
     assert torch.allclose(trace.rows("a", step=0, query=(0, 1), head=0), torch.tensor([[0.1, 0.2], [0.3, 0.4]]))
 
 
-def test_regions_and_the_mean_row_worked_by_hand():
+def test_region_rows_region_columns_and_mean_row_worked_by_hand():
     trace = trace_of_odds()
     weights = torch.tensor([[0.0, 3.0], [1.0, 0.0]])  # three quarters of the second row, one of the third
     rows = trace.region_rows("a", step=0, weights=weights)
@@ -45,7 +45,7 @@ def test_regions_and_the_mean_row_worked_by_hand():
     assert torch.allclose(trace.region_columns("a", step=0, weights=one), trace.columns("a", step=0, key=(0, 1)))
 
 
-def test_regions_of_a_real_layer_are_means_of_its_rows_and_columns(trace):
+def test_region_rows_and_columns_are_means_of_rows_and_columns(trace):
     layer = next(layer for layer in trace if layer.kind == "self")
     weights = torch.zeros(layer.grid)
     weights[3, 4], weights[20, 7] = 1, 3
@@ -60,12 +60,12 @@ def test_regions_of_a_real_layer_are_means_of_its_rows_and_columns(trace):
 
 
 @pytest.mark.parametrize("weights", [torch.ones(3, 2), torch.zeros(2, 2), torch.tensor([[1.0, -1.0], [0.0, 0.0]])])
-def test_weights_that_are_no_region(weights):
+def test_region_rows_refuses_weights_that_are_no_region(weights):
     with pytest.raises(ValueError, match="expected weights of the 2x2 grid of a"):
         trace_of_scores(torch.eye(4)).region_rows("a", step=0, weights=weights)
 
 
-def test_a_point_of_the_picture_is_a_cell_of_every_grid(trace):
+def test_cell_holds_the_point_in_every_grid(trace):
     for layer in trace:
         assert trace.cell(layer.name, (0, 0)) == (0, 0)
         assert trace.cell(layer.name, (63.9, 63.9)) == (layer.grid[0] - 1, layer.grid[1] - 1)
@@ -78,7 +78,7 @@ def test_a_point_of_the_picture_is_a_cell_of_every_grid(trace):
         assert torch.equal(maps[2], trace.rows(name, step=2, query=trace.cell(name, (20, 40))))
 
 
-def test_what_is_kept_is_far_less_than_the_maps(trace):
+def test_kept_bytes_are_far_fewer_than_map_bytes(trace):
     where = next(iter(trace.queries))
     q, k = trace.queries[where], trace.keys[where]
     assert trace.kept_bytes >= q.nbytes + k.nbytes
@@ -88,7 +88,7 @@ def test_what_is_kept_is_far_less_than_the_maps(trace):
     assert trace.map_bytes > 10 * trace.kept_bytes
 
 
-def test_errors_name_what_is_there(trace):
+def test_trace_errors_name_what_was_recorded(trace):
     name = next(iter(trace.layers))
     with pytest.raises(KeyError, match="the closest are"):
         trace.rows(name[:-1], step=0, query=(0, 0))
@@ -106,13 +106,13 @@ def test_errors_name_what_is_there(trace):
         trace.select(steps=[7])
 
 
-def test_the_same_recipe_gives_the_same_trace(shared_pipeline, trace):
+def test_perform_gives_the_same_trace_for_the_same_recipe(shared_pipeline, trace):
     again = perform(Recipe("a red monster", seed=1, steps=3), shared_pipeline)
     assert np.array_equal(again.picture, trace.picture)
     assert all(torch.equal(again.queries[where], q) for where, q in trace.queries.items())
 
 
-def test_save_and_load(trace, tmp_path):
+def test_load_gives_what_save_wrote(trace, tmp_path):
     path = trace.save(tmp_path / "run.safetensors")
     loaded = Trace.load(path)
     assert [f.name for f in tmp_path.iterdir()] == ["run.safetensors"]
@@ -125,19 +125,19 @@ def test_save_and_load(trace, tmp_path):
     assert loaded.verify() == trace.verify()
 
 
-def test_what_no_browser_could_read_is_not_saved(trace, tmp_path):
+def test_save_refuses_what_no_browser_could_read(trace, tmp_path):
     strange = replace(trace, recipe={"guidance": float("nan")})
     with pytest.raises(ValueError, match="in its recipe or timesteps cannot be saved"):
         strange.save(tmp_path / "run.safetensors")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_says_how_far_what_it_holds_is_verified(trace, tmp_path):
+def test_save_writes_the_largest_difference_of_verify(trace, tmp_path):
     half = trace.select(dtype=torch.float16)
     assert read_description(half.save(tmp_path / "run.safetensors"))["verified"] == max(half.verify().values())
 
 
-def test_half_precision_for_the_browser(trace):
+def test_select_converts_to_half_precision_or_refuses(trace):
     half = trace.select(dtype=torch.float16)
     assert half.kept_bytes * 2 == trace.kept_bytes
     assert max(trace.verify().values()) < 1e-5 < max(half.verify().values()) < 5e-3
@@ -146,7 +146,7 @@ def test_half_precision_for_the_browser(trace):
         large.select(dtype=torch.float16)
 
 
-def test_a_failed_write_leaves_the_old_file(trace, tmp_path, monkeypatch):
+def test_save_leaves_the_old_file_if_interrupted(trace, tmp_path, monkeypatch):
     path = trace.save(tmp_path / "run.safetensors")
     before = path.read_bytes()
 
@@ -168,7 +168,7 @@ def tampered(path, change) -> None:
     save_file(tensors, path, metadata)
 
 
-def said(change):
+def described(change):
     def edit(metadata, tensors):
         description = json.loads(metadata["trace"])
         change(description)
@@ -184,25 +184,28 @@ HOSTILE = {
     "no description": (lambda m, t: m.pop("trace"), "expected a complete description"),
     "not JSON": (lambda m, t: m.update(trace="{"), "expected a complete description"),
     "deep JSON": (lambda m, t: m.update(trace="[" * 100_000), "expected a complete description"),
-    "a grid too large": (said(lambda d: d["layers"][0].update(grid=[10**9, 10**9])), "positive sizes"),
-    "a negative grid": (said(lambda d: d["layers"][0].update(grid=[-32, -32])), "positive sizes"),
-    "more heads than there are": (said(lambda d: d["layers"][0].update(heads=9)), "floats of shape"),
-    "an unknown field": (said(lambda d: d["layers"][0].update(code="1")), "complete description"),
-    "a scale that is no number": (said(lambda d: d["layers"][0].update(scale="x")), "finite scale"),
-    "a step that is not there": (said(lambda d: d["timesteps"].append([7, 1.0])), "expected a tensor"),
+    "a grid too large": (described(lambda d: d["layers"][0].update(grid=[10**9, 10**9])), "positive sizes"),
+    "a negative grid": (described(lambda d: d["layers"][0].update(grid=[-32, -32])), "positive sizes"),
+    "more heads than there are": (described(lambda d: d["layers"][0].update(heads=9)), "floats of shape"),
+    "an unknown field": (described(lambda d: d["layers"][0].update(code="1")), "complete description"),
+    "a scale that is no number": (described(lambda d: d["layers"][0].update(scale="x")), "finite scale"),
+    "a step that is not there": (described(lambda d: d["timesteps"].append([7, 1.0])), "expected a tensor"),
     "an endless step": (
         lambda m, t: m.update(trace=m["trace"].replace("[[0, ", "[[1e999, ", 1)),
         "expected finite numbers, got 1e999",
     ),
-    "a list for a name": (said(lambda d: d["layers"][0].update(name=[])), "the name of a layer"),
+    "a list for a name": (described(lambda d: d["layers"][0].update(name=[])), "the name of a layer"),
     "a recipe that is no number": (
-        said(lambda d: d["recipe"].update(guidance=float("nan"))),
+        described(lambda d: d["recipe"].update(guidance=float("nan"))),
         "finite numbers, got NaN",
     ),
-    "a proof without end": (said(lambda d: d["proved"].update({NAME: float("inf")})), "finite numbers, got Infinity"),
-    "a proof of another layer": (said(lambda d: d["proof_steps"].update(x=0)), "proofs of recorded layers"),
-    "no recipe": (said(lambda d: d.update(recipe=[])), "expected a recipe"),
-    "branches of its own": (said(lambda d: d.update(branches=["left"])), "branches of a guided batch"),
+    "a proof without end": (
+        described(lambda d: d["proved"].update({NAME: float("inf")})),
+        "finite numbers, got Infinity",
+    ),
+    "a proof of another layer": (described(lambda d: d["proof_steps"].update(x=0)), "proofs of recorded layers"),
+    "no recipe": (described(lambda d: d.update(recipe=[])), "expected a recipe"),
+    "branches of its own": (described(lambda d: d.update(branches=["left"])), "branches of a guided batch"),
     "a missing tensor": (lambda m, t: t.pop(f"conditional/key/{NAME}/1"), "expected a tensor"),
     "a tensor too many": (lambda m, t: t.update(more=torch.zeros(1)), "no further tensors"),
     "whole numbers": (
@@ -216,7 +219,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_hostile_files(trace, tmp_path, case):
+def test_load_refuses_hostile_files(trace, tmp_path, case):
     change, message = HOSTILE[case]
     path = trace.save(tmp_path / "run.safetensors")
     tampered(path, change)
@@ -224,7 +227,7 @@ def test_hostile_files(trace, tmp_path, case):
         Trace.load(path)
 
 
-def test_files_that_are_no_traces(trace, tmp_path):
+def test_load_refuses_files_that_are_no_traces(trace, tmp_path):
     path = trace.save(tmp_path / "run.safetensors")
     whole = path.read_bytes()
     for cut in (0, 5, 100, len(whole) // 2, len(whole) - 1):
