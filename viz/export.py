@@ -53,14 +53,15 @@ def rows_on_show(trace: Trace, view: View) -> dict[str, np.ndarray]:
 
 def _over_steps(maps: Maps, view: View, query: Query, layer: str) -> np.ndarray:
     """(S, h, w), in times uniform."""
-    options = {"head": view.head, "mode": view.mode or "row", "special": bool(view.special)}
-    return np.stack([maps.one(query, layer, step, **options) for step in maps.trace.steps])
+    mode, special = view.mode or "row", bool(view.special)
+    steps = maps.trace.steps
+    return np.stack([maps.one(query, layer, step, head=view.head, mode=mode, special=special) for step in steps])
 
 
 def write_npz(trace: Trace, path: str | Path, view: View) -> Path:
     """Write `rows_on_show`; `numpy.load` reads it without pickle."""
     with open(path, "wb") as file:
-        np.savez_compressed(file, **rows_on_show(trace, view))
+        np.savez_compressed(file, allow_pickle=False, **rows_on_show(trace, view))
     return Path(path)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -16,7 +16,7 @@ MAX_TEXT = 60
 
 
 def over_steps(
-    lines: dict[str, ArrayLike], steps: Sequence[int], timesteps: Sequence[float | None], *, title: str, unit: str
+    lines: Mapping[str, ArrayLike], steps: Sequence[int], timesteps: Sequence[float | None], *, title: str, unit: str
 ) -> go.Figure:
     """A measure over the steps, a line for each label, from noise on the left to the picture on the right.
 

@@ -109,7 +109,7 @@ def _stream(tensors: dict[str, torch.Tensor], file: IO[bytes], metadata: dict[st
     text += b" " * (-len(text) % 8)
     file.write(len(text).to_bytes(8, "little") + text)
     for name in names:
-        file.write(tensors[name].contiguous().flatten().view(torch.uint8).numpy())
+        file.write(tensors[name].contiguous().flatten().view(torch.uint8).numpy().data)
 
 
 def _json(description: dict) -> str:

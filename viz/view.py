@@ -191,10 +191,10 @@ def _pins(values: object) -> tuple[Query, ...]:
 
 
 def _place(value: object, subject: str) -> Place:
-    is_pair = isinstance(value, (list, tuple)) and len(value) == 2
-    if not is_pair or not all(is_number(part) and 0 <= part <= 1 for part in value):
+    pair = value if isinstance(value, (list, tuple)) else ()
+    if len(pair) != 2 or not all(is_number(part) and 0 <= part <= 1 for part in pair):
         raise ViewError(f"{subject} must be a row and a column from 0 to 1; got {short(value)}.")
-    return float(value[0]), float(value[1])
+    return float(pair[0]), float(pair[1])
 
 
 def _name(value: object) -> str:

@@ -1,5 +1,6 @@
 """Rows and columns of a trace, and its file."""
 
+import hashlib
 import json
 import struct
 from dataclasses import replace
@@ -9,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.support.traces import trace_of_odds, trace_of_scores
+from tests.support.traces import trace_of_odds, trace_of_scores, trace_with_everything
 from viz import Trace
 from viz.recipe import Recipe
 from viz.recording.run import perform
@@ -125,6 +126,16 @@ def test_load_gives_what_save_wrote(trace, tmp_path):
     assert loaded.verify() == trace.verify()
 
 
+def test_save_writes_version_1_of_the_format_byte_for_byte(tmp_path):
+    """Files of this version, and every viewer that reads them, are out in the world: another hash, another version."""
+    path = trace_with_everything().save(tmp_path / "run.safetensors")
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == (
+        "85eb20e9c0702191c88b88da70b05e1b2b1e11c20c8a7b1e4f3d5d96dd29f3b2"
+    )
+    again = Trace.load(path).save(tmp_path / "again.safetensors")
+    assert again.read_bytes() == path.read_bytes()
+
+
 def test_save_refuses_what_no_browser_could_read(trace, tmp_path):
     strange = replace(trace, recipe={"guidance": float("nan")})
     with pytest.raises(ValueError, match="in its recipe or timesteps cannot be saved"):
@@ -209,7 +220,7 @@ HOSTILE = {
     "a missing tensor": (lambda m, t: t.pop(f"conditional/key/{NAME}/1"), "expected a tensor"),
     "a tensor too many": (lambda m, t: t.update(more=torch.zeros(1)), "no further tensors"),
     "whole numbers": (
-        lambda m, t: t.update({f"conditional/key/{NAME}/1": torch.zeros(2, 1024, 4, dtype=int)}),
+        lambda m, t: t.update({f"conditional/key/{NAME}/1": torch.zeros(2, 1024, 4, dtype=torch.int64)}),
         "floats",
     ),
     "not finite": (lambda m, t: t[f"conditional/key/{NAME}/1"].fill_(float("nan")), "to be finite"),

@@ -43,7 +43,7 @@ def region(**values) -> dict:
     return changed(pins=[{"kind": "region", "grid": [3, 5], "mask": "gAI", **values}], active=0)
 
 
-BAD = [
+BAD: list[tuple[object, str]] = [
     (None, "The view must be an object; got nothing"),
     ([], "must be an object"),
     ({}, "The view lacks layer, point, step"),
