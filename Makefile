@@ -1,28 +1,32 @@
-# make app       opens the page (makes the virtual environment and installs first)
-# make test      all tests, a real Chromium included
-# make test-quick  the tests that need neither a browser nor training, in about a minute
-# make versions  the tests of recording on the two diffusers releases before the pinned one
-# make lint      format, lint and type checks, of Python and JavaScript
-# make bench     the measured figures, as one JSON object on the last line
-# make bench-sd  recording at Stable Diffusion's size (4 GB of memory, some minutes)
-# make bench-rivals  the same beside attention-map-diffusers, which it installs into a folder of its own
-# make train     trains the bundled model from scratch, or goes on where it stopped
-# make train-classic  trains the small networks of the papers' blocks the same way, into assets/classic
-# make evaluate  the bundled model's figures    make gallery      records assets/gallery again
-#                                               make screenshots  takes the README's pictures
+# make app            open the page (the first time, create the virtual environment and install)
+# make test           all tests, in a real Chromium too
+# make test-quick     the tests that need neither a browser nor training, in about a minute
+# make versions       the recording tests on the two diffusers releases before the pinned one
+# make lint           check format, lint and types, of Python and JavaScript
+# make bench          measure all figures of the bundled model and the page, in under ten minutes
+# make bench-quick    measure those that matter most, in under three minutes
+# make bench-sd       measure recording at Stable Diffusion's size (6 GB of memory, some minutes)
+# make bench-rivals   the same beside attention-map-diffusers, installed into a folder of its own
+# make train          train the bundled model from scratch, or continue where training stopped
+# make train-classic  train the small networks of the papers' blocks, into assets/classic
+# make evaluate       measure the figures of the bundled model's card
+# make gallery        record assets/gallery again
+# make screenshots    take the README's pictures
+# make clean          remove the virtual environment
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # The newest of the two minor releases before the one in requirements.txt.
 DIFFUSERS_BEFORE := 0.41.0 0.40.0
-# Its requirements (torchvision among them) are left out: what is compared needs none but ours.
+# Installed without its requirements (torchvision among them): what is compared needs none but ours.
 RIVAL := $(VENV)/rivals/attention_map_diffusers-1.0.0.dist-info
 ESLINT := $(VENV)/eslint
 # Prints the fifteen slowest tests.
 PYTEST := $(BIN)/python -m pytest --durations=15
 
-.PHONY: app test test-quick versions lint bench bench-sd bench-rivals train train-classic evaluate gallery screenshots clean
+.PHONY: help app test test-quick versions lint bench bench-quick bench-sd bench-rivals \
+  train train-classic evaluate gallery screenshots clean
 
 app: $(VENV)/app
 	$(BIN)/python app.py --open
@@ -52,6 +56,9 @@ lint: $(VENV)/dev $(ESLINT)/done
 bench: $(VENV)/dev $(VENV)/chromium
 	$(BIN)/python -m tests.bench.bundled
 
+bench-quick: $(VENV)/dev $(VENV)/chromium
+	$(BIN)/python -m tests.bench.bundled --quick
+
 bench-sd: $(VENV)/dev
 	$(BIN)/python -m tests.bench.stable_diffusion
 
@@ -75,6 +82,9 @@ gallery: $(VENV)/app
 
 screenshots: $(VENV)/dev $(VENV)/chromium
 	$(BIN)/python -m tests.browser.screenshots
+
+help:
+	@sed -n '/^#/!q; s/^# //p' Makefile
 
 clean:
 	rm -rf $(VENV)

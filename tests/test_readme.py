@@ -1,5 +1,6 @@
 """What the README shows is what happens."""
 
+import inspect
 import re
 from pathlib import Path
 
@@ -37,3 +38,36 @@ def test_every_requirement_is_pinned_and_imported():
 def test_the_pictures_it_shows_are_there():
     for shown in re.findall(r"!\[.*?\]\((.*?)\)", README) + re.findall(r"^thumbnail: (.*)$", README, re.MULTILINE):
         assert Image.open(ROOT / shown).size[0] >= 1200
+
+
+def test_contributing_shows_the_probe_of_the_docstring():
+    """The docstring's probe is run by tests/recording."""
+    from viz.probes import site
+
+    (shown,) = re.findall(r"```py\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    docstring = re.sub(r"\n\s*\n", "\n", inspect.cleandoc(site.__doc__)).replace("\n    ", "\n")
+    assert re.sub(r"\n\s*\n", "\n", shown.strip()) in docstring
+
+
+def test_documents_link_to_files_that_exist():
+    for page in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
+        for link in re.findall(r"\]\(([^)#]+?)\)", page.read_text()):
+            if not link.startswith("http"):
+                assert (page.parent / link).exists(), (page.name, link)
+
+
+def test_documents_name_make_targets_and_paths_that_exist():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    for page in pages:
+        text = page.read_text()
+        assert set(re.findall(r"`make ([a-z-]+)`", text)) <= targets, page.name
+        for path in re.findall(r"`((?:viz|models|tests|assets|docs)/[\w./]*)`", text):
+            assert (ROOT / path).exists(), (page.name, path)
+
+
+def test_makefile_lists_its_targets():
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", "")
+    listed = re.findall(r"^# make ([a-z-]+) ", makefile, re.MULTILINE)
+    (phony,) = re.findall(r"^\.PHONY: (.*)", makefile, re.MULTILINE)
+    assert ["help", *listed] == phony.split()

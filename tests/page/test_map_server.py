@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.bench.stable_diffusion import Peak
 from tests.support import families
+from tests.support.memory import Peak
 from viz import Layer, Trace, record, trace_file
 from viz.page import map_server, served
 from viz.query import Maps, shares

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.bench import rivals as bench_rivals
+from tests.bench.figures import RIVALS
 from tests.support import rivals
 from viz import record
 
@@ -30,10 +31,9 @@ def test_rows_agree_with_attention_map_diffusers(tiny_unet, heads):
             assert (found - (ours if heads == "all" else ours.mean(0, keepdim=True))).abs().max() < 1e-3 * ours.max()
 
 
-def test_bench_rivals_runs_on_a_small_network():
-    found = bench_rivals.main(2, 1, config={**bench_rivals.SD15, "block_out_channels": (32, 32, 32, 32)}, side=16)
-    ours, theirs = found["ours"], found["theirs"]
-    assert set(ours) == set(theirs) and ours["kept_bytes"] < theirs["kept_bytes"]
-    assert found["agree_to"] < 1e-3
-    table = bench_rivals.table(found)
-    assert len(table.splitlines()) == 2 + len(bench_rivals.ROWS) and "None" not in table
+def test_bench_rivals_measures_both_on_a_small_network():
+    config = {**bench_rivals.SD15, "block_out_channels": (32, 32, 32, 32)}
+    figures = bench_rivals.figures(2, 1, config=config, side=16)
+    assert set(figures) == set(RIVALS)
+    assert figures["kept_mb"]["ours"] < figures["kept_mb"]["theirs"]
+    assert figures["agree_to"] < 1e-3

@@ -1,0 +1,197 @@
+"""The published figures: the benches write docs/figures.json, and from it the tables of README.md and docs/figures.md.
+
+In both pages a table stands between `<!-- figures: SECTION NAMES -->` and `<!-- end -->`; without names it has every
+figure of the section. `python -m tests.bench.figures` writes all tables again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+from models.opening.revision import revision
+
+ROOT = Path(__file__).parent.parent.parent
+FILE = ROOT / "docs" / "figures.json"
+PAGES = (ROOT / "README.md", ROOT / "docs" / "figures.md")
+LIBRARIES = ("torch", "diffusers", "gradio")
+
+Value = float | dict[str, float]  # one number, or one for each column of the table
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What a number means, how it is written, and the most it should be."""
+
+    label: str
+    form: str
+    at_most: float | None = None
+
+    @property
+    def limit(self) -> str:
+        return "" if self.at_most is None else re.sub(r"{.*}", "{:g}", self.form).format(self.at_most)
+
+
+BUNDLED = {
+    "recorded_over_plain": Figure(
+        "a recorded run over a plain one: median of pairs that advance alternately, step by step", "{:.3f}", 1.05
+    ),
+    "plain_over_plain": Figure("the same for two plain runs, which shows the noise", "{:.3f}"),
+    "recorded_over_plain_whole_runs": Figure(
+        "a recorded run over a plain one, whole runs one after the other", "{:.3f}"
+    ),
+    "picture_s": Figure("one picture, drawn and recorded", "{:.1f} s", 5),
+    "served_s": Figure("from `python app.py` to a served page", "{:.1f} s", 8),
+    "first_map_s": Figure("from opening the warm page to the first map", "{:.1f} s", 2),
+    "hover_p95_ms": Figure(
+        "script time of one hover (picture, atlas and words; all heads, 10 layers × 25 steps), 95th percentile",
+        "{:.1f} ms",
+        16,
+    ),
+    "hover_median_ms": Figure("the same, median", "{:.1f} ms"),
+    "hover_four_pins_p95_ms": Figure("the same with four pins, 95th percentile", "{:.1f} ms", 16),
+    "hover_special_p95_ms": Figure("the same with four pins and *What is special*", "{:.1f} ms", 16),
+    "hover_column_p95_ms": Figure("the same with four pins and *Is looked at by*", "{:.1f} ms", 16),
+    "heap_growth_mb": Figure("growth of the tab's memory over 10,000 hovers", "{:.1f} MB"),
+    "kept_mb": Figure("kept of one run: Q and K", "{:.0f} MB"),
+    "maps_mb": Figure("what its maps would take", "{:.0f} MB"),
+    "output_error": Figure("largest error of a module's output, recomputed from the trace", "{:.0e}", 1e-5),
+    "atlas_ms": Figure("all rows of one pixel, all layers and steps, in Python", "{:.0f} ms"),
+}
+QUICK = ("recorded_over_plain", "plain_over_plain", "picture_s", "served_s", "first_map_s", "hover_p95_ms")
+STABLE_DIFFUSION = {
+    "kept_10_steps_mb": Figure("kept of 10 steps in fp16", "{:.0f} MB", 483),
+    "recorded_over_plain": Figure("a recorded step over a plain one: median of alternating pairs", "{:.3f}", 1.03),
+    "first_step_over_plain": Figure("the first step, in which every layer is proved, over a plain one", "{:.2f}"),
+    "peak_over_planned": Figure("peak memory above plain runs over what `viz.plan` said", "{:.2f}", 1.05),
+    "rows_of_a_pixel_ms": Figure("all rows of one pixel, 16 layers × 10 steps", "{:.0f} ms", 60),
+}
+RIVALS = {
+    "step": Figure("a recorded step over a plain one: median of alternating pairs", "{:.3f}"),
+    "first": Figure("the first recorded step over a plain one (PixelGaze proves every layer in it)", "{:.3f}"),
+    "peak_mb": Figure("peak memory above plain runs", "{:.0f} MB"),
+    "kept_mb": Figure("kept (the other keeps both halves of the guided batch; it has no choice)", "{:.0f} MB"),
+    "maps_s": Figure("one pixel, chosen afterwards: its maps of all layers, heads and steps", "{:.3f} s"),
+    "one_step_s": Figure("the same of one step", "{:.3f} s"),
+    "agree_to": Figure("largest difference between the maps of both, as a share of the largest weight", "{:.0e}"),
+}
+SECTIONS = {
+    "bundled": BUNDLED,
+    "quick": {name: BUNDLED[name] for name in QUICK},
+    "stable_diffusion": STABLE_DIFFUSION,
+    "rivals": RIVALS,
+}
+COLUMNS = {"ours": "PixelGaze", "theirs": "attention-map-diffusers 1.0"}
+
+
+class Report:
+    """The figures of one bench: a line for each as it comes, and all of them in the file at the end."""
+
+    def __init__(self, section: str) -> None:
+        self.section, self.figures = section, SECTIONS[section]
+        self.values: dict[str, Value] = {}
+        self._start = time.monotonic()
+        print(f"{section}: {_machine_text(machine())}", flush=True)
+
+    def add(self, name: str, value: Value) -> None:
+        """Print a figure's name, value and limit, and keep it for the file."""
+        figure = self.figures[name]
+        self.values[name] = _rounded(value)
+        limit = f"at most {figure.limit}" if figure.limit else ""
+        if figure.at_most is not None and isinstance(value, float | int) and value > figure.at_most:
+            limit += "  MISSED"
+        elapsed = time.monotonic() - self._start
+        print(f"{elapsed:4.0f} s  {name:<30} {_value_text(figure, value):>12}  {limit}", flush=True)
+
+    def add_all(self, figures: Iterable[tuple[str, Value]]) -> None:
+        for name, value in figures:
+            self.add(name, value)
+
+    def write(self, file: Path = FILE, pages: Iterable[Path] = PAGES) -> None:
+        """Replace this section of the file, and write the tables again."""
+        sections = json.loads(file.read_text()) if file.is_file() else {}
+        sections[self.section] = {
+            "date": date.today().isoformat(),
+            "machine": machine(),
+            "versions": {name: version(name) for name in LIBRARIES},
+            "weights": revision() if self.section in ("bundled", "quick") else None,  # the others' are random
+            "figures": self.values,
+        }
+        file.write_text(json.dumps(sections, indent=2, ensure_ascii=False) + "\n")
+        for page in pages:
+            page.write_text(with_tables(page.read_text(), sections))
+        print(f"{self.section}: written to {file.name}", flush=True)
+
+
+def machine() -> dict[str, str | int | None]:
+    """What the figures are measured on: processor, cores that this process may use, memory."""
+    processor = platform.processor() or None
+    if (listed := Path("/proc/cpuinfo")).is_file() and (
+        model := re.search(r"^model name\s*: (.*)$", listed.read_text(), re.MULTILINE)
+    ):
+        processor = model.group(1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = None
+    if hasattr(os, "sysconf"):
+        memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
+    return {"cpu": processor, "cores": cores, "memory_gib": memory}
+
+
+def with_tables(text: str, sections: dict) -> str:
+    """A page's text with the tables between its markers written from the file's content."""
+
+    def written(marker: re.Match) -> str:
+        section, *names = marker.group(1).split()
+        return f"<!-- figures: {marker.group(1)} -->\n{table(section, sections[section], names)}\n<!-- end -->"
+
+    return re.sub(r"<!-- figures: ([^>]*?) -->\n.*?<!-- end -->", written, text, flags=re.DOTALL)
+
+
+def table(section: str, entry: dict, names: Iterable[str] = ()) -> str:
+    """One section in Markdown: what it was measured on, then a row for each figure."""
+    figures, values = SECTIONS[section], entry["figures"]
+    names = list(names) or [name for name in figures if name in values]
+    columns = next(([*value] for value in values.values() if isinstance(value, dict)), None)
+    headings = [COLUMNS[column] for column in columns] if columns else ["measured", "at most"]
+    libraries = ", ".join(f"{name} {number}" for name, number in entry["versions"].items())
+    lines = [f"{_machine_text(entry['machine'])}; {entry['date']}; {libraries}.", ""]
+    lines += ["| | " + " | ".join(headings) + " |", "|---|" + "---|" * len(headings)]
+    for name in names:
+        figure, value = figures[name], values[name]
+        if isinstance(value, dict):
+            cells = [figure.form.format(value[column]) for column in columns or ()]
+        else:
+            cells = [figure.form.format(value), figure.limit]
+        lines.append(f"| {figure.label} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _machine_text(on: dict) -> str:
+    memory = f", {on['memory_gib']} GiB" if on["memory_gib"] else ""
+    return f"{on['cpu']}, {on['cores']} core{'' if on['cores'] == 1 else 's'}{memory}"
+
+
+def _value_text(figure: Figure, value: Value) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{column} {figure.form.format(number)}" for column, number in value.items())
+    return figure.form.format(value)
+
+
+def _rounded(value: Value) -> Value:
+    if isinstance(value, dict):
+        return {column: float(f"{number:.4g}") for column, number in value.items()}
+    return float(f"{value:.4g}")
+
+
+if __name__ == "__main__":
+    content = json.loads(FILE.read_text())
+    for path in PAGES:
+        path.write_text(with_tables(path.read_text(), content))
