@@ -143,7 +143,7 @@ class OwnModel:
         calls = self.count_calls(order)
         whole = plan(self.pipeline, steps=calls, size=order.size, dtype=torch.float16)
         layers = [name for name, layer in whole.layers.items() if layer.kind == "self"]
-        return whole.of(layers, whole.steps)
+        return whole.select(layers, whole.steps)
 
     def draw(self, order: Order, sampler: str, photo: Path | None, thin: bool, on_step: OnStep) -> Trace:
         """Draw and record; a model that takes an image starts from `photo`.
