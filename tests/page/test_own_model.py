@@ -145,7 +145,7 @@ def test_draw_thins_only_if_told_to(open_saved, monkeypatch):
     assert len(model.draw(order, model.samplers[0], None, True, ignore).steps) == 7
     monkeypatch.setattr(limits, "_limits", limits.Limits("100"))
     for thin in (False, True):
-        with pytest.raises(RecipeError, match="Not even one layer and step would fit"):
+        with pytest.raises(RecipeError, match="Not even one layer at one step would fit"):
             model.draw(order, model.samplers[0], None, thin, ignore)
 
 
