@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.bench.figures import Report, Value
 from tests.bench.timing import seconds
@@ -38,7 +38,7 @@ class Bench:
         self.unet = UNet2DConditionModel(**SD15).eval()
         sample, words = torch.randn(1, 4, 64, 64), torch.randn(2, 77, 768)
         self.arguments = torch.cat([sample, sample]), 500, words
-        self.options = {"layers": self_attention, "dtype": torch.float16}
+        self.options: dict[str, Any] = {"layers": self_attention, "dtype": torch.float16}
 
     def call(self, steps: int = 1) -> None:
         import torch

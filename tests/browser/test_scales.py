@@ -88,6 +88,7 @@ def test_cells_are_drawn_as_cells_unless_asked_otherwise(page):
 def readout(page) -> dict:
     text = page.locator(".pg-readout").inner_text()
     found = re.search(r"row (\d+), column (\d+) · weight ([\d.e+−-]+) · (\S+) uniform", text)
+    assert found, text
     row, column, weight, times = found.groups()
     return {"cell": (int(row), int(column)), "weight": number(weight), "times": number(times), "text": text}
 

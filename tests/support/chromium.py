@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Literal
 
 import numpy as np
 from axe_playwright_python.sync_playwright import Axe
@@ -67,10 +67,16 @@ def _written(log: IO[str]) -> str:
 
 
 def open_page(
-    chromium: Browser, url: str, *, width: int = 1440, height: int = 900, scheme: str = "light", **options
+    chromium: Browser,
+    url: str,
+    *,
+    width: int = 1440,
+    height: int = 900,
+    scheme: Literal["light", "dark"] = "light",
+    **options,
 ) -> Page:
     """The page, with its first map on it. What its console says collects in `page.complaints`."""
-    page = chromium.new_page(viewport={"width": width, "height": height}, color_scheme=scheme, **options)
+    page: Any = chromium.new_page(viewport={"width": width, "height": height}, color_scheme=scheme, **options)
     page.complaints = []
     page.on("console", lambda said: said.type in ("error", "warning") and page.complaints.append(said.text))
     page.on("pageerror", lambda error: page.complaints.append(str(error)))
@@ -85,7 +91,7 @@ def sent_events(page: Page, name: str) -> list[dict]:
 
     def collect(request: Request) -> None:
         if "queue/join" in request.url:
-            data = request.post_data_json.get("event_data")
+            data = (request.post_data_json or {}).get("event_data")
             if isinstance(data, dict) and name in data:
                 events.append(data)
 
@@ -96,6 +102,7 @@ def sent_events(page: Page, name: str) -> list[dict]:
 def look(page: Page, row: float, column: float) -> None:
     """Move the mouse to a place of the picture, in 0..1, and wait for the repaint."""
     box = page.locator(f"{ROOT_OF_VIEWER} .pg-picture").bounding_box()
+    assert box, "the picture is not visible"
     page.mouse.move(box["x"] + column * box["width"], box["y"] + row * box["height"])
     page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
@@ -136,7 +143,7 @@ def pixels_of(page: Page, selector: str) -> np.ndarray:
 
 def open_alone(chromium: Browser, path: Path) -> Page:
     """The one HTML file, opened from disk with the network off. What it requests collects in `page.asked`."""
-    page = chromium.new_context(viewport={"width": 1440, "height": 900}, offline=True).new_page()
+    page: Any = chromium.new_context(viewport={"width": 1440, "height": 900}, offline=True).new_page()
     page.complaints, page.asked = [], []
     page.on("console", lambda said: said.type in ("error", "warning") and page.complaints.append(said.text))
     page.on("pageerror", lambda error: page.complaints.append(str(error)))

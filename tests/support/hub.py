@@ -15,6 +15,7 @@ SHA = "0123456789abcdef0123456789abcdef01234567"
 
 
 class _Hub(BaseHTTPRequestHandler):
+    server: _HubServer
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: object) -> None:
@@ -55,6 +56,7 @@ class _Hub(BaseHTTPRequestHandler):
     def listing(self, name: str, folder: Path, tree: bool) -> None:
         files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         sizes = [(str(path.relative_to(folder)), path.stat().st_size) for path in files]
+        found: list | dict
         if tree:
             found = [{"type": "file", "path": path, "size": size, "oid": f"{size:040x}"} for path, size in sizes]
         else:
@@ -63,12 +65,17 @@ class _Hub(BaseHTTPRequestHandler):
         self.answer(json.dumps(found).encode(), Content_Type="application/json", X_Repo_Commit=SHA)
 
 
+class _HubServer(ThreadingHTTPServer):
+    def __init__(self, models: dict[str, Path]) -> None:
+        super().__init__(("127.0.0.1", 0), _Hub)
+        self.models, self.url = models, f"http://127.0.0.1:{self.server_port}"
+        self.asked: list[str] = []
+
+
 @contextmanager
-def hub(models: dict[str, Path]) -> Iterator[ThreadingHTTPServer]:
+def hub(models: dict[str, Path]) -> Iterator[_HubServer]:
     """Serves {name: folder}; what was asked for collects in `.asked`, its address is `.url`."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
-    server.models, server.asked = models, []
-    server.url = f"http://127.0.0.1:{server.server_port}"
+    server = _HubServer(models)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield server

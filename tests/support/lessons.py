@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from playwright.sync_api import Browser, Page
 
@@ -14,7 +15,7 @@ PAGE = "document.querySelector('.pg-lesson').lesson"
 
 @contextmanager
 def opened(chromium: Browser, url: str) -> Iterator[Page]:
-    page = open_page(chromium, url)
+    page: Any = open_page(chromium, url)
     page.get_by_role("tab", name="How it works").click()
     page.wait_for_selector("#lesson .pl-main")
     yield page

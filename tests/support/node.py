@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import playwright
 
@@ -23,7 +24,7 @@ def run_node(*arguments: str, text: str = "") -> str:
     return done.stdout
 
 
-def evaluate(module: str) -> object:
+def evaluate(module: str) -> Any:
     """Run the text of an ES module that calls `answer(value)` once; returns that value, sent as JSON."""
     prelude = "const answer = (value) => console.log(JSON.stringify(value));\n"
     return json.loads(run_node("--input-type=module", "-", text=prelude + module))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 FOLDER = Path(sys.prefix) / "rivals"
 IMAGE = "image->image"  # what it calls self-attention
@@ -28,7 +29,13 @@ def captured(unet, *, heads: str = "all", dtype: str | None = None, query: objec
         sys.path.append(str(FOLDER))  # the last: our own packages are the ones it uses
     from attention_map_diffusers import AttentionCapture
 
-    options = {"relations": IMAGE, "timesteps": "all", "heads": heads, "dtype": dtype, "relation_query_indices": None}
+    options: dict[str, Any] = {
+        "relations": IMAGE,
+        "timesteps": "all",
+        "heads": heads,
+        "dtype": dtype,
+        "relation_query_indices": None,
+    }
     if query is not None:
         options["relation_query_indices"] = {IMAGE: query}
     pipeline = SimpleNamespace(unet=unet)  # it looks for a pipeline's U-Net and asks for nothing else

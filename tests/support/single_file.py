@@ -63,7 +63,8 @@ def unet_names(unet) -> dict[str, torch.Tensor]:
 
 
 def vae_names(vae) -> dict[str, torch.Tensor]:
-    weights, out = vae.state_dict(), {}
+    weights = vae.state_dict()
+    out: dict[str, torch.Tensor] = {}
     shortcut = {"conv_shortcut": "nin_shortcut"}
     for half, blocks in (("encoder", vae.encoder.down_blocks), ("decoder", vae.decoder.up_blocks)):
         out |= _moved(weights, f"{half}.conv_in", f"{half}.conv_in") | _moved(

@@ -66,10 +66,11 @@ class Module:
                 for argument in node.args[:1]
                 if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
             )
-        guarded = isinstance(node, ast.If) and ast.unparse(node.test).split(".")[-1] == "TYPE_CHECKING"
+        guarded: list[ast.stmt] = []
+        if isinstance(node, ast.If) and ast.unparse(node.test).split(".")[-1] == "TYPE_CHECKING":
+            guarded = node.body
         for child in ast.iter_child_nodes(node):
-            in_body = guarded and child in node.body
-            yield from self._imports(child, type_checking=type_checking or in_body)
+            yield from self._imports(child, type_checking=type_checking or child in guarded)
 
     def _package(self, level: int) -> str:
         """The package that a relative import of this level starts from; "" for an absolute one."""
@@ -152,7 +153,7 @@ def long_functions(modules: Iterable[Module], limit: int) -> set[str]:
         f"{module.path}::{node.name}"
         for module in modules
         for node in ast.walk(module.syntax)
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.end_lineno - node.lineno >= limit
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and (node.end_lineno or 0) - node.lineno >= limit
     }
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 
-from viz.layer import Key, Layer, Proof
+from viz.layer import Key, Kind, Layer, Proof
 from viz.precision import require_fit
 from viz.probes import Reading, Site
 from viz.proof import (
@@ -59,7 +59,7 @@ class Evidence:
         extra = k.shape[1] - (queries - before)
         is_self = self.one_source and (extra == before or (before == 0 and 0 < extra <= MAX_EXTRA))
         scale = head_dim**-0.5 if reading.scale is None else reading.scale
-        kind = "self" if is_self else "cross"
+        kind: Kind = "self" if is_self else "cross"
         return Layer(self.name, kind, grid, heads, head_dim, k.shape[1], scale, extra if is_self else 0)
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from torch import nn
 
 from models.protocol import Pipeline
 from models.sampling.conditioning import conditioning, to_sample
@@ -22,6 +22,9 @@ from viz.recording.plan import plan
 from viz.recording.recorder import LayerFilter, record
 from viz.recording.run import previewer
 from viz.trace import Trace
+
+if TYPE_CHECKING:
+    from diffusers.models.modeling_utils import ModelMixin
 
 
 @torch.no_grad()
@@ -92,7 +95,7 @@ def add_noise(pipeline: Pipeline, clean: torch.Tensor, noise: torch.Tensor, time
     return (alpha.sqrt() * clean.float() + (1 - alpha).sqrt() * noise.float()).to(clean.dtype)
 
 
-def _with_mask(sample: torch.Tensor, unet: nn.Module) -> torch.Tensor:
+def _with_mask(sample: torch.Tensor, unet: ModelMixin) -> torch.Tensor:
     """The input of an inpainting network, which also takes a mask (all of it) and the unmasked rest (nothing)."""
     missing = unet.config.in_channels - sample.shape[1]
     if missing <= 0:

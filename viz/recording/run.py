@@ -22,6 +22,7 @@ def previewer(pipeline: Pipeline) -> Preview | None:
         return None
 
     def preview(sample: torch.Tensor, timestep: torch.Tensor | float | None, output: torch.Tensor) -> torch.Tensor:
+        assert timestep is not None, "every pipeline passes its network a timestep"
         return x0_estimate(pipeline.scheduler, sample, timestep, output)
 
     return preview

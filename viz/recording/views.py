@@ -55,7 +55,7 @@ def find_views(tensors: Sequence[torch.Tensor], captured: Mapping[int, torch.Ten
         offset = tensor.storage_offset() - captured[tap].storage_offset()
         if offset < 0 or offset + _extent(tensor) > _extent(captured[tap]):
             return None
-        views.append(View(tap, _layout(captured[tap]), tensor.shape, tensor.stride(), offset))
+        views.append(View(tap, _layout(captured[tap]), tensor.shape, tensor.stride(), int(offset)))
     return tuple(views)
 
 

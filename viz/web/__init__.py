@@ -46,7 +46,8 @@ def _add(path: str, importers: list[str], modules: dict[str, tuple[str, list[str
         raise ModuleError(f"modules import each other in a circle: {' → '.join([*importers, path])}")
     if path in modules:
         return
-    body, exports = (WEB / path).read_text(), []
+    body = (WEB / path).read_text()
+    exports: list[str] = []
     if path.startswith("vendor/"):
         modules[path] = _LIBRARY.format(path=path, body=body), ["default"]
         return
