@@ -1,4 +1,4 @@
-"""Record a network's attention as a trace, and read and draw what it holds."""
+"""Record a network's attention as a trace; read the trace and draw its maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The PixelGaze page: which tabs, in which order, and the command that serves them (`pixelgaze`, `python -m viz`)."""
+"""The PixelGaze page: its tabs, in order, and the command that serves it (`pixelgaze`, `python -m viz`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import os
 import threading
 
-# Gradio reads this on import: the page reports nothing to anybody.
+# Gradio reads this on import and then sends no usage reports.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
@@ -32,7 +32,7 @@ HEADER = """
 
 
 def build() -> gr.Blocks:
-    """The page: which tabs, in which order."""
+    """Build the page: its tabs, in order."""
     gr.set_static_paths([GALLERY, PLOTLY])
     with gr.Blocks(title="PixelGaze", analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
         gr.HTML(HEADER, apply_default_css=False)
@@ -50,11 +50,14 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=None, help="by default the first free port from 7860 on")
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     parser.add_argument(
-        "--memory", help="the most that recordings may take, such as 2GiB; by default a quarter of the free memory"
+        "--memory", help="the most memory a recording may take, such as 2GiB; by default a quarter of the free memory"
     )
-    parser.add_argument("--models", help="a folder of models (folders, .safetensors files) that the page opens by name")
     parser.add_argument(
-        "--browser", help="the largest trace sent to a browser (96MB); for larger ones the server computes the maps"
+        "--models", help="a folder of models (folders or .safetensors files) that the page can open by name"
+    )
+    parser.add_argument(
+        "--browser",
+        help="the largest trace sent to a browser, by default 96MB; for larger ones the server computes the maps",
     )
     arguments = parser.parse_args()
     try:

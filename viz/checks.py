@@ -1,11 +1,11 @@
-"""Checks of JSON from outside: a recipe or a view in a link, a file or a request."""
+"""Checks of untrusted JSON: a recipe or a view from a link, a file or a request."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from typing import Any, TypeGuard
 
-FLOAT_INTEGERS = 2**53  # up to here every whole number is a float
+FLOAT_INTEGERS = 2**53  # up to here, floats hold every whole number exactly
 
 
 class Checks:
@@ -17,7 +17,7 @@ class Checks:
     def object_with(
         self, value: object, subject: str, required: set[str], allowed: Collection[str] | None = None
     ) -> dict[str, Any]:
-        """A dictionary with all required fields and, if `allowed` is given, no others than those."""
+        """A dictionary with all required fields and, if `allowed` is given, no fields outside it."""
         if not isinstance(value, dict):
             raise self.error(f"{subject} must be an object; got {short(value)}.")
         if missing := sorted(required - set(value)):
@@ -42,7 +42,7 @@ class Checks:
         return value
 
     def choice(self, value: object, subject: str, allowed: Collection) -> Any:
-        """One of a few texts or of True and False. (1 equals True, but is not meant by it.)"""
+        """One of `allowed`: strings, or True and False. (1 equals True, but is not accepted for it.)"""
         if not any(value == choice and type(value) is type(choice) for choice in allowed):
             raise self.error(f"{subject} must be {' or '.join(map(str, allowed))}; got {short(value)}.")
         return value
@@ -60,7 +60,7 @@ def as_whole(value: object) -> object:
 
 
 def short(value: object) -> str:
-    """A value as an error quotes it: never long."""
+    """A value as errors quote it, at most 60 characters long."""
     if value is None:
         return "nothing"
     if isinstance(value, int) and abs(value) >= 10**20:

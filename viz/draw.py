@@ -48,7 +48,7 @@ def colored(maps: np.ndarray, **scale) -> np.ndarray:
 
 
 def overlay(picture: np.ndarray, values: np.ndarray, *, size: int = 512, smooth: bool = False, **scale) -> Image.Image:
-    """A map over its picture, drawn like in the viewer.
+    """A map over its picture, drawn as in the viewer.
 
     Args:
         picture: (height, width, 3) uint8.

@@ -72,27 +72,27 @@ def write_gif(trace: Trace, path: str | Path, view: View, *, size: int = 384) ->
     blank = np.zeros((*trace.size, 3), np.uint8) if trace.picture is None else trace.picture
     maps, frames = Maps(trace), []
     for step in trace.steps:
-        shown = maps.of_view(replace(view, step=step))
-        frames.append(overlay(trace.previews.get(step, blank), shown, size=size, smooth=bool(view.smooth), **scale))
+        values = maps.of_view(replace(view, step=step))
+        frames.append(overlay(trace.previews.get(step, blank), values, size=size, smooth=bool(view.smooth), **scale))
     Path(path).write_bytes(animation(frames))
     return Path(path)
 
 
 def for_browser(trace: Trace) -> Trace:
-    """What a browser needs of a trace: attention among pixels alone, in half precision."""
+    """The part of a trace that a browser needs: self-attention only, in half precision."""
     layers = [layer.name for layer in trace if layer.kind == "self"]
     return trace.select(layers=layers, dtype=torch.float16)
 
 
 def write_html(trace: Trace | str | Path, path: str | Path, view: View | None = None) -> Path:
-    """Write one HTML file with a trace and the viewer. Its content policy forbids any request.
+    """Write one HTML file with a trace and the viewer. Its content policy forbids all requests.
 
     Args:
         trace: a trace, whose self-attention is kept in half precision; or the file of a trace prepared for the viewer.
         view: the view it opens with.
 
     Raises:
-        viz.trace_header.HeaderError: if `trace` is the file of something else.
+        viz.trace_header.HeaderError: if `trace` is a file that holds no trace.
     """
     if isinstance(trace, (str, Path)):
         document = _document(Path(trace), view)
@@ -113,7 +113,7 @@ def _document(file: Path, view: View | None) -> str:
     }
     script, style = f"{joined('standalone.js')};", styles("viewer", "menu", "standalone")
     if re.search(r"</(script|style)", script + style, re.IGNORECASE):
-        raise ValueError("a script or a style would end early: it holds its own closing tag")
+        raise ValueError("a script or style sheet contains its own closing tag, which would end it early")
     data = base64.b64encode(gzip.compress(file.read_bytes(), 6, mtime=0)).decode()
     return f"""<!doctype html>
 <html lang="en">
@@ -135,12 +135,12 @@ def _document(file: Path, view: View | None) -> str:
 
 
 def _policy(script: str, style: str) -> str:
-    """No network at all; no script and no style but the file's own, known by their hashes."""
+    """No network at all; only the file's own script and style, identified by their hashes."""
 
-    def known(text: str) -> str:
+    def hashed(text: str) -> str:
         return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
     return (
-        f"default-src 'none'; script-src {known(script)}; style-src {known(style)}; img-src data: blob:; "
+        f"default-src 'none'; script-src {hashed(script)}; style-src {hashed(style)}; img-src data: blob:; "
         "worker-src blob:; base-uri 'none'; form-action 'none'"
     )

@@ -42,7 +42,7 @@ def mean_distance(maps: ArrayLike, query: tuple[float, float], size: tuple[int, 
 
 
 def peak_offset(maps: ArrayLike, query: tuple[float, float], size: tuple[int, int]) -> np.ndarray:
-    """The way from the query to the cell with the largest weight (the first of equals): (…, 2), (down, right).
+    """The offset from the query to the cell with the largest weight, or the first such cell: (…, 2), (down, right).
 
     Arguments as for `mean_distance`; in picture pixels.
     """
@@ -56,7 +56,7 @@ def region_weight(maps: ArrayLike, region: ArrayLike) -> np.ndarray:
     """The weight of a region in maps (…, h, w): (…), from 0 to 1.
 
     Args:
-        region: (h, w), the part of each cell, 0 to 1, that belongs to the region.
+        region: (h, w), how much of each cell, 0 to 1, belongs to the region.
 
     Raises:
         ValueError: if the region is not on the grid of the maps.

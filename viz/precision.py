@@ -1,4 +1,4 @@
-"""Conversion between floating-point types: refused where it would turn a number into an infinity."""
+"""Conversion between floating-point types, refused if it would turn a number into an infinity."""
 
 from __future__ import annotations
 

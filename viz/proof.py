@@ -10,7 +10,7 @@ TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 2e-2, torc
 MAX_NOISE = 1e-3  # with more rounding than this from a subtracted tensor, too little is left to compare
 PROOF_QUERIES = 64
 PROOF_WIDTH = 16
-BLOCK_SCORES = 2**16  # held at a time; more would not stay in a core's cache, which can cost ten times as much each
+BLOCK_SCORES = 2**16  # at a time; a larger block leaves a core's cache, and a score can then cost ten times as much
 
 
 def attended(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, width: int) -> torch.Tensor:
@@ -41,7 +41,7 @@ def difference(recomputed: torch.Tensor, output: torch.Tensor) -> float:
 
 
 def rounding(carried: torch.Tensor, output: torch.Tensor) -> float:
-    """The `difference` that rounding alone can cause in an `output` (n, C) that was got by subtracting `carried`."""
+    """The `difference` that rounding alone can cause in an `output` (n, C) obtained by subtracting `carried`."""
     largest = output.abs().max().item()
     return 4 * torch.finfo(carried.dtype).eps * carried.abs().max().item() / max(largest, 1e-30)
 

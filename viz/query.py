@@ -1,4 +1,4 @@
-"""The maps of a view's query: of a pixel, a rectangle or a painted region; as rows, as columns, or less the mean row.
+"""The maps of a view's query: of a pixel, a rectangle or a painted region; as rows, as columns, or minus the mean row.
 
     maps = Maps(trace)
     maps.heads(Pixel((0.5, 0.3)), "mid_block.attentions.0", 12)     # (H, h, w)
@@ -23,10 +23,10 @@ CACHE_BYTES = 256_000_000  # of row sums; Stable Diffusion's largest layer needs
 
 
 class Maps:
-    """The maps of one trace. Keeps the sums that columns and mean rows need; may be used by several threads.
+    """The maps of one trace. Caches the sums that columns and mean rows need; threads may share it.
 
     Args:
-        cache_bytes: bound on what is kept; the least recently used goes first.
+        cache_bytes: limit on the cached sums; the least recently used are dropped first.
     """
 
     def __init__(self, trace: Trace, *, cache_bytes: int = CACHE_BYTES) -> None:
@@ -42,7 +42,7 @@ class Maps:
             layer, step: a self-attention layer and a step, both recorded (KeyError).
             mode: "row", what the query looks at: every head's map sums to 1; or "column", who looks at it: the sum is
                 what an average cell of the query receives.
-            special: rows less the mean of all pixels' rows, which sum to 0. No effect on columns.
+            special: rows minus the mean row of all pixels; these sum to 0. No effect on columns.
 
         Returns:
             (H, h, w) float32.

@@ -69,14 +69,14 @@ class Recipe:
         """The recipe in a trace or a link, without its unknown fields; raises RecipeError."""
         if not isinstance(values, dict) or "caption" not in values:
             raise RecipeError("This recipe does not say what to draw.")
-        for name, what in {"photo": "from a photo", "negative": "with a negative prompt"}.items():
+        for name, origin in {"photo": "from a photo", "negative": "with a negative prompt"}.items():
             if values.get(name):  # without it, the rest would draw another picture
-                raise RecipeError(f"It was made {what}, and cannot be drawn again from words alone.")
+                raise RecipeError(f"It was made {origin}, and cannot be drawn again from words alone.")
         known = ("caption", "seed", "steps", "guidance", "model", "revision", "versions")
         return cls(**{name: values[name] for name in known if name in values})
 
     def to_json(self) -> dict:
-        """What `from_json` reads, without empty fields."""
+        """The JSON that `from_json` reads, without empty fields."""
         return {name: value for name, value in asdict(self).items() if value not in ("", {})}
 
 
@@ -84,22 +84,22 @@ def check_words(recipe: Recipe, pipeline) -> list[str]:
     """Warnings, a sentence each, about words the model will ignore.
 
     Args:
-        pipeline: the bundled one, with an `encoder` (`models.words`).
+        pipeline: the bundled model's, with an `encoder` (`models.words`).
 
     Raises:
         RecipeError: if the caption has too many words, or none that the model knows.
     """
     try:
-        reading = pipeline.encoder.read(recipe.caption)
+        parsed = pipeline.encoder.read(recipe.caption)
     except ValueError as error:
         message = str(error)
         raise RecipeError(message[0].upper() + message[1:] + ".") from error
-    if not reading.words:
+    if not parsed.words:
         raise RecipeError("The model knows none of these words. Try “a green monster with two yellow eyes”.")
-    return reading.warnings()
+    return parsed.warnings()
 
 
 def spread(total: int, count: int) -> list[int]:
     """At most `count` indices below `total`, evenly spread, with the first and the last."""
-    kept = min(total, count)
-    return sorted({round(i * (total - 1) / max(1, kept - 1)) for i in range(kept)})
+    number = min(total, count)
+    return sorted({round(i * (total - 1) / max(1, number - 1)) for i in range(number)})

@@ -6,7 +6,7 @@
 Only Q and K are kept. A map is one small product away, so no map is stored and nothing is averaged away.
 `viz.query.Maps` answers the queries of a view from these primitives.
 
-Letters in shapes: S steps, H heads, N queries, M keys, d width of a head, h×w the grid.
+In shapes: S steps, H heads, N queries, M keys, d width of a head, h×w the grid.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BLOCK = 256  # rows held at a time; more would not stay in the processor's cache
 
 @dataclass(frozen=True)
 class RowSums:
-    """A pass over every row of a layer at one step, for the heads asked for."""
+    """The sums and the mean over all rows of a layer at one step, for the chosen heads."""
 
     log_sums: torch.Tensor  # (H, N): log Σ_j exp(q_i·k_j · scale) of each row i
     mean_row: torch.Tensor  # (H, h, w): the mean of all rows; each head sums to 1
@@ -101,21 +101,21 @@ class Trace:
 
         Returns:
             float32, (H, h, w) for self-attention and (H, M) for cross-attention, without H if `head` is given.
-            Every head's row sums to 1, less the share of extra keys where a layer has some.
+            Every head's row sums to 1, minus the share of extra keys if the layer has any.
 
         Raises:
-            KeyError: for a layer, step or branch that was not recorded; names close ones.
+            KeyError: for a layer, step or branch that was not recorded; the message names the closest.
             IndexError: for a query outside the grid, or a head out of range.
             ValueError: if a recorded number is not finite.
         """
-        key, found = self._find(layer, step, branch)
-        index = _token(found, query, "query")
-        heads = _heads(found, head)
+        key, spec = self._find(layer, step, branch)
+        index = _token(spec, query, "query")
+        heads = _heads(spec, head)
         q, k = self.queries[key][heads, index].float(), self.keys[key][heads].float()  # (H, d), (H, M, d)
         scores = (q.unsqueeze(-2) @ k.transpose(-1, -2)).squeeze(-2)  # four times as fast as k @ q
-        weights = torch.softmax(scores * found.scale, dim=-1)  # (H, M)
+        weights = torch.softmax(scores * spec.scale, dim=-1)  # (H, M)
         _require_finite(weights, key)
-        return weights[..., found.extra :].unflatten(-1, found.grid) if found.kind == "self" else weights
+        return weights[..., spec.extra :].unflatten(-1, spec.grid) if spec.kind == "self" else weights
 
     def columns(
         self, layer: str, *, step: int, key: tuple[int, int], head: int | None = None, branch: Branch | None = None
@@ -125,9 +125,9 @@ class Trace:
         Costs a pass over every row of the layer.
         Arguments and errors as for `rows`; self-attention layers only (ValueError).
         """
-        found = self._self_attention(layer, step, head, branch)[1]
-        weights = torch.zeros(found.grid)
-        weights.view(-1)[_token(found, key, "key")] = 1
+        spec = self._self_attention(layer, step, head, branch)[1]
+        weights = torch.zeros(spec.grid)
+        weights.view(-1)[_token(spec, key, "key")] = 1
         return self.region_columns(layer, step=step, weights=weights, head=head, branch=branch)
 
     def region_rows(
@@ -140,15 +140,15 @@ class Trace:
 
         Other arguments and errors as for `rows`; self-attention layers only (ValueError).
         """
-        key, found, heads = self._self_attention(layer, step, head, branch)
-        shares = _shares(found, weights)
+        key, spec, heads = self._self_attention(layer, step, head, branch)
+        shares = _shares(spec, weights)
         q, k = self.queries[key][heads].float(), self.keys[key][heads].float()
-        total = torch.zeros(*q.shape[:-2], found.keys)  # (H, M)
+        total = torch.zeros(*q.shape[:-2], spec.keys)  # (H, M)
         for cells in shares.nonzero().squeeze(-1).split(BLOCK):
-            rows = torch.softmax(q[..., cells, :] @ k.transpose(-1, -2) * found.scale, dim=-1)  # (H, n, M)
+            rows = torch.softmax(q[..., cells, :] @ k.transpose(-1, -2) * spec.scale, dim=-1)  # (H, n, M)
             total += torch.einsum("n,...nm->...m", shares[cells], rows)
         _require_finite(total, key)
-        return total[..., found.extra :].unflatten(-1, found.grid)
+        return total[..., spec.extra :].unflatten(-1, spec.grid)
 
     def region_columns(
         self,
@@ -165,18 +165,18 @@ class Trace:
         A[:, j] = exp(q·k_j - log Σ exp). Arguments as for `region_rows`.
 
         Args:
-            log_sums: `row_sums(…).log_sums` of the same heads, if at hand; it is most of the work.
+            log_sums: `row_sums(…).log_sums` of the same heads, if you have them: computing them is most of the work.
         """
-        key, found, heads = self._self_attention(layer, step, head, branch)
-        shares = _shares(found, weights)
+        key, spec, heads = self._self_attention(layer, step, head, branch)
+        shares = _shares(spec, weights)
         if log_sums is None:
             log_sums = self.row_sums(layer, step=step, head=head, branch=branch).log_sums
         q, k = self.queries[key][heads].float(), self.keys[key][heads].float()
         total = torch.zeros(q.shape[:-1])  # (H, N)
         for cells in shares.nonzero().squeeze(-1).split(BLOCK):
-            scores = q @ k[..., found.extra + cells, :].transpose(-1, -2) * found.scale  # (H, N, n)
+            scores = q @ k[..., spec.extra + cells, :].transpose(-1, -2) * spec.scale  # (H, N, n)
             total += torch.exp(scores - log_sums[..., None]) @ shares[cells]
-        return total.unflatten(-1, found.grid)
+        return total.unflatten(-1, spec.grid)
 
     def mean_row(self, layer: str, *, step: int, head: int | None = None, branch: Branch | None = None) -> torch.Tensor:
         """What all pixels of a layer look at on average, (H, h, w); every head sums to 1. Arguments as for `rows`."""
@@ -184,15 +184,15 @@ class Trace:
 
     def row_sums(self, layer: str, *, step: int, head: int | None = None, branch: Branch | None = None) -> RowSums:
         """The sums and the mean of all rows of a self-attention layer. Arguments and errors as for `rows`."""
-        key, found, heads = self._self_attention(layer, step, head, branch)
+        key, spec, heads = self._self_attention(layer, step, head, branch)
         q, k = self.queries[key][heads].float(), self.keys[key][heads].float()
-        log_sums, mean = [], torch.zeros(*q.shape[:-2], found.keys)
+        log_sums, mean = [], torch.zeros(*q.shape[:-2], spec.keys)
         for block in q.split(BLOCK, dim=-2):
-            scores = block @ k.transpose(-1, -2) * found.scale  # (H, n, M)
+            scores = block @ k.transpose(-1, -2) * spec.scale  # (H, n, M)
             log_sums.append(scores.logsumexp(-1))
-            mean += torch.exp(scores - log_sums[-1][..., None]).sum(-2) / found.tokens
+            mean += torch.exp(scores - log_sums[-1][..., None]).sum(-2) / spec.tokens
         _require_finite(mean, key)
-        return RowSums(torch.cat(log_sums, -1), mean[..., found.extra :].unflatten(-1, found.grid))
+        return RowSums(torch.cat(log_sums, -1), mean[..., spec.extra :].unflatten(-1, spec.grid))
 
     def atlas(self, point: tuple[float, float], *, branch: Branch | None = None) -> dict[str, torch.Tensor]:
         """The rows of one place of the picture in every self-attention layer: {layer: (S, H, h, w)}.
@@ -246,8 +246,8 @@ class Trace:
         missing = sorted(set(steps or ()) - set(self.timesteps))
         if missing:
             raise KeyError(f"steps {missing} were not recorded; recorded are {self.steps}")
-        keep = [step for step in self.steps if steps is None or step in steps]
-        selected = {(branch, name, step) for branch in self.branches for name in names for step in keep}
+        kept_steps = [step for step in self.steps if steps is None or step in steps]
+        selected = {(branch, name, step) for branch in self.branches for name in names for step in kept_steps}
 
         def converted(store: MutableMapping[Key, torch.Tensor]) -> dict[Key, torch.Tensor]:
             return {key: _convert(tensor, dtype) for key, tensor in store.items() if key in selected}
@@ -255,16 +255,16 @@ class Trace:
         return replace(
             self,
             layers={name: layer for name, layer in self.layers.items() if name in names},
-            timesteps={step: self.timesteps[step] for step in keep},
+            timesteps={step: self.timesteps[step] for step in kept_steps},
             proved={name: error for name, error in self.proved.items() if name in names},
-            previews={step: preview for step, preview in self.previews.items() if step in keep},
+            previews={step: preview for step, preview in self.previews.items() if step in kept_steps},
             recipe=dict(self.recipe),
             queries=converted(self.queries),
             keys=converted(self.keys),
             proofs={
                 name: replace(proof, value=_convert(proof.value, dtype), output=_convert(proof.output, dtype))
                 for name, proof in self.proofs.items()
-                if name in names and proof.step in keep
+                if name in names and proof.step in kept_steps
             },
         )
 
@@ -312,11 +312,11 @@ def _require_finite(numbers: torch.Tensor, key: Key) -> None:
         raise ValueError(f"{key[1]!r} holds an infinity or a NaN at step {key[2]}: the trace is damaged")
 
 
-def _token(layer: Layer, cell: tuple[int, int], what: str) -> int:
+def _token(layer: Layer, cell: tuple[int, int], role: str) -> int:
     """The index of a cell among the layer's tokens."""
     (row, column), (height, width) = cell, layer.grid
     if not (0 <= row < height and 0 <= column < width):
-        raise IndexError(f"{what} {tuple(cell)} is outside the {height}x{width} grid of {layer.name}")
+        raise IndexError(f"{role} {tuple(cell)} is outside the {height}x{width} grid of {layer.name}")
     return row * width + column
 
 

@@ -39,7 +39,7 @@ LARGE = 256_000_000
 
 
 class TraceFileError(ValueError):
-    """A file is not a trace that can be trusted; the message says what was expected and what came."""
+    """A file is not a valid trace; the message says what was expected and what was found."""
 
 
 class Contents(TypedDict):
@@ -63,7 +63,7 @@ def write(contents: Contents, path: Path, *, differences: dict[str, float]) -> P
     """Write a trace to `path`. If interrupted, the file there stays as it was.
 
     Args:
-        differences: what `Trace.verify` found; the largest is written into the description.
+        differences: of `Trace.verify`; the largest is written into the description.
 
     Raises:
         ValueError: for an infinity or a NaN in the recipe or the timesteps, which no browser could read.
@@ -152,7 +152,7 @@ def read(path: Path) -> Contents:
 
 
 class _Reader:
-    """Checks one open file. `unread` are the names of tensors not asked for yet."""
+    """Checks one open file. `unread` holds the names of the tensors not read yet."""
 
     def __init__(self, file: safe_open, name: str, large: bool) -> None:
         self.file, self.name, self.large, self.unread = file, name, large, set(file.keys())

@@ -9,20 +9,20 @@ from safetensors import SafetensorError, safe_open
 
 
 class HeaderError(ValueError):
-    """A file does not begin like a trace's file."""
+    """A file does not have the header of a trace."""
 
 
 def read_description(path: str | Path) -> dict:
     """The description in a trace's file: "layers", "timesteps", "recipe" and more, see `viz.trace_file`.
 
-    Checked is that the file is whole and has a recipe and timesteps; `Trace.load` checks everything.
+    Only checks that the file is complete and has a recipe and timesteps; `Trace.load` checks everything.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        HeaderError: if it is not a trace's file.
+        HeaderError: if it is not the file of a trace.
     """
     try:
-        with safe_open(path, "np") as file:  # which refuses a header of more than 100 MB
+        with safe_open(path, "np") as file:  # refuses headers of more than 100 MB
             description = json.loads((file.metadata() or {})["trace"])
         if not isinstance(description["recipe"], dict) or not isinstance(description["timesteps"], list):
             raise TypeError("no recipe and no timesteps")

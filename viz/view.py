@@ -88,7 +88,7 @@ class View:
         range: of the colours, "common" to all maps, or each map's "own".
         log: use a logarithmic scale.
         smooth: blend the cells.
-        base: what lies under the map, the "picture" or the "preview" of the step.
+        base: the image under the map, the "picture" or the "preview" of the step.
         heads: show all heads of the layer side by side.
     """
 
@@ -120,7 +120,7 @@ class View:
 
     @classmethod
     def from_json(cls, values: object) -> View:
-        """A view that came as JSON, checked.
+        """Read a view from JSON and check it.
 
         Raises:
             ViewError: for a field that is missing, unknown, of the wrong type or out of range.
@@ -147,7 +147,7 @@ class View:
 
 
 def query_from_json(value: object) -> Query:
-    """One query, checked; raises ViewError."""
+    """Read one query from JSON and check it; raises ViewError."""
     kind = value.get("kind") if isinstance(value, dict) else None
     if kind == "pixel":
         given = _fields(value, "A pinned pixel", "point")

@@ -1,7 +1,7 @@
 """What the tab *How it works* shows: one attention layer in one call of its network, in numbers.
 
-`watch` gets the numbers, `panels` follows one cell through them, `experiments` tries things out, `papers` holds the
-networks to compare, and `file` packs it all for the page. In Python:
+`watch` captures the numbers, `panels` follows one cell through them, `experiments` shuffles cells and measures heads,
+`papers` opens the networks to compare, and `file` packs everything for the page. In Python:
 
     from models import load
     from viz.lesson.panels import compute_panels

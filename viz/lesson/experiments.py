@@ -64,7 +64,7 @@ def convolution_gap(convolution: nn.Conv2d, features: torch.Tensor, sharpness: f
 def score_terms(
     block: RelativeAttention, tokens: torch.Tensor, query: tuple[int, int], head: int
 ) -> dict[str, torch.Tensor]:
-    """What content and position each add to the scores of one query, as {term: (h, w)}. `tokens` are (N, C)."""
+    """The terms that content and position add to the scores of one query, {term: (h, w)}. `tokens` are (N, C)."""
     height, width = block.grid
     index = flatten((height, width), query)
     return {
@@ -74,7 +74,7 @@ def score_terms(
 
 @torch.no_grad()
 def position_scores(block: RelativeAttention) -> dict[str, torch.Tensor]:
-    """What is needed to split the scores of `block` into terms for any query, without the block.
+    """The numbers that split the scores of `block` into terms for any query, without the block.
 
     A watched query holds W_q x + u, then (W_q x + v)·Ŵ_k r for each row and column. Subtracting these gives the terms:
     "u" (H, d); "rows" (H, 2h − 1) and "columns" (H, 2w − 1), which are v·Ŵ_k r for each δ down and right.
@@ -95,8 +95,8 @@ def where_heads_look(network: nn.Module, call: Call) -> list[tuple[Layer, torch.
     layers = []
     for layer in trace:
         if layer.kind == "self":
-            where = (trace.branches[-1], layer.name, 0)
-            layers.append((layer, row_moments(layer, trace.queries[where].float(), trace.keys[where].float())))
+            key = (trace.branches[-1], layer.name, 0)
+            layers.append((layer, row_moments(layer, trace.queries[key].float(), trace.keys[key].float())))
     return layers
 
 
@@ -123,8 +123,8 @@ def row_moments(layer: Layer, query: torch.Tensor, key: torch.Tensor) -> torch.T
 def mean_distances(network: nn.Module, calls: Sequence[Call]) -> dict[str, list[float]]:
     """How far each head looks, as {self-attention layer: one distance per head}, in fractions of the picture's sides.
 
-    The distance is the root mean square over what a cell looks at, averaged over all cells of all calls. It is 0.577
-    (√⅓) for a head that looks everywhere alike and 0.07 for a 3×3 neighbourhood on a 16×16 grid.
+    The distance is the root mean square, weighted by a cell's row, averaged over all cells of all calls. It is 0.577
+    (√⅓) for a head that looks everywhere equally and 0.07 for a 3×3 neighbourhood on a 16×16 grid.
     """
     sums: dict[str, torch.Tensor] = {}
     for call in calls:

@@ -36,12 +36,12 @@ def write_lesson(
     step: int,
     words: Sequence[str] = (),
 ) -> Path:
-    """Watch a layer of `network` in one call and write all that the page needs, the shuffled cells included.
+    """Watch a layer of `network` in one call and write everything the page needs, including the shuffled cells.
 
     Args:
         picture: (h, w, 3) uint8, the result of the run that the call comes from.
         caption, step: of that run, for the page to show.
-        words: what each key of a cross-attention layer stands for; missing ones are named by their number.
+        words: the labels of a cross-attention layer's keys; keys without one are numbered.
 
     Raises:
         KeyError, ValueError: as `viz.lesson.watch.watch_layer`.
@@ -56,7 +56,7 @@ def write_lesson(
         tensors |= {f"{name}/{when}": pixels for when, pixels in _pictures(result).items()}
     if isinstance(attention, RelativeAttention):
         tensors |= {f"position/{name}": part for name, part in position_scores(attention).items()}
-    tensors |= {f"around/{index}": where for index, (_, where) in enumerate(around)}
+    tensors |= {f"around/{index}": moments for index, (_, moments) in enumerate(around)}
     metadata = _metadata(layer_call, words) | {"caption": caption, "step": step, "timestep": layer_call.timestep}
     metadata["gaps"] = {name: result.gap for name, result in shuffles.items()}
     metadata["layers"] = list(find_sites(network)[0])
@@ -107,7 +107,7 @@ def _numbers(layer_call: LayerCall) -> dict[str, torch.Tensor]:
 
 
 def _metadata(layer_call: LayerCall, words: Sequence[str]) -> dict:
-    """What the page needs besides tensors."""
+    """Everything the page needs except tensors."""
     layer = layer_call.layer
     metadata = {name: getattr(layer_call, name) for name in ("gamma", "rescale", "residual")} | {"layer": asdict(layer)}
     if layer.kind == "cross":
@@ -117,7 +117,6 @@ def _metadata(layer_call: LayerCall, words: Sequence[str]) -> dict:
 
 def find_convolution(network: nn.Module, channels: int) -> nn.Conv2d | None:
     """The network's first 3×3 convolution that takes this many channels and keeps the grid, if any."""
-
     convolutions = (module for module in network.modules() if isinstance(module, nn.Conv2d))
     shape = channels, (3, 3), (1, 1), (1, 1)
     return next((c for c in convolutions if (c.in_channels, c.kernel_size, c.stride, c.padding) == shape), None)

@@ -1,7 +1,7 @@
-"""The small networks around the papers' attention blocks, all shown the same picture, so that the answers compare.
+"""The small networks around the papers' attention blocks, all given the same picture, so that they can be compared.
 
-A network without text would draw a picture of its own. So a critter that was drawn already is noised to a timestep and
-shown to the network once; the classifier is shown it without noise.
+A network without text would draw a picture of its own. So an existing critter is noised to a timestep and given to the
+network once; the classifier gets it without noise.
 
 `python -m viz.lesson.papers` measures what the trained networks have learned and writes `assets/classic/findings.json`.
 """
@@ -63,7 +63,7 @@ def layers_of(model: Model) -> list[str]:
 
 
 def words_of(model: Model, caption: str) -> list[str]:
-    """What each key of a cross-attention layer stands for: a word of the caption, or the padding after them."""
+    """The label of each key of a cross-attention layer: a word of the caption, or the padding after the words."""
     if getattr(model, "encoder", None) is None:
         return []
     words = list(model.encoder.read(caption).words)
@@ -87,7 +87,7 @@ def call_of(model: Model, picture: np.ndarray, timestep: float, caption: str) ->
 
 
 def measure(name: str, count: int = 20, timestep: int = 359) -> dict:
-    """What a trained network has learned.
+    """Measure what a trained network has learned.
 
     Returns:
         "revision": of the weights that were measured; "how_far": how far each head looks, on `count` held-out critters;

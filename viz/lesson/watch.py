@@ -1,4 +1,4 @@
-"""One attention layer in one call of its network: what it was given, what it made of it, and its weights.
+"""One attention layer in one call of its network: its inputs, its outputs and its weights.
 
     layer_call = watch_recipe(pipeline, recipe, "up_blocks.2.attentions.1.transformer_blocks.0.attn1", step=12)
     layer_call.features, layer_call.query, layer_call.value, layer_call.output
@@ -55,7 +55,7 @@ class Call:
         return PictureChoice().indices(self.sample, step=0)["conditional"]
 
     def timestep(self, network: nn.Module) -> float | None:
-        """The timestep that `network` is told by these arguments."""
+        """The timestep among these arguments of `network`."""
         return timestep_number(find_timestep(network, self.args, self.kwargs))
 
 
@@ -68,10 +68,10 @@ class Replay(NamedTuple):
 
 @dataclass(frozen=True)
 class LayerCall:
-    """One attention layer in one call of its network, for one picture. Letters as in `viz.trace`; C channels.
+    """One attention layer in one call of its network, for one picture. Shapes as in `viz.trace`; C channels.
 
     Attributes:
-        features: (C, h, w), what came in, before any norm; the residual connection carries it past the attention.
+        features: (C, h, w), the block's input, before any norm; the residual connection carries it past the attention.
         given: (C, h, w), the input of the attention module itself: in a transformer block, normalised features.
         tokens: (N, C), the input of W_q, row i for cell i.
         query, key, value: (H, N, d), (H, M, d), (H, M, dv).
@@ -113,7 +113,7 @@ class LayerCall:
 def watch_recipe(pipeline: Pipeline, recipe: Recipe, layer: str, step: int) -> LayerCall:
     """Follow a recipe again and watch one layer at one step.
 
-    To watch several, keep what `replay` returns and call `watch_layer`: each then costs one call of the network.
+    To watch several, keep the result of `replay` and call `watch_layer`: each then costs one call of the network.
 
     Raises:
         IndexError: for a step that the recipe does not have.
@@ -206,14 +206,14 @@ def _keep_other_arguments(arguments: dict[str, Any], call: Call, _: nn.Module, a
 def _layer_call(
     trace: Trace, layer_name: str, site: Site, module: nn.Module, tokens: dict[str, torch.Tensor]
 ) -> LayerCall:
-    """Put together what was recorded and what the taps saw of one picture, (tokens, channels) each."""
-    layer, proof, where = trace.layers[layer_name], trace.proofs[layer_name], (trace.branches[-1], layer_name, 0)
+    """Combine the recording with the captured tensors of one picture, (tokens, channels) each."""
+    layer, proof, key = trace.layers[layer_name], trace.proofs[layer_name], (trace.branches[-1], layer_name, 0)
     heads, _, width = proof.value.shape
     if site.values_projected or proof.output.shape[1] != heads * width:
         raise ValueError(f"the values of layer {layer_name!r} are already projected, so its heads cannot be told apart")
     cells = {name: tensor[len(tensor) - layer.tokens :].float() for name, tensor in tokens.items()}  # no extra tokens
     gamma = None if site.gamma is None else float(site.gamma)
-    query_weight, query_bias = _query_weights(site, tokens, trace.queries[where])
+    query_weight, query_bias = _query_weights(site, tokens, trace.queries[key])
     out_weight, out_bias = _output_weights(site, layer_name)
     layer_call = LayerCall(
         layer=layer,
@@ -221,8 +221,8 @@ def _layer_call(
         features=cells["features"].T.unflatten(1, layer.grid),
         given=cells["given"].T.unflatten(1, layer.grid),
         tokens=cells["tokens"],
-        query=trace.queries[where].float(),
-        key=trace.keys[where].float(),
+        query=trace.queries[key].float(),
+        key=trace.keys[key].float(),
         value=proof.value.float() if gamma is None else proof.value.float() / gamma,
         query_weight=query_weight,
         query_bias=query_bias,
@@ -240,20 +240,20 @@ def _query_weights(
     site: Site, tokens: dict[str, torch.Tensor], query: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor] | tuple[None, None]:
     """W_q (H, d, C) and its bias (H, d) if they alone make `query` (H, N, d) from the tokens; else None and None."""
-    weights, given = weights_of(site.query_projection), tokens["tokens"]
-    if weights is None or weights[0].shape[1] != given.shape[1]:
+    weights, inputs = weights_of(site.query_projection), tokens["tokens"]
+    if weights is None or weights[0].shape[1] != inputs.shape[1]:
         return None, None
     parts = [tokens[f"tap {index}"] for index in range(len(site.taps))]
     rows = torch.cat([weights[0].T, weights[1][None]])  # (C + 1, H·d), or three times as wide where q, k, v are packed
     for reading in site.readings:
         if not torch.equal(reading.scores(*parts)[0][:, -query.shape[1] :].cpu(), query):
             continue  # not the reading that was proved
-        try:  # it sorts the rows of the projection into heads as it sorts what the projection returns
+        try:  # the reading splits the projection's rows into heads as it splits its output
             by_head = reading.scores(rows, *parts[1:])[0].float()  # (H, C + 1, d)
-        except (RuntimeError, ValueError):  # it does more than sort, and not with any number of tokens
+        except (RuntimeError, ValueError):  # it does more than split, and needs a certain number of tokens
             return None, None
         weight, bias = by_head[:, :-1].transpose(1, 2), by_head[:, -1]
-        recomputed = given[-query.shape[1] :].float() @ weight.transpose(1, 2) + bias[:, None]
+        recomputed = inputs[-query.shape[1] :].float() @ weight.transpose(1, 2) + bias[:, None]
         if torch.allclose(recomputed.cpu(), query.float(), rtol=1e-4, atol=1e-4):  # not where q is normalised
             return weight, bias
     return None, None

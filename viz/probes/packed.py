@@ -13,7 +13,7 @@ from viz.probes.site import Reading, Site, attribute, first_of_sequence, heads_o
 PACKED = "qkv", "to_qkv", "qkv_proj", "query_key_value"
 OUTPUTS = "proj", "proj_out", "to_out", "projection", "out_proj", "o_proj", "c_proj"
 
-# What the channels count, slowest first: 3 is q, k and v, H the heads, d the channels of a head.
+# The axes that the channels unfold into, outermost first: 3 for q, k and v, H heads, d channels of a head.
 ORDERS = (
     "3Hd",  # timm's linear layers, guided-diffusion's QKVAttention
     "H3d",  # improved-diffusion's QKVAttention, guided-diffusion's QKVAttentionLegacy
@@ -70,7 +70,7 @@ def _reading(module: nn.Module, heads: int, order: str, scale: float | None) -> 
 def unpack(qkv: Tensor, heads: int, order: str, which: int) -> Tensor:
     """(N, 3·H·d), packed in one of `ORDERS`, to the (N, H·d) of q (0), k (1) or v (2)."""
     sizes = {"3": 3, "H": heads, "d": qkv.shape[-1] // (3 * heads)}
-    parts = qkv.unflatten(-1, [sizes[letter] for letter in order])
+    parts = qkv.unflatten(-1, [sizes[axis] for axis in order])
     return parts.select(1 + order.index("3"), which).flatten(1)
 
 

@@ -12,7 +12,7 @@ from viz.probes.site import (
     Tap,
     Unprovable,
     attribute,
-    first,
+    first_argument,
     first_of_sequence,
     first_result,
     heads_of,
@@ -84,7 +84,7 @@ def sagan(module: Any) -> Site | None:
     names = "query_conv", "key_conv", "value_conv"
 
     def change(args: tuple, kwargs: dict, output: object) -> Tensor:
-        return first_result(args, kwargs, output) - first(args, kwargs)
+        return first_result(args, kwargs, output) - first_argument(args, kwargs)
 
     reading = Reading(
         scores=lambda q, k, v: (to_heads(q, 1), to_heads(k, 1)),
@@ -92,7 +92,7 @@ def sagan(module: Any) -> Site | None:
         scale=1.0,
     )
     taps = tuple(out_of(getattr(module, name)) for name in names)
-    end = Tap(module, change, channels_first=True, carried=lambda args, kwargs, _: first(args, kwargs))
+    end = Tap(module, change, channels_first=True, carried=lambda args, kwargs, _: first_argument(args, kwargs))
     return Site(taps, end, (reading,), module.gamma)
 
 

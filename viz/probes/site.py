@@ -2,8 +2,8 @@
 
 A probe is a function that takes a module and returns a `Site`, or None if the module is not of its family. It goes by
 structure, never by class name, and raises `Unprovable` for a module that it knows but has to refuse. Nothing it returns
-is taken on trust: while recording, the module's output is recomputed from what the site gave. The lesson needs no more
-than the site, either. A probe for a module of your own:
+is taken on trust: while recording, the module's output is recomputed from the tensors that the site names. The lesson
+needs no more than that. A probe for a module of your own:
 
     from viz.probes import PROBES, Reading, Site, into, out_of, to_heads
 
@@ -70,7 +70,7 @@ class Tap:
 
 @dataclass(frozen=True)
 class Reading:
-    """How to read q, k and v from what the taps saw; each function takes one (tokens, channels) per tap.
+    """How to read q, k and v from the captured tensors; each function takes one (tokens, channels) per tap.
 
     Attributes:
         scores: returns q (H, N, d) and k (H, M, d).
@@ -88,7 +88,7 @@ class Site:
     """Where one attention module shows its q, k, v and output.
 
     Attributes:
-        taps: what has to be seen before the output; the first one holds q.
+        taps: the tensors to capture before the output; the first one holds q.
         end: softmax(q·K)·V, one (N, C) per picture: the heads side by side (C = H·dv) or added up (C = dv).
         readings: ways to read the taps. The one that reproduces the module's own output is used.
         gamma: the learned factor of the attention's contribution, if there is one; `Reading.values` includes it.
@@ -108,9 +108,11 @@ class Site:
 
     @property
     def tokens(self) -> Tap:
-        """The input of the query projection, one row per token; without one, what the first tap sees."""
+        """The input of the query projection, one row per token; without one, the tensor that the first tap sees."""
         tap = self.taps[0]
-        return tap if tap.before else replace(tap, read=lambda args, kwargs, _: first(args, kwargs), before=True)
+        return (
+            tap if tap.before else replace(tap, read=lambda args, kwargs, _: first_argument(args, kwargs), before=True)
+        )
 
     @property
     def output_projection(self) -> nn.Module | None:
@@ -141,10 +143,12 @@ def out_of(module: nn.Module) -> Tap:
 
 def into(module: nn.Module) -> Tap:
     """The input of a projection."""
-    return Tap(module, lambda args, kwargs, _: first(args, kwargs), True, channels_first=channels_first(module))
+    return Tap(
+        module, lambda args, kwargs, _: first_argument(args, kwargs), True, channels_first=channels_first(module)
+    )
 
 
-def first(args: tuple, kwargs: dict) -> torch.Tensor:
+def first_argument(args: tuple, kwargs: dict) -> torch.Tensor:
     """The first argument of a call, positional or not."""
     return args[0] if args else next(iter(kwargs.values()))
 

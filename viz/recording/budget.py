@@ -1,4 +1,4 @@
-"""Amounts of memory: how much recordings may take, read from text and written for people."""
+"""Amounts of memory: parsed, formatted for people, and the amount that recordings may take."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def budget(text: str | None = None) -> int:
 
 def _read(text: str) -> int:
     """Bytes; 0 if it is not an amount."""
-    shape = re.fullmatch(r"(\d*\.?\d+)(e\d{1,2})?\s*([kmgtpe]?i?b?)", text.strip(), re.ASCII | re.IGNORECASE)
-    if not shape or len(text) > LONGEST:
+    match = re.fullmatch(r"(\d*\.?\d+)(e\d{1,2})?\s*([kmgtpe]?i?b?)", text.strip(), re.ASCII | re.IGNORECASE)
+    if not match or len(text) > LONGEST:
         return 0
-    number, exponent, unit = shape.groups()
+    number, exponent, unit = match.groups()
     if exponent:  # ByteSize knows none
         return 0 if unit else int(float(number + exponent))
     try:
@@ -54,5 +54,5 @@ def _read(text: str) -> int:
 
 
 def amount(size: int) -> str:
-    """Bytes for people: "431 MB", "2.1 GB"."""
+    """A number of bytes for people to read: "431 MB", "2.1 GB"."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"

@@ -20,7 +20,7 @@ TIMESTEP_NAMES = ("timestep", "timesteps", "t", "time", "time_step", "noise_leve
 # Names that denoisers give to other arguments of one number per picture.
 OTHER_NAMES = ("y", "label", "labels", "class_labels", "classes", "class_label", "guidance", "guidance_scale", "scale")
 # The most tokens without a pixel (class and register tokens, learned keys) that a layer may have. If there are more,
-# they are something else.
+# they must be something else.
 MAX_EXTRA = 16
 
 _SIGNATURES: WeakKeyDictionary[Callable, inspect.Signature] = WeakKeyDictionary()
@@ -55,7 +55,7 @@ class PictureChoice:
     branch: BranchChoice = "conditional"
     guided: bool | None = None
     picture: int = 0
-    _looked_guided: dict[int, bool] = field(default_factory=dict)  # {size of a batch: whether the first one did}
+    _looked_guided: dict[int, bool] = field(default_factory=dict)  # {size of a batch: whether the first such batch did}
 
     def indices(self, sample: torch.Tensor, step: int) -> dict[Branch, int]:
         """{branch: index in the batch} for the call at `step`.
@@ -126,7 +126,7 @@ def _named_arguments(network: nn.Module, args: tuple, kwargs: dict) -> dict[str,
 
 
 def _signature(network: nn.Module) -> inspect.Signature:
-    """The signature of `network.forward`, cached: inspecting it takes as long as reading all the rest of a call."""
+    """The signature of `network.forward`, cached: inspecting it takes as long as everything else done per call."""
     function = getattr(network.forward, "__func__", network.forward)
     try:
         return _SIGNATURES[function]
@@ -161,7 +161,7 @@ def picture_indices(batch: int, guided: bool, branch: BranchChoice, picture: int
 
     Args:
         batch: number of pictures in the batch, both halves together.
-        picture: index in its half of a guided batch, or in the whole of another one.
+        picture: index in each half of a guided batch, or in an unguided batch.
 
     Raises:
         ValueError: when the batch has no such picture or no such half.

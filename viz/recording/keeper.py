@@ -1,4 +1,4 @@
-"""What a recording does with the layers it reads: a `TraceKeeper` proves them and copies their q and k into a trace."""
+"""Keepers take the layers that are read: a `TraceKeeper` proves them and copies their q and k into a trace."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from viz.trace import Trace
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one layer computed for one picture: everything needed to decide how its site is read.
+    """The tensors of one layer for one picture: everything needed to decide how to read its site.
 
     Attributes:
         name: of the layer.
         call: the call of the network that it belongs to.
         site: of the layer.
-        inputs: what the site's taps saw, one (tokens, channels) each.
-        output: what its end saw, (N, C).
-        carried: the tensor that was subtracted to get the output, if one was; see `Tap.carried`.
+        inputs: the tensors of the site's taps, one (tokens, channels) each.
+        output: the tensor of its end, (N, C).
+        carried: the tensor that was subtracted to get the output, if any; see `Tap.carried`.
         one_source: whether q, k and v were all made from one tensor.
     """
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from viz.probes import Reading, Site, Tap
-from viz.probes.site import first
+from viz.probes.site import first_argument
 from viz.recording.call import RecordedCall
 from viz.recording.keeper import Evidence, Keeper
 from viz.recording.views import View, find_views
@@ -19,7 +19,7 @@ from viz.recording.views import View, find_views
 
 @dataclass(frozen=True)
 class _ProvedReading:
-    """How a layer is read since the step at which it was proved."""
+    """How a layer is read from the step on at which it was proved."""
 
     reading: Reading
     step: int
@@ -41,7 +41,7 @@ class LayerRecorder:
         self._captured: dict[int, torch.Tensor] = {}  # {tap: the tensor that it saw in this call}
         self._sources: dict[int, int] = {}  # {tap: id of the tensor that the captured one was made from}
         self._proved: _ProvedReading | None = None
-        self._views: dict[int, tuple[View, ...] | None] = {}  # {picture: those that are its q and k, if they are views}
+        self._views: dict[int, tuple[View, ...] | None] = {}  # {picture: its q and k, if both are views}
 
     def hooks(self) -> Iterator[RemovableHandle]:
         """Register the hooks one by one, so that the caller can remove the first ones if a later one fails."""
@@ -88,13 +88,13 @@ class LayerRecorder:
         if self.call is None or self.refused:
             return
         try:
-            tensor = _see(tap, args, kwargs, output, self.call.batch)
+            tensor = _read_tap(tap, args, kwargs, output, self.call.batch)
         except Exception as error:  # a mistake in a probe must not stop the network
             self.refuse(str(error))
             return
         self._captured[index] = tensor.detach()
         if self._proved is None:
-            self._sources[index] = id(tensor if tap.before else first(args, kwargs))
+            self._sources[index] = id(tensor if tap.before else first_argument(args, kwargs))
 
     def _finish(self, module: nn.Module, args: tuple, kwargs: dict, output: object = None) -> None:
         """Hook on the end. Only now are q and k read, as a module may write into them after their projection."""
@@ -117,7 +117,7 @@ class LayerRecorder:
     @torch.no_grad()
     def _prove(self, call: RecordedCall, args: tuple, kwargs: dict, output: object) -> _ProvedReading:
         end = self.site.end
-        result = _see(end, args, kwargs, output, call.batch).detach()
+        result = _read_tap(end, args, kwargs, output, call.batch).detach()
         evidence = Evidence(
             self.name,
             call,
@@ -141,8 +141,8 @@ class LayerRecorder:
         """q and k as `_read` returns them, if they are known to be views of the captured tensors."""
         views = self._views.get(picture)
         tensors = [view.of(self._captured) for view in views or ()]
-        found = [tensor for tensor in tensors if tensor is not None]
-        return found if found and len(found) == len(tensors) else None
+        present = [tensor for tensor in tensors if tensor is not None]
+        return present if present and len(present) == len(tensors) else None
 
     @torch.no_grad()
     def _read(self, picture: int, call: RecordedCall, proved: _ProvedReading) -> list[torch.Tensor]:
@@ -156,15 +156,15 @@ class LayerRecorder:
         return tensors
 
     def _inputs(self, picture: int) -> list[torch.Tensor]:
-        """What the taps saw of one picture, (tokens, channels) each."""
+        """The captured tensors of one picture, (tokens, channels) each."""
         return [tap.picture(self._captured[index], picture) for index, tap in enumerate(self.site.taps)]
 
 
-def _see(tap: Tap, args: tuple, kwargs: dict, output: object, batch: int) -> torch.Tensor:
+def _read_tap(tap: Tap, args: tuple, kwargs: dict, output: object, batch: int) -> torch.Tensor:
     """The tensor that a tap sees.
 
     Raises:
-        ValueError: when it is no tensor, or does not hold `batch` pictures.
+        ValueError: when it is not a tensor, or does not hold `batch` pictures.
     """
     tensor = tap.read(args, kwargs, output)
     if not isinstance(tensor, torch.Tensor):

@@ -1,4 +1,4 @@
-"""A photo as the input: with the noise of each timestep added, it is given to the network once per timestep.
+"""Record attention to a photo: the network is called once per timestep, on the photo with that timestep's noise.
 
 Nothing is drawn. At timestep t the network sees the photo after t steps of the forward process (DDPM, eq. 4), and its
 attention is recorded as in any other run.
@@ -58,14 +58,14 @@ def look_at(
     geometry = geometry_of(pipeline)
     size = size or geometry.own_size
     sample_size = geometry.sample_size(size)
-    visited = list(dict.fromkeys(timesteps(pipeline, Order(steps=steps, strength=1.0))))
+    schedule = list(dict.fromkeys(timesteps(pipeline, Order(steps=steps, strength=1.0))))
     if budget is not None:
-        plan(pipeline, steps=len(visited), size=size, layers=layers, dtype=dtype).check(budget)
+        plan(pipeline, steps=len(schedule), size=size, layers=layers, dtype=dtype).check(budget)
     photo = crop_to_size(picture.convert("RGB"), size)
     clean, words = to_sample(pipeline, photo), conditioning(pipeline, prompt, sample_size)
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed)).to(clean)
     with record(pipeline.unet, layers=layers, dtype=dtype, preview=previewer(pipeline)) as trace:
-        for step, timestep in enumerate(visited):
+        for step, timestep in enumerate(schedule):
             pipeline.unet(_with_mask(add_noise(pipeline, clean, noise, timestep), pipeline.unet), timestep, **words)
             if on_step is not None:
                 on_step(step, trace.previews.get(step))

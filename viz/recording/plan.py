@@ -138,16 +138,18 @@ def plan(
         ValueError: as `viz.record` does, and for a network whose shapes depend on the numbers it computes.
     """
     network, arguments, keywords = (model, call, named) if isinstance(model, nn.Module) else _call_of(model, size)
-    copy = _weightless(network)
-    sites, skipped = find_sites(copy)
-    own = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
-    counter, trace = ByteCounter(dtype or own), Trace()
+    meta_network = _weightless(network)
+    sites, skipped = find_sites(meta_network)
+    own_dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
+    counter, trace = ByteCounter(dtype or own_dtype), Trace()
     recorder = Recorder(trace, select_sites(sites, skipped, layers), counter, PictureChoice(guided=False))
-    with recorder.watching(copy), torch.no_grad():
+    with recorder.watching(meta_network), torch.no_grad():
         try:
-            copy(*map(_to_meta, arguments), **{name: _to_meta(value) for name, value in keywords.items()})
+            meta_network(*map(_to_meta, arguments), **{name: _to_meta(value) for name, value in keywords.items()})
         except (RuntimeError, NotImplementedError) as error:
-            raise ValueError(f"the shapes of {type(network).__name__} cannot be known beforehand: {error}") from error
+            raise ValueError(
+                f"the shapes of {type(network).__name__} cannot be planned without running it: {error}"
+            ) from error
     recorded = tuple(range(steps)) if isinstance(steps, int) else tuple(sorted(steps))
     by_layer = {name: size * branches for name, size in counter.by_layer.items()}
     return Plan(counter.layers, by_layer, counter.once, recorded, trace.size, skipped | counter.skipped)
@@ -196,7 +198,7 @@ class ByteCounter:
             counts.pop(name, None)
 
     def forget(self, name: str, step: int) -> None:
-        """Nothing to do: a call that an exception ends makes no plan."""
+        """Nothing to do: after an exception there is no plan."""
 
 
 def _weightless(network: nn.Module) -> nn.Module:

@@ -138,7 +138,7 @@ class Recorder:
 
     @contextmanager
     def watching(self, network: nn.Module) -> Iterator[None]:
-        """Have the hooks registered within the `with` block. They are removed after an exception, too."""
+        """Keep the hooks registered within the `with` block, and remove them even after an exception."""
         with ExitStack() as stack:
             stack.callback(self._drop_unfinished_call)
             for handle in self._hooks(network):
@@ -166,7 +166,7 @@ class Recorder:
             layer.begin(self.call)
 
     def _end(self, network: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
-        """Runs unless an exception left the network."""
+        """Called when the network returns."""
         if self.call is None:
             return
         call, self.call = self.call, None
@@ -178,11 +178,11 @@ class Recorder:
             self.trace.previews[call.step] = _preview(self.preview, sample, timestep, result, call.last_picture)
 
     def _leave(self, *_: object) -> None:
-        """Runs after `_end`, and instead of it when an exception left the network."""
+        """Called after `_end`, or instead of it when the network raises an exception."""
         self._drop_unfinished_call()
 
     def _drop_unfinished_call(self) -> None:
-        """Forget the step at which an exception left the network, and the layers that were recorded at no other."""
+        """Forget the step at which the network raised an exception, and the layers recorded at no other step."""
         if self.call is None:
             return
         self.trace.timesteps.pop(self.call.step, None)

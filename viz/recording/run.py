@@ -46,7 +46,7 @@ def perform(
     recorded_steps = range(recipe.steps) if record_steps is None else spread(recipe.steps, record_steps)
     with record(pipeline.unet, steps=recorded_steps, preview=previewer(pipeline)) as trace:
 
-        def after(_, step: int, timestep: torch.Tensor, state: dict) -> dict:
+        def report(_, step: int, timestep: torch.Tensor, state: dict) -> dict:
             if on_step is not None:
                 on_step(step, trace.previews.get(step))
             return {}
@@ -56,7 +56,7 @@ def perform(
             seed=recipe.seed,
             num_inference_steps=recipe.steps,
             guidance_scale=recipe.guidance,
-            callback_on_step_end=after,
+            callback_on_step_end=report,
         ).images[0]
     trace.picture = np.asarray(image)
     trace.recipe = asdict(recipe) | {

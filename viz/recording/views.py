@@ -1,9 +1,9 @@
 """Where q and k lie in the tensors that the taps captured: worked out once per layer, and used in all later calls.
 
 Most probes only reshape: q and k are views of captured tensors, and the same views in every call. Taking such a view
-is one operation. Reading q and k through the probe is about a dozen, of some microseconds each. On the bundled model
+is one operation. Reading q and k through the probe is about a dozen, a few microseconds each. On the bundled model
 (20 layers; a step is 115 ms of one core's time), hooks take 2.5 ms per step with views and 3.7 ms without: medians of
-15 steps on a busy machine; the least were 2.0 and 3.4 ms. At Stable Diffusion's size, both take 0.8 % of a step.
+15 steps on a busy machine; the minima were 2.0 and 3.4 ms. At Stable Diffusion's size, both take 0.8 % of a step.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class View:
     offset: int
 
     def of(self, captured: Mapping[int, torch.Tensor]) -> torch.Tensor | None:
-        """The same view of what the tap captured in another call; None if that has another layout."""
+        """The same view of the tensor that the tap captured in another call; None if its layout differs."""
         tensor = captured[self.tap]
         if _layout(tensor) != self.captured:
             return None
@@ -41,8 +41,8 @@ class View:
 def find_views(tensors: Sequence[torch.Tensor], captured: Mapping[int, torch.Tensor]) -> tuple[View, ...] | None:
     """Where `tensors` lie in captured ones, {tap: tensor}.
 
-    Returns None if one of them is not a view (it was computed), or if captured tensors share memory, so that it is
-    open which of them it is a view of.
+    Returns None if one of them is not a view (it was computed), or if captured tensors share memory, which
+    leaves open which of them it is a view of.
     """
     taps = {tensor.untyped_storage().data_ptr(): tap for tap, tensor in captured.items()}
     if len(taps) < len(captured):

@@ -41,7 +41,7 @@ def joined(entry: str) -> str:
 
 
 def _add(path: str, importers: list[str], modules: dict[str, tuple[str, list[str]]]) -> None:
-    """Add a module after those it imports; `importers` are those that are waiting for it."""
+    """Add a module after those it imports; `importers` is the chain of imports that led to it."""
     if path in importers:
         raise ModuleError(f"modules import each other in a circle: {' → '.join([*importers, path])}")
     if path in modules:
@@ -52,7 +52,7 @@ def _add(path: str, importers: list[str], modules: dict[str, tuple[str, list[str
         modules[path] = _LIBRARY.format(path=path, body=body), ["default"]
         return
 
-    def fetched(match: re.Match[str]) -> str:
+    def join_import(match: re.Match[str]) -> str:
         kind, names, library, source = match.groups()
         target = posixpath.normpath(posixpath.join(posixpath.dirname(path), source))
         _add(target, [*importers, path], modules)
@@ -62,7 +62,7 @@ def _add(path: str, importers: list[str], modules: dict[str, tuple[str, list[str
         exports.extend(imported if kind == "export" else [])
         return f'const {{ {f"default: {library}" if library else ", ".join(imported)} }} = modules["{target}"];'
 
-    body = _IMPORT.sub(fetched, body)
+    body = _IMPORT.sub(join_import, body)
     exports += _EXPORT.findall(body)
     body = _EXPORT.sub("", body)
     if unknown := re.search(r"^(import|export)\b.*", body, re.MULTILINE):
