@@ -50,7 +50,7 @@ assert tuple(ATTRIBUTES) == tuple(field.name for field in fields(Attributes))
 
 
 def sample_attributes(rng: random.Random) -> Attributes:
-    """Random attributes such that every part has another colour than what lies behind it."""
+    """Random attributes; every part differs in colour from the part behind it."""
     colors = tuple(COLORS)
     body = rng.choice(colors)
     background = rng.choice([color for color in colors if color != body])

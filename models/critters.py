@@ -7,7 +7,7 @@
 
 A critter is drawn once, at four times its size, as a picture of *paints* (small integers). A palette turns paints
 into colours and a table turns them into parts, so picture and masks cannot disagree.
-Parts that come in pairs always share their colour: this is what attention has to coordinate.
+Parts that come in pairs always share their colour, which attention has to coordinate.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def draw_critter(
             `models.training.judge` must notice and that the model learns to correct (`models.training.batches`).
     """
     rng = random.Random(seed)
-    sampled = sample_attributes(rng)  # also where attributes are given, so that the numbers after it are the same
+    sampled = sample_attributes(rng)  # even if attributes are given, so that later random numbers stay the same
     attributes = attributes or sampled
     canvas = _Canvas(rng, attributes, dict(eye_colors or {}))
     _paint_critter(canvas, rng)
@@ -146,7 +146,7 @@ class _Body:
 
 
 def _paint_critter(canvas: _Canvas, rng: random.Random) -> None:
-    """Paint from back to front; the random numbers are drawn in the same order whatever the attributes are."""
+    """Paint from back to front; the random numbers are drawn in the same order for all attributes."""
     attributes = canvas.attributes
     rx = rng.uniform(16.5, 21.5)
     body = _Body(x=rng.uniform(29, 35), y=rng.uniform(37, 40), rx=rx, ry=min(21.0, rx * rng.uniform(0.88, 1.1)))

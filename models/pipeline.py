@@ -49,7 +49,7 @@ class CritterPipeline(DiffusionPipeline):
             caption: what to draw. An empty caption leaves everything to the model.
             seed: of the starting noise; for several captions, one each or the first of consecutive seeds.
             num_inference_steps: calls of the U-Net.
-            guidance_scale: how far to go from the unconditional answer past the caption's; 1 or less: no guidance.
+            guidance_scale: how far to go from the unconditional output past the conditional one; 1 or less for none.
             height, width: in pixels, multiples of 8; 64 each if not given.
             callback_on_step_end: called as `f(pipeline, step, timestep, {"latents": x})`, as diffusers does.
 
@@ -60,13 +60,13 @@ class CritterPipeline(DiffusionPipeline):
             ValueError: for a size that is not a multiple of 8, or when seeds and captions differ in number.
 
         Warns:
-            UserWarning: for each word that the vocabulary lacks, naming words close to it.
+            UserWarning: for each word that the vocabulary lacks, naming similar words.
         """
         captions = [caption] if isinstance(caption, str) else list(caption)
         seeds = list(range(seed, seed + len(captions))) if isinstance(seed, int) else list(seed)
         size = (height or self.unet.config.sample_size, width or self.unet.config.sample_size)
         if len(seeds) != len(captions):
-            raise ValueError(f"expected one seed a caption, got {len(seeds)} seeds for {len(captions)} captions")
+            raise ValueError(f"expected one seed per caption, got {len(seeds)} seeds for {len(captions)} captions")
         if any(side % 8 or side < 8 for side in size):
             raise ValueError(f"height and width must be multiples of 8, got {size[0]}x{size[1]}")
         texts = captions if self.encoder is not None else ()
@@ -98,7 +98,7 @@ class CritterPipeline(DiffusionPipeline):
 def x0_estimate(
     scheduler: Any, sample: torch.Tensor, timestep: torch.Tensor | float, output: torch.Tensor
 ) -> torch.Tensor:
-    """The clean picture that a network's answer to `sample` implies (DDPM, eq. 15, and its v-prediction form).
+    """The clean picture that a network's output for `sample` implies (DDPM, eq. 15, and its v-prediction form).
 
     `sample` is what the network receives. Schedulers that work with sigmas scale it to unit variance first, so one
     formula in alpha-bar serves them all.

@@ -1,6 +1,6 @@
 """Captions as vectors: a closed vocabulary, and the small encoder that turns its words into conditioning.
 
-Two model_index.json files name this module, so it must keep its place.
+Two model_index.json files name this module, so it must not be moved or renamed.
 """
 
 from __future__ import annotations

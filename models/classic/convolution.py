@@ -92,7 +92,7 @@ class QuadraticAttention(nn.Module):
         shifts = torch.arange(-reach, reach + 1.0)
         block.to_q.centres.copy_(torch.cartesian_prod(shifts, shifts).view(-1, 2))  # row by row, like a kernel
         block.to_q.sharpness.fill_(sharpness)
-        kernel = convolution.weight.flatten(2).permute(2, 0, 1)  # (K², C', C): one matrix a shift
+        kernel = convolution.weight.flatten(2).permute(2, 0, 1)  # (K², C', C): one matrix per shift
         block.to_v.weight.copy_(kernel.flatten(0, 1))  # head h's values are the pixels times its slice
         block.to_out.weight.copy_(torch.eye(out_channels).repeat(1, height * width))  # a sum over the heads
         block.to_out.bias.copy_(torch.zeros(out_channels) if convolution.bias is None else convolution.bias)

@@ -18,7 +18,7 @@ class RelativeAttention(nn.Module):
     r_δ is learned, the sum of a vector for δ's rows and one for its columns. `terms` returns the four separately.
 
     Because r_δ is such a sum, the score is also a single product q·k of longer vectors: after the head's d numbers, q_i
-    holds a score for each row and each column of the grid, and k_j a one for its own row and its own column. As usual,
+    holds a score for each row and each column of the grid, and k_j a 1 for its own row and its own column. As usual,
     the score is divided by the root of the vectors' length, d + h + w.
     """
 
@@ -58,7 +58,7 @@ class RelativeAttention(nn.Module):
             return every.gather(3, (delta + lines - 1)[:, None].expand(len(every), -1, self.heads, -1))
 
     class Keys(nn.Module):
-        """(B, N, C) to (B, N, H·(d + h + w)): W_k x_j, then a one for its row and a one for its column."""
+        """(B, N, C) to (B, N, H·(d + h + w)): W_k x_j, then a 1 for its row and a 1 for its column."""
 
         place: torch.Tensor
 

@@ -1,4 +1,4 @@
-"""What can be opened, and opening it: the bundled model, a folder, a single file, or a Hub id."""
+"""Open a model: the bundled one, a folder, a single file, or a Hub id."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def _can_sample(scheduler_class: Any, pipeline: Pipeline) -> bool:
         scaled = scheduler.scale_model_input(sample, timestep)
         scheduler.step(torch.zeros_like(sample), timestep, sample)
         if float(scheduler.timesteps.max()) < 2:
-            return False  # tells its network the time in other units (EDM's) than this one was trained with
+            return False  # gives its network timesteps in other units (EDM's) than this one was trained with
     except Exception:  # a package is missing, or the scheduler cannot work with this configuration
         return False
     scales = not torch.equal(scaled, sample) or float(scheduler.init_noise_sigma) != 1

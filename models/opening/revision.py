@@ -32,7 +32,7 @@ def revision(name: str = "critters") -> str:
 
 
 def revision_of(folder: Path) -> str:
-    """The first 12 hex digits of a SHA-256 over the weights and settings in `folder`; other bits, another revision.
+    """The first 12 hex digits of a SHA-256 over the weights and settings in `folder`: one for each version of them.
 
     The folder holds a pipeline, or one network with its config.json.
     """
@@ -93,5 +93,5 @@ def _settings(folder: Path) -> dict[str, dict]:
 
 
 def versions() -> dict[str, str]:
-    """The versions of the libraries that decide about a picture's last bits."""
+    """The versions of the libraries on which a picture's last bits depend."""
     return {name: version(name) for name in ("torch", "diffusers")}

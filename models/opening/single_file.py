@@ -12,7 +12,7 @@ from models.opening.folders import PICKLES, WHY_NOT_PICKLE, tensor_shapes
 from models.protocol import Pipeline
 
 UNET = "model.diffusion_model."
-# What other single files hold, by how the names of their tensors begin.
+# Contents of other single files, by the prefixes of their tensors' names.
 OTHER_MODELS = {
     ("lora_unet_", "lora_te", "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora"): "a LoRA",
     ("control_model.", "controlnet_"): "a ControlNet",

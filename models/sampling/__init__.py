@@ -1,1 +1,1 @@
-"""Drawing with any pipeline: one order for all of them, and what a U-Net is called with outside its pipeline."""
+"""Drawing with any pipeline: one order for all of them, and a U-Net's inputs when it is called outside its pipeline."""

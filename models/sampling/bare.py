@@ -38,7 +38,7 @@ class BarePipeline(DiffusionPipeline):
 
 
 def denoise(pipeline: Pipeline, generator: torch.Generator | None, steps: int, size: tuple[int, int]) -> torch.Tensor:
-    """A sample (1, C, h, w) from noise; the U-Net is told nothing but the time."""
+    """A sample (1, C, h, w) from noise; the U-Net is given no conditioning but the timestep."""
     unet, scheduler = pipeline.unet, pipeline.scheduler
     channels = unet.config.in_channels
     sample = torch.randn(1, channels, *size, generator=generator).to(unet.device, unet.dtype)
@@ -59,7 +59,7 @@ def wrap_unet(unet: ModelMixin) -> BarePipeline:
 
 
 def empty_conditioning(unet: ModelMixin, size: tuple[int, int], batch: int = 1) -> dict[str, Any]:
-    """The named arguments that stand for "nothing" where a U-Net expects words, classes or sizes.
+    """The named arguments that stand for "nothing" if a U-Net expects words, classes or sizes.
 
     Args:
         size: (height, width) of the sample.

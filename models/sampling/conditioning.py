@@ -1,4 +1,4 @@
-"""What a network takes besides the time, for one call of it outside its pipeline: a sample and its conditioning."""
+"""A network's inputs for one call outside its pipeline, except the timestep: a sample and its conditioning."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def call_parameters(pipeline: Pipeline) -> set[str]:
 
 
 def timesteps(pipeline: Pipeline, order: Order) -> list[float]:
-    """The timestep of every call of the network, in order; some samplers call it more than once a step."""
+    """The timestep of every call of the network, in order; some samplers call it more than once per step."""
     scheduler = copy.deepcopy(pipeline.scheduler)
     scheduler.set_timesteps(order.steps)
     schedule = [float(timestep) for timestep in scheduler.timesteps]

@@ -1,4 +1,4 @@
-"""What the bundled model is trained on: drawn critters, captions that leave things open, and the timesteps."""
+"""The bundled model's training data: drawn critters, captions that leave things open, and timesteps."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from models.training.config import DECIDING, TrainConfig
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step is trained on."""
+    """The training data of one step."""
 
-    pixels: torch.Tensor  # (B, 3, 64, 64) in [-1, 1]: what the network should find
-    shown: torch.Tensor  # like `pixels`, with an eye in a wrong colour in some: what noise is added to
+    pixels: torch.Tensor  # (B, 3, 64, 64) in [-1, 1]: the clean pictures to predict
+    shown: torch.Tensor  # like `pixels`, with an eye in a wrong colour in some: the pictures that noise is added to
     weights: torch.Tensor  # (B, 1, 64, 64), of mean 1: how much each pixel counts
     captions: list[str]
 
@@ -37,7 +37,7 @@ def training_batch(step: int, config: TrainConfig) -> Batch:
     shown = pixels.clone()
     for index, critter in enumerate(critters):
         if rng.random() < config.misled and critter.attributes.eye_count != "one":
-            # At most half of the way: were both colours as likely, the right answer would be a blend of the two.
+            # At most half of the way: if both colours were equally likely, the right answer would be a blend.
             shown[index].lerp_(with_wrong_eye(first + index, critter, rng), rng.random() / 2)
     return Batch(pixels, shown, weights, captions)
 
@@ -61,9 +61,9 @@ def sample_mentioned(rng: random.Random) -> list[str]:
 def with_wrong_eye(seed: int, critter: Critter, rng: random.Random) -> torch.Tensor:
     """(3, 64, 64): the critter of `seed` with one of its several eyes in another colour.
 
-    Under high noise, what is left of one eye often contradicts what is left of the other. While sampling, a network
-    that believes each of them widens the difference at every step, until the eyes have two colours. In training that
-    never happens, because the evidence comes from the true picture; so we make it happen.
+    Under high noise, the traces of one eye often contradict those of the other. While sampling, a network that believes
+    both widens the difference at every step, until the eyes have two colours. In training that would never happen,
+    because the traces come from the true picture; these critters make it happen.
     """
     eye = rng.choice([name for name in critter.part_names if name.endswith("eye")])
     colors = [name for name in COLORS if name not in (critter.attributes.eye_color, critter.attributes.body_color)]

@@ -1,4 +1,4 @@
-"""The settings of a training run, which seeds it must not use, and settings as command-line options."""
+"""The settings of a training run, also as command-line options, and the seeds that it must not use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 # Seeds from here on are never trained on: they belong to models.training.evaluate and to the gallery.
 HELD_OUT = 1_000_000_000
 
-# The part of all timesteps in which a U-Net in training makes up its mind about the colour of eyes: at 880 of 1000 a
+# The part of all timesteps in which a U-Net in training decides on the colour of eyes: at 880 of 1000 a
 # quarter of its estimates were right, at 700 nine in ten.
 DECIDING = (0.55, 0.95)
 
@@ -18,7 +18,7 @@ DECIDING = (0.55, 0.95)
 class TrainConfig:
     out: str = "runs/critters"
     steps: int = 6000
-    batch: int = 16  # on two cores 16 and 24 cost the same per picture, and 16 makes more steps of it
+    batch: int = 16  # on two cores 16 and 24 cost the same per picture, and 16 gives more steps
     learning_rate: float = 1e-3
     warmup: int = 200
     ema: float = 0.999
@@ -35,7 +35,7 @@ class TrainConfig:
     start_from: str = ""  # the folder of a pipeline whose weights to start from; empty: random weights
 
 
-# What a resumed run may change: where it runs and what it writes, but nothing that its weights depend on.
+# The settings that a resumed run may change: its weights depend on none of them.
 CHANGEABLE = ("out", "checkpoint_every", "samples_every", "device")
 
 

@@ -131,7 +131,7 @@ def rounded(fractions: dict[str, float]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="critters", help="what models.load opens: critters, or a pipeline's folder")
+    parser.add_argument("--model", default="critters", help="critters, or the folder of a pipeline")
     parser.add_argument("--count", type=int, default=500, help="captions of each kind")
     parser.add_argument("--batch", type=int, default=25)
     parser.add_argument("--out", type=Path, help="the file to write; by default evaluation.json for the bundled model")

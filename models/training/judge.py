@@ -107,7 +107,7 @@ class Judge(ModelMixin, ConfigMixin):
 
 
 def conv_block(channels: int, out: int, size: int, stride: int) -> tuple[nn.Module, ...]:
-    """A conv_block with padding 1, batch normalisation and a ReLU."""
+    """A convolution with padding 1, batch normalisation and a ReLU."""
     return nn.Conv2d(channels, out, size, stride, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU()
 
 

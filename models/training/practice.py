@@ -2,7 +2,7 @@
 
 Where a caption leaves the colour of the eyes open, the network starts with something between all colours and should
 end with one. In training it always does, because the evidence in the noisy picture grows clearer at every timestep.
-While it samples, nothing favours one colour, and many eyes end in between: in two shades of what is neither blue nor
+While it samples, nothing favours one colour, and many eyes end in between: in two shades that are neither blue nor
 purple. So it is trained on its own samples. Its own answers are the targets, except for the irises: both should have
 the same colour, and from some timestep on the clear colour nearest to the one that they ended with. The rest of each
 answer keeps everything else as the network draws it.
@@ -63,7 +63,7 @@ class PracticeConfig:
 
 @dataclass(frozen=True)
 class Trajectories:
-    """How N pictures came about in T steps."""
+    """The inputs and outputs of the U-Net while N pictures were drawn in T steps."""
 
     captions: list[str]
     timesteps: torch.Tensor  # (T,)
@@ -74,7 +74,7 @@ class Trajectories:
 
 @dataclass(frozen=True)
 class Goals:
-    """What the irises in N pictures should become."""
+    """The irises in N pictures, and the colours that they should have."""
 
     irises: torch.Tensor  # (N, 4, h, w) of 0 and 1: see `models.training.irises`
     colors: torch.Tensor  # (N, 3) in [-1, 1]: the clear colour nearest to theirs
@@ -123,7 +123,7 @@ def record_trajectories(
 
 
 def find_goals(trajectories: Trajectories, finder: Irises, judge: Judge) -> Goals:
-    """What the irises at the end of the trajectories should become."""
+    """The irises at the end of the trajectories, and the colours that they should have."""
     masks = finder.find(trajectories.pixels).float()
     palette = torch.tensor(list(COLORS.values())).float() / 127.5 - 1
     nearest = torch.cdist(mean_colors(trajectories.pixels, masks)[1], palette).argmin(1)

@@ -44,7 +44,7 @@ def train(config: TrainConfig, trainer_class: type[Trainer] = Trainer) -> Path:
 
 
 def _drop_losses(log: Path, after: int) -> None:
-    """Drop the lines of steps that a kill undid and that will be repeated."""
+    """Drop the lines of steps after the checkpoint: they will be repeated."""
     if log.exists():
         lines = [
             line for line in log.read_text().splitlines() if line.endswith("}") and json.loads(line)["step"] <= after

@@ -1,4 +1,4 @@
-"""The networks in training: their loss, one step, their checkpoints and the pipeline that comes out."""
+"""The networks in training: their loss, one step, their checkpoints and the resulting pipeline."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ class Trainer:
         noise = torch.randn(batch.pixels.shape, generator=generator).to(device)
         pixels, shown = batch.pixels.to(device), batch.shown.to(device)
         alphas = self.alphas[timesteps][:, None, None, None]
-        # What is wrong in the picture shown counts as noise, for the network to see through; but not where the
-        # picture is almost clean and nothing is left to decide.
+        # Wrong colours in the picture shown count as noise, which the network should see through; but not when
+        # the picture is almost clean and nothing is left to decide.
         undecided = (timesteps >= int(DECIDING[0] * len(self.alphas)))[:, None, None, None]
         noise = noise + undecided * (alphas / (1 - alphas)).sqrt() * (shown - pixels)
         noisy = self.scheduler.add_noise(pixels, noise, timesteps)
@@ -146,7 +146,7 @@ class Trainer:
         return pipeline
 
     def report(self, out: Path) -> None:
-        """Write to `out` what shows how far the training is."""
+        """Write a sheet of pictures to `out` that shows the progress of the training."""
         sample_sheet(self.result()).save(out / f"samples_{self.step:06d}.png")
 
     def save(self, path: Path) -> None:
@@ -172,7 +172,7 @@ class Trainer:
             changed = [name for name in now if name not in CHANGEABLE and before.get(name) != now[name]]
             if changed:
                 settings = ", ".join(f"{name} {before.get(name)} (now {now[name]})" for name in changed)
-                raise ValueError(f"{path} was trained with {settings}; give the same, or another --out")
+                raise ValueError(f"{path} was trained with {settings}; use the same settings or another --out")
             self.step = int(file.metadata()["step"])
             with torch.no_grad():
                 for name, parameter in self.parameters.items():

@@ -1,4 +1,4 @@
-"""Whether some head looks from an eye at its twin: attention maps compared with masks that are known.
+"""Whether some head looks from an eye at its twin: attention maps compared with known masks.
 
 Both eyes of a critter have the same colour, and once noise has hidden one of them, only the other one's pixels tell
 which. So a head that has learned to coordinate them looks from an eye at its twin. The measure is A·N, the attention on
@@ -75,8 +75,8 @@ def twin_attention(pipeline: CritterPipeline, critters: Sequence[Critter]) -> di
         at = torch.full((len(critters),), timestep)
         with queries_and_keys(pipeline.unet) as layers:
             pipeline.unet(pipeline.scheduler.add_noise(pixels, noise, at), at, words)
-        for name, (module, kept) in layers.items():
-            measured = _layer_twin_attention(module.heads, kept["to_q"], kept["to_k"], critters)
+        for name, (module, projected) in layers.items():
+            measured = _layer_twin_attention(module.heads, projected["to_q"], projected["to_k"], critters)
             by_layer.setdefault(name, []).append(measured)
     return {name: np.stack(arrays, axis=2) for name, arrays in by_layer.items()}
 
@@ -175,8 +175,8 @@ def control_cells(
         eyes: (h, w) bool, the cells that contain a part of an eye, which the control must not touch.
     """
     (row, column), (twin_row, twin_column) = query, twin
-    far = round(math.dist(query, twin))
-    for target in ((2 * row - twin_row, 2 * column - twin_column), (row - far, column), (row + far, column)):
+    distance = round(math.dist(query, twin))
+    for target in ((2 * row - twin_row, 2 * column - twin_column), (row - distance, column), (row + distance, column)):
         moved = np.argwhere(cells) + np.array(target) - np.array(twin)
         if (moved >= 0).all() and (moved < cells.shape).all() and not eyes[tuple(moved.T)].any():
             control = np.zeros_like(cells)

@@ -56,7 +56,7 @@ def test_train_resumed_after_a_kill_ends_with_the_same_weights(tiny_training, tm
 @pytest.mark.training
 def test_train_refuses_a_checkpoint_of_other_settings(tiny_training, tmp_path):
     train(tiny(tmp_path))
-    with pytest.raises(ValueError, match=r"was trained with seed 0 \(now 1\); give the same, or another --out"):
+    with pytest.raises(ValueError, match=r"was trained with seed 0 \(now 1\); use the same settings or another --out"):
         train(tiny(tmp_path, seed=1))
 
 
