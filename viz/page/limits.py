@@ -8,7 +8,7 @@ from pathlib import Path
 from viz.recipe import RecipeError
 from viz.recording.budget import budget
 
-# A browser holds all Q and K of a trace in memory, twice as wide as they were sent.
+# A browser holds all Q and K of a trace in memory, at twice the size at which they are sent.
 BROWSER_BYTES = 96_000_000
 
 

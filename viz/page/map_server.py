@@ -1,8 +1,8 @@
 """Maps of traces that are too big for the browser, computed here, one request at a time.
 
-`viz/web/core/remote_answers.js` asks, with a `turn` that grows; if several requests of one page wait, only the newest
-is answered. An answer takes a fixed moment; the page asks again for maps that did not fit into it, if it still needs
-them. Traces are mapped from their files, so an open one takes hardly any memory.
+`viz/web/core/remote_answers.js` sends requests, each with a higher `turn`; if several of one page wait, only the newest
+is answered. An answer holds the maps that could be computed in a fixed time; the page asks for the others again if it
+still needs them. Traces are mapped from their files, so an open one takes hardly any memory.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:  # torch is imported when a trace is opened
 
 MAX_OPEN, MAX_PAGES = 8, 64
 MAX_MAPS, MAX_QUERIES = 5_000, 32  # in one request
-MOMENT = 0.1  # seconds; the map being computed when they are over is the last of its answer
+MOMENT = 0.1  # seconds; the map being computed at their end is the last of its answer
 HALF_MAX = 65_504  # the largest number in half precision
 
 
 @dataclass
 class OpenTrace:
-    """A trace that pages ask about. One request at a time is computed."""
+    """A trace that pages show. Requests are computed one at a time."""
 
     maps: Maps
     computing: threading.Lock = field(default_factory=threading.Lock)
@@ -65,7 +65,7 @@ def answer(request: dict) -> dict:
 
     Args:
         request: {"path": the trace's file, "page": the page's own name, "turn": a number that grows, "mode": "row" or
-            "column", "special": whether rows are less the mean row, "queries": as views hold them, "maps": [[index of
+            "column", "special": whether to subtract the mean row, "queries": as views hold them, "maps": [[index of
             the query, of the self-attention layer, of the step, a head or -1 for the mean of all], …]}.
 
     Returns:
@@ -97,14 +97,14 @@ def answer(request: dict) -> dict:
 def _compute(
     maps: Maps, queries: list[Query], indices: list[tuple[int, ...]], mode: Mode, special: bool
 ) -> list[bytes]:
-    """As many maps as fit into a moment, at least one; half precision."""
+    """As many maps as `MOMENT` allows, at least one, in half precision."""
     steps, numbers = maps.trace.steps, []
-    until = time.monotonic() + MOMENT
+    deadline = time.monotonic() + MOMENT
     for query, layer, step, head in indices:
         if min(query, layer, step, head + 1) < 0:
             raise IndexError("negative")
         one = maps.one(queries[query], maps.layers[layer].name, steps[step], head=head, mode=mode, special=special)
         numbers.append(np.clip(one, -HALF_MAX, HALF_MAX).astype(np.float16).tobytes())
-        if time.monotonic() > until:
+        if time.monotonic() > deadline:
             break
     return numbers

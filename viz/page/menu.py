@@ -1,4 +1,4 @@
-"""What the viewer's menu Export can do on the page only: save one HTML file, copy a link, open a saved trace."""
+"""The entries of the viewer's Export menu that need the page: save one HTML file, copy a link, open a saved trace."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def encode_link(document: dict) -> dict[str, str]:
 
 
 class ExportMenu(gr.HTML):
-    """Adds entries to the viewer's menu. Its value is the outcome: a message and, perhaps, a file to save."""
+    """Adds entries to the viewer's menu. Its value is the outcome: a message and, in some cases, a file to save."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(

@@ -22,7 +22,7 @@ class ModelSlot:
     def open_model(
         self, name: str, upload: str | None, dtype: str, device: str, config: str | None = None
     ) -> Iterator[str | OwnModel]:
-        """Release the present model and open another; yields messages about what happens, and then the model.
+        """Release the present model and open another; yields messages about its progress, then the model.
 
         Args:
             name: a model of the models folder, or a Hugging Face model ID.
@@ -59,4 +59,4 @@ class ModelSlot:
         return self._model
 
 
-SERVER_SLOT = ModelSlot()  # one for all visitors, who take each other's place
+SERVER_SLOT = ModelSlot()  # shared by all visitors: opening a model releases the one before

@@ -1,4 +1,4 @@
-"""Messages that appear on the page for a few seconds, and how an error becomes a sentence."""
+"""Messages that appear on the page for a few seconds, and errors turned into sentences."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def warn(text: str) -> None:
 
 
 def as_sentence(error: Exception) -> str:
-    """An error's message with a capital and a full stop; a file or model name at its beginning keeps its letters."""
+    """An error's message with a capital and a full stop; a file or model name at its beginning is left as it is."""
     message = str(error)
     if re.match(r"[a-z]+(\s|$)", message):
         message = message[0].upper() + message[1:]

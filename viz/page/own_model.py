@@ -39,7 +39,7 @@ def open_model(
     config: str | Path | None = None,
     report: Callable[[str], None] = lambda message: None,
 ) -> OwnModel:
-    """Open a model from a path or a Hugging Face model ID, reporting what happens.
+    """Open a model from a path or a Hugging Face model ID, reporting the progress.
 
     Args:
         device: "auto" for the fastest.
@@ -75,7 +75,7 @@ class OwnModel:
     """An open pipeline.
 
     Attributes:
-        name: what the visitor called it.
+        name: as the visitor entered it.
         samplers: names of the schedulers that fit it, its own first.
     """
 
@@ -111,7 +111,7 @@ class OwnModel:
         """An order from the values of the page's fields, checked. Fields that are hidden or empty hold None.
 
         Raises:
-            RecipeError: when a value is out of range, with what was expected and what came.
+            RecipeError: when a value is out of range, saying what was expected and what was given.
             viz.page.uploads.PictureError: when the mask is not an image.
         """
         for label, text in {"prompt": prompt, "negative prompt": negative}.items():
@@ -152,7 +152,7 @@ class OwnModel:
             thin: if the recording exceeds the memory limit, record the steps and layers that fit.
 
         Raises:
-            RecipeError: when it does not fit, with what would, or when the model cannot draw this order.
+            RecipeError: when it does not fit, saying what would, or when the model cannot draw this order.
             viz.page.uploads.PictureError: when the photo is not an image.
         """
         image = open_picture(photo) if photo and self.takes_image else None
@@ -230,6 +230,6 @@ class OwnModel:
 
 def _check_whole(value: float | None, label: str, low: int, high: int) -> int:
     if value is None or not low <= value <= high or value != int(value):
-        came = "it is empty" if value is None else f"got {value:,}"
-        raise RecipeError(f"{label} must be a whole number from {low} to {high:,}; {came}.")
+        problem = "it is empty" if value is None else f"got {value:,}"
+        raise RecipeError(f"{label} must be a whole number from {low} to {high:,}; {problem}.")
     return int(value)

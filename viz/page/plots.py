@@ -106,7 +106,7 @@ def plot(maps: Maps, view: View, *, lines: Lines = "layers", region: int = -1, o
     Raises:
         ViewError: if the trace has no such layer or step.
     """
-    from viz.curves import measure_over_steps  # torch
+    from viz.curves import measure_over_steps  # loads torch, after the page has started
     from viz.plots import heatmap
 
     if view.layer not in maps.trace.layers or view.step not in maps.trace.timesteps:

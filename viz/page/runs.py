@@ -37,7 +37,7 @@ opening_lock = threading.Lock()
 _model_lock = threading.Lock()
 
 _stop_events: dict[Session, list[threading.Event]] = {}  # {session: one for each of its runs, set to end the run}
-_queued: dict[Session, list[threading.Event]] = {}  # those of them whose run has not begun
+_queued: dict[Session, list[threading.Event]] = {}  # {session: those of its events whose run has not begun}
 
 
 class Stopped(Exception):
@@ -59,7 +59,7 @@ def _load(weights: str) -> CritterPipeline:
 
 @contextmanager
 def hold_model() -> Iterator[None]:
-    """Wait until no run is going on, and let none begin meanwhile."""
+    """Wait until no run is in progress, and let none begin in the meantime."""
     with _model_lock:
         yield
 

@@ -1,1 +1,1 @@
-"""One file per tab of the page."""
+"""The page's tabs, *Explore* and *How it works*, and the parts of the former."""

@@ -11,7 +11,7 @@ from viz.page.viewer import Viewer, viewer_value
 
 
 def build(viewer: Viewer, elem_id: str) -> None:
-    """Lay out the second viewer beside `viewer`, whose `elem_id` is given. It is hidden until it is asked for."""
+    """Lay out the second viewer beside `viewer`, whose `elem_id` is given. It is hidden at first."""
     names = [f"{exhibit.caption}, seed {exhibit.seed}" for exhibit in exhibits()]
     with gr.Column(min_width=340, visible=False, elem_id="beside") as column:
         second = Viewer(beside=elem_id, others=names, elem_id="second")

@@ -18,7 +18,7 @@ def draw_recipe(recipe: Recipe, view: View | None, session: Session) -> Iterator
     """Follow a recipe; yields values for a `Viewer` and a `ProgressStrip`, and warns if the run fails.
 
     Args:
-        view: what to open the trace with; None keeps the present view.
+        view: the view to open the trace with; None keeps the present one.
         session: of the visitor; the run ends when they leave the page.
     """
     try:
@@ -26,13 +26,13 @@ def draw_recipe(recipe: Recipe, view: View | None, session: Session) -> Iterator
             pipeline = load_bundled(recipe)
             for message in check_words(recipe, pipeline):
                 warn(message)
-            for news in follow_recipe(recipe, pipeline, stopped):
-                if isinstance(news, dict):
-                    yield gr.skip(), news
+            for update in follow_recipe(recipe, pipeline, stopped):
+                if isinstance(update, dict):
+                    yield gr.skip(), update
                     continue
                 if view is not None:
-                    warn_if_missing(view, [layer.name for layer in news if layer.kind == "self"], news.steps)
-                yield present(news, view), None
+                    warn_if_missing(view, [layer.name for layer in update if layer.kind == "self"], update.steps)
+                yield present(update, view), None
     except Stopped:
         yield gr.skip(), None
     except RecipeError as error:

@@ -68,7 +68,7 @@ def panels_value(path: Path, view: dict | None = None, source: dict | None = Non
     """The value that makes `LessonPanels` fetch and show a file that `viz.lesson.file` wrote.
 
     Args:
-        source: the recipe, layer and step that the file was made from; a visitor who comes from these need not wait.
+        source: the recipe, layer and step that the file was made from; a visitor who chose these need not wait.
     """
     return {"lesson": FileData(path=str(path)).model_dump(), "view": view or {}, "of": source}
 
@@ -148,7 +148,7 @@ def _list_steps(run: str) -> dict:
 
 
 def _follow_explore(event: gr.EventData, current: list, network: str) -> tuple:
-    """Set the drop-downs to the trace, layer and step of the first tab; leave them alone if they are set already."""
+    """Set the drop-downs to the trace, layer and step of the tab *Explore*, unless they are set already."""
     try:
         recipe = Recipe.from_json(event.recipe)
     except RecipeError as error:

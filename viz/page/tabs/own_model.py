@@ -26,9 +26,17 @@ if TYPE_CHECKING:
 
 NO_PHOTO, NO_MASK = "Choose photo…", "Choose mask… (white = repaint)"
 PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-FIELDS = ("prompt", "negative", "seed", "steps", "guidance", "height", "width")  # what OwnModel.build_order takes
+FIELDS = (
+    "prompt",
+    "negative",
+    "seed",
+    "steps",
+    "guidance",
+    "height",
+    "width",
+)  # the parameters of OwnModel.build_order
 
-Values = dict[gr.blocks.Block, Any]  # as Gradio passes and takes them: by component
+Values = dict[gr.blocks.Block, Any]  # keyed by component, as Gradio passes them
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,7 @@ def lay_out() -> ModelBox:
 
 
 def _lay_out_source() -> dict[str, Any]:
-    """What to open, and how."""
+    """Lay out the fields for the model to open."""
     names = model_names()
     with gr.Row(equal_height=False, elem_classes="pg-bottom"):
         name = gr.Dropdown(
@@ -106,7 +114,7 @@ def _lay_out_source() -> dict[str, Any]:
 
 
 def _lay_out_fields() -> dict[str, Any]:
-    """What to draw."""
+    """Lay out the fields for the picture to draw."""
     with gr.Row() as words:
         prompt = gr.Textbox(label="Prompt", scale=2, min_width=280, max_lines=4, elem_id="model-prompt")
         negative = gr.Textbox(label="Negative prompt", scale=1, min_width=200, max_lines=4)
@@ -156,7 +164,7 @@ def _lay_out_buttons() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Handlers:
-    """What the box does. Each handler takes the values of its inputs and returns those of its outputs."""
+    """The box's event handlers. Each takes the values of its inputs and returns those of its outputs."""
 
     box: ModelBox
     viewer: Viewer
@@ -175,8 +183,8 @@ class Handlers:
         closed: Values = {box.settings: gr.Column(visible=False), box.model: None}
         dtype, device, config = (values[part] for part in (box.dtype, box.device, box.config))
         try:
-            for news in SERVER_SLOT.open_model(name, upload, dtype, device, config):
-                yield {box.status: news} if isinstance(news, str) else self._show_model(news)
+            for update in SERVER_SLOT.open_model(name, upload, dtype, device, config):
+                yield {box.status: update} if isinstance(update, str) else self._show_model(update)
         except RecipeError as error:
             warn(str(error))
             yield {box.status: str(error), **closed}
@@ -208,7 +216,7 @@ class Handlers:
         return _label_file(path, NO_MASK)
 
     def forecast(self, values: Values) -> Values:
-        """Say what a run with these settings would take."""
+        """Estimate the memory of a run with these settings."""
         box = self.box
         if values[box.model] is None:
             return {box.memory: ""}
@@ -241,12 +249,12 @@ class Handlers:
                 return record(order, sampler, photo, thin, on_step)
 
             with stoppable_run(request.session_hash) as stopped:
-                for news in run_with_progress(run, calls, stopped):
-                    if isinstance(news, dict):
-                        yield {self.strip: news}
+                for update in run_with_progress(run, calls, stopped):
+                    if isinstance(update, dict):
+                        yield {self.strip: update}
                     else:
-                        skipped = self._show_skipped(news.skipped)
-                        yield {self.viewer: present(news), self.strip: None, **skipped}
+                        skipped = self._show_skipped(update.skipped)
+                        yield {self.viewer: present(update), self.strip: None, **skipped}
         except Stopped:
             yield {self.strip: None}
         except ValueError as error:  # RecipeError and PictureError are; a sentence for the visitor
@@ -288,9 +296,9 @@ def wire(box: ModelBox, viewer: Viewer, strip: ProgressStrip) -> None:
         "concurrency_limit": 1,
         **PRIVATE,
     }
-    how = {box.dtype, box.device, box.config}
-    box.open.click(handlers.open_name, {box.name, *how}, **opening).then(**forecast)
-    box.upload.upload(handlers.open_upload, {box.upload, *how}, **opening).then(**forecast)
+    options = {box.dtype, box.device, box.config}
+    box.open.click(handlers.open_name, {box.name, *options}, **opening).then(**forecast)
+    box.upload.upload(handlers.open_upload, {box.upload, *options}, **opening).then(**forecast)
     gr.on([box.steps.change, box.height.change, box.width.change], trigger_mode="always_last", **forecast)
 
     box.photo.upload(handlers.label_photo, box.photo, box.photo, **PRIVATE)
