@@ -1,4 +1,4 @@
-"""The published figures: the benches write docs/figures.json, and from it the tables of README.md and docs/figures.md.
+"""The published figures: benches write docs/figures.json, which README.md and docs/figures.md take their tables from.
 
 In both pages a table stands between `<!-- figures: SECTION NAMES -->` and `<!-- end -->`; without names it has every
 figure of the section. `python -m tests.bench.figures` writes all tables again.
@@ -58,7 +58,7 @@ BUNDLED = {
     ),
     "hover_median_ms": Figure("the same, median", "{:.1f} ms"),
     "hover_four_pins_p95_ms": Figure("the same with four pins, 95th percentile", "{:.1f} ms", 16),
-    "hover_special_p95_ms": Figure("the same with four pins and *What is special*", "{:.1f} ms", 16),
+    "hover_special_p95_ms": Figure("the same with four pins and *Minus average*", "{:.1f} ms", 16),
     "hover_column_p95_ms": Figure("the same with four pins and *Is looked at by*", "{:.1f} ms", 16),
     "heap_growth_mb": Figure("growth of the tab's memory over 10,000 hovers", "{:.1f} MB"),
     "kept_mb": Figure("kept of one run: Q and K", "{:.0f} MB"),
