@@ -8,7 +8,7 @@ import re
 def layer_label(name: str) -> str:
     """The label of a layer: "up_blocks.2.attentions.1.transformer_blocks.0.attn1" becomes "up 2 · attention 1".
 
-    Of any other long name, the end is kept.
+    A name of any other form is cut to its end if it is long.
     """
     block = re.search(r"(?:^|\.)(down|up)_blocks\.(\d+)", name)
     attention, depth = re.search(r"attentions\.(\d+)", name), re.search(r"transformer_blocks\.([1-9]\d*)", name)

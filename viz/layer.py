@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # the page reads layers before it loads torch
 
 Kind = Literal["self", "cross"]
 Branch = Literal["conditional", "unconditional"]
-Key = tuple[Branch, str, int]  # branch, layer name, step: what a trace's Q and K are indexed by
+Key = tuple[Branch, str, int]  # branch, layer name, step: the index of a trace's Q and K
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The proof that a map is what the module computed: its output, recomputed from the recorded q, k and v."""
+"""The proof that a map is the one the module computed: its output, recomputed from the recorded q, k and v."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Recipe:
         versions: {library: version} it was followed with. With other weights or versions the picture may differ.
 
     Raises:
-        RecipeError: if a value is out of range, saying what was expected and what came.
+        RecipeError: if a value is out of range, saying what was expected and what was given.
     """
 
     caption: str

@@ -1,4 +1,4 @@
-"""A trace: what one run of a denoiser left behind. Any row or column of its attention is computed on request.
+"""A trace: the recorded attention of one run of a denoiser. Any row or column of its attention is computed on request.
 
     trace = Trace.load("run.safetensors")
     trace.rows("mid_block.attentions.0", step=12, query=(3, 5))     # (heads, h, w): what the pixel looks at

@@ -21,7 +21,7 @@ OnStep = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Order:
-    """What to draw. A pipeline's call gets only what it has parameters for.
+    """What to draw. A pipeline's call gets only the fields it has parameters for.
 
     Attributes:
         size: (height, width) of the picture in pixels; None for the model's own.

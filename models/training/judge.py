@@ -4,9 +4,9 @@
     judge.read([critter.image])    # [Verdict(shape="round", ..., left_eye_color="red", right_eye_color="red")]
 
 It marks what the bundled model generates, so it learns from pictures that are a little noisy, blurred and off colour,
-and it answers for each eye separately: half of the pairs of eyes in its training do not match, so that "both eyes are
-yellow" is what it sees and not what it expects. For the same reason it is trained on eyes of the body's own colour too,
-which only the model draws.
+and it answers for each eye separately: half of the pairs of eyes in its training do not match, so that it sees
+"both eyes are yellow" and does not just expect it. For the same reason it is trained on eyes of the body's own colour,
+too, which only the model draws.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from viz.recipe import Recipe, spread
 from viz.trace_header import read_description
 
 GALLERY = ASSETS / "gallery"
-LESSON = GALLERY / "lesson.safetensors"  # what the tab "How it works" opens with: the first exhibit's view
+LESSON = GALLERY / "lesson.safetensors"  # the tab "How it works" opens with it: the first exhibit's view
 
 
 @dataclass(frozen=True)

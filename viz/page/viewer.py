@@ -86,7 +86,7 @@ def present(trace: Trace, view: View | None = None, *, opened: bool = False) -> 
 
 
 def pack(trace: Trace) -> Path:
-    """Write what a browser needs of a trace to a file in Gradio's cache."""
+    """Write the part of a trace that a browser needs to a file in Gradio's cache."""
     from viz.export import for_browser
 
     return save_temporary(for_browser(trace))
