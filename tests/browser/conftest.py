@@ -1,4 +1,4 @@
-"""One Chromium, one server and a fresh page for the browser tests."""
+"""One Chromium and one server for all browser tests, and a fresh page for each."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tests.support.chromium import browser, open_page, server
 
 
 def pytest_collection_modifyitems(items):
-    for item in items:  # pytest passes the items of every folder, not only of this one
+    for item in items:  # of every folder, not only this one
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.browser)
 

@@ -1,8 +1,8 @@
-"""The page for those who use no mouse, see no colours, or have a small screen."""
+"""The page without a mouse, read aloud, and on a small screen."""
 
 import pytest
 
-from tests.support.chromium import open_page, serious, settle, state, view
+from tests.support.chromium import open_page, serious_violations, settle, state, view
 
 PINS = [
     {"kind": "pixel", "point": [0.3, 0.3]},
@@ -13,21 +13,21 @@ PINS = [
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
-def test_axe_finds_nothing_serious(chromium, url, scheme, width):
+def test_page_has_no_serious_axe_violations(chromium, url, scheme, width):
     page = open_page(chromium, url, width=width, scheme=scheme)
-    captions = "[...document.querySelectorAll('button.gallery-item')]"  # may be filled after the first map
+    captions = "[...document.querySelectorAll('button.gallery-item')]"  # may be filled in after the first map
     page.wait_for_function(f"() => {captions}.length && {captions}.every((item) => item.textContent.trim())")
-    assert serious(page) == []
+    assert serious_violations(page) == []
     view(page, pins=PINS, active=1, mode="column")
     page.get_by_role("button", name="Compare").click()
     page.wait_for_selector("#second .pg-main:not([hidden])")
-    assert serious(page) == []
+    assert serious_violations(page) == []
     page.get_by_role("button", name="Keys and touch").click()
-    assert serious(page) == []
+    assert serious_violations(page) == []
     page.close()
 
 
-def test_everything_is_reached_with_the_tab_key(page):
+def test_viewer_controls_are_reached_with_tab_key(page):
     view(page, pins=PINS, active=1)
     page.evaluate("document.activeElement.blur()")
     reached = set()
@@ -45,7 +45,7 @@ def test_everything_is_reached_with_the_tab_key(page):
     assert missed == [] and any("pg-picture" in name for name in reached)
 
 
-def test_the_map_is_told_in_words_but_not_at_every_move(page):
+def test_sentence_is_announced_on_keys_but_not_on_mouse_moves(page):
     sentence, picture = page.locator(".pg-sentence"), page.locator(".pg-picture")
     assert picture.get_attribute("aria-describedby") == sentence.get_attribute("id")
     box = picture.bounding_box()
@@ -65,7 +65,7 @@ def test_the_map_is_told_in_words_but_not_at_every_move(page):
 
 
 @pytest.mark.parametrize("width", [1440, 768, 390])
-def test_no_text_is_cut_off_and_nothing_sticks_out(chromium, url, width):
+def test_viewer_text_is_not_cut_off_and_page_does_not_overflow(chromium, url, width):
     page = open_page(chromium, url, width=width)
     for changes in (
         {"pins": PINS, "active": 1, "heads": True},

@@ -1,4 +1,4 @@
-"""Every way to ask: pixels, rectangles, painted regions, pins, columns, the mean row, keys, touch, two traces."""
+"""Queries in the viewer: pixels, rectangles, regions and pins; rows, columns and differences to the mean row."""
 
 import base64
 
@@ -10,7 +10,7 @@ from tests.support.chromium import VIEWER, look, pixels_of, settle, state, view
 from viz import Trace
 from viz.page.gallery import exhibits
 
-CHOSEN = ", ".join(f"{VIEWER}.{part}" for part in (f"trace.layers[{VIEWER}.state.layer]", "state.step", "state.head"))
+CHOSEN_MAP = f"{VIEWER}.trace.layers[{VIEWER}.state.layer], {VIEWER}.state.step, {VIEWER}.state.head"
 PIXEL = {"kind": "pixel", "point": [0.4, 0.7]}
 BOX = {"kind": "box", "from": [0.4, 0.55], "to": [0.625, 0.721875]}
 
@@ -20,8 +20,8 @@ def trace():
     return Trace.load(exhibits()[0].trace)
 
 
-def painted() -> np.ndarray:
-    """A region by hand on the picture's 64x64 pixels: a slanted bar and a far-off speck."""
+def painted_mask() -> np.ndarray:
+    """A region on the picture's 64x64 pixels: a slanted bar and a distant speck."""
     mask = np.zeros((64, 64), bool)
     for row in range(20, 41):
         mask[row, row - 10 : row - 4] = True
@@ -34,11 +34,11 @@ def as_query(mask: np.ndarray) -> dict:
     return {"kind": "region", "grid": list(mask.shape), "mask": text}
 
 
-QUERIES = {"pixel": PIXEL, "box": BOX, "region": as_query(painted())}
+QUERIES = {"pixel": PIXEL, "box": BOX, "region": as_query(painted_mask())}
 
 
 def shares(query: dict, grid: tuple[int, int]) -> torch.Tensor:
-    """(h, w): how much of each cell a query covers, worked out another way than the viewer does: by 640x640 samples."""
+    """(h, w): how much of each cell a query covers, by another method than the viewer's: 640x640 samples."""
     at = (np.arange(640) + 0.5) / 640
     if query["kind"] == "pixel":
         fine = np.zeros((640, 640))
@@ -47,7 +47,7 @@ def shares(query: dict, grid: tuple[int, int]) -> torch.Tensor:
         inside = [(at >= query["from"][axis]) & (at < query["to"][axis]) for axis in (0, 1)]
         fine = np.outer(*inside)
     else:
-        fine = np.kron(painted(), np.ones((10, 10)))
+        fine = np.kron(painted_mask(), np.ones((10, 10)))
     h, w = grid
     return torch.tensor(fine.reshape(h, 640 // h, w, 640 // w).mean((1, 3)))
 
@@ -55,8 +55,8 @@ def shares(query: dict, grid: tuple[int, int]) -> torch.Tensor:
 def expected(trace: Trace, name: str, step: int, query: dict, mode: str, special: bool) -> torch.Tensor:
     """(H, h, w), in times uniform."""
     layer = trace.layers[name]
-    ask = trace.region_columns if mode == "column" else trace.region_rows
-    maps = ask(name, step=step, weights=shares(query, layer.grid))
+    region_maps = trace.region_columns if mode == "column" else trace.region_rows
+    maps = region_maps(name, step=step, weights=shares(query, layer.grid))
     if special and mode == "row":
         maps = maps - trace.mean_row(name, step=step)
     return maps * layer.tokens
@@ -64,46 +64,46 @@ def expected(trace: Trace, name: str, step: int, query: dict, mode: str, special
 
 @pytest.mark.parametrize("kind", QUERIES)
 @pytest.mark.parametrize(("mode", "special"), [("row", False), ("row", True), ("column", False)])
-def test_numbers_of_every_way_to_ask_equal_pythons(page, trace, kind, mode, special):
+def test_viewer_maps_equal_python_for_every_query(page, trace, kind, mode, special):
     query = QUERIES[kind]
     view(page, pins=[query], active=0, mode=mode, special=special)
     settle(page)
     steps = [0, len(trace.steps) - 1]
     script = f"""([layers, steps, heads]) => {VIEWER}.trace.layers.map((layer) =>
         steps.map((step) => heads.map((head) => Array.from({VIEWER}.mapOf(layer, step, head)))))"""
-    shown = page.evaluate(script, [list(trace.layers), steps, [-1, 0, 3]])
-    for name, of_layer in zip(trace.layers, shown, strict=True):
+    viewer_maps = page.evaluate(script, [list(trace.layers), steps, [-1, 0, 3]])
+    for name, of_layer in zip(trace.layers, viewer_maps, strict=True):
         for step, (mean, first, last) in zip(steps, of_layer, strict=True):
             maps = expected(trace, name, trace.steps[step], query, mode, special).flatten(1)
-            right = torch.stack([maps.mean(0), maps[0], maps[3]])
-            assert (torch.tensor([mean, first, last]) - right).abs().max() <= 1e-3 * max(1, right.abs().max()), name
-    on_screen = page.evaluate(f"[Array.from({VIEWER}.map), Array.from({VIEWER}.mapOf({CHOSEN}))]")
+            reference = torch.stack([maps.mean(0), maps[0], maps[3]])
+            difference = (torch.tensor([mean, first, last]) - reference).abs().max()
+            assert difference <= 1e-3 * max(1, reference.abs().max()), name
+    on_screen = page.evaluate(f"[Array.from({VIEWER}.map), Array.from({VIEWER}.mapOf({CHOSEN_MAP}))]")
     assert on_screen[0] == on_screen[1]
 
 
-def test_a_hovered_pixel_is_answered_like_a_pinned_one(page, trace):
-    """Hovering computes one head of one row and keeps nothing; pins are kept whole."""
+def test_hovered_pixel_map_equals_python(page, trace):
+    """For a hovered pixel only one head's map is computed, and it is not cached; for a pin all are."""
     for mode, special in (("row", True), ("column", False)):
         view(page, pins=[], point=PIXEL["point"], mode=mode, special=special, head=1)
         settle(page)
         name = trace.layers[exhibits()[0].layer].name
-        right = expected(trace, name, exhibits()[0].step, PIXEL, mode, special)[1].flatten()
-        shown = torch.tensor(page.evaluate(f"Array.from({VIEWER}.map)"))
-        assert (shown - right).abs().max() <= 1e-3 * max(1, right.abs().max())
+        reference = expected(trace, name, exhibits()[0].step, PIXEL, mode, special)[1].flatten()
+        viewer_map = torch.tensor(page.evaluate(f"Array.from({VIEWER}.map)"))
+        assert (viewer_map - reference).abs().max() <= 1e-3 * max(1, reference.abs().max())
 
 
-def test_what_takes_long_is_done_by_a_worker(chromium, url):
-    """And where there are no workers, it is still done."""
+def test_viewer_computes_maps_with_and_without_worker(chromium, url):
 
-    def forbid(route):
-        answer = route.fetch()
-        route.fulfill(response=answer, headers=answer.headers | {"content-security-policy": "worker-src 'none'"})
+    def forbid_workers(route):
+        response = route.fetch()
+        route.fulfill(response=response, headers=response.headers | {"content-security-policy": "worker-src 'none'"})
 
     for script, forbidden, workers in (("", False, 1), ("delete window.Worker", False, 0), ("", True, 0)):
         page = chromium.new_page()
         page.add_init_script(script)
         if forbidden:
-            page.route(f"{url}/", forbid)
+            page.route(f"{url}/", forbid_workers)
         page.goto(url)
         page.wait_for_selector("#viewer .pg-main:not([hidden])")
         view(page, mode="column", pins=[BOX], active=0)
@@ -119,11 +119,11 @@ def click(page, row: float, column: float) -> None:
     page.mouse.up()
 
 
-def test_four_pins_each_with_a_row_and_a_way_out(page):
+def test_pins_up_to_four_have_rows_and_can_be_removed(page):
     for i, place in enumerate([(0.3, 0.3), (0.3, 0.6), (0.6, 0.3), (0.9, 0.9)]):
         click(page, *place)
         assert (len(state(page)["pins"]), state(page)["active"]) == (i + 1, i)
-    click(page, 0.1, 0.5)  # one too many takes the place of the latest
+    click(page, 0.1, 0.5)  # a fifth replaces the latest
     pins = state(page)["pins"]
     assert len(pins) == 4 and pins[3]["point"] == pytest.approx([0.1, 0.5], abs=0.01)
     settle(page)
@@ -131,9 +131,9 @@ def test_four_pins_each_with_a_row_and_a_way_out(page):
     assert all((a != b).mean() > 0.1 for i, a in enumerate(rows) for b in rows[:i])
     dots = page.locator(".pg-pin-labels .pg-dot").evaluate_all("(dots) => dots.map((dot) => dot.style.background)")
     assert len(set(dots)) == 4
-    click(page, 0.3, 0.3)  # a pin that is there is shown,
+    click(page, 0.3, 0.3)  # a click on a pin shows it,
     assert state(page)["active"] == 0 and len(state(page)["pins"]) == 4
-    click(page, 0.3, 0.3)  # and removed when it was
+    click(page, 0.3, 0.3)  # and another removes it
     assert state(page)["active"] == -1 and len(state(page)["pins"]) == 3
     maps = page.locator(".pg-pin-maps canvas")
     maps.click(position={"x": 5, "y": 0.5 * maps.bounding_box()["height"]})
@@ -146,7 +146,7 @@ def test_four_pins_each_with_a_row_and_a_way_out(page):
     assert state(page)["pins"] == [] and page.locator(".pg-pins").is_hidden()
 
 
-def test_pins_stay_on_the_picture_while_another_pixel_is_looked_at(page):
+def test_pins_stay_on_picture_while_another_pixel_is_shown(page):
     view(page, pins=[PIXEL, BOX], active=-1, point=[0.1, 0.1])
     settle(page)
     with_pins = pixels_of(page, ".pg-picture")
@@ -171,20 +171,20 @@ def drag(page, *places, shift: bool = False) -> None:
     page.keyboard.up("Shift")
 
 
-def test_a_rectangle_is_dragged(page):
+def test_rectangle_tool_pins_dragged_rectangle(page):
     page.get_by_role("button", name="Rectangle").click()
     drag(page, (0.6, 0.7), (0.5, 0.6), (0.4, 0.55))  # from the lower right to the upper left
     (box,) = state(page)["pins"]
     assert box["kind"] == "box"
     assert box["from"] == pytest.approx([0.4, 0.55], abs=0.01) and box["to"] == pytest.approx([0.6, 0.7], abs=0.01)
     settle(page)
-    count = page.evaluate("document.querySelector('#viewer .pg-sentence').textContent")
-    assert "On average, the 48 pixels in the rectangle on the 32×32 map" in count  # 8 rows and 6 columns are touched
-    click(page, 0.1, 0.1)  # a click is a pixel with every tool
+    sentence = page.evaluate("document.querySelector('#viewer .pg-sentence').textContent")
+    assert "On average, the 48 pixels in the rectangle on the 32×32 map" in sentence  # 8 rows by 6 columns
+    click(page, 0.1, 0.1)  # with every tool a click pins a pixel
     assert [pin["kind"] for pin in state(page)["pins"]] == ["box", "pixel"]
 
 
-def test_a_region_is_painted_and_added_to(page):
+def test_brush_paints_region_and_shift_adds_to_it(page):
     page.get_by_role("button", name="Brush").click()
     drag(page, (0.2, 0.2), (0.2, 0.5))
     (pin,) = state(page)["pins"]
@@ -208,7 +208,7 @@ def mask_of(query: dict) -> np.ndarray:
     return np.unpackbits(np.frombuffer(data, np.uint8))[: np.prod(query["grid"])].reshape(query["grid"]).astype(bool)
 
 
-def test_regions_can_be_painted_without_a_mouse(page):
+def test_brush_paints_region_with_keyboard(page):
     page.get_by_role("button", name="Brush").click()
     view(page, pins=[], point=[0.5, 0.5])
     page.locator(".pg-picture").focus()

@@ -1,6 +1,6 @@
-"""Text from outside stays text: through every door (caption, link, file), on the page, in the HTML file and the SVG.
+"""Text from outside (caption, link, trace file) stays text, on the page, in the HTML file and in the SVG.
 
-Whatever would be executed calls `pg_pwned`; whatever would become markup leaves an <img> or a <b>.
+Executed, the hostile texts call `pg_pwned`; taken for markup, they leave an <img> or a <b>.
 """
 
 import io
@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from tests.support.chromium import ROOT_OF_VIEWER, VIEWER, open_alone, taken
+from tests.support.chromium import VIEWER, VIEWER_ROOT, export_file, open_offline
 from tests.support.documents import forged
 from viz import Trace, record
 from viz.export import write_html
@@ -23,12 +23,12 @@ from viz.view import View
 TEXTS = {
     "an image": "<img src=x onerror=pg_pwned()><b>bold</b>",
     "a template": "${1+1} ${pg_pwned()} {{value}} {{{value}}}",
-    "a lone opening": "${",
+    "an unclosed template": "${",
     "quotes": "\"'` \" onmouseover=pg_pwned() ' \\ </script><script>pg_pwned()</script><!--",
     "10,000 characters": "<b>" * 3_333 + "x",
 }
 TRAP = "window.pg_pwned = () => { window.pg_caught = true; }; window.alert = window.pg_pwned;"
-WATCHED = "#viewer, #second, #export, #plots, .toast-body, .pg-live"
+GUARDED = "#viewer, #second, #export, #plots, .toast-body, .pg-live"
 
 
 def open_trapped(chromium, url):
@@ -36,22 +36,22 @@ def open_trapped(chromium, url):
     context.add_init_script(TRAP)
     page = context.new_page()
     page.goto(url)
-    page.wait_for_selector(f"{ROOT_OF_VIEWER} .pg-main:not([hidden])")
+    page.wait_for_selector(f"{VIEWER_ROOT} .pg-main:not([hidden])")
     return page
 
 
-def assert_harmless(page, shown: str = "") -> None:
-    """Nothing ran, nothing became markup, and the page shows `shown` character by character."""
+def assert_harmless(page, title: str = "") -> None:
+    """Assert that nothing ran, nothing became markup, and the page shows `title` unchanged."""
     assert page.evaluate("window.pg_caught") is None
     for tag in ("img[src='x']", "b", "script"):
-        assert page.locator(f":is({WATCHED}) {tag}").count() == 0, tag
-    inside = " ".join(page.evaluate("document.body.innerText").split())
-    assert " ".join(shown.split()) in inside
-    assert "2 undefined" not in inside  # what a template made of "${1+1} ${pg_pwned()}"
+        assert page.locator(f":is({GUARDED}) {tag}").count() == 0, tag
+    text = " ".join(page.evaluate("document.body.innerText").split())
+    assert " ".join(title.split()) in text
+    assert "2 undefined" not in text  # "${1+1} ${pg_pwned()}", evaluated as a template
 
 
 def hostile_trace(text: str, pipeline) -> Trace:
-    """A trace in which everything that may be text is hostile."""
+    """A trace whose every text is hostile."""
     trace = perform(Recipe("a red monster", steps=2), pipeline)
     first, *_ = [layer.name for layer in trace if layer.kind == "self"]
     trace = trace.select(layers=[first])
@@ -68,7 +68,7 @@ def hostile_trace(text: str, pipeline) -> Trace:
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_the_caption(chromium, url, text):
+def test_caption_text_is_never_executed(chromium, url, text):
     page = open_trapped(chromium, url)
     caption = f"a red monster {text}"
     page.locator("#caption textarea").fill(caption)
@@ -79,7 +79,7 @@ def test_the_caption(chromium, url, text):
     else:
         page.wait_for_function(f"{VIEWER}.trace.steps.length === 2", timeout=90_000)
         assert page.locator(".pg-title").inner_text().split() == caption.split()
-        svg = taken(page, "with real text")[1]
+        svg = export_file(page, "with real text")[1]
         assert svg.count(b"<image") == 10 * 2 + 1 and b"<img" not in svg and b"<b>" not in svg
         ElementTree.fromstring(svg)
     assert_harmless(page, caption if len(caption) <= 300 else "")
@@ -87,10 +87,10 @@ def test_the_caption(chromium, url, text):
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_the_link(chromium, url, text):
-    """As itself, and with a checksum that is right: in the recipe's and in the view's fields."""
+def test_link_text_is_never_executed(chromium, url, text):
+    """As the link itself, and in fields of the recipe and the view of a link with a valid checksum."""
     view = View((0.5, 0.5), exhibits()[0].layer, 16).to_json()
-    said = [
+    documents = [
         {"recipe": {"caption": "a red monster", "model": text}, "view": view},
         {"recipe": {"caption": "a red monster", "revision": text, "versions": {"torch": text}}, "view": view},
         {"recipe": {"caption": exhibits()[0].caption, "seed": exhibits()[0].seed}, "view": view | {"mode": text}},
@@ -98,16 +98,16 @@ def test_the_link(chromium, url, text):
         {"recipe": {"caption": exhibits()[0].caption, "seed": exhibits()[0].seed}, "view": view | {text: text}},
     ]
     page = open_trapped(chromium, url)
-    for look in [text[:2000], *(forged(json.dumps(each).encode()) for each in said)]:
+    for look in [text[:2000], *(forged(json.dumps(document).encode()) for document in documents)]:
         page.goto(f"{url}/?{page.evaluate('(look) => new URLSearchParams({ look }).toString()', look)}")
-        page.wait_for_selector(f"{ROOT_OF_VIEWER} .pg-main:not([hidden])")
-        page.locator(".toast-body").first.wait_for()  # each of them is answered with a sentence
+        page.wait_for_selector(f"{VIEWER_ROOT} .pg-main:not([hidden])")
+        page.locator(".toast-body").first.wait_for()  # each gets a message
         assert_harmless(page)
     page.context.close()
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_the_file(chromium, url, text, tmp_path, shared_pipeline):
+def test_trace_file_text_is_never_executed(chromium, url, text, tmp_path, shared_pipeline):
     path = hostile_trace(text, shared_pipeline).save(tmp_path / "hostile.safetensors")
     page = open_trapped(chromium, url)
     page.locator(".pg-export").first.wait_for()
@@ -120,12 +120,12 @@ def test_the_file(chromium, url, text, tmp_path, shared_pipeline):
     assert page.evaluate(f"{VIEWER}.trace.recipe.caption") == text[:1000]
     page.evaluate(f"{VIEWER}.view({{pins: [{{kind: 'box', from: [0.2, 0.2], to: [0.5, 0.5]}}], active: 0}})")
     page.wait_for_function("document.querySelectorAll('.pg-figure .main-svg').length >= 4", timeout=90_000)
-    svg = taken(page, "with real text")[1]
+    svg = export_file(page, "with real text")[1]
     assert svg.count(b"<image") == 2 * 2 + 1 and b"<img" not in svg
     ElementTree.fromstring(svg)
-    with np.load(io.BytesIO(taken(page, "the maps of atlas and pins")[1])) as rows:
+    with np.load(io.BytesIO(export_file(page, "the maps of atlas and pins")[1])) as rows:
         assert rows["layers"][0] == text[:280]
-    name, document = taken(page, "one HTML file")
+    name, document = export_file(page, "one HTML file")
     assert re.fullmatch(r"pixelgaze-[a-z0-9-]+\.html", name) and text[:9].encode() not in document[:300]
     page.get_by_role("button", name="Compare").click()
     page.wait_for_selector("#second .pg-main:not([hidden])")
@@ -136,25 +136,25 @@ def test_the_file(chromium, url, text, tmp_path, shared_pipeline):
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_the_one_html_file(chromium, text, tmp_path, shared_pipeline):
-    """Written from Python, where nothing has looked at the trace's words before."""
+def test_html_export_text_is_never_executed(chromium, text, tmp_path, shared_pipeline):
+    """The file is written from Python, which has not checked the trace's texts."""
     trace = hostile_trace(text, shared_pipeline)
-    page = open_alone(chromium, write_html(trace, tmp_path / "page.html", View((0.5, 0.5), text[:280] or "x", 1)))
+    page = open_offline(chromium, write_html(trace, tmp_path / "page.html", View((0.5, 0.5), text[:280] or "x", 1)))
     assert page.locator(".pg-title").inner_text().split() == text.split()
     assert page.title().split() == f"{text[:200]} · PixelGaze".split()
-    svg = taken(page, "with real text")[1]
+    svg = export_file(page, "with real text")[1]
     assert svg.count(b"<image") == 3
     ElementTree.fromstring(svg)
-    taken(page, "2 times the size")
+    export_file(page, "2 times the size")
     assert page.evaluate("window.pg_caught") is None and page.locator("img, b").count() == 0
-    assert page.complaints == []  # a blocked script would be one
+    assert page.complaints == []  # a blocked script would be among them
     page.context.close()
 
 
-def test_values_of_a_recipe_that_are_no_text(chromium, tmp_path, shared_pipeline):
+def test_html_export_opens_with_recipe_values_that_are_not_text(chromium, tmp_path, shared_pipeline):
     with record(shared_pipeline.unet, steps=[0]) as trace:
         shared_pipeline("a red monster", num_inference_steps=2)
     trace.recipe = {"caption": ["<b>"], "seed": {"toString": 1}, "steps": None, "guidance": [[]], "__proto__": {"x": 1}}
-    page = open_alone(chromium, write_html(trace, tmp_path / "page.html"))
-    assert page.locator(f"{ROOT_OF_VIEWER} .pg-main").is_visible() and page.complaints == []
+    page = open_offline(chromium, write_html(trace, tmp_path / "page.html"))
+    assert page.locator(f"{VIEWER_ROOT} .pg-main").is_visible() and page.complaints == []
     page.context.close()

@@ -1,4 +1,4 @@
-"""What can be exported, in a real Chromium: from one HTML file with the network off, and from the page."""
+"""Exports, in Chromium: from one HTML file with the network off, and from the page."""
 
 import io
 import json
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.chromium import VIEWER, look, open_alone, open_page, server, taken
+from tests.support.chromium import VIEWER, export_file, look, open_offline, open_page, server, wait_for_frame
 from viz import Trace
 from viz.export import rows_on_show, write_html
 from viz.labels import layer_label
@@ -29,15 +29,15 @@ def trace() -> Trace:
 
 @pytest.fixture(scope="module")
 def alone(chromium, tmp_path_factory):
-    """The stand-alone file of the first exhibit, opened from disk with the network off."""
+    """The first exhibit's HTML file, opened from disk with the network off."""
     path = write_html(EXHIBIT.trace, tmp_path_factory.mktemp("alone") / "twins.html", VIEW)
-    page = open_alone(chromium, path)
+    page = open_offline(chromium, path)
     yield page
     assert page.complaints == []
-    assert all(address.startswith(("file:", "data:", "blob:")) for address in page.asked), page.asked
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in page.requested_urls), page.requested_urls
 
 
-def ask(page, **view) -> None:
+def set_view(page, **view) -> None:
     page.evaluate(f"(view) => {VIEWER}.view(view)", {"pins": [], "active": -1, "mode": "row", "special": False} | view)
     page.evaluate(f"{VIEWER}.whole()")
 
@@ -47,7 +47,7 @@ def atlas(page) -> np.ndarray:
     return np.frombuffer(url.encode(), np.uint8)
 
 
-def test_the_file_opens_with_its_view_and_can_be_pointed_at(alone):
+def test_html_file_opens_with_its_view_and_follows_mouse(alone):
     now = alone.evaluate(f"{VIEWER}.viewNow()")
     assert (
         tuple(now["point"]) == VIEW.point and (now["layer"], now["step"], now["head"]) == (*vars(VIEW).values(),)[1:4]
@@ -55,40 +55,40 @@ def test_the_file_opens_with_its_view_and_can_be_pointed_at(alone):
     assert alone.title() == f"{EXHIBIT.caption} · PixelGaze"
     before = atlas(alone)
     look(alone, 0.1, 0.1)
-    pointed = atlas(alone)
-    assert len(pointed) != len(before) or (pointed != before).any()
+    hovered = atlas(alone)
+    assert len(hovered) != len(before) or (hovered != before).any()
     alone.mouse.down()
     alone.mouse.up()
     look(alone, 0.6, 0.5)
-    assert alone.evaluate(f"{VIEWER}.viewNow().pins.length") == 1 and np.array_equal(atlas(alone), pointed)
-    ask(alone)
+    assert alone.evaluate(f"{VIEWER}.viewNow().pins.length") == 1 and np.array_equal(atlas(alone), hovered)
+    set_view(alone)
 
 
-def test_it_follows_the_colour_scheme(alone):
+def test_html_file_follows_colour_scheme(alone):
     for scheme, color in (("dark", "rgb(15, 17, 22)"), ("light", "rgb(246, 247, 249)")):
         alone.emulate_media(color_scheme=scheme)
-        alone.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        wait_for_frame(alone)
         assert alone.evaluate("getComputedStyle(document.body).backgroundColor") == color
 
 
-def test_only_what_works_alone_is_offered(alone):
+def test_html_file_export_menu_omits_link_and_html(alone):
     alone.get_by_role("button", name="Export").click()
-    offered = alone.locator(".pg-export-line span").all_inner_texts()
-    assert len(offered) == 5 and not any("link" in text or "HTML" in text for text in offered)
+    entries = alone.locator(".pg-export-line span").all_inner_texts()
+    assert len(entries) == 5 and not any("link" in entry or "HTML" in entry for entry in entries)
     alone.keyboard.press("Escape")
 
 
-def test_png_at_three_sizes(alone):
-    sizes = [Image.open(io.BytesIO(taken(alone, f"{n} times the size")[1])).size for n in (1, 2, 4)]
+def test_export_menu_writes_png_at_three_sizes(alone):
+    sizes = [Image.open(io.BytesIO(export_file(alone, f"{n} times the size")[1])).size for n in (1, 2, 4)]
     (width, height), *_ = sizes
     assert width > 900 and height > 500
     assert [(round(w / width, 2), round(h / height, 2)) for w, h in sizes] == [(1, 1), (2, 2), (4, 4)]
-    sheet = np.asarray(Image.open(io.BytesIO(taken(alone, "2 times the size")[1])).convert("RGB"))
+    sheet = np.asarray(Image.open(io.BytesIO(export_file(alone, "2 times the size")[1])).convert("RGB"))
     assert (sheet[:40] == 255).mean() > 0.8 and len(np.unique(sheet.reshape(-1, 3), axis=0)) > 200
 
 
-def test_svg_has_real_text(alone, trace):
-    name, svg = taken(alone, "with real text")
+def test_export_menu_writes_svg_with_real_text(alone, trace):
+    name, svg = export_file(alone, "with real text")
     assert name.endswith(".svg") and len(svg) > 10_000
     texts = ["".join(node.itertext()) for node in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
     assert {layer_label(layer.name) for layer in trace} <= set(texts)
@@ -98,14 +98,14 @@ def test_svg_has_real_text(alone, trace):
     assert len(images) == len(trace.layers) * len(trace.steps) + 1
 
 
-def test_the_sheet_says_its_scale_and_holds_the_pins(alone, trace):
-    """As on screen: the range in words, whole; the head; a row for each pin; and smoothed only where that is chosen."""
+def test_export_menu_writes_svg_with_scale_head_and_pins(alone, trace):
+    """As on screen: the scale's note unshortened, the head, a row for each pin, smooth only where chosen."""
     for smooth in (False, True):
-        ask(alone, pins=[PIXEL, BOX], active=0, mode="column", range="own", smooth=smooth)
-        svg = ElementTree.fromstring(taken(alone, "with real text")[1])
+        set_view(alone, pins=[PIXEL, BOX], active=0, mode="column", range="own", smooth=smooth)
+        svg = ElementTree.fromstring(export_file(alone, "with real text")[1])
         texts = ["".join(node.itertext()) for node in svg.iter("{http://www.w3.org/2000/svg}text")]
-        said = " ".join(texts)
-        assert alone.locator(".pg-scale .pg-note").inner_text() in said and "…" not in said
+        text = " ".join(texts)
+        assert alone.locator(".pg-scale .pg-note").inner_text() in text and "…" not in text
         assert (
             alone.locator(".pg-where").inner_text() in texts and f"Pins, each in {layer_label(EXHIBIT.layer)}" in texts
         )
@@ -114,11 +114,11 @@ def test_the_sheet_says_its_scale_and_holds_the_pins(alone, trace):
         assert sum("pixelated" not in image.get("style") for image in images) == (len(images) - 1 if smooth else 0)
         fills = [circle.get("fill") for circle in svg.iter("{http://www.w3.org/2000/svg}circle")]
         assert fills == ["#e69f00", "#56b4e9"]
-    ask(alone, range="common", smooth=False)
+    set_view(alone, range="common", smooth=False)
 
 
-def test_gif_across_the_steps(alone, trace):
-    gif = Image.open(io.BytesIO(taken(alone, "the map over the picture")[1]))
+def test_export_menu_writes_gif_across_steps(alone, trace):
+    gif = Image.open(io.BytesIO(export_file(alone, "the map over the picture")[1]))
     assert gif.n_frames == len(trace.steps) and gif.info["loop"] == 0
     first = np.asarray(gif.convert("RGB"), int)
     gif.seek(gif.n_frames - 1)
@@ -126,7 +126,7 @@ def test_gif_across_the_steps(alone, trace):
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "changes",
     [
         {"head": 2},
         {"head": -1, "pins": [PIXEL, BOX], "active": 1},
@@ -135,12 +135,12 @@ def test_gif_across_the_steps(alone, trace):
     ],
     ids=["a head", "a rectangle", "a column", "less the mean row"],
 )
-def test_npz_equals_python(alone, trace, asked):
-    ask(alone, **asked)
-    said = alone.evaluate(f"{VIEWER}.viewNow()")
-    name, content = taken(alone, "the maps of atlas and pins")
+def test_export_menu_writes_npz_equal_to_python(alone, trace, changes):
+    set_view(alone, **changes)
+    document = alone.evaluate(f"{VIEWER}.viewNow()")
+    name, content = export_file(alone, "the maps of atlas and pins")
     assert name.endswith(".npz")
-    expected = rows_on_show(trace, View.from_json(said))
+    expected = rows_on_show(trace, View.from_json(document))
     with np.load(io.BytesIO(content)) as rows:
         assert set(rows) == set(expected)
         for key in (key for key in expected if key.startswith(("maps_", "pin_"))):
@@ -148,17 +148,17 @@ def test_npz_equals_python(alone, trace, asked):
             assert np.abs(rows[key] - expected[key]).max() <= 1e-3 * max(1, np.abs(expected[key]).max()), key
         for key in ("layers", "steps", "timesteps"):
             assert np.array_equal(rows[key], expected[key])
-        assert json.loads(str(rows["view"])) == said and json.loads(str(rows["recipe"])) == trace.recipe
-    ask(alone)
+        assert json.loads(str(rows["view"])) == document and json.loads(str(rows["recipe"])) == trace.recipe
+    set_view(alone)
 
 
-def test_the_trace_itself(alone):
-    name, content = taken(alone, "Q and K of every layer")
+def test_export_menu_writes_trace_file_unchanged(alone):
+    name, content = export_file(alone, "Q and K of every layer")
     assert content == EXHIBIT.trace.read_bytes()
     assert re.fullmatch(rf"pixelgaze-a-round-purple-monster[a-z-]*-seed-{EXHIBIT.seed}\.safetensors", name)
 
 
-def test_the_menu_with_the_keyboard(alone):
+def test_export_menu_works_with_keyboard(alone):
     button = alone.get_by_role("button", name="Export")
     alone.keyboard.press("Escape")
     button.focus()
@@ -166,26 +166,26 @@ def test_the_menu_with_the_keyboard(alone):
     assert button.get_attribute("aria-expanded") == "true"
     alone.keyboard.press("Tab")
     assert alone.evaluate("document.activeElement.textContent") == "1×"
-    ask(alone, pins=[PIXEL], active=0)
+    set_view(alone, pins=[PIXEL], active=0)
     alone.keyboard.press("Escape")
     assert button.get_attribute("aria-expanded") == "false" and button.evaluate("(b) => b === document.activeElement")
     assert alone.evaluate(f"{VIEWER}.viewNow().pins.length") == 1  # the pin stays
-    ask(alone)
+    set_view(alone)
 
 
-def test_the_page_gives_one_html_file(chromium, tmp_path):
+def test_page_export_menu_writes_one_html_file(chromium, tmp_path):
     with server() as (url, _):
         page = open_page(chromium, url, accept_downloads=True)
         page.evaluate(
             f"(view) => {VIEWER}.view(view)", {"pins": [PIXEL, BOX], "active": 1, "layer": EXHIBIT.layer, "step": 8}
         )
         view = page.evaluate(f"{VIEWER}.viewNow()")
-        name, content = taken(page, "one HTML file")
+        name, content = export_file(page, "one HTML file")
         assert name.startswith("pixelgaze-a-round-purple-monster") and name.endswith(".html")
         page.get_by_text(re.compile(r"Saved, \d+\.\d MB")).wait_for()
         assert page.complaints == []
         page.close()
     (tmp_path / "page.html").write_bytes(content)
-    alone = open_alone(chromium, tmp_path / "page.html")
+    alone = open_offline(chromium, tmp_path / "page.html")
     assert alone.evaluate(f"{VIEWER}.viewNow()") == view
     alone.close()

@@ -1,4 +1,4 @@
-"""Layers with keys that belong to no pixel, in the viewer: they take their part of every row and are not shown."""
+"""Layers whose extra keys belong to no pixel, in the viewer: the keys take a share of every row and are not shown."""
 
 import base64
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.support import families
-from tests.support.chromium import ROOT_OF_VIEWER, VIEWER, settle, view
+from tests.support.chromium import VIEWER, VIEWER_ROOT, settle, view
 from viz import Trace, record
 from viz.page.viewer import pack
 from viz.query import Maps
@@ -33,20 +33,20 @@ def trace(page):
 
 
 @pytest.mark.parametrize("pins", [[], [BOX]])
-def test_numbers_equal_python_s(page, trace, pins):
+def test_viewer_maps_with_extra_keys_equal_python(page, trace, pins):
     assert trace.layers["attention"].extra == 3
     for mode, special, head in (("row", False, -1), ("row", False, 2), ("row", True, 1), ("column", False, 3)):
         view(page, mode=mode, special=special, head=head, step=1, point=[0.6, 0.9], pins=pins, active=len(pins) - 1)
         settle(page)
-        shown = np.array(page.evaluate(f"Array.from({VIEWER}.map)"))
+        viewer_map = np.array(page.evaluate(f"Array.from({VIEWER}.map)"))
         expected = Maps(trace).of_view(View.from_json(page.evaluate(f"{VIEWER}.viewNow()"))).flatten()
-        assert np.abs(shown - expected).max() <= 1e-3 * max(1, np.abs(expected).max()), (mode, special, head)
+        assert np.abs(viewer_map - expected).max() <= 1e-3 * max(1, np.abs(expected).max()), (mode, special, head)
 
 
-def test_the_page_says_what_they_take(page, trace):
+def test_viewer_numbers_state_attention_on_extra_keys(page, trace):
     view(page, mode="row", special=False, head=0, step=0, point=[0.1, 0.1])
     settle(page)
     outside = 1 - trace.rows("attention", step=0, query=(0, 0), head=0).sum().item()
     assert outside > 0.02
-    numbers = page.locator(f"{ROOT_OF_VIEWER} .pg-numbers").inner_text()
+    numbers = page.locator(f"{VIEWER_ROOT} .pg-numbers").inner_text()
     assert "on 3 keys that belong to no pixel" in numbers and f"{round(100 * outside)} %" in numbers

@@ -1,4 +1,4 @@
-"""Keys, touch, views, and two traces side by side."""
+"""The viewer's keys, touch, views, and two traces side by side."""
 
 import json
 from pathlib import Path
@@ -10,11 +10,11 @@ from tests.support.chromium import VIEWER, atlas_pixels, look, open_page, pixels
 from viz.page.gallery import exhibits
 
 BOX = {"kind": "box", "from": [0.4, 0.55], "to": [0.625, 0.72]}
-REGION = {"kind": "region", "grid": [8, 8], "mask": "_wAAAAAAAAA"}  # the uppermost eighth
+REGION = {"kind": "region", "grid": [8, 8], "mask": "_wAAAAAAAAA"}  # the top eighth
 QUERIES = [{"kind": "pixel", "point": [0.4, 0.7]}, BOX, REGION]
 
 
-def test_the_keys(page):
+def test_viewer_keys_change_view(page):
     view(page, pins=[], point=[0.5, 0.5], layer="mid_block.attentions.0.transformer_blocks.0.attn1", head=-1)
     page.mouse.move(0, 0)
     page.evaluate("document.activeElement.blur()")
@@ -44,7 +44,7 @@ def test_the_keys(page):
     page.get_by_role("button", name="Play the steps").wait_for()
 
 
-def test_keys_are_letters_where_something_is_typed(page):
+def test_viewer_keys_do_nothing_while_typing_in_field(page):
     before = state(page)
     page.locator("#caption textarea").click()
     page.keyboard.type("hr[] ")
@@ -53,18 +53,18 @@ def test_keys_are_letters_where_something_is_typed(page):
     assert state(page) == before
 
 
-def test_the_keys_are_shown_behind_a_question_mark(page):
+def test_help_dialog_lists_keys_and_blocks_them(page):
     page.get_by_role("button", name="Keys and touch").click()
     dialog = page.get_by_role("dialog")
     assert "Is looked at by" in dialog.inner_text()
     before = state(page)
-    page.keyboard.press("h")  # nothing happens behind it
+    page.keyboard.press("h")  # the viewer ignores it behind the dialog
     page.keyboard.press("Escape")
     dialog.wait_for(state="hidden")
     assert state(page) == before
 
 
-def test_touch(chromium, url):
+def test_viewer_tap_pins_and_drag_hovers(chromium, url):
     page = open_page(chromium, url, width=390, height=844, has_touch=True)
     page.locator(".pg-picture").scroll_into_view_if_needed()
     box = page.locator(".pg-picture").bounding_box()
@@ -81,30 +81,30 @@ def test_touch(chromium, url):
     assert now["active"] == -1 and len(now["pins"]) == 1 and page.evaluate("scrollY") == scrolled
     assert now["point"] == pytest.approx([0.25 + 80 / box["height"], 0.25 + 80 / box["width"]], abs=0.02)
     actions = page.locator("#viewer *").evaluate_all("(nodes) => nodes.map((n) => getComputedStyle(n).touchAction)")
-    assert actions.count("none") == 1  # the page can be scrolled from everywhere but the picture
+    assert actions.count("none") == 1  # everything but the picture scrolls the page
     page.close()
 
 
-def test_all_heads_large(page):
+def test_enlarge_button_shows_all_heads_large(page):
     small = page.locator(".pg-head canvas").first.bounding_box()["width"]
     page.get_by_role("button", name="Enlarge").click()
     sizes = page.locator(".pg-head canvas").evaluate_all("(all) => all.map((one) => one.getBoundingClientRect())")
     assert len(sizes) == 5 and all(size["width"] > 2 * small and size["top"] == sizes[0]["top"] for size in sizes)
 
 
-def test_a_view_holds_all_of_it(page, chromium, url):
-    asked = {"pins": QUERIES, "active": 2, "mode": "column", "range": "own", "log": False}
-    view(page, **asked, step=9, head=1, layer="up_blocks.1.attentions.0.transformer_blocks.0.attn1", smooth=True)
+def test_view_restores_everything_on_another_page(page, chromium, url):
+    changes = {"pins": QUERIES, "active": 2, "mode": "column", "range": "own", "log": False}
+    view(page, **changes, step=9, head=1, layer="up_blocks.1.attentions.0.transformer_blocks.0.attn1", smooth=True)
     settle(page)
-    held = json.loads(json.dumps(page.evaluate(f"{VIEWER}.viewNow()")))
-    assert set(held) == {
+    document = json.loads(json.dumps(page.evaluate(f"{VIEWER}.viewNow()")))
+    assert set(document) == {
         *("pins", "active", "point", "mode", "layer", "step", "head", "special", "range", "log", "smooth", "base"),
         "heads",
     }
     other = open_page(chromium, url)
-    view(other, **held)
+    view(other, **document)
     settle(other)
-    assert other.evaluate(f"{VIEWER}.viewNow()") == held
+    assert other.evaluate(f"{VIEWER}.viewNow()") == document
     assert np.array_equal(atlas_pixels(other), atlas_pixels(page))
     assert np.array_equal(pixels_of(other, ".pg-pin-maps canvas"), pixels_of(page, ".pg-pin-maps canvas"))
     other.close()
@@ -124,7 +124,7 @@ def test_a_view_holds_all_of_it(page, chromium, url):
         {"kind": "region", "grid": [10**9, 10**9], "mask": "_wAAAAAAAAA"},
     ],
 )
-def test_a_pin_that_is_none_changes_nothing(page, pin):
+def test_view_rejects_invalid_pin_and_changes_nothing(page, pin):
     before = state(page)
     message = page.evaluate(
         f"(pin) => {{ try {{ {VIEWER}.view({{pins: [pin]}}) }} catch (e) {{ return e.message }} }}", pin
@@ -136,7 +136,7 @@ def test_a_pin_that_is_none_changes_nothing(page, pin):
 SECOND = "document.querySelector('#second .pixelgaze').viewer"
 
 
-def test_two_traces_with_one_cursor(page):
+def test_compare_shows_two_traces_with_one_cursor(page):
     page.get_by_role("button", name="Compare").click()
     page.wait_for_selector("#second .pg-main:not([hidden])")
     first_title, other_title = (page.locator(f"{part} .pg-title") for part in ("#viewer", "#second"))
@@ -150,7 +150,7 @@ def test_two_traces_with_one_cursor(page):
     ignored = "({tool, step, ...rest}) => rest"
     assert page.evaluate(f"({ignored})({SECOND}.state)") == page.evaluate(f"({ignored})({VIEWER}.state)")
     first, second = (page.evaluate(f"{one}.trace.steps[{one}.state.step]") for one in (VIEWER, SECOND))
-    assert first == second == exhibits()[1].steps[2] and state(page)["layer"] == 3  # the step, not its place in a list
+    assert first == second == exhibits()[1].steps[2] and state(page)["layer"] == 3  # the step itself, not its index
     page.locator("#second").get_by_role("button", name="Copy left recording here").click()
     assert other_title.inner_text() == exhibits()[0].caption
     page.get_by_label("The trace to compare with").select_option("1")
@@ -163,25 +163,25 @@ def test_two_traces_with_one_cursor(page):
     assert page.locator("#viewer .pg-main").get_attribute("data-mode") == "three"
 
 
-def draw_a_third(page, seed: int, steps: int) -> None:
+def draw_picture(page, seed: int, steps: int) -> None:
     page.locator("#seed input").fill(str(seed))
     page.locator("#steps input").fill(str(steps))
     page.locator("#generate").click()
     page.wait_for_function(f"{VIEWER}.trace.recipe.seed === {seed}", timeout=120_000)
 
 
-def test_another_seed_with_other_steps_beside_the_first(page):
-    """The left one is kept, and what is drawn next stands beside it; a step is met by its place in the course."""
+def test_compare_matches_steps_of_runs_of_different_lengths(page):
+    """A copied trace stays beside one drawn later; their steps match by their fraction of the run."""
     page.get_by_role("button", name="Compare").click()
     page.wait_for_selector("#second .pg-main:not([hidden])")
     page.locator("#second").get_by_role("button", name="Copy left recording here").click()
-    draw_a_third(page, seed=3, steps=3)
+    draw_picture(page, seed=3, steps=3)
     assert page.evaluate(f"{SECOND}.trace.recipe.seed") == exhibits()[0].seed
-    recorded = exhibits()[0].steps  # 7 of 25
-    for mine, other in ((0, 0), (1, 3), (2, 6)):
-        view(page, step=mine)
-        assert page.evaluate(f"{SECOND}.viewNow().step") == recorded[other]
-    page.locator("#second").get_by_label("Denoising step").fill("4")  # 4 of 6 is nearer to 1 of 2 than to 2
+    recorded_steps = exhibits()[0].steps  # 7 of 25
+    for step, index in ((0, 0), (1, 3), (2, 6)):
+        view(page, step=step)
+        assert page.evaluate(f"{SECOND}.viewNow().step") == recorded_steps[index]
+    page.locator("#second").get_by_label("Denoising step").fill("4")  # 4/6 is nearer to 1/2 than to 2/2
     assert state(page)["step"] == 1 and page.evaluate(f"{SECOND}.state.step") == 4
     look(page, 0.55, 0.34)
     settle(page)
@@ -191,7 +191,7 @@ def test_another_seed_with_other_steps_beside_the_first(page):
     assert len(maps[0]) == len(maps[1]) and maps[0] != maps[1]
 
 
-def test_the_second_viewer_gives_its_own_files(page):
+def test_compare_exports_files_of_second_viewer(page):
     page.get_by_role("button", name="Compare").click()
     page.wait_for_selector("#second .pg-main:not([hidden])")
     other = exhibits()[1]

@@ -1,13 +1,13 @@
-"""Links and files that open a view again, on the page in a real Chromium."""
+"""Links and trace files that reopen a view on the page, in Chromium."""
 
 import json
 import re
 import shutil
-import time
 
 import pytest
+from playwright.sync_api import Route
 
-from tests.support.chromium import ROOT_OF_VIEWER, VIEWER, drop, open_page, server
+from tests.support.chromium import VIEWER, VIEWER_ROOT, open_page, open_trace_file, server, wait_for_frame
 from viz import Trace, record
 from viz.page.gallery import exhibits
 from viz.page.links import decode, encode
@@ -16,7 +16,7 @@ from viz.view import View
 
 EXHIBIT = exhibits()[1]
 PICTURE = f"Array.from({VIEWER}.trace.picture.data).join()"
-ASKED = {
+VIEW_CHANGES = {
     "pins": [
         {"kind": "pixel", "point": [0.3, 0.7]},
         {"kind": "box", "from": [0.4, 0.3], "to": [0.625, 0.55]},
@@ -46,7 +46,7 @@ def wait_for_caption(page, caption: str) -> None:
     page.wait_for_function(f"{VIEWER}.trace.recipe.caption === {json.dumps(caption)}", timeout=120_000)
 
 
-def test_a_link_draws_the_same_picture_after_a_restart(chromium):
+def test_link_draws_same_picture_after_restart(chromium):
     caption = "a square green monster with three yelow eyes & “horns”"
     with server() as (url, _):
         page = open_page(chromium, url)
@@ -55,7 +55,7 @@ def test_a_link_draws_the_same_picture_after_a_restart(chromium):
         page.locator("#steps input").fill("4")
         page.locator("#generate").click()
         wait_for_caption(page, caption)
-        page.evaluate(f"(view) => {VIEWER}.view(view)", {**ASKED, "step": 2, "layer": EXHIBIT.layer})
+        page.evaluate(f"(view) => {VIEWER}.view(view)", {**VIEW_CHANGES, "step": 2, "layer": EXHIBIT.layer})
         view, picture, look = page.evaluate(f"{VIEWER}.viewNow()"), page.evaluate(PICTURE), copy_link(page)
         numbers = page.evaluate(f"Array.from({VIEWER}.mapOf({VIEWER}.trace.layers[0], 1, 0)).join()")
         page.close()
@@ -71,10 +71,10 @@ def test_a_link_draws_the_same_picture_after_a_restart(chromium):
         page.close()
 
 
-def test_a_link_to_a_recorded_trace_opens_it(page, chromium, url):
+def test_link_to_gallery_trace_opens_it(page, chromium, url):
     page.locator("#shelf button.thumbnail-item").nth(1).click()
     wait_for_caption(page, EXHIBIT.caption)
-    page.evaluate(f"(view) => {VIEWER}.view(view)", ASKED)
+    page.evaluate(f"(view) => {VIEWER}.view(view)", VIEW_CHANGES)
     view, picture, look = page.evaluate(f"{VIEWER}.viewNow()"), page.evaluate(PICTURE), copy_link(page)
     recipe, decoded = decode(look.removeprefix("look="))
     assert recipe == EXHIBIT.recipe and json.loads(json.dumps(decoded.to_json())) == view
@@ -83,17 +83,37 @@ def test_a_link_to_a_recorded_trace_opens_it(page, chromium, url):
     assert fresh.evaluate(PICTURE) == picture and fresh.evaluate(f"{VIEWER}.viewNow()") == view
     expected = Trace.load(EXHIBIT.trace)
     assert picture.split(",")[:3] == [str(n) for n in expected.picture[0, 0]]
-    assert fresh.evaluate(f"{VIEWER}.trace.steps") == expected.steps  # opened, not drawn again
+    assert fresh.evaluate(f"{VIEWER}.trace.steps") == expected.steps  # the recording, not a new run
     fresh.close()
 
 
-def test_a_link_that_comes_while_its_trace_is_fetched(chromium, url):
+def hold_requests(page, pattern: str) -> list[Route]:
+    """Hold back requests from now on whose URL matches, until `release`; returns a list that grows by them."""
+    routes: list[Route] = []
+    page.route(re.compile(pattern), lambda route: routes.append(route))
+    return routes
+
+
+def release(page, pattern: str, routes: list[Route]) -> None:
+    page.route(re.compile(pattern), lambda route: route.continue_())
+    for route in routes:
+        route.continue_()
+
+
+def test_link_applies_to_trace_still_being_fetched(chromium, url):
+    """The trace is held back until the link is answered, which the seed's field shows."""
     page = chromium.new_page()
-    page.route(re.compile("safetensors"), lambda route: (time.sleep(1.5), route.continue_()))
+    events, traces = hold_requests(page, "queue/join"), hold_requests(page, "safetensors")
     first = exhibits()[0]
     look = encode(Recipe(first.caption, seed=first.seed), View((0.25, 0.75), first.layer, 8, 1))
     page.goto(f"{url}/?look={look}")
-    page.wait_for_selector(f"{ROOT_OF_VIEWER} .pg-main:not([hidden])")
+    page.locator("#seed input").fill("99")
+    release(page, "queue/join", events)
+    page.wait_for_function(f"document.querySelector('#seed input').value === '{first.seed}'")
+    wait_for_frame(page)
+    assert traces and page.evaluate(f"{VIEWER}.trace") is None
+    release(page, "safetensors", traces)
+    page.wait_for_selector(f"{VIEWER_ROOT} .pg-main:not([hidden])")
     assert page.evaluate(f"{VIEWER}.viewNow()")["point"] == [0.25, 0.75]
     assert page.evaluate(f"{VIEWER}.viewNow()")["step"] == 8
     page.close()
@@ -111,7 +131,7 @@ LINK = encode(Recipe("a red monster", steps=2), View((0.5, 0.5), EXHIBIT.layer, 
         ("%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E", "it contains characters that no link has"),
     ],
 )
-def test_a_link_that_cannot_be_followed(chromium, url, look, message):
+def test_link_that_is_invalid_shows_message_and_first_exhibit(chromium, url, look, message):
     page = open_page(chromium, f"{url}/?look={look}")
     page.locator(".toast-body", has_text=message).wait_for()
     assert page.locator(".pg-title").inner_text() == exhibits()[0].caption
@@ -126,7 +146,7 @@ def test_a_link_that_cannot_be_followed(chromium, url, look, message):
     ],
     ids=["recorded", "drawn"],
 )
-def test_a_link_to_what_the_trace_does_not_hold_says_so(chromium, url, recipe, step, message):
+def test_link_to_missing_layer_or_step_shows_warning(chromium, url, recipe, step, message):
     look = encode(recipe, View((0.5, 0.5), "no <b>such</b> layer", step))
     page = open_page(chromium, f"{url}/?look={look}")
     page.locator(".toast-body", has_text=message).wait_for(timeout=120_000)
@@ -134,7 +154,7 @@ def test_a_link_to_what_the_trace_does_not_hold_says_so(chromium, url, recipe, s
     page.close()
 
 
-def test_a_link_made_with_other_weights_says_so(chromium, url):
+def test_link_made_with_other_weights_shows_warning(chromium, url):
     recipe = Recipe(EXHIBIT.caption, seed=EXHIBIT.seed, revision="0123456789ab", versions={"torch": "1.0"})
     page = open_page(chromium, f"{url}/?look={encode(recipe, View((0.5, 0.5), EXHIBIT.layer, 16))}")
     page.locator(".toast-body", has_text="made with the weights 0123456789ab (here ").wait_for()
@@ -142,26 +162,26 @@ def test_a_link_made_with_other_weights_says_so(chromium, url):
     page.close()
 
 
-def test_a_saved_trace_is_opened(page, tmp_path):
+def test_trace_file_opens_from_export_menu(page, tmp_path):
     path = shutil.copy(exhibits()[2].trace, tmp_path / "mine.safetensors")
-    drop(page, path)
+    open_trace_file(page, path)
     wait_for_caption(page, exhibits()[2].caption)
     page.locator(".pg-news", has_text="Opened").wait_for()
     assert page.evaluate(PICTURE).split(",")[:3] == [str(n) for n in Trace.load(path).picture[0, 0]]
 
 
-def test_a_trace_with_words_of_its_own_is_opened(page, tmp_path, shared_pipeline):
+def test_trace_file_without_recipe_opens_but_has_no_link(page, tmp_path, shared_pipeline):
     with record(shared_pipeline.unet) as trace:  # no recipe, no picture, cross-attention, single precision
         shared_pipeline("a red monster", num_inference_steps=3)
-    drop(page, trace.save(tmp_path / "run.safetensors"))
+    open_trace_file(page, trace.save(tmp_path / "run.safetensors"))
     page.wait_for_function(f"{VIEWER}.trace.steps.length === 3")
     assert page.evaluate(f"{VIEWER}.trace.layers.length") == sum(layer.kind == "self" for layer in trace)
     page.get_by_role("button", name="a link that draws").click()
     page.locator(".pg-news", has_text="No link: this trace's recipe cannot be followed here").wait_for()
 
 
-def test_a_link_to_an_opened_file_says_what_it_does_not_hold(page, tmp_path):
-    drop(page, shutil.copy(exhibits()[2].trace, tmp_path / "mine.safetensors"))
+def test_link_to_opened_file_says_it_does_not_contain_file(page, tmp_path):
+    open_trace_file(page, shutil.copy(exhibits()[2].trace, tmp_path / "mine.safetensors"))
     wait_for_caption(page, exhibits()[2].caption)
     page.get_by_role("button", name="a link that draws").click()
     page.locator(".pg-news", has_text="doesn't contain your file").wait_for()
@@ -180,21 +200,21 @@ BAD = [
 
 
 @pytest.mark.parametrize(("spoil", "message"), BAD)
-def test_a_file_that_is_no_trace_changes_nothing(page, tmp_path, spoil, message):
+def test_trace_file_that_is_invalid_changes_nothing(page, tmp_path, spoil, message):
     path = tmp_path / "bad <img src=x onerror=alert(1)>.safetensors"
     content = EXHIBIT.trace.read_bytes()
     path.write_bytes(spoil(content))
     assert path.read_bytes() != content
-    drop(page, path)
+    open_trace_file(page, path)
     page.locator(".toast-body", has_text=message).wait_for()
     assert page.locator(".pg-title").inner_text() == exhibits()[0].caption
     assert page.locator(".toast-body img, .pg-news img").count() == 0
-    page.get_by_role("button", name="1 times the size").click()  # all goes on
+    page.get_by_role("button", name="1 times the size").click()  # the page still works
     page.locator(".pg-news", has_text=re.compile(r"Saved, \d+ × \d+")).wait_for()
 
 
-def test_a_file_let_go_over_the_page_is_opened(page):
-    page.locator('button[title^="a safetensors file"]').first.wait_for(state="attached")  # added last
+def test_trace_file_dropped_on_page_opens(page):
+    page.locator('button[title^="a safetensors file"]').first.wait_for(state="attached")  # the last part of the page
     page.evaluate(
         """async (address) => {
         const content = await (await fetch(address)).arrayBuffer();
@@ -202,11 +222,11 @@ def test_a_file_let_go_over_the_page_is_opened(page):
         transfer.items.add(new File([content], "dropped.safetensors"));
         const tell = (type) => window.dispatchEvent(new DragEvent(type, { dataTransfer: transfer }));
         ["dragenter", "dragover"].forEach(tell);
-        if (document.querySelector(".pg-drop").hidden) throw new Error("nothing says that it may be let go");
+        if (document.querySelector(".pg-drop").hidden) throw new Error("The page does not offer to take the file.");
         tell("drop");
         }""",
         f"{page.url.rstrip('/')}/gradio_api/file={exhibits()[3].trace}",
     )
     wait_for_caption(page, exhibits()[3].caption)
     assert not page.locator(".pg-drop").is_visible()
-    assert page.locator(f"{ROOT_OF_VIEWER} .pg-proof").inner_text().startswith("✓ verified")
+    assert page.locator(f"{VIEWER_ROOT} .pg-proof").inner_text().startswith("✓ verified")

@@ -1,4 +1,4 @@
-"""The model box on the page: open a model, see the memory needed, draw, record on a photo, be refused."""
+"""The model box: opening a model, the memory forecast, drawing, recording on a photo, and refusals."""
 
 import re
 
@@ -39,20 +39,20 @@ def open_model(page, name):
     page.locator("#model-open").click()
 
 
-def said(page, name, words):
-    """Wait until a field says something; when it does not, tell what it says."""
+def wait_for_text(page, name, words):
+    """Wait until a field holds some words; a failure shows what it holds instead."""
     expect(field(page, name)).to_have_value(re.compile(re.escape(words)), timeout=180_000)
 
 
 def test_model_box_opens_forecasts_draws_and_records_photo(page, served):
     assert not field(page, "name").is_visible()  # collapsed
     open_model(page, "Stable-Diffusion")
-    said(page, "status", "Stable-Diffusion is open: StableDiffusionPipeline, 16×16 pixels")
-    said(page, "forecast", "4 layers × 11 calls of the network); the limit is 1 MB.")
+    wait_for_text(page, "status", "Stable-Diffusion is open: StableDiffusionPipeline, 16×16 pixels")
+    wait_for_text(page, "forecast", "4 layers × 11 calls of the network); the limit is 1 MB.")
     field(page, "prompt").fill("a red monster")
     field(page, "steps").fill("4")
     field(page, "steps").press("Tab")
-    said(page, "forecast", "4 layers × 5 calls")
+    wait_for_text(page, "forecast", "4 layers × 5 calls")
     page.locator("#model-draw").click()
     page.wait_for_function(f"{VIEWER}.trace.steps.length === 5", timeout=90_000)
     assert page.evaluate(f"{VIEWER}.trace.layers.length") == 4
@@ -76,7 +76,7 @@ def test_model_box_opens_forecasts_draws_and_records_photo(page, served):
 )
 def test_model_box_says_why_model_cannot_be_opened(page, name, sentence):
     open_model(page, name)
-    said(page, "status", sentence)
+    wait_for_text(page, "status", sentence)
     toast = page.locator(".toast-body").first
     toast.wait_for()
     assert sentence in toast.inner_text() and page.locator(".toast-body img").count() == 0
@@ -84,22 +84,22 @@ def test_model_box_says_why_model_cannot_be_opened(page, name, sentence):
 
 def test_model_box_refuses_run_over_memory_limit(page):
     open_model(page, "DDPM")
-    said(page, "status", "DDPM is open")
-    said(page, "forecast", "4 layers × 10 calls")
+    wait_for_text(page, "status", "DDPM is open")
+    wait_for_text(page, "forecast", "4 layers × 10 calls")
     for side in ("Height", "Width"):
         page.get_by_label(side, exact=True).fill("64")
         page.get_by_label(side, exact=True).press("Tab")
-    said(page, "forecast", "That is too much.")
+    wait_for_text(page, "forecast", "That is too much.")
     page.locator("#model-draw").click()
     page.locator(".toast-body", has_text="would fit").wait_for(timeout=60_000)
 
 
 def test_model_box_offers_mask_where_model_takes_one(page, served):
     open_model(page, "DDPM")
-    said(page, "forecast", "4 layers × 10 calls")
+    wait_for_text(page, "forecast", "4 layers × 10 calls")
     assert not page.locator("#model-mask").is_visible()
     open_model(page, "inpainting")
-    said(page, "status", "inpainting is open")
+    wait_for_text(page, "status", "inpainting is open")
     mask = page.locator("#model-mask", has_text="Choose mask… (white = repaint)")
     mask.wait_for()
     Image.new("L", (16, 16), 255).save(served[1] / "mask.png")

@@ -1,4 +1,4 @@
-"""The page in a real Chromium, from a real server."""
+"""The page in Chromium: opening, exploring, the gallery, drawing and stopping, errors, and widths."""
 
 import base64
 import json
@@ -7,13 +7,13 @@ import re
 import numpy as np
 import pytest
 
-from tests.support.chromium import ROOT_OF_VIEWER, VIEWER, atlas_pixels, look, open_page, pixels_of, state
+from tests.support.chromium import VIEWER, VIEWER_ROOT, atlas_pixels, look, open_page, pixels_of, state
 from viz import Trace, record
 from viz.page.gallery import exhibits
 from viz.recording.run import previewer
 
 
-def test_it_opens_on_the_first_exhibit_with_a_chosen_query(page):
+def test_page_opens_on_first_exhibit_with_its_query(page):
     exhibit = exhibits()[0]
     now = state(page)
     assert tuple(now["point"]) == exhibit.point and now["head"] == exhibit.head
@@ -28,39 +28,39 @@ def test_it_opens_on_the_first_exhibit_with_a_chosen_query(page):
     assert f"step {exhibit.step}, t = {trace.timesteps[exhibit.step]:g}, looks" in sentence
 
 
-def test_it_asks_no_other_host(chromium, url):
+def test_page_requests_no_other_host(chromium, url):
     page = chromium.new_page()
-    asked = []
-    page.on("request", lambda request: asked.append(request.url))
+    urls = []
+    page.on("request", lambda request: urls.append(request.url))
     page.goto(url)
-    page.wait_for_selector(f"{ROOT_OF_VIEWER} .pg-main:not([hidden])")
+    page.wait_for_selector(f"{VIEWER_ROOT} .pg-main:not([hidden])")
     page.close()
-    assert asked and all(address.startswith((url, "data:", "blob:")) for address in asked), asked
+    assert urls and all(each.startswith((url, "data:", "blob:")) for each in urls), urls
 
 
-def test_the_first_trace_is_asked_for_once_before_there_is_a_viewer(chromium, url):
+def test_page_requests_first_trace_once_before_viewer_exists(chromium, url):
     page = chromium.new_page()
     page.add_init_script("""
         const { fetch } = window;
-        window.asked = [];
-        window.fetch = (what, ...how) => {
+        window.requests = [];
+        window.fetch = (resource, ...options) => {
             const early = !document.querySelector("#viewer");
-            if (String(what).includes("gallery/")) window.asked.push([String(what), early]);
-            return fetch(what, ...how);
+            if (String(resource).includes("gallery/")) window.requests.push([String(resource), early]);
+            return fetch(resource, ...options);
         };
     """)
     page.goto(url)
-    page.wait_for_selector(f"{ROOT_OF_VIEWER} .pg-main:not([hidden])")
-    asked = page.evaluate("window.asked")
+    page.wait_for_selector(f"{VIEWER_ROOT} .pg-main:not([hidden])")
+    requests = page.evaluate("window.requests")
     page.close()
-    assert [(address.endswith(f"/{exhibits()[0].trace.name}"), early) for address, early in asked] == [(True, True)]
+    assert [(address.endswith(f"/{exhibits()[0].trace.name}"), early) for address, early in requests] == [(True, True)]
 
 
-def test_hovering_repaints_the_atlas_and_pinning_holds_it(page):
-    opened = atlas_pixels(page)
+def test_atlas_follows_mouse_until_pixel_is_pinned(page):
+    first = atlas_pixels(page)
     look(page, 0.1, 0.1)
     before = atlas_pixels(page)
-    assert (before != opened).mean() > 0.2  # pointing is enough, from the very first moment on
+    assert (before != first).mean() > 0.2  # the mouse alone repaints it, from the start
     assert len(np.unique(before)) > 20
     look(page, 0.6, 0.5)
     after = atlas_pixels(page)
@@ -75,8 +75,8 @@ def test_hovering_repaints_the_atlas_and_pinning_holds_it(page):
     assert state(page)["active"] == -1 and not state(page)["pins"]
 
 
-def test_arrow_keys_move_the_query_by_a_cell(page):
-    page.evaluate(f"{VIEWER}.choose({{point: [0.01, 0.5], layer: 2}})")  # a layer of 8x8
+def test_viewer_arrow_keys_move_query_by_one_cell(page):
+    page.evaluate(f"{VIEWER}.choose({{point: [0.01, 0.5], layer: 2}})")  # a layer of 8x8 cells
     page.locator(".pg-picture").focus()
     for key, place in (("ArrowRight", (0, 5)), ("ArrowUp", (0, 5)), ("ArrowDown", (1, 5)), ("ArrowLeft", (1, 4))):
         page.keyboard.press(key)
@@ -86,7 +86,7 @@ def test_arrow_keys_move_the_query_by_a_cell(page):
 
 
 @pytest.mark.parametrize("head", [-1, 0, 3])
-def test_numbers_equal_the_trace(page, head):
+def test_viewer_rows_equal_trace(page, head):
     trace = Trace.load(exhibits()[0].trace)
     names = page.evaluate(f"{VIEWER}.trace.layers.map((layer) => layer.name)")
     assert names == list(trace.layers)
@@ -94,14 +94,14 @@ def test_numbers_equal_the_trace(page, head):
         for step in (0, len(trace.steps) - 1):
             page.evaluate(f"{VIEWER}.choose({{layer: {index}, step: {step}, head: {head}, point: [0.4, 0.7]}})")
             page.evaluate(f"{VIEWER}.repaint()")
-            shown = np.array(page.evaluate(f"Array.from({VIEWER}.map)"))
+            row = np.array(page.evaluate(f"Array.from({VIEWER}.map)"))
             rows = trace.rows(name, step=trace.steps[step], query=trace.cell(name, (0.4 * 64, 0.7 * 64)))
             weights = (rows.mean(0) if head < 0 else rows[head]).flatten().numpy()
             expected = weights * len(weights)
-            assert np.abs(shown - expected).max() <= 1e-3 * max(1, expected.max())
+            assert np.abs(row - expected).max() <= 1e-3 * max(1, expected.max())
 
 
-def test_layer_step_and_head_follow_clicks(page):
+def test_viewer_clicks_choose_layer_step_and_head(page):
     maps = page.locator(".pg-maps canvas")
     box = maps.bounding_box()
     page.mouse.click(box["x"] + 0.55 * box["width"], box["y"] + 0.05 * box["height"])
@@ -117,14 +117,14 @@ def test_layer_step_and_head_follow_clicks(page):
     assert state(page)["step"] == 6 and "t = 39" in page.locator(".pg-step").inner_text()
 
 
-def test_playing_moves_the_step(page):
+def test_play_button_moves_step(page):
     page.get_by_label("Play the steps").click()
     before = state(page)["step"]
     page.wait_for_function(f"{VIEWER}.state.step !== {before}")
     page.get_by_label("Pause").click()
 
 
-def test_hovering_works_over_the_preview_of_a_step(page):
+def test_step_prediction_replaces_picture_and_follows_mouse(page):
     page.get_by_label("Denoising step").fill("0")
     look(page, 0.3, 0.3)
     final = pixels_of(page, ".pg-picture")
@@ -135,25 +135,25 @@ def test_hovering_works_over_the_preview_of_a_step(page):
     assert state(page)["point"] == pytest.approx([0.7, 0.6], abs=0.01)
 
 
-def test_the_gallery_opens_another_trace(page):
+def test_gallery_opens_another_trace(page):
     page.locator("#steps input").fill("3")
     page.locator("#guidance input").fill("4")
     page.locator("#shelf button.thumbnail-item").nth(1).click()
     caption = exhibits()[1].caption
     page.wait_for_function(f"document.querySelector('.pg-title').textContent === {json.dumps(caption)}")
     assert page.locator("#caption textarea").input_value() == caption
-    asked = [page.locator(f"#{box} input").input_value() for box in ("seed", "steps", "guidance")]
-    assert asked == [str(exhibits()[1].seed), "25", "1.5"], "Generate would draw another picture"
+    values = [page.locator(f"#{field} input").input_value() for field in ("seed", "steps", "guidance")]
+    assert values == [str(exhibits()[1].seed), "25", "1.5"], "Generate would draw another picture"
     assert tuple(state(page)["point"]) == exhibits()[1].point
 
 
 def picture(page) -> np.ndarray:
-    """(h, w, 3): the picture of the trace on screen."""
+    """(h, w, 3): the picture of the trace on screen, from 0 to 255."""
     width, *numbers = page.evaluate(f"(({{width, data}}) => [width, ...data])({VIEWER}.trace.picture)")
     return np.array(numbers, float).reshape(-1, width, 4)[..., :3]
 
 
-def test_generate_ends_in_a_new_picture(page):
+def test_generate_shows_progress_and_ends_in_new_picture(page):
     page.locator("#caption textarea").fill("a round green monster with two yelow eyes")
     page.locator("#seed input").fill("4")
     page.locator("#steps input").fill("40")
@@ -161,26 +161,26 @@ def test_generate_ends_in_a_new_picture(page):
     page.locator("#generate").click()
     page.locator(".pg-live", has_text=re.compile("step [1-9]")).wait_for(timeout=60_000)
     atlas = atlas_pixels(page)
-    look(page, 0.25, 0.25)  # the trace on screen can still be pointed at
+    look(page, 0.25, 0.25)  # the trace on screen still follows the mouse
     assert state(page)["point"] == pytest.approx([0.25, 0.25], abs=0.01)
     assert (atlas_pixels(page) != atlas).mean() > 0.2 and np.array_equal(picture(page), before)
     assert page.evaluate(f"{VIEWER}.trace.recipe.steps") == 25
     assert page.locator(".pg-live img").get_attribute("src").startswith("data:image/png;base64,")
     page.get_by_text("does not know the word 'yelow'").wait_for()
     page.wait_for_function(f"{VIEWER}.trace.recipe.steps === 40", timeout=60_000)
-    assert page.evaluate(f"{VIEWER}.trace.steps.length") == 25  # spread over the 40
+    assert page.evaluate(f"{VIEWER}.trace.steps.length") == 25  # spread over the 40 of the run
     assert re.search(r"to \de.\d as recorded, \de.\d as stored", page.locator(".pg-proof").inner_text())
     now = picture(page)
     assert np.abs(now - before).mean() > 10
-    assert (now.argmax(axis=2) == 1).mean() > 0.1 and now.std(axis=(0, 1)).max() > 30, "something green, and more"
+    assert (now.argmax(axis=2) == 1).mean() > 0.1 and now.std(axis=(0, 1)).max() > 30, "not green, or flat"
     assert page.locator(".pg-title").inner_text() == "a round green monster with two yelow eyes"
     assert "seed 4 · 40 steps · guidance 1.5" in page.locator(".pg-facts").inner_text()
     assert state(page)["point"] == pytest.approx([0.25, 0.25], abs=0.01)
     page.get_by_role("progressbar", name="Drawing").wait_for(state="hidden")
 
 
-def test_a_run_that_waits_can_be_stopped(chromium, url, page):
-    """Somebody else's run goes on; the one that waits for it never begins."""
+def test_stop_button_cancels_waiting_run(chromium, url, page):
+    """Another visitor's run goes on; the run that waits for it never starts."""
     other = open_page(chromium, url)
     other.locator("#steps input").fill("60")
     other.locator("#generate").click()
@@ -197,7 +197,7 @@ def test_a_run_that_waits_can_be_stopped(chromium, url, page):
     other.close()
 
 
-def test_a_run_can_be_stopped(page):
+def test_stop_button_ends_run(page):
     page.locator("#caption textarea").fill("a red monster")
     page.locator("#steps input").fill("100")
     page.locator("#generate").click()
@@ -225,7 +225,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("field", "value", "message"), BAD)
-def test_bad_values_get_a_message_and_change_nothing(page, field, value, message):
+def test_generate_rejects_invalid_value_and_changes_nothing(page, field, value, message):
     before = atlas_pixels(page)
     page.locator(f"#{field}").fill(value)
     page.locator("#generate").click()
@@ -235,19 +235,19 @@ def test_bad_values_get_a_message_and_change_nothing(page, field, value, message
     assert np.array_equal(atlas_pixels(page), before)
 
 
-def test_text_from_outside_stays_text(page):
+def test_title_shows_hostile_caption_as_text(page):
     hostile = "a red monster <img src=x onerror=alert(1)> ${1+1} ${ {{value}} \" ' `"
     page.locator("#caption textarea").fill(hostile)
     page.locator("#steps input").fill("2")
     page.locator("#generate").click()
     page.wait_for_function(f"{VIEWER}.trace.steps.length === 2", timeout=60_000)
     assert page.locator(".pg-title").inner_text() == hostile
-    assert page.locator(f"{ROOT_OF_VIEWER} img").count() == 0
+    assert page.locator(f"{VIEWER_ROOT} img").count() == 0
 
 
 @pytest.mark.parametrize("scale", [1, 1.5, 3])
 @pytest.mark.parametrize("width", [1440, 1024, 768, 390])
-def test_nothing_sticks_out(chromium, url, width, scale):
+def test_page_does_not_overflow_at_any_width(chromium, url, width, scale):
     page = open_page(chromium, url, width=width, device_scale_factor=scale)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     card, maps = (page.locator(part).bounding_box() for part in (".pg-right", ".pg-maps canvas"))
@@ -257,21 +257,21 @@ def test_nothing_sticks_out(chromium, url, width, scale):
     page.close()
 
 
-def test_where_not_all_steps_fit_they_stay_spread(chromium, url):
+def test_atlas_on_narrow_page_spreads_steps_that_fit(chromium, url):
     page = open_page(chromium, url, width=390)
     page.locator("#steps input").fill("20")
     page.locator("#generate").click()
     page.wait_for_function(f"{VIEWER}.trace.steps.length === 20", timeout=120_000)
     for step in [*range(20), 0]:
         page.evaluate(f"{VIEWER}.choose({{step: {step}}})")
-    shown = page.locator(".pg-tick").all_inner_texts()
-    assert shown[0] == "999" and shown[-1] == "49" and len(shown) < 20
+    labels = page.locator(".pg-tick").all_inner_texts()
+    assert labels[0] == "999" and labels[-1] == "49" and len(labels) < 20
     page.evaluate(f"{VIEWER}.choose({{step: 1}})")
     page.locator(".pg-tick.pg-chosen", has_text="949").wait_for()
     page.close()
 
 
-def test_hovering_lays_nothing_out_again(chromium, url):
+def test_viewer_hover_repaints_once_per_move(chromium, url):
     page = open_page(chromium, url, width=390)
     page.locator(".pg-picture").scroll_into_view_if_needed()
     page.evaluate(f"{VIEWER}.frames.length = 0")
@@ -281,7 +281,7 @@ def test_hovering_lays_nothing_out_again(chromium, url):
     page.close()
 
 
-def test_a_picture_that_is_not_square(page, tmp_path, shared_pipeline):
+def test_viewer_keeps_proportions_of_wide_picture(page, tmp_path, shared_pipeline):
     with record(shared_pipeline.unet, preview=previewer(shared_pipeline)) as trace:
         shared_pipeline("a red monster", num_inference_steps=2, height=32, width=48)
     path = trace.select(layers=[layer.name for layer in trace if layer.kind == "self"]).save(tmp_path / "wide")
@@ -307,7 +307,7 @@ def test_a_picture_that_is_not_square(page, tmp_path, shared_pipeline):
         ({"body": b"\xff" * 100}, "it ends inside its header"),
     ],
 )
-def test_a_trace_that_cannot_be_shown(chromium, url, answer, message):
+def test_viewer_says_why_trace_cannot_be_shown(chromium, url, answer, message):
     page = chromium.new_page()
     page.route(re.compile("safetensors"), lambda route: route.fulfill(**answer))
     page.goto(url)

@@ -1,4 +1,4 @@
-"""The plots under the viewer, in a real Chromium: they follow the pin, and their step is the one on screen."""
+"""The plots below the viewer, in Chromium: they follow the pin and mark the step on screen."""
 
 import csv
 import io
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.chromium import VIEWER, drop, look, open_page, sent_events, serious
+from tests.support.chromium import VIEWER, look, open_page, open_trace_file, sent_events, serious_violations
 from viz import Trace
 from viz.curves import measure_over_steps
 from viz.labels import layer_label
@@ -39,7 +39,7 @@ def pin(page, *pins, active=0) -> None:
 
 
 def lines(page, key: str) -> dict[str, list[float]]:
-    """{name: values} of a figure, or nothing where there is none."""
+    """{name: values} of a figure's lines; empty if the figure is not shown."""
     return page.evaluate(
         """(key) => {
         const figure = document.querySelector(`.pg-plot:not([hidden]) .pg-figure[data-key="${key}"]`);
@@ -65,14 +65,14 @@ WEIGHT = f"document.querySelector('.pg-figure[data-key=weight]').data.find(({{ m
 MARK = "document.querySelector('.pg-figure[data-key=entropy]').layout.shapes[0].x0"
 
 
-def test_nothing_is_loaded_before_something_is_pinned(page):
+def test_plots_load_no_script_before_first_pin(page):
     look(page, 0.2, 0.2)
     look(page, 0.6, 0.4)
     assert page.get_by_text("Pin a pixel, a rectangle or a region to see how").is_visible()
     assert page.scripts == [] and page.locator(".pg-figure").count() == 0
 
 
-def test_they_follow_the_pin_and_equal_python(page):
+def test_plots_follow_pin_and_equal_python(page):
     trace = Trace.load(EXHIBIT.trace)
     pin(page, PIN)
     wait_for_lines(page, "entropy", LAST)
@@ -82,22 +82,22 @@ def test_they_follow_the_pin_and_equal_python(page):
     expected = measure_over_steps(
         Maps(trace), Pixel(tuple(PIN["point"])), head=EXHIBIT.head, region=Box(tuple(BOX["from"]), tuple(BOX["to"]))
     )
-    for key, wanted in (("entropy", expected.entropy), ("distance", expected.distance), ("weight", expected.weight)):
-        shown = lines(page, key)
-        assert list(shown) == list(wanted)
-        assert all(np.allclose(shown[name], wanted[name], rtol=1e-3, atol=1e-4) for name in wanted), key
+    for key, values in (("entropy", expected.entropy), ("distance", expected.distance), ("weight", expected.weight)):
+        curves = lines(page, key)
+        assert list(curves) == list(values)
+        assert all(np.allclose(curves[name], values[name], rtol=1e-3, atol=1e-4) for name in values), key
     before = lines(page, "entropy")
-    questions = sent_events(page, "lines")
-    look(page, 0.8, 0.8)  # not the mouse
+    requests = sent_events(page, "lines")
+    look(page, 0.8, 0.8)
     assert lines(page, "entropy") == before
     page.get_by_role("button", name="by head").click()
     wait_for_lines(page, "entropy", "head 3")
     assert list(lines(page, "entropy")) == ["mean", "head 0", "head 1", "head 2", "head 3"]
-    assert [question["lines"] for question in questions] == ["heads"]  # the mouse asked for nothing
+    assert [request["lines"] for request in requests] == ["heads"]  # the mouse requested nothing
     page.keyboard.press("Escape")
 
 
-def test_columns_have_measures_of_their_own(page):
+def test_plots_of_column_show_its_own_measures(page):
     pin(page, PIN, BOX)
     wait_for_lines(page, "weight", LAST)
     page.keyboard.press("r")
@@ -106,46 +106,46 @@ def test_columns_have_measures_of_their_own(page):
     expected = measure_over_steps(Maps(Trace.load(EXHIBIT.trace)), Pixel(tuple(PIN["point"])), **place)
     page.wait_for_function(f"Math.abs({WEIGHT} - {expected.weight[LAST][0]}) < 1e-3")
     assert lines(page, "entropy") == {}
-    for key, wanted in (("received", expected.received), ("distance", expected.distance), ("weight", expected.weight)):
-        assert all(np.allclose(lines(page, key)[name], wanted[name], rtol=1e-3, atol=1e-4) for name in wanted), key
+    for key, values in (("received", expected.received), ("distance", expected.distance), ("weight", expected.weight)):
+        assert all(np.allclose(lines(page, key)[name], values[name], rtol=1e-3, atol=1e-4) for name in values), key
     assert page.get_by_text("A column is not a distribution and has no entropy").is_visible()
-    shown = page.locator(".pg-plot:not([hidden]) .pg-figure").evaluate_all("(all) => all.map((one) => one.dataset.key)")
-    assert shown == ["received", "distance", "weight", "map"]
+    keys = page.locator(".pg-plot:not([hidden]) .pg-figure").evaluate_all("(all) => all.map((one) => one.dataset.key)")
+    assert keys == ["received", "distance", "weight", "map"]
     page.keyboard.press("r")
     wait_for_lines(page, "entropy", LAST)
 
 
-def test_another_trace_of_the_same_recipe_is_plotted_anew(page, tmp_path):
+def test_plots_are_redrawn_for_another_trace_of_same_recipe(page, tmp_path):
     pin(page, PIN)
     wait_for_lines(page, "entropy", LAST)
     trace = Trace.load(EXHIBIT.trace)
-    kept = list(trace.layers)[:2]
-    drop(page, trace.select(layers=kept).save(tmp_path / "two.safetensors"))
+    names = list(trace.layers)[:2]
+    open_trace_file(page, trace.select(layers=names).save(tmp_path / "two.safetensors"))
     page.wait_for_function("document.querySelector('.pg-figure[data-key=entropy]').data.length === 2", timeout=60_000)
-    assert list(lines(page, "entropy")) == [layer_label(name) for name in kept]
+    assert list(lines(page, "entropy")) == [layer_label(name) for name in names]
 
 
-def test_the_step_on_screen_is_a_line_that_moves_at_once(page):
+def test_plots_step_line_moves_at_once(page):
     pin(page, PIN)
     wait_for_lines(page, "entropy", LAST)
     page.wait_for_function(f"{MARK} === {EXHIBIT.step}")
-    moved = page.evaluate(f"() => {{ {VIEWER}.view({{ step: {EXHIBIT.steps[1]} }}); return {MARK}; }}")
-    assert moved == EXHIBIT.steps[1] != EXHIBIT.step
+    marked_step = page.evaluate(f"() => {{ {VIEWER}.view({{ step: {EXHIBIT.steps[1]} }}); return {MARK}; }}")
+    assert marked_step == EXHIBIT.steps[1] != EXHIBIT.step
 
 
-def test_the_map_with_values_is_the_viewer_s(page):
+def test_plots_map_equals_viewer_map(page):
     pin(page, PIN)
     wait_for_lines(page, "entropy", LAST)
-    held = "document.querySelector('.pg-figure[data-key=map]').data[0].z.map((row) => Array.from(row))"
+    plotted = "document.querySelector('.pg-figure[data-key=map]').data[0].z.map((row) => Array.from(row))"
     for step, head in ((16, -1), (24, 1)):
         page.evaluate(f"{VIEWER}.view({{ step: {step}, head: {head} }})")
         index = Trace.load(EXHIBIT.trace).steps.index(step)
-        wanted = page.evaluate(f"Array.from({VIEWER}.mapOf({VIEWER}.trace.layers[9], {index}, {head}))")
-        page.wait_for_function(f"Math.abs({held}[17][9] - {wanted[17 * 32 + 9]}) < 1e-3")
-        assert np.allclose(np.ravel(page.evaluate(held)), wanted, atol=1e-3)
+        values = page.evaluate(f"Array.from({VIEWER}.mapOf({VIEWER}.trace.layers[9], {index}, {head}))")
+        page.wait_for_function(f"Math.abs({plotted}[17][9] - {values[17 * 32 + 9]}) < 1e-3")
+        assert np.allclose(np.ravel(page.evaluate(plotted)), values, atol=1e-3)
 
 
-def test_they_download(page, tmp_path):
+def test_plots_download_as_png_svg_and_csv(page, tmp_path):
     pin(page, PIN)
     wait_for_lines(page, "entropy", LAST)
     files = {}
@@ -157,13 +157,13 @@ def test_they_download(page, tmp_path):
     assert Image.open(io.BytesIO(files["PNG"])).size == (1800, 1120)
     assert LAST in "".join(ElementTree.fromstring(files["SVG"]).itertext())
     header, *rows = csv.reader(io.StringIO(files["CSV"].decode()))
-    shown = lines(page, "entropy")
-    assert header == ["step", *shown] and [int(row[0]) for row in rows] == Trace.load(EXHIBIT.trace).steps
-    assert np.allclose(np.array(rows, float)[:, 1:].T, list(shown.values()))
+    curves = lines(page, "entropy")
+    assert header == ["step", *curves] and [int(row[0]) for row in rows] == Trace.load(EXHIBIT.trace).steps
+    assert np.allclose(np.array(rows, float)[:, 1:].T, list(curves.values()))
 
 
 @pytest.mark.parametrize("width", [1440, 768, 390])
-def test_they_fit(chromium, url, width):
+def test_plots_fit_page_and_have_no_serious_axe_violations(chromium, url, width):
     page = open_page(chromium, url, width=width)
     page.wait_for_function("document.querySelector('#viewer .pg-export') !== null")
     pin(page, PIN, BOX)
@@ -171,16 +171,16 @@ def test_they_fit(chromium, url, width):
     page.wait_for_function("document.querySelectorAll('.pg-figure .main-svg').length >= 8")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.get_by_role("button", name="Export").first.click()
-    assert serious(page) == []
+    assert serious_violations(page) == []
     for figure in page.locator(".pg-figure").all():
         inside, drawn = figure.bounding_box(), figure.locator(".main-svg").first.bounding_box()
         assert drawn["width"] <= inside["width"] + 1
     page.close()
 
 
-def test_the_latest_of_many_pins_is_what_is_plotted(page):
+def test_plots_show_latest_of_many_pins(page):
     pins = [PIN, {"kind": "pixel", "point": [0.1, 0.1]}, {"kind": "pixel", "point": [0.9, 0.5]}]
-    for count in (1, 2, 3):  # faster than answers come
+    for count in (1, 2, 3):  # faster than the server answers
         pin(page, *pins[:count], active=count - 1)
     page.locator(".pg-pinned [role=status]", has_text="What pin 3 looks at").wait_for(timeout=90_000)
     wait_for_lines(page, "entropy", LAST)

@@ -1,4 +1,4 @@
-"""A real Chromium and a real server, for the browser tests, the benchmark and the screenshots."""
+"""Chromium and the page's server, for the browser tests, the benchmark and the screenshots."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
-# Where the viewer lives on the page; `viewer` is the object that createViewer returned.
-ROOT_OF_VIEWER = "#viewer .pixelgaze"
-VIEWER = f"document.querySelector('{ROOT_OF_VIEWER}').viewer"
+# The viewer's element on the page, and the Viewer object (viz/web/viewer/viewer.js) it holds.
+VIEWER_ROOT = "#viewer .pixelgaze"
+VIEWER = f"document.querySelector('{VIEWER_ROOT}').viewer"
 
 
 @contextmanager
@@ -45,24 +45,24 @@ def browser() -> Iterator[Browser]:
 
 @contextmanager
 def server(*arguments: str) -> Iterator[tuple[str, float]]:
-    """`python app.py`, as a user starts it; yields its address and the seconds until it said so."""
+    """Run `python app.py`; yields its address and the seconds until it printed it."""
     began = time.perf_counter()
     command = [sys.executable, "-u", "app.py", *arguments]
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, text=True)
         try:
-            while not (found := re.search(r"http://\S+", _written(log))):
+            while not (address := re.search(r"http://\S+", _read_log(log))):
                 if process.poll() is not None or time.perf_counter() - began > 120:
-                    raise RuntimeError(f"app.py did not serve a page; it said:\n{_written(log)}")
+                    raise RuntimeError(f"app.py did not serve a page; its output:\n{_read_log(log)}")
                 time.sleep(0.02)
-            yield found.group().rstrip("/"), time.perf_counter() - began
+            yield address.group().rstrip("/"), time.perf_counter() - began
         finally:
             process.terminate()
             process.wait()
 
 
-def _written(log: IO[str]) -> str:
-    """All of it, read without moving the place where the server writes."""
+def _read_log(log: IO[str]) -> str:
+    """The whole log, read without moving the position at which the server writes."""
     return os.pread(log.fileno(), 1_000_000, 0).decode()
 
 
@@ -75,18 +75,22 @@ def open_page(
     scheme: Literal["light", "dark"] = "light",
     **options,
 ) -> Page:
-    """The page, with its first map on it. What its console says collects in `page.complaints`."""
+    """Open the page and wait for its first map. Console warnings and errors collect in `page.complaints`."""
     page: Any = chromium.new_page(viewport={"width": width, "height": height}, color_scheme=scheme, **options)
-    page.complaints = []
-    page.on("console", lambda said: said.type in ("error", "warning") and page.complaints.append(said.text))
-    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    _collect_complaints(page)
     page.goto(url)
-    page.wait_for_selector(f"{ROOT_OF_VIEWER} .pg-main:not([hidden])")
+    page.wait_for_selector(f"{VIEWER_ROOT} .pg-main:not([hidden])")
     return page
 
 
+def _collect_complaints(page: Any) -> None:
+    page.complaints = []
+    page.on("console", lambda entry: entry.type in ("error", "warning") and page.complaints.append(entry.text))
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+
+
 def sent_events(page: Page, name: str) -> list[dict]:
-    """What components tell the server from now on: a list that grows, of the events whose data has a field `name`."""
+    """A list that grows by the data of every event sent to the server from now on that has a field `name`."""
     events: list[dict] = []
 
     def collect(request: Request) -> None:
@@ -100,15 +104,20 @@ def sent_events(page: Page, name: str) -> list[dict]:
 
 
 def look(page: Page, row: float, column: float) -> None:
-    """Move the mouse to a place of the picture, in 0..1, and wait for the repaint."""
-    box = page.locator(f"{ROOT_OF_VIEWER} .pg-picture").bounding_box()
+    """Move the mouse to a point of the picture, given as fractions in [0, 1], and wait for the repaint."""
+    box = page.locator(f"{VIEWER_ROOT} .pg-picture").bounding_box()
     assert box, "the picture is not visible"
     page.mouse.move(box["x"] + column * box["width"], box["y"] + row * box["height"])
+    wait_for_frame(page)
+
+
+def wait_for_frame(page: Page) -> None:
+    """Wait until what is due has been painted: two animation frames."""
     page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
-def taken(page: Page, label: str) -> tuple[str, bytes]:
-    """What a button of the "Export" menu gives: the file's name and its bytes."""
+def export_file(page: Page, label: str) -> tuple[str, bytes]:
+    """The name and the bytes of the file that a button of the Export menu downloads."""
     if not page.locator(".pg-menu").first.is_visible():
         page.get_by_role("button", name="Export").first.click()
     with page.expect_download(timeout=90_000) as download:
@@ -117,12 +126,25 @@ def taken(page: Page, label: str) -> tuple[str, bytes]:
 
 
 def settle(page: Page) -> None:
-    """Wait until all that is on screen is computed and painted."""
+    """Wait until everything on screen is computed and painted."""
     page.evaluate(f"async () => {{ await {VIEWER}.whole() }}")
 
 
+def wait_until_idle(page: Page) -> None:
+    """Wait until the page has fetched its thumbnails and fonts, painted every map and has nothing left to do."""
+    page.wait_for_selector(f"{VIEWER_ROOT} .pg-export", state="attached")  # the last part of the viewer
+    page.wait_for_function(
+        """() => {
+        const thumbnails = [...document.querySelectorAll("#shelf img")];
+        return thumbnails.length && thumbnails.every((image) => image.complete && image.naturalWidth);
+        }"""
+    )
+    settle(page)
+    page.evaluate("async () => { await document.fonts.ready; await new Promise((done) => requestIdleCallback(done)) }")
+
+
 def view(page: Page, **changes) -> None:
-    """Change what is looked at, and wait until it is painted."""
+    """Change the view, and wait until it is painted."""
     page.evaluate(f"(view) => {VIEWER}.view(view)", changes)
     settle(page)
 
@@ -136,25 +158,24 @@ def atlas_pixels(page: Page) -> np.ndarray:
 
 
 def pixels_of(page: Page, selector: str) -> np.ndarray:
-    """(h, w, 3) of a canvas, whatever lies over it."""
+    """(h, w, 3): the colours of a canvas, without what lies over it."""
     url = page.locator(selector).evaluate("(canvas) => canvas.toDataURL()")
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGB"))
 
 
-def open_alone(chromium: Browser, path: Path) -> Page:
-    """The one HTML file, opened from disk with the network off. What it requests collects in `page.asked`."""
+def open_offline(chromium: Browser, path: Path) -> Page:
+    """Open an HTML file from disk with the network off. The URLs it requests collect in `page.requested_urls`."""
     page: Any = chromium.new_context(viewport={"width": 1440, "height": 900}, offline=True).new_page()
-    page.complaints, page.asked = [], []
-    page.on("console", lambda said: said.type in ("error", "warning") and page.complaints.append(said.text))
-    page.on("pageerror", lambda error: page.complaints.append(str(error)))
-    page.on("request", lambda request: page.asked.append(request.url))
+    _collect_complaints(page)
+    page.requested_urls = []
+    page.on("request", lambda request: page.requested_urls.append(request.url))
     page.goto(path.as_uri(), timeout=120_000)
-    page.wait_for_selector(f"{ROOT_OF_VIEWER} .pg-main:not([hidden])", timeout=60_000)
+    page.wait_for_selector(f"{VIEWER_ROOT} .pg-main:not([hidden])", timeout=60_000)
     return page
 
 
-def drop(page: Page, path: Path) -> None:
-    """Open a saved trace through the page's file chooser."""
+def open_trace_file(page: Page, path: Path) -> None:
+    """Open a saved trace with the Export menu's file chooser."""
     page.locator("#export input[type=file]").wait_for(state="attached")
     page.wait_for_function("document.querySelector('#viewer .pg-export') !== null")
     page.get_by_role("button", name="Export").first.click()
@@ -164,8 +185,8 @@ def drop(page: Page, path: Path) -> None:
     chooser.value.set_files(path)
 
 
-def serious(page: Page) -> list[str]:
-    """What axe finds serious or critical on the page, a line for each place."""
+def serious_violations(page: Page) -> list[str]:
+    """The serious and critical accessibility violations that axe reports, one line for each element."""
     violations = Axe().run(page).response["violations"]
     return [
         f"{violation['id']}: {node['html'][:200]}: {node['failureSummary']}"

@@ -1,4 +1,4 @@
-"""The tab *How it works*, opened in a real Chromium, and what it says."""
+"""The tab *How it works* in Chromium: opening it, and reading its numbers and sentences."""
 
 import base64
 import json
@@ -8,13 +8,13 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page
 
-from tests.support.chromium import open_page
+from tests.support.chromium import open_page, wait_for_frame
 
-PAGE = "document.querySelector('.pg-lesson').lesson"
+LESSON_PAGE = "document.querySelector('.pg-lesson').lesson"
 
 
 @contextmanager
-def opened(chromium: Browser, url: str) -> Iterator[Page]:
+def open_lesson_tab(chromium: Browser, url: str) -> Iterator[Page]:
     page: Any = open_page(chromium, url)
     page.get_by_role("tab", name="How it works").click()
     page.wait_for_selector("#lesson .pl-main")
@@ -25,12 +25,13 @@ def opened(chromium: Browser, url: str) -> Iterator[Page]:
 
 
 def panels(page) -> dict:
-    """The numbers on the page, as lists."""
-    return json.loads(page.evaluate(f"JSON.stringify({PAGE}.panels(), (_, x) => ArrayBuffer.isView(x) ? [...x] : x)"))
+    """The numbers of all panels, as lists."""
+    as_lists = "(_, value) => ArrayBuffer.isView(value) ? [...value] : value"
+    return json.loads(page.evaluate(f"JSON.stringify({LESSON_PAGE}.panels(), {as_lists})"))
 
 
 def state(page) -> dict:
-    return page.evaluate(f"() => ({{...{PAGE}.state}})")
+    return page.evaluate(f"() => ({{...{LESSON_PAGE}.state}})")
 
 
 def sentence(page, number: int) -> str:
@@ -38,15 +39,12 @@ def sentence(page, number: int) -> str:
 
 
 def open_lesson(page, file, point: list[float], head: int) -> None:
+    """Show a lesson file that the server does not know."""
     page.evaluate(
         f"""([text, view]) => {{
             const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-            {PAGE}.open(bytes.buffer, view);
+            {LESSON_PAGE}.open(bytes.buffer, view);
         }}""",
         [base64.b64encode(file.read_bytes()).decode(), {"point": point, "head": head}],
     )
-    frame(page)
-
-
-def frame(page) -> None:
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    wait_for_frame(page)
