@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { boxBetween, cellsOf, checkQuery, coverage, decodeMask, encodeMask, middleOf, moved, overlaps, tokenAt } from "../../viz/web/core/query.js";
+import { boxBetween, cellsOf, checkQuery, coverage, decodeMask, encodeMask, middleOf, overlaps, shiftQuery, tokenAt } from "../../viz/web/core/query.js";
 
 const GRID = { height: 2, width: 4 };
 const box = (from, to) => ({ kind: "box", from, to });
@@ -11,7 +11,7 @@ const near = (actual, expected) => {
   actual.forEach((value, i) => assert.ok(Math.abs(value - expected[i]) < 1e-12, `${[...actual]} is not ${expected}`));
 };
 
-test("overlaps gives each part its share", () => {
+test("overlaps returns the covered share of each part", () => {
   near(overlaps(4, 0.125, 0.75), [0.5, 1, 1, 0]);
   near(overlaps(3, 0, 1), [1, 1, 1]);
   near(overlaps(2, 0.5, 0.5), [0, 0]);
@@ -36,13 +36,13 @@ test("encodeMask and decodeMask agree, the first pixel in the highest bit", () =
   assert.deepEqual([...decodeMask({ ...region })], [...mask]);
 });
 
-test("decodeMask of text that is no mask of this grid is empty", () => {
+test("decodeMask returns an empty mask for text that does not fit the grid", () => {
   for (const mask of ["", "gEAA", "g", "!!!", "gE"]) {
     assert.equal(sum([...decodeMask({ kind: "region", grid: [3, 4], mask })]), 0, mask);
   }
 });
 
-test("checkQuery returns good queries and refuses others", () => {
+test("checkQuery returns valid queries and rejects others", () => {
   const good = [{ kind: "pixel", point: [0, 1] }, box([0, 0.2], [0.1, 1]), { kind: "region", grid: [3, 4], mask: "gEA" }];
   for (const query of good) assert.equal(checkQuery(query), query);
   const bad = [
@@ -62,7 +62,7 @@ test("checkQuery returns good queries and refuses others", () => {
   for (const query of bad) assert.throws(() => checkQuery(query), /not a pixel, a rectangle or a region/, JSON.stringify(query));
 });
 
-test("boxBetween orders its corners", () => {
+test("boxBetween sorts its corners", () => {
   assert.deepEqual(boxBetween([0.9, 0.1], [0.2, 0.4]), box([0.2, 0.1], [0.9, 0.4]));
 });
 
@@ -72,23 +72,23 @@ test("tokenAt stays on the grid at the far edges", () => {
   assert.equal(tokenAt(GRID, [1, 1]), 7);
 });
 
-test("cellsOf gives weights that sum to one and leaves out what is not covered", () => {
+test("cellsOf returns weights that sum to 1 and leaves out uncovered cells", () => {
   const { tokens, weights } = cellsOf(box([0.25, 0.125], [1, 0.5]), GRID);
   assert.deepEqual(tokens, [0, 1, 4, 5]);
   near(weights, [0.25, 0.5, 0.5, 1].map((share) => share / 2.25));
   assert.deepEqual(cellsOf({ kind: "pixel", point: [0.9, 0.9] }, GRID), { tokens: [7], weights: [1] });
 });
 
-test("middleOf weighs the cells", () => {
+test("middleOf weights the cells", () => {
   near(middleOf({ tokens: [0, 7], weights: [0.25, 0.75] }, GRID), [0.75, 2.25]);
 });
 
-test("moved goes by cells and stays inside", () => {
-  near(moved({ kind: "pixel", point: [0.1, 0.1] }, 1, 2, GRID).point, [0.75, 0.625]);
-  near(moved({ kind: "pixel", point: [0.9, 0.9] }, 1, 1, GRID).point, [0.75, 0.875]);
-  const { from, to } = moved(box([0.1, 0.6], [0.4, 0.9]), 1, 3, GRID);
+test("shiftQuery moves by whole cells and stays inside the picture", () => {
+  near(shiftQuery({ kind: "pixel", point: [0.1, 0.1] }, 1, 2, GRID).point, [0.75, 0.625]);
+  near(shiftQuery({ kind: "pixel", point: [0.9, 0.9] }, 1, 1, GRID).point, [0.75, 0.875]);
+  const { from, to } = shiftQuery(box([0.1, 0.6], [0.4, 0.9]), 1, 3, GRID);
   near([...from, ...to], [0.6, 0.7, 0.9, 1]);
   const region = encodeMask(Uint8Array.of(1, 0, 0, 0), [2, 2]);
-  assert.deepEqual([...decodeMask(moved(region, 1, 2, GRID))], [0, 0, 0, 1]);
-  assert.equal(moved(region, -1, 0, GRID), region);
+  assert.deepEqual([...decodeMask(shiftQuery(region, 1, 2, GRID))], [0, 0, 0, 1]);
+  assert.equal(shiftQuery(region, -1, 0, GRID), region);
 });

@@ -1,14 +1,25 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { colorTables, colorize, formatSigned, formatTimes, fromHex, largestOf, positionOf, scaleWords, ticksOf } from "../../viz/web/core/scale.js";
+import {
+  colorTables,
+  colorize,
+  formatSigned,
+  formatTimes,
+  fromHex,
+  largestOf,
+  positionOf,
+  scaleOf,
+  scaleWords,
+  ticksOf,
+} from "../../viz/web/core/scale.js";
 
 const SCALES = [true, false].flatMap((special) =>
   ["common", "own"].flatMap((range) => [true, false].map((log) => ({ special, range, log }))),
 );
 const near = (actual, expected) => assert.ok(Math.abs(actual - expected) < 1e-9, `${actual} is not ${expected}`);
 
-test("positionOf has known places", () => {
+test("positionOf agrees with positions worked out by hand", () => {
   const place = (special, range, log, value) => positionOf({ special, range, log })(value);
   near(place(false, "common", true, 0.25), 0);
   near(place(false, "common", true, 32), 1);
@@ -21,7 +32,7 @@ test("positionOf has known places", () => {
   near(place(true, "own", false, 0.5), 0.75);
 });
 
-test("positionOf rises on every scale, and differences have zero in the middle", () => {
+test("positionOf increases on every scale and puts a difference of zero in the middle", () => {
   for (const scale of SCALES) {
     const position = positionOf(scale);
     const values = (scale.special ? [-1, -0.5, -0.1, 0] : []).concat([0.05, 0.3, 0.9, 1]);
@@ -32,7 +43,7 @@ test("positionOf rises on every scale, and differences have zero in the middle",
   }
 });
 
-test("ticksOf stand where positionOf puts their numbers", () => {
+test("ticksOf places each tick where positionOf places its number", () => {
   const number = (text) => Number(text.replace("¼", "0.25").replace("½", "0.5").replace("−", "-").replace("×", ""));
   for (const scale of SCALES) {
     const largest = 8;
@@ -45,7 +56,7 @@ test("ticksOf stand where positionOf puts their numbers", () => {
   }
 });
 
-test("scaleWords name the kind of scale, its ends, and what a column is not", () => {
+test("scaleWords names the scale and its ends, and warns about columns", () => {
   const words = (scale, state = {}) => scaleWords(scale, 8, { mode: "row", smooth: false, ...state });
   assert.notEqual(words({ special: false, range: "common", log: true }), words({ special: true, range: "common", log: true }));
   assert.match(words({ special: false, range: "common", log: true }), /log.*¼×.*32×/i);
@@ -61,16 +72,22 @@ test("formatTimes and formatSigned round to two digits", () => {
   assert.deepEqual([0, 2, -0.5].map(formatSigned), ["0", "+2×", "−0.5×"]);
 });
 
-test("largestOf takes no sign and looks no further than it is told", () => {
+test("largestOf ignores signs and reads only `count` numbers", () => {
   assert.equal(largestOf(Float32Array.of(1, -3, 2, 9), 3), 3);
   assert.ok(largestOf(new Float32Array(4), 4) > 0);
 });
 
-test("fromHex reads what Python writes", () => {
+test("scaleOf shows differences for rows only", () => {
+  const view = { special: true, range: "own", log: false, head: 2 };
+  assert.deepEqual(scaleOf({ ...view, mode: "row" }), { special: true, range: "own", log: false });
+  assert.deepEqual(scaleOf({ ...view, mode: "column" }), { special: false, range: "own", log: false });
+});
+
+test("fromHex reads hexadecimal digits, three channels per colour", () => {
   assert.deepEqual(fromHex("000102ff10a0"), [[0, 1, 2], [255, 16, 160]]);
 });
 
-test("colorize gives the ends of the table their own colours", () => {
+test("colorize uses the whole range of the colour map", () => {
   const gray = Array.from({ length: 256 }, (_, i) => [i, i, i]);
   const table = colorTables(gray, gray);
   for (const range of ["common", "own"]) {

@@ -12,7 +12,7 @@ function safetensors(entries, tail = new Uint8Array(0)) {
   return file.buffer;
 }
 
-test("readSafetensors finds each tensor's own bytes", () => {
+test("readSafetensors returns each tensor's own bytes", () => {
   const entries = {
     __metadata__: { format: "x" },
     a: { dtype: "U8", shape: [2], data_offsets: [0, 2] },
@@ -24,21 +24,21 @@ test("readSafetensors finds each tensor's own bytes", () => {
   assert.deepEqual([...tensors.get("b").bytes], [9]);
 });
 
-test("readSafetensors refuses what is not whole", () => {
+test("readSafetensors rejects incomplete files", () => {
   const short = { a: { dtype: "U8", shape: [2], data_offsets: [0, 2] } };
-  assert.throws(() => readSafetensors(new ArrayBuffer(7)), /not a whole trace file/);
+  assert.throws(() => readSafetensors(new ArrayBuffer(7)), /not a complete trace file/);
   assert.throws(() => readSafetensors(safetensors(short, Uint8Array.of(1))), /ends before “a”/);
   assert.throws(() => readSafetensors(safetensors("{")), /not JSON/);
   assert.throws(() => readSafetensors(safetensors("{}").slice(0, 9)), /inside its header/);
 });
 
-test("openTrace refuses other files", () => {
+test("openTrace rejects other files", () => {
   for (const metadata of [{}, { format: "pixelgaze-trace", version: "2" }, { format: "other", version: "1" }]) {
     assert.throws(() => openTrace(safetensors({ __metadata__: metadata })), /version 1 trace of PixelGaze/);
   }
 });
 
-test("toFloats reads the three types", () => {
+test("toFloats reads F16, BF16 and F32", () => {
   const read = (dtype, ...bytes) => [...toFloats({ dtype, bytes: Uint8Array.from(bytes) })];
   assert.deepEqual(read("F16", 0, 0x3c, 0, 0xc0, 1, 0, 0, 0x7c), [1, -2, 2 ** -24, Infinity]);
   assert.deepEqual(read("BF16", 0x80, 0x3f, 0, 0xc0), [1, -2]);

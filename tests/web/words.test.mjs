@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { formatHead, formatPlace, formatStep, formatTimestep, measureMap, nameOf, shortNameOf } from "../../viz/web/core/words.js";
+import { formatHead, formatPlace, formatStep, formatTick, formatTimestep, measureMap, nameOf, shortNameOf } from "../../viz/web/core/words.js";
 
 const LAYER = { tokens: 4, width: 2, height: 2, heads: 3 };
 
@@ -24,17 +24,19 @@ test("steps, places and heads in words", () => {
   assert.deepEqual([null, 981, 0.98765].map(formatTimestep), ["", "981", "0.988"]);
   assert.match(formatStep({ steps: [4], timesteps: [801] }, 0), /step 4.*801/);
   assert.match(formatStep({ steps: [4], timesteps: [null] }, 0), /step 4$/);
+  assert.equal(formatTick({ steps: [4], timesteps: [801] }, 0), "801");
+  assert.equal(formatTick({ steps: [4], timesteps: [null] }, 0), "4");
   assert.equal(formatPlace(LAYER, 3), "row 1, column 1");
   assert.equal(formatHead(LAYER, 1), "head 1");
   assert.equal(formatHead(LAYER, 7), "head 2");
   assert.match(formatHead(LAYER, -1), /mean.*3 heads/);
 });
 
-test("names of queries count the cells of the layer", () => {
+test("nameOf and shortNameOf count the cells of the layer", () => {
   const whole = { kind: "box", from: [0, 0], to: [1, 1] };
-  assert.match(nameOf(whole, LAYER), /rectangle, 4 pixels/);
-  assert.match(nameOf({ kind: "box", from: [0, 0], to: [0.1, 0.1] }, LAYER), /rectangle, 1 pixel$/);
+  assert.match(nameOf(whole, LAYER), /rectangle, 4 cells/);
+  assert.match(nameOf({ kind: "box", from: [0, 0], to: [0.1, 0.1] }, LAYER), /rectangle, 1 cell$/);
   assert.equal(nameOf({ kind: "pixel", point: [0.9, 0.1] }, LAYER), "row 1, column 0");
-  assert.equal(shortNameOf(whole, LAYER), "4 px");
+  assert.equal(shortNameOf(whole, LAYER), "4 cells");
   assert.equal(shortNameOf({ kind: "pixel", point: [0.9, 0.1] }, LAYER), "1, 0");
 });

@@ -1,7 +1,7 @@
-"""The browser's side: ES modules, styles, and the libraries they use, joined into one script without any build step.
+"""The front end: ES modules, styles and JavaScript libraries, joined into one script without a build step.
 
-Node and browsers run the module files as they are. `joined` writes them one after another, each as a function that is
-called once and returns its exports, so that one script, or one HTML file, holds them all.
+Node and browsers can run the module files as they are. `joined` writes them one after another, each as a function that
+is called once and returns its exports, so that a single script or HTML file contains them all.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ WEB = Path(__file__).parent
 _IMPORT = re.compile(r'^(import|export) (?:\{([^}]*)\}|(\w+)) from "([^"]+)";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async function|function|class|const) (\w+))", re.MULTILINE)
 _MODULE = 'modules["{path}"] = (() => {{\n{body}return {{ {exports} }};\n}})();\n'
-# Libraries are CommonJS; their exports together are what `import library from` gives, as in Node.
+# Libraries are CommonJS; as in Node, `import library from` gives the object of their exports.
 _LIBRARY = (
     'modules["{path}"] = (() => {{\nconst module = {{ exports: {{}} }}, {{ exports }} = module;\n{body}\n'
     "return {{ default: module.exports }};\n}})();\n"
@@ -27,10 +27,10 @@ class ModuleError(ValueError):
 
 
 def joined(entry: str) -> str:
-    """A JavaScript expression that runs the module at `entry`, a path below `WEB`; its value is the module's exports.
+    """Return a JavaScript expression that runs the module at `entry`, a path below `WEB`; its value is the exports.
 
     Raises:
-        ModuleError: for a circle of imports; for a name that is imported but not exported; for any form other than
+        ModuleError: for circular imports; for an imported name that is not exported; for any form other than
             `import { a } from`, `import library from`, `export { a } from` and `export function`, `class` or `const`.
     """
     modules: dict[str, tuple[str, list[str]]] = {}  # {path: (text, exports)}, in the order in which they must run
@@ -71,5 +71,5 @@ def _add(path: str, importers: list[str], modules: dict[str, tuple[str, list[str
 
 
 def styles(*names: str) -> str:
-    """The text of these style sheets, one after another."""
+    """Return the text of these style sheets, one after another."""
     return "\n".join((WEB / "styles" / f"{name}.css").read_text() for name in names)

@@ -1,6 +1,9 @@
-// Makes nodes. Text from outside reaches the page through text nodes only.
+// Helpers for the DOM. Untrusted text reaches the page only through text nodes.
 
-// A node with properties, or attributes where it has no such property, and children: nodes or strings.
+// The arrow keys as [rows down, columns right].
+export const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+
+// Creates a node. A name that is not a property of the node becomes an attribute; children are nodes or strings.
 export function h(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -16,12 +19,12 @@ export function makeButton(text, properties = {}) {
   return h("button", { type: "button", ...properties }, text);
 }
 
-// A canvas that is a picture to a screen reader.
+// A canvas that screen readers present as an image.
 export function labelledCanvas(label, properties = {}) {
   return h("canvas", { role: "img", "aria-label": label, ...properties });
 }
 
-// A canvas of as many pixels as an image, ImageData or { width, height, data }.
+// A canvas with the pixels of an image: ImageData or { width, height, data }.
 export function imageCanvas({ width, height, data }) {
   const canvas = h("canvas", { width, height });
   canvas.getContext("2d").putImageData(new ImageData(data, width, height), 0, 0);

@@ -1,4 +1,4 @@
-// The start of the one HTML file: unpacks the trace it holds, and shows it. Nothing is requested from any network.
+// Starts the standalone HTML file: unpacks the trace it contains and shows it. It makes no network requests.
 
 import { addExportMenu } from "./export/menu.js";
 import { Viewer } from "./viewer/viewer.js";

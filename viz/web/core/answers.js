@@ -1,38 +1,38 @@
-// The answers to queries: maps, computed when they are read, and kept for pins. A worker computes what takes long, one map
-// at a time and the most wanted first, so that pointing stays quick.
+// The answers to queries: maps, computed when they are read, and cached for pins. A worker computes the slow ones, one at a
+// time and in the order in which they were read, so that pointing stays fast.
 //
-//   const answers = new Answers(trace, onNews)           // onNews() is called when something missing has been computed
-//   answers.begin(pins)                                  // before a repaint: nothing is wanted any more
-//   answers.read(query, layer, step, head, way, out)     // false: not known yet, and wanted from now on
-//   answers.work()                                       // after a repaint: compute what is wanted
+//   const answers = new Answers(trace, onResult)           // onResult() is called when a missing map has been computed
+//   answers.begin(pins)                                    // before a repaint: empties the queue
+//   answers.read(query, layer, step, head, options, out)   // false: not computed yet; the map is queued
+//   answers.work()                                         // after a repaint: computes what is queued
 
 import { answer, compute, workerSource } from "./attention.js";
 import { cellsOf } from "./query.js";
 
 export class Answers {
   #trace;
-  #onNews;
+  #onResult;
   #sums; // [layer][step]: what `normalise` returns, and the mean row averaged over heads
   #pinned = new Map(); // {pin: {row: [layer][step], column: [layer][step]}}, maps of all heads
-  #wanted = [];
+  #queue = [];
   #current = null; // the job being computed
   #worker;
 
-  constructor(trace, onNews) {
+  constructor(trace, onResult) {
     this.#trace = trace;
-    this.#onNews = onNews;
+    this.#onResult = onResult;
     this.#sums = trace.layers.map(() => []);
     this.#worker = startWorker(
       (result) => this.#finish(result),
       () => {
-        this.#worker = null; // the page's policy forbids it
+        this.#worker = null; // the page's security policy forbids it
         if (this.#current) this.#computeHere();
       },
     );
   }
 
   begin(pins) {
-    this.#wanted = [];
+    this.#queue = [];
     for (const pin of this.#pinned.keys()) if (!pins.includes(pin)) this.#pinned.delete(pin);
     const empty = () => this.#trace.layers.map(() => []);
     for (const pin of pins) if (!this.#pinned.has(pin)) this.#pinned.set(pin, { row: empty(), column: empty() });
@@ -40,61 +40,62 @@ export class Answers {
 
   work() {
     if (this.#current) return;
-    this.#current = this.#wanted.find((job) => !this.#known(job)) || null;
+    this.#current = this.#queue.find((job) => !this.#isDone(job)) || null;
     if (!this.#current) return;
     if (this.#worker) this.#worker.postMessage(messageOf(this.#current));
     else this.#computeHere();
   }
 
-  // Whether everything read since `begin` was known.
+  // Whether everything read since `begin` was computed.
   get whole() {
-    return !this.#wanted.length;
+    return !this.#queue.length;
   }
 
-  // Writes the map of a query to out, in times uniform; with `special`, the difference to the mean row. `way` is
-  // { mode: "row" | "column", special }. With `now` it is computed at once, however long that takes.
+  // Writes the map of a query to `out`, in times uniform; with `special`, its difference from the mean row. `mode` is "row" or
+  // "column". With `now` it is computed at once, however long that takes.
   read(query, layer, step, head, { mode, special }, out, now = false) {
     const minusMean = special && mode === "row";
     const sum = mode === "column" || minusMean ? this.#sumOf(layer, step, now) : null;
     if (!sum && (mode === "column" || minusMean)) return false;
-    const one = Math.min(head, layer.heads - 1);
+    const headIndex = Math.min(head, layer.heads - 1);
     const logSums = mode === "column" ? sum.logSums : null;
     if (this.#pinned.has(query) || query.kind !== "pixel") {
       const maps = this.#mapsOf({ query, layer, step, mode, logSums }, now);
       if (!maps) return false;
-      headOf(layer, maps, one, out);
+      headOf(layer, maps, headIndex, out);
     } else {
-      answer(layer, layer.queries[step], layer.keys[step], cellsOf(query, layer), logSums, one, out);
+      answer(layer, layer.queries[step], layer.keys[step], cellsOf(query, layer), logSums, headIndex, out);
     }
-    if (minusMean) subtract(layer.tokens, one < 0 ? sum.meanOfHeads : sum.means, one < 0 ? 0 : one * layer.tokens, out);
+    if (minusMean && headIndex < 0) subtract(layer.tokens, sum.meanOfHeads, 0, out);
+    else if (minusMean) subtract(layer.tokens, sum.means, headIndex * layer.tokens, out);
     return true;
   }
 
-  // As in remote_answers.js. There is nothing to wait for here: missing maps are computed when they are read.
+  // As in remote_answers.js. There is nothing to wait for: missing maps are computed when they are read.
   async order() {}
 
   close() {
     this.#worker?.terminate();
-    this.#wanted = [];
+    this.#queue = [];
     this.#current = null;
   }
 
   #sumOf(layer, step, now) {
     const job = { layer, step };
-    if (!this.#known(job)) {
+    if (!this.#isDone(job)) {
       if (now) this.#store(job, compute(messageOf(job)));
-      else this.#wanted.push(job);
+      else this.#queue.push(job);
     }
     return this.#sums[layer.index][step];
   }
 
   #mapsOf(job, now) {
     const { query, layer, step, mode } = job;
-    const known = this.#pinned.get(query)?.[mode][layer.index][step];
-    if (known) return known;
+    const cached = this.#pinned.get(query)?.[mode][layer.index][step];
+    if (cached) return cached;
     job.cells = cellsOf(query, layer);
     if (job.cells.tokens.length > 1 && !now) {
-      this.#wanted.push(job);
+      this.#queue.push(job);
       return null;
     }
     const maps = compute(messageOf(job));
@@ -102,7 +103,7 @@ export class Answers {
     return maps;
   }
 
-  #known({ layer, step, query, mode }) {
+  #isDone({ layer, step, query, mode }) {
     if (!query) return this.#sums[layer.index][step];
     return !this.#pinned.has(query) || this.#pinned.get(query)[mode][layer.index][step];
   }
@@ -124,18 +125,18 @@ export class Answers {
     this.#store(this.#current, result);
     this.#current = null;
     this.work();
-    this.#onNews();
+    this.#onResult();
   }
 }
 
-// What a worker needs of a job: a layer's own numbers, without those of its other steps.
+// The part of a job that a worker needs: without the numbers of the layer's other steps.
 function messageOf({ layer, step, cells, logSums }) {
   const { tokens, heads, headDim, scale, extra } = layer;
   const sizes = { tokens, heads, headDim, scale, extra };
   return { layer: sizes, q: layer.queries[step], k: layer.keys[step], cells, logSums };
 }
 
-// Writes one head of the maps of all, or their mean where head is -1, to out.
+// Writes one head of the maps of all heads to `out`, or their mean if `head` is -1.
 function headOf({ tokens, heads }, maps, head, out) {
   const [first, last] = head < 0 ? [0, heads] : [head, head + 1];
   out.fill(0, 0, tokens);
@@ -149,12 +150,12 @@ function subtract(tokens, mean, at, out) {
   for (let i = 0; i < tokens; i++) out[i] -= mean[at + i];
 }
 
-// Null where there are no workers; maps are then computed here, between frames.
-function startWorker(onResult, onFailure) {
+// Null if there are no workers; maps are then computed here, between frames.
+function startWorker(onMessage, onFailure) {
   try {
     const address = URL.createObjectURL(new Blob([workerSource()], { type: "text/javascript" }));
     const worker = new Worker(address);
-    worker.onmessage = ({ data }) => onResult(data);
+    worker.onmessage = ({ data }) => onMessage(data);
     worker.onerror = onFailure;
     return worker;
   } catch {

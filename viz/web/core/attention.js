@@ -1,17 +1,17 @@
-// The arithmetic of attention: rows, columns and the mean row, in times uniform. Nothing here touches the page.
+// The arithmetic of attention: rows, columns and the mean row, in times uniform. Nothing here touches the DOM.
 //
 // A layer here is { tokens, heads, headDim, scale, extra }. q and k are the Q and K of one step, one head after another:
-// (heads, tokens, headDim). The first `extra` keys of every head belong to no pixel: they take their part of a row and are
-// not shown. Cells are { tokens, weights }: the pixels of a query, and weights that sum to 1.
+// (heads, tokens, headDim). The first `extra` keys of every head are not cells: they take their share of a row and are not
+// shown. `cells` is { tokens, weights }: a query's cells as indices, and weights that sum to 1.
 //
-// A worker runs the same functions from their text, see `workerSource`: they may use one another and the three constants
-// below, and nothing else.
+// A worker runs the same functions from their source text (see `workerSource`), so they may use only one another and the
+// three variables below.
 
 let scores = new Float32Array(0);
 const FRACTIONS = fractions();
 const POWERS = powers();
 
-// exp(x) for x <= 0 as 2^whole · 2^fraction, both looked up: three times as fast as Math.exp here, to 1e-4 of its value.
+// exp(x) for x <= 0 is computed as 2^whole · 2^fraction, both looked up: three times as fast as Math.exp, within 1e-4 of it.
 function fractions() {
   return Float32Array.from({ length: 4096 }, (_, i) => 2 ** (i / 4096));
 }
@@ -25,7 +25,7 @@ function exponential(x) {
   return FRACTIONS[n & 4095] * POWERS[(n >> 12) + 127];
 }
 
-// Writes the products of one vector of a head with all `count` of its `vectors` to `scores`; returns the largest.
+// Writes the scaled products of one vector with all `count` vectors of a head to `scores`; returns the largest.
 function score({ headDim, scale }, vectors, count, vector, head) {
   if (scores.length < count) scores = new Float32Array(count);
   let best = -Infinity;
@@ -59,7 +59,7 @@ function exponentiate(count, best) {
   return sum;
 }
 
-// Adds `weight` times a token's row to out: softmax(q·K)·N.
+// Adds `weight` times a cell's row to `out`: softmax(q·K)·N.
 function addRow(layer, q, k, token, head, weight, out, at) {
   const { tokens, extra } = layer;
   const keys = tokens + extra;
@@ -68,7 +68,7 @@ function addRow(layer, q, k, token, head, weight, out, at) {
   for (let i = 0; i < tokens; i++) out[at + i] += scores[extra + i] * factor;
 }
 
-// Adds `weight` times a token's column: A[:, j]·N. `logSums` are those of `normalise`.
+// Adds `weight` times a cell's column to `out`: A[:, j]·N. `logSums` comes from `normalise`.
 function addColumn(layer, q, k, logSums, token, head, weight, out, at) {
   const { tokens, extra } = layer;
   score(layer, q, tokens, vectorOf(layer, k, tokens + extra, extra + token, head), head);
@@ -77,8 +77,8 @@ function addColumn(layer, q, k, logSums, token, head, weight, out, at) {
   for (let i = 0; i < tokens; i++) out[at + i] += exponential(scores[i] - logSums[first + i]) * factor;
 }
 
-// Writes the map of some cells to out: of one head, or the mean of all where head is -1. Rows where `logSums` is null, else
-// columns.
+// Writes the map of some cells to `out`: of one head, or the mean of all if `head` is -1. It sums rows if `logSums` is null,
+// else columns.
 export function answer(layer, q, k, cells, logSums, head, out, at = 0) {
   const first = head < 0 ? 0 : head;
   const last = head < 0 ? layer.heads : head + 1;
@@ -93,16 +93,16 @@ export function answer(layer, q, k, cells, logSums, head, out, at = 0) {
   return out;
 }
 
-// The maps of all heads, (heads, tokens).
+// The maps of all heads: (heads, tokens).
 export function answerAllHeads(layer, q, k, cells, logSums) {
   const out = new Float32Array(layer.heads * layer.tokens);
   for (let head = 0; head < layer.heads; head++) answer(layer, q, k, cells, logSums, head, out, head * layer.tokens);
   return out;
 }
 
-// What columns and the mean row need of every row, both (heads, tokens): log Σ exp, which a column divides by, and the mean
-// of all rows in times uniform.
-export function normalise(layer, q, k) {
+// What columns and the mean row need from every row, each (heads, tokens): log Σ exp, the logarithm of a row's divisor, and
+// the mean of all rows in times uniform.
+function normalise(layer, q, k) {
   const { tokens, heads, extra } = layer;
   const keys = tokens + extra;
   const logSums = new Float32Array(heads * tokens);
@@ -118,12 +118,12 @@ export function normalise(layer, q, k) {
   return { logSums, means };
 }
 
-// What a worker is asked for: the maps of a query's cells or, without cells, what `normalise` returns.
+// A worker's task: computes the maps of a query's cells or, without cells, what `normalise` returns.
 export function compute({ layer, q, k, cells, logSums }) {
   return cells ? answerAllHeads(layer, q, k, cells, logSums) : normalise(layer, q, k);
 }
 
-// The text of a script for a worker, so that a file opened from disk needs no second file.
+// The source text of the worker's script, so that an HTML file opened from disk needs no second file.
 export function workerSource() {
   const functions = [fractions, powers, exponential, score, vectorOf, exponentiate, addRow, addColumn];
   return [

@@ -1,15 +1,15 @@
-// Masks of regions, one byte per pixel: the brush. Nothing here touches the page.
+// The brush: paints the masks of regions, one byte per pixel. Nothing here touches the DOM.
 
-const BRUSH = 0.05; // the brush's radius, of the longer side
-const LARGEST = 64; // a side; links have to hold the mask
+const BRUSH = 0.05; // the brush's radius, as a share of the longer side
+const LARGEST = 64; // pixels per side, so that a mask fits into a link
 
-// The picture's own pixels, or fewer where it is large.
+// The [height, width] of a mask: the picture's own, or smaller if the picture is large.
 export function maskGrid([height, width]) {
   const shrink = Math.max(1, Math.max(height, width) / LARGEST);
   return [height, width].map((side) => Math.max(1, Math.round(side / shrink)));
 }
 
-// Paints a round spot at a place into a mask: every pixel whose centre is inside, and the pixel at the place.
+// Paints a round spot at a point: every pixel whose centre is inside, and the pixel at the point.
 export function paintSpot(mask, [height, width], [down, across]) {
   const radius = BRUSH * Math.max(height, width);
   const [row, column] = [down * height, across * width];
@@ -21,7 +21,7 @@ export function paintSpot(mask, [height, width], [down, across]) {
   mask[Math.min(height - 1, Math.floor(row)) * width + Math.min(width - 1, Math.floor(column))] = 1;
 }
 
-// Paints a spot at every pixel of the way from one place to another.
+// Paints a line of spots from one point to another.
 export function paintStroke(mask, grid, from, to) {
   const steps = Math.max(1, Math.ceil(Math.hypot((to[0] - from[0]) * grid[0], (to[1] - from[1]) * grid[1])));
   for (let i = 0; i <= steps; i++) paintSpot(mask, grid, from.map((v, axis) => v + ((to[axis] - v) * i) / steps));

@@ -1,25 +1,25 @@
 // Queries: a pixel, a rectangle or a painted region, as views and links hold them in JSON:
 //
-//   { kind: "pixel", point: [row, column] }                 places are (row, column) in 0..1 of the picture
+//   { kind: "pixel", point: [row, column] }                 points are [row, column] in 0..1 of the picture
 //   { kind: "box", from: [row, column], to: [row, column] }
-//   { kind: "region", grid: [h, w], mask: base64url of h·w bits, row by row, the first in a byte's highest bit }
+//   { kind: "region", grid: [h, w], mask: base64url of h·w bits, row by row, highest bit first }
 //
-// A query is never changed, only replaced, so that results can be kept with it.
+// A query is never changed, only replaced, so that results can be cached with it.
 
 export const MAX_PINS = 4;
-const MAX_MASK = 256; // pixels a side
+const MAX_MASK = 256; // pixels per side
 
-// Throws an Error, for the reader, where this is not a query.
+// Returns the query; throws an Error to show to the user if it is not valid.
 export function checkQuery(query) {
-  const place = (value) => Array.isArray(value) && value.length === 2 && value.every((v) => v >= 0 && v <= 1);
+  const isPoint = (value) => Array.isArray(value) && value.length === 2 && value.every((v) => v >= 0 && v <= 1);
   const { kind, point, from, to, grid, mask } = query || {};
-  if (kind === "pixel" && place(point)) return query;
-  if (kind === "box" && place(from) && place(to) && from[0] < to[0] && from[1] < to[1]) return query;
+  if (kind === "pixel" && isPoint(point)) return query;
+  if (kind === "box" && isPoint(from) && isPoint(to) && from[0] < to[0] && from[1] < to[1]) return query;
   if (kind === "region" && Array.isArray(grid) && grid.length === 2 && typeof mask === "string") {
     const fits = grid.every((n) => Number.isInteger(n) && n > 0 && n <= MAX_MASK);
     if (fits && decodeMask(query).includes(1)) return query;
   }
-  throw new Error("This view asks about something that is not a pixel, a rectangle or a region of the picture.");
+  throw new Error("This view contains a query that is not a pixel, a rectangle or a region of the picture.");
 }
 
 const masks = new WeakMap(); // {query: its mask}
@@ -33,7 +33,7 @@ export function decodeMask(query) {
   try {
     bytes = atob(query.mask.replaceAll("-", "+").replaceAll("_", "/"));
   } catch {
-    return mask; // not base64: an empty mask, which checkQuery refuses
+    return mask; // not base64: an empty mask, which checkQuery rejects
   }
   if (bytes.length !== Math.ceil(mask.length / 8)) return mask;
   for (let i = 0; i < mask.length; i++) mask[i] = (bytes.charCodeAt(i >> 3) >> (7 - (i & 7))) & 1;
@@ -58,13 +58,13 @@ export function tokenAt({ height, width }, [down, across]) {
   return row * width + Math.min(width - 1, Math.floor(across * width));
 }
 
-// How much of each of `cells` equal parts of 0..1 lies between `from` and `to`, as a share of the part.
+// Divides 0..1 into `cells` equal parts; returns the share of each part that lies between `from` and `to`.
 export function overlaps(cells, from, to) {
   const share = (i) => Math.max(0, Math.min(to * cells, i + 1) - Math.max(from * cells, i));
   return Float64Array.from({ length: cells }, (_, i) => share(i));
 }
 
-// (h·w) shares of the cells of a grid that a rectangle or a region covers, 0..1.
+// The share of each cell of a grid that a rectangle or region covers: h·w numbers in 0..1.
 export function coverage(query, { height, width }) {
   const covered = new Float64Array(height * width);
   const add = (down, across) => {
@@ -103,14 +103,14 @@ export function cellsOf(query, layer) {
   return byGrid.get(key);
 }
 
-// The middle of a query's cells, (row, column) in cells of the layer.
+// The centre of a query's cells: [row, column] in cells of the layer.
 export function middleOf({ tokens, weights }, { width }) {
   const sum = (coordinate) => tokens.reduce((total, token, i) => total + weights[i] * coordinate(token), 0);
   return [sum((token) => Math.floor(token / width)), sum((token) => token % width)];
 }
 
-// The query, moved by (down, right) cells of a grid and held inside the picture.
-export function moved(query, down, right, { height, width }) {
+// Moves a query by (down, right) cells of a grid, keeping it inside the picture.
+export function shiftQuery(query, down, right, { height, width }) {
   const inside = (value, by, cells) => (Math.min(cells - 1, Math.max(0, Math.floor(value * cells) + by)) + 0.5) / cells;
   if (query.kind === "pixel") {
     return { kind: "pixel", point: [inside(query.point[0], down, height), inside(query.point[1], right, width)] };
@@ -120,16 +120,16 @@ export function moved(query, down, right, { height, width }) {
     const shift = [by(query.from[0], query.to[0], down / height), by(query.from[1], query.to[1], right / width)];
     return { kind: "box", from: query.from.map((v, i) => v + shift[i]), to: query.to.map((v, i) => v + shift[i]) };
   }
-  return movedMask(query, Math.round((down * query.grid[0]) / height), Math.round((right * query.grid[1]) / width));
+  return shiftMask(query, Math.round((down * query.grid[0]) / height), Math.round((right * query.grid[1]) / width));
 }
 
-function movedMask(query, down, right) {
+function shiftMask(query, down, right) {
   const [height, width] = query.grid;
   const mask = decodeMask(query);
   const shifted = new Uint8Array(mask.length);
   for (let i = 0; i < mask.length; i++) {
     const [y, x] = [Math.floor(i / width) + down, (i % width) + right];
-    if (mask[i] && (y < 0 || y >= height || x < 0 || x >= width)) return query; // it would lose a part
+    if (mask[i] && (y < 0 || y >= height || x < 0 || x >= width)) return query; // part of it would leave the picture
     if (mask[i]) shifted[y * width + x] = 1;
   }
   return encodeMask(shifted, query.grid);

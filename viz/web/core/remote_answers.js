@@ -1,66 +1,66 @@
-// The answers to queries on a trace too big for the browser: what answers.js gives, from the server
-// (viz/page/map_server.py). One request is sent at a time and the next asks for what is wanted by then, so that a fast mouse
-// builds no queue. Maps the server had no time for come with a later request, and the atlas fills in.
+// The answers to queries on a trace too large for the browser: as answers.js, but from the server (viz/page/map_server.py).
+// One request is sent at a time, and the next asks only for what is needed by then, so that a fast mouse causes no backlog.
+// Maps that the server had no time for arrive with a later request, and the atlas fills in.
 //
-//   const answers = new RemoteAnswers(trace, { path, ask }, onNews, onTrouble)    // onTrouble(text): "" when it is over
+//   const answers = new RemoteAnswers(trace, { path, ask }, onResult, onProblem)    // onProblem(text): "" once it is over
 
 import { tokenAt } from "./query.js";
 import { toFloats } from "./trace.js";
 
-const MAX_FLOATS = 24e6; // kept of maps that are not on screen
-const MAX_MAPS = 4000; // in one request; the server answers those it computes in a moment
-const PAUSE = 2000; // ms, after the server did not answer
+const MAX_FLOATS = 24e6; // cached, beyond maps on screen
+const MAX_MAPS = 4000; // per request; the server returns those it can compute in a moment
+const PAUSE = 2000; // ms to wait when the server did not answer
 
 export class RemoteAnswers {
   #path;
   #ask;
-  #onNews;
-  #onTrouble;
+  #onResult;
+  #onProblem;
   #page = Math.random().toString(36).slice(2);
-  #kept = new Map(); // {key: { map, used }}, the longest unused first
+  #cache = new Map(); // {key: { map, usedAt }}, least recently added first
   #names = new WeakMap(); // {rectangle or region: its name in keys}
-  #floats = 0; // in #kept
-  #moment = 0; // counts repaints
+  #floats = 0; // in #cache
+  #repaints = 0; // counts repaints
   #turn = 0; // counts requests
-  #queries = 0; // counts names
-  #wanted = new Map(); // {key: job}
+  #nameCount = 0; // counts names
+  #queue = new Map(); // {key: job}
   #orders = []; // of exports, which need all of their maps at once
   #waiting = false; // for a response
   #closed = false;
 
-  constructor(trace, { path, ask }, onNews, onTrouble) {
+  constructor(trace, { path, ask }, onResult, onProblem) {
     this.#path = path;
     this.#ask = ask;
-    this.#onNews = onNews;
-    this.#onTrouble = onTrouble;
+    this.#onResult = onResult;
+    this.#onProblem = onProblem;
   }
 
   begin() {
-    this.#wanted = new Map();
-    this.#moment++;
+    this.#queue = new Map();
+    this.#repaints++;
     this.#forget();
   }
 
   get whole() {
-    return !this.#wanted.size;
+    return !this.#queue.size;
   }
 
-  // As in answers.js, but never computed at once: what is needed at once is ordered first.
-  read(query, layer, step, head, way, out) {
-    const job = this.#jobOf(query, layer, step, head, way);
-    const entry = this.#kept.get(job.key);
+  // As in answers.js, but never computed at once: call `order` first for maps that are needed at once.
+  read(query, layer, step, head, options, out) {
+    const job = this.#jobOf(query, layer, step, head, options);
+    const entry = this.#cache.get(job.key);
     if (!entry) {
-      this.#wanted.set(job.key, job);
+      this.#queue.set(job.key, job);
       return false;
     }
-    entry.used = this.#moment;
+    entry.usedAt = this.#repaints;
     out.set(entry.map);
     return true;
   }
 
-  // Resolves when all of these maps, [query, layer, step, head], can be read.
-  order(maps, way) {
-    const jobs = maps.map((map) => this.#jobOf(...map, way));
+  // Resolves once all of these maps, [query, layer, step, head], can be read.
+  order(maps, options) {
+    const jobs = maps.map((map) => this.#jobOf(...map, options));
     return new Promise((done, fail) => {
       this.#orders.push({ jobs, done, fail });
       this.work();
@@ -72,13 +72,13 @@ export class RemoteAnswers {
     this.#failOrders(new Error("Another trace was opened."));
   }
 
-  // Sends the next request, unless one is under way.
+  // Sends the next request, unless one is in progress.
   work() {
     if (this.#waiting || this.#closed) return;
-    const isKept = ({ key }) => this.#kept.has(key);
-    while (this.#orders.length && this.#orders[0].jobs.every(isKept)) this.#orders.shift().done();
-    const jobs = this.#orders.length ? this.#orders[0].jobs : [...this.#wanted.values()];
-    const missing = jobs.filter((job) => !isKept(job));
+    const isCached = ({ key }) => this.#cache.has(key);
+    while (this.#orders.length && this.#orders[0].jobs.every(isCached)) this.#orders.shift().done();
+    const jobs = this.#orders.length ? this.#orders[0].jobs : [...this.#queue.values()];
+    const missing = jobs.filter((job) => !isCached(job));
     if (!missing.length) return;
     this.#waiting = true;
     const { mode, special } = missing[0];
@@ -92,16 +92,16 @@ export class RemoteAnswers {
     const request = { path: this.#path, page: this.#page, turn: ++this.#turn, mode, special, queries, maps };
     const response = await this.#ask(request).catch(() => null);
     if (this.#closed) return;
-    const trouble = response ? response.error : "The server does not answer; the missing maps are waiting for it.";
-    this.#onTrouble(trouble || "");
-    if (trouble) {
-      this.#failOrders(new Error(trouble));
+    const problem = response ? response.error : "The server is not responding; missing maps will appear when it does.";
+    this.#onProblem(problem || "");
+    if (problem) {
+      this.#failOrders(new Error(problem));
       await new Promise((done) => setTimeout(done, PAUSE));
     } else if (!response.late) {
       this.#unpack(response, jobs);
     }
     this.#waiting = false;
-    this.#onNews();
+    this.#onResult();
     if (this.#orders.length) this.work();
   }
 
@@ -110,18 +110,18 @@ export class RemoteAnswers {
     let at = 0;
     for (const { key, layer } of jobs.slice(0, done)) {
       const map = floats.slice(at, (at += layer.tokens));
-      if (this.#kept.has(key)) continue;
-      this.#kept.set(key, { map, used: this.#moment });
+      if (this.#cache.has(key)) continue;
+      this.#cache.set(key, { map, usedAt: this.#repaints });
       this.#floats += layer.tokens;
     }
   }
 
-  // Keeps what was on screen since the last repaint, and everything while an export waits for the rest of its maps.
+  // Drops old maps, but none that was on screen at the last repaint, and none while an export waits for its maps.
   #forget() {
-    for (const [key, { map, used }] of this.#kept) {
+    for (const [key, { map, usedAt }] of this.#cache) {
       if (this.#floats <= MAX_FLOATS || this.#orders.length) return;
-      if (used >= this.#moment - 1) continue;
-      this.#kept.delete(key);
+      if (usedAt >= this.#repaints - 1) continue;
+      this.#cache.delete(key);
       this.#floats -= map.length;
     }
   }
@@ -136,7 +136,7 @@ export class RemoteAnswers {
   }
 
   #keyOf({ query, layer, step, head, mode, special }) {
-    if (query.kind !== "pixel" && !this.#names.has(query)) this.#names.set(query, `q${this.#queries++}`);
+    if (query.kind !== "pixel" && !this.#names.has(query)) this.#names.set(query, `q${this.#nameCount++}`);
     const place = query.kind === "pixel" ? tokenAt(layer, query.point) : this.#names.get(query);
     return `${layer.index} ${step} ${head} ${mode} ${special} ${place}`;
   }

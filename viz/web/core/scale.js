@@ -1,16 +1,19 @@
-// From numbers to colours: the scales, their tables, and the ticks and words of the colour bar.
+// From numbers to colours: scales, colour tables, and the ticks and note of the colour bar.
 //
-// A scale is { special, range: "common" | "own", log }. Numbers are times uniform; with `special` they are differences to
-// the mean row, and the colours are a diverging map with zero in its middle.
+// A scale is { special, range: "common" | "own", log }. Numbers are times uniform; with `special` they are differences from
+// the mean row, and the colour map is a diverging one with zero in its middle.
 
-const LOW = -2; // octaves: from a quarter of uniform
-const HIGH = 5; // to 32 times uniform, and more
-const LINEAR = 8; // the common linear scale ends here
-const DIFFERENCE = 4; // and the one of differences here, both ways
+const LOW = -2; // octaves: the common log scale starts at a quarter of uniform
+const HIGH = 5; // and ends at 32 times uniform
+const LINEAR = 8; // end of the common linear scale
+const DIFFERENCE = 4; // end of the common linear scale of differences, in both directions
 const OWN = 7; // octaves of a map's own log scale
-const FOLD = 31; // differences on a log scale: log2(1 + |d|) goes from 0 to 5 where |d| goes from 0 to 31
+const FOLD = 31; // end of the log scale of differences: log2(1 + |d|) goes from 0 to 5 as |d| goes from 0 to 31
 
-// The position of a number on the colour bar, 0..1. With "own", numbers are shares of the map's largest.
+// The scale of a view, or of the viewer's state.
+export const scaleOf = ({ special, mode, range, log }) => ({ special: special && mode === "row", range, log });
+
+// A function from numbers to positions on the colour bar, 0..1. With "own", numbers are shares of the map's largest.
 export function positionOf({ special, range, log }) {
   const folded = (v) => Math.sign(v) * (Math.log2(1 + Math.abs(v)) / Math.log2(1 + FOLD));
   if (special) {
@@ -21,10 +24,10 @@ export function positionOf({ special, range, log }) {
   return log ? (v) => (Math.log2(v) - LOW) / (HIGH - LOW) : (v) => v / LINEAR;
 }
 
-// A colour for every float without a logarithm: the top 16 bits of a float32 are its sign, its exponent and 7 bits of its
-// fraction, fine enough for 256 colours on a log scale. Tables are made when first needed.
+// Colour tables, which look up any float without a logarithm: the top 16 bits of a float32 are its sign, its exponent and
+// 7 bits of its fraction, fine enough for 256 colours on a log scale. Tables are made when first needed.
 //
-// Returns f(scale, kind): 65,536 colours, for kind "solid", or "veil", which lies over a picture.
+// Returns f(scale, kind): 65,536 colours, for kind "solid", or "veil" to lie over a picture.
 export function colorTables(colormap, diverging) {
   const tables = new Map();
   const pack = ([r, g, b], alpha) => ((alpha << 24) | (b << 16) | (g << 8) | r) >>> 0;
@@ -39,7 +42,7 @@ export function colorTables(colormap, diverging) {
     for (let i = 0; i < 65536; i++) {
       bits[0] = (i << 16) | 0x8000;
       const finite = Number.isFinite(float[0]) ? position(float[0]) : i < 32768 ? 1 : 0;
-      const at = Math.min(1, Math.max(0, Number.isNaN(finite) ? 0 : finite)); // the logarithm of a negative number
+      const at = Math.min(1, Math.max(0, Number.isNaN(finite) ? 0 : finite)); // NaN: the logarithm of a negative number
       const strength = scale.special ? Math.abs(2 * at - 1) : at;
       const alpha = kind === "solid" ? 1 : 0.3 + 0.62 * Math.sqrt(strength); // nearly transparent where the attention is low
       table[i] = pack(colors[Math.round(at * 255)], Math.round(255 * alpha));
@@ -49,7 +52,7 @@ export function colorTables(colormap, diverging) {
   };
 }
 
-// The largest magnitude of a map: its own scale ends there.
+// The largest magnitude of a map, where its own scale ends.
 export function largestOf(map, count) {
   let largest = 1e-30;
   for (let i = 0; i < count; i++) largest = Math.max(largest, Math.abs(map[i]));
@@ -59,7 +62,7 @@ export function largestOf(map, count) {
 const oneFloat = new Float32Array(1);
 const oneFloatBits = new Uint32Array(oneFloat.buffer);
 
-// Writes the colours of one map to out; `table` is one of colorTables, for this scale.
+// Writes the colours of one map to `out`; `table` is this scale's, from colorTables.
 export function colorize(table, scale, map, count, out) {
   const factor = scale.range === "own" ? 1 / largestOf(map, count) : 1;
   for (let i = 0; i < count; i++) {
@@ -69,7 +72,7 @@ export function colorize(table, scale, map, count, out) {
   return out;
 }
 
-// The ticks of the colour bar, [place in 0..1, text]; `largest` is that of the chosen map.
+// The ticks of the colour bar: [position in 0..1, text]. `largest` belongs to the chosen map.
 export function ticksOf(scale, largest) {
   const { special, range, log } = scale;
   const own = range === "own";
@@ -85,13 +88,13 @@ export function ticksOf(scale, largest) {
   return octaves.map((octave, i) => [i / (HIGH - LOW), { [-2]: "¼×", [-1]: "½×" }[octave] || `${2 ** octave}×`]);
 }
 
-// What stands under the colour bar. `largest` is that of the chosen map, `state` a view or the viewer's state.
+// The note under the colour bar. `largest` belongs to the chosen map; the third argument is a view or the viewer's state.
 export function scaleWords(scale, largest, { mode, smooth }) {
   const { special, range, log } = scale;
   const ticks = ticksOf(scale, largest);
   const [from, to] = [ticks[0][1], ticks[ticks.length - 1][1]];
   const subject = special
-    ? "Attention minus that of the average pixel, relative to uniform"
+    ? "Attention minus that of the average cell, relative to uniform"
     : "Attention relative to uniform (1× = chance)";
   const ends =
     range === "own"
@@ -110,7 +113,7 @@ export function formatSigned(value) {
   return value === 0 ? "0" : `${value > 0 ? "+" : "−"}${formatTimes(Math.abs(value))}`;
 }
 
-// Colours as one text of hexadecimal digits, as viz/colors.py's `in_hex` writes them: [[r, g, b], …].
+// [[r, g, b], …] from the hexadecimal digits that `in_hex` of viz/colors.py writes.
 export function fromHex(text) {
   const channel = (i) => parseInt(text.slice(2 * i, 2 * i + 2), 16);
   return Array.from({ length: text.length / 6 }, (_, i) => [channel(3 * i), channel(3 * i + 1), channel(3 * i + 2)]);

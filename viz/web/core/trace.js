@@ -1,15 +1,15 @@
-// Reads a trace (the safetensors file of viz/trace_file.py). Nothing here touches the page.
+// Reads a trace (the safetensors file of viz/trace_file.py). Nothing here touches the DOM.
 //
-//   const trace = openTrace(buffer)     // throws an Error whose message is for the reader
+//   const trace = openTrace(buffer)     // throws an Error to show to the user
 //   trace.layers[0].queries[stepIndex]  // Q of one layer and step, (heads, tokens, headDim) floats; keys likewise
 //   trace.buffer                        // the file's own bytes
 //
-// With `remote` the buffer is the outline of a trace too big to be sent: it has no queries and keys, see remote_answers.js.
+// With `remote`, the buffer is the outline of a trace too large to send: it has no queries and keys; see remote_answers.js.
 
 const TRACE_FORMAT = "pixelgaze-trace";
 const TRACE_VERSION = "1";
 
-// All 65,536 half-precision numbers: a look-up is faster than arithmetic, and works where Float16Array is missing.
+// All 65,536 half-precision numbers: a lookup is faster than arithmetic, and works without Float16Array.
 let halfTable = null;
 
 function halfPrecision() {
@@ -27,7 +27,7 @@ function halfPrecision() {
 }
 
 export function readSafetensors(buffer) {
-  const fail = (why) => new Error(`This is not a whole trace file: ${why}.`);
+  const fail = (why) => new Error(`This is not a complete trace file: ${why}.`);
   if (buffer.byteLength < 8) throw fail("it is shorter than its own header");
   const headerLength = Number(new DataView(buffer).getBigUint64(0, true));
   if (headerLength > buffer.byteLength - 8) throw fail("it ends inside its header");
@@ -47,7 +47,7 @@ export function readSafetensors(buffer) {
   return { metadata, tensors };
 }
 
-// All numbers of a tensor, as a Float32Array of their own.
+// The numbers of a tensor, copied into a Float32Array.
 export function toFloats({ dtype, bytes }) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const floats = new Float32Array(bytes.length / (dtype === "F32" ? 4 : 2));
@@ -65,7 +65,7 @@ export function toFloats({ dtype, bytes }) {
   return floats;
 }
 
-// A picture as { width, height, data }: four bytes a pixel, as ImageData takes them.
+// A picture as { width, height, data }: four bytes per pixel, as in ImageData.
 function toPicture({ shape: [height, width], bytes }) {
   const data = new Uint8ClampedArray(4 * width * height);
   for (let i = 0; i < width * height; i++) {
@@ -75,7 +75,7 @@ function toPicture({ shape: [height, width], bytes }) {
   return { width, height, data };
 }
 
-// "up_blocks.2.attentions.1.transformer_blocks.0.attn1" is "up 2 · attention 1", or "up 2 · 1" where room is scarce.
+// "up_blocks.2.attentions.1.transformer_blocks.0.attn1" is "up 2 · attention 1", or "up 2 · 1" where space is tight.
 export function layerLabel(name, word = "attention ") {
   const block = /(?:^|\.)(down|up)_blocks\.(\d+)/.exec(name);
   const place = /(?:^|\.)mid_block(?:\.|$)/.test(name) ? "middle" : block && `${block[1]} ${block[2]}`;
@@ -98,7 +98,7 @@ export function openTrace(buffer, remote = null) {
   const numbersOf = (part, name, count) =>
     remote ? [] : steps.map((step) => toFloats(takeTensor(tensors, `${branch}/${part}/${name}/${step}`, count)));
   const layers = description.layers.filter(({ kind }) => kind === "self").map((layer, i) => openLayer(layer, i, numbersOf));
-  if (!layers.length || !steps.length) throw new Error("This trace holds no self-attention to look at.");
+  if (!layers.length || !steps.length) throw new Error("This trace contains no self-attention to show.");
   const pictureOf = (name) => (tensors.has(name) ? toPicture(tensors.get(name)) : null);
   const previews = steps.map((step) => pictureOf(`preview/${step}`));
   const proved = Object.values(description.proved);
@@ -124,7 +124,7 @@ function openLayer({ name, grid, heads, head_dim: headDim, scale, extra = 0 }, i
   const tokens = height * width;
   return {
     ...{ index, name, height, width, tokens, heads, headDim, scale },
-    extra, // keys that belong to no pixel
+    extra, // number of keys that are not cells
     label: layerLabel(name),
     shortLabel: layerLabel(name, ""),
     queries: numbersOf("query", name, heads * headDim * tokens),

@@ -1,6 +1,6 @@
-// The numbers of a Plotly figure as CSV. Nothing here touches the page.
+// Writes the numbers of a Plotly figure as CSV. Nothing here touches the DOM.
 
-// `data` is a figure's list of traces: one heat map, or lines that share their x.
+// `data` is a figure's list of Plotly traces: one heat map, or lines with the same x.
 export function csvOf(data) {
   const rows =
     data[0].type === "heatmap"
@@ -9,7 +9,7 @@ export function csvOf(data) {
   return rows.map((row) => row.map(cellOf).join(",")).join("\r\n") + "\r\n";
 }
 
-// Text that a spreadsheet might take for a formula begins with an apostrophe.
+// Prefixes text that a spreadsheet might take for a formula with an apostrophe.
 function cellOf(value) {
   if (typeof value === "number") return String(value);
   const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);

@@ -1,14 +1,14 @@
-// Files made in the browser: NumPy arrays, zipped; GIFs; and downloads. Nothing here knows the viewer.
+// Writes and downloads files in the browser: NPZ archives and GIFs. Nothing here knows the viewer.
 
 import fflate from "../vendor/fflate.js";
 import gifenc from "../vendor/gifenc.js";
 
-// An array in NumPy's format (NEP 1): Float32Array, Int32Array or Float64Array with a shape, or a list of strings.
+// The bytes of an NPY file (NEP 1). `values`: a Float32Array, Int32Array or Float64Array, or a list of strings.
 export function npy(values, shape) {
   const kinds = [[Float32Array, "<f4"], [Int32Array, "<i4"], [Float64Array, "<f8"]];
   let [descr, numbers] = [(kinds.find(([type]) => values instanceof type) || [])[1], values];
   if (!descr) {
-    const points = values.map((text) => Array.from(text, (letter) => letter.codePointAt(0)));
+    const points = values.map((text) => Array.from(text, (character) => character.codePointAt(0)));
     const longest = Math.max(1, ...points.map((each) => each.length));
     numbers = new Uint32Array(values.length * longest);
     points.forEach((each, i) => numbers.set(each, i * longest));
@@ -16,7 +16,7 @@ export function npy(values, shape) {
   }
   const sides = shape.length === 1 ? `${shape[0]},` : shape.join(", ");
   const fields = `{'descr': '${descr}', 'fortran_order': False, 'shape': (${sides}), }`;
-  const header = fields.padEnd(Math.ceil((fields.length + 11) / 64) * 64 - 11) + "\n"; // 10 bytes stand before it
+  const header = fields.padEnd(Math.ceil((fields.length + 11) / 64) * 64 - 11) + "\n"; // 10 bytes precede it
   const bytes = new Uint8Array(10 + header.length + numbers.byteLength);
   bytes.set([0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0, header.length & 255, header.length >> 8]);
   bytes.set(new TextEncoder().encode(header), 10);
@@ -24,13 +24,13 @@ export function npy(values, shape) {
   return bytes;
 }
 
-// { name: [values, shape] } as the bytes of an NPZ file.
+// The bytes of an NPZ file from { name: [values, shape] }.
 export function npz(arrays) {
   const files = Object.entries(arrays).map(([name, [values, shape]]) => [`${name}.npy`, npy(values, shape)]);
   return fflate.zipSync(Object.fromEntries(files), { level: 6 });
 }
 
-// Canvases of one size as the bytes of a GIF that repeats; the last frame stays three times as long.
+// The bytes of a looping GIF from canvases of one size; the last frame is shown three times as long.
 export async function gif(canvases, milliseconds = 350) {
   const encoder = gifenc.GIFEncoder();
   for (const [i, canvas] of canvases.entries()) {
@@ -38,7 +38,7 @@ export async function gif(canvases, milliseconds = 350) {
     const palette = gifenc.quantize(data, 256);
     const delay = i < canvases.length - 1 ? milliseconds : 3 * milliseconds;
     encoder.writeFrame(gifenc.applyPalette(data, palette), width, height, { palette, delay });
-    await new Promise((done) => setTimeout(done)); // the page stays alive
+    await new Promise((done) => setTimeout(done)); // keeps the page responsive
   }
   encoder.finish();
   return encoder.bytes();
@@ -47,13 +47,17 @@ export async function gif(canvases, milliseconds = 350) {
 // Starts a download. `content` is bytes, text or a Blob.
 export function download(name, type, content) {
   const address = URL.createObjectURL(content instanceof Blob ? content : new Blob([content], { type }));
-  const link = document.createElement("a");
-  Object.assign(link, { href: address, download: name });
-  link.click();
+  downloadFrom(address, name);
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
-// A file's name from the caption: ASCII letters, digits and dashes only.
+export function downloadFrom(address, name) {
+  const link = document.createElement("a");
+  Object.assign(link, { href: address, download: name });
+  link.click();
+}
+
+// A file name from the caption and the seed: only ASCII letters, digits and dashes.
 export function fileName(trace, ending) {
   const { caption, seed } = trace.recipe;
   const words = typeof caption === "string" ? caption.toLowerCase().match(/[a-z0-9]+/g) || [] : [];

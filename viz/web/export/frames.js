@@ -1,4 +1,4 @@
-// The frames of the GIF.
+// The frames of the GIF over the steps.
 
 import { largestOf } from "../core/scale.js";
 import { formatStep } from "../core/words.js";
@@ -7,7 +7,7 @@ import { FONT, fontOf, wrapText } from "./text.js";
 const WIDTH = 384;
 const NOTE = { size: 10 };
 
-// One canvas for each step, with its step's name and the words of its scale below the picture.
+// One canvas per step, with the step and the note on the scale below the picture.
 export function stepFrames(source) {
   const { viewer, layer, where } = source;
   const { trace } = viewer;

@@ -1,6 +1,6 @@
-// The arrays of the NPZ file, as viz/export.py makes them. Nothing here touches the page.
+// The arrays of the NPZ file, as viz/export.py writes them. Nothing here touches the DOM.
 
-// { name: [values, shape] } of all maps that the atlas and the pins show.
+// { name: [values, shape] } of all maps of the atlas and the pins.
 export function displayedMaps(viewer) {
   const { trace } = viewer;
   const view = viewer.viewNow();

@@ -1,10 +1,10 @@
-// The Export menu: what is on screen as PNG, SVG, GIF or NPZ, and the recording itself. Works in the page and in a file.
+// The Export menu: the view as PNG, SVG, GIF or NPZ, and the recording itself. Works in the page and in the HTML file.
 //
 //   const menu = addExportMenu(root, viewer, { colormap, diverging })
-//   menu.add("Link", [["Copy", "a link to this view", async () => "Link copied."]])     // what only the page can do
+//   menu.add("Link", [["Copy", "a link to this view", async () => "Link copied."]])     // entries that only the page has
 
 import { h, makeButton } from "../dom.js";
-import { download, fileName, gif, npz } from "./files.js";
+import { download, downloadFrom, fileName, gif, npz } from "./files.js";
 import { stepFrames } from "./frames.js";
 import { displayedMaps } from "./maps.js";
 import { layOutSheet } from "./sheet.js";
@@ -15,12 +15,12 @@ export function addExportMenu(root, viewer, colors) {
   const { menu, list, say } = buildMenu(viewer.slot);
   const source = new SheetSource(root, viewer, colors);
 
-  // Runs what a button does, and says what came of it.
+  // Runs a button's action and reports the outcome.
   async function attempt(button, act) {
     if (!viewer.trace || button.disabled) return;
     button.disabled = true;
     say("One moment…");
-    await new Promise((done) => setTimeout(done, 20)); // the words are painted before the work begins
+    await new Promise((done) => setTimeout(done, 20)); // lets the message be painted first
     try {
       say((await act()) || "Saved.");
     } catch (error) {
@@ -30,9 +30,9 @@ export function addExportMenu(root, viewer, colors) {
     if (!menu.hidden) button.focus();
   }
 
-  // Adds a line: its title, and a button for each way to export, [text, label, what it does].
-  function add(title, ways) {
-    const buttons = ways.map(([text, label, act]) => {
+  // Adds a line with a title and buttons, each [text, label, action].
+  function add(title, entries) {
+    const buttons = entries.map(([text, label, act]) => {
       const button = makeButton(text, { class: "pg-toggle", title: label, "aria-label": `${title}, ${label}` });
       button.addEventListener("click", () => attempt(button, act));
       return button;
@@ -41,10 +41,10 @@ export function addExportMenu(root, viewer, colors) {
   }
 
   const sizes = [1, 2, 4].map((scale) => [`${scale}×`, `${scale} times the size`, () => savePng(source, scale)]);
-  add("Picture and atlas, PNG", sizes);
-  add("Atlas, SVG", [["SVG", "with real text", () => saveSvg(source)]]);
-  add("Across the steps, GIF", [["GIF", "the map over the picture, step by step", () => saveGif(source)]]);
-  add("Displayed maps (NumPy)", [["NPZ", "the maps of atlas and pins", () => saveNpz(viewer)]]);
+  add("Picture and atlas (PNG)", sizes);
+  add("Atlas (SVG)", [["SVG", "with real text", () => saveSvg(source)]]);
+  add("Animation over the steps (GIF)", [["GIF", "the map over the picture, step by step", () => saveGif(source)]]);
+  add("Displayed maps (NumPy)", [["NPZ", "the maps of the atlas and the pins", () => saveNpz(viewer)]]);
   const recording = "Q and K of every layer and step, for viz.Trace.load";
   add("Full recording (Q, K)", [["safetensors", recording, () => saveTrace(viewer)]]);
   return { add, say };
@@ -85,27 +85,27 @@ async function saveNpz(viewer) {
 function saveTrace({ trace }) {
   const { remote, buffer } = trace;
   const name = fileName(trace, ".safetensors");
-  if (remote) h("a", { href: remote.url, download: name }).click();
+  if (remote) downloadFrom(remote.url, name);
   else download(name, "application/octet-stream", buffer);
 }
 
-// The button, and the list it opens; Escape closes the list and returns to the button.
+// The button and the list it opens. Escape closes the list and returns the focus to the button.
 function buildMenu(slot) {
   const button = makeButton("Export ▾", { class: "pg-toggle" });
   const list = h("div");
-  const news = h("p", { class: "pg-news", role: "status" });
-  const menu = h("div", { class: "pg-menu" }, list, news);
+  const status = h("p", { class: "pg-news", role: "status" });
+  const menu = h("div", { class: "pg-menu" }, list, status);
   const holder = h("div", { class: "pg-export" }, button, menu);
   slot.append(holder);
   const show = (on) => {
     menu.hidden = !on;
     button.setAttribute("aria-expanded", String(on));
-    if (!on) news.textContent = "";
+    if (!on) status.textContent = "";
   };
   button.addEventListener("click", () => show(menu.hidden));
   holder.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || menu.hidden) return;
-    event.stopPropagation(); // it would deselect the pin as well
+    event.stopPropagation(); // Escape would also deselect the pin
     show(false);
     button.focus();
   });
@@ -114,5 +114,5 @@ function buildMenu(slot) {
     else if (!holder.contains(event.target)) show(false);
   });
   show(false);
-  return { menu, list, say: (text) => (news.textContent = text) };
+  return { menu, list, say: (text) => (status.textContent = text) };
 }

@@ -1,33 +1,34 @@
-// The sheet that is exported as PNG or SVG: picture, atlas with labels, pins, colour bar and a line that says what is shown.
+// The sheet exported as PNG or SVG: picture, atlas with labels, pins, colour bar, and a sentence that describes the map.
 //
-// It is laid out as a list of items: texts, bitmaps, boxes, frames and dots, in CSS pixels. sheet_files.js draws them.
+// It is laid out as a list of items (texts, bitmaps, boxes, frames and dots) in CSS pixels, which sheet_files.js draws.
 
 import { largestOf } from "../core/scale.js";
-import { formatTimestep, nameOf } from "../core/words.js";
+import { formatTick, nameOf } from "../core/words.js";
 import { PIN_COLORS } from "../viewer/paint.js";
 import { wrapText } from "./text.js";
 
 const SHEET = { margin: 24, cell: 44, gap: 3, labels: 148, picture: [280, 520], foot: 64, width: 640 };
-// The sheet's sides and places, in CSS pixels.
-function measureSheet({ viewer }, atlas) {
+
+// The sizes and positions on the sheet, in CSS pixels.
+function measureSheet({ viewer }, hasPicture) {
   const { margin, cell, gap, labels, picture } = SHEET;
   const { trace, columns } = viewer;
   const longer = Math.max(...trace.size);
   const side = { x: (cell * trace.size[1]) / longer, y: (cell * trace.size[0]) / longer };
   const high = trace.layers.length * (side.y + gap) - gap;
-  const wide = atlas ? 0 : Math.min(picture[1], Math.max(picture[0], (high * trace.size[1]) / trace.size[0]));
-  const left = atlas ? margin : 2 * margin + wide;
+  const wide = hasPicture ? Math.min(picture[1], Math.max(picture[0], (high * trace.size[1]) / trace.size[0])) : 0;
+  const left = hasPicture ? 2 * margin + wide : margin;
   const width = Math.max(SHEET.width, left + labels + columns.length * (side.x + gap) + margin);
   return { side, left, width, high, picture: { x: margin, width: wide, height: (wide * trace.size[0]) / trace.size[1] } };
 }
 
-// What is on the sheet: { width, height, items }, in CSS pixels. Without `scale` it is the atlas alone; with it the picture
-// stands beside it, in as many pixels as it will be shown with.
+// The sheet: { width, height, items }, in CSS pixels. Without `scale` it holds the atlas alone; with `scale` also the
+// picture, rendered at the resolution of the exported file.
 export function layOutSheet(source, scale) {
   const { viewer } = source;
   const { trace } = viewer;
   const view = viewer.viewNow();
-  const sheet = measureSheet(source, !scale);
+  const sheet = measureSheet(source, Boolean(scale));
   const titles = headings(source, sheet.width);
   const top = titles[titles.length - 1].y + 18;
   const pins = pinItems(source, sheet, top + sheet.high + 44);
@@ -67,11 +68,10 @@ function atlasItems(source, { side, left }, top) {
   });
 }
 
-// The rows of the pins, each with its colour and number, under the atlas.
+// The pins' rows under the atlas, each with its colour and number.
 function pinItems(source, { side, left }, y) {
-  const { viewer } = source;
+  const { viewer, layer } = source;
   const view = viewer.viewNow();
-  const layer = viewer.trace.layers.find(({ name }) => name === view.layer);
   const rows = view.pins.flatMap((pin, i) => {
     const top = y + 14 + i * (side.y + SHEET.gap);
     const middle = top + side.y / 2;
@@ -85,15 +85,14 @@ function pinItems(source, { side, left }, y) {
     });
     return [dot, number, label, ...maps];
   });
-  const text = `Pins, each in ${layer.label}`;
+  const text = `Pins: maps in ${layer.label}`;
   return rows.length ? [{ kind: "text", text, x: left, y, size: 12, weight: 700 }, ...rows] : [];
 }
 
 function tickItems({ trace, columns }, { side, left }, y) {
   const ticks = columns.map((stepIndex, column) => {
     const x = left + SHEET.labels + column * (side.x + SHEET.gap) + side.x / 2;
-    const text = formatTimestep(trace.timesteps[stepIndex]) || String(trace.steps[stepIndex]);
-    return { kind: "text", text, x, y, size: 10, soft: true, middle: true };
+    return { kind: "text", text: formatTick(trace, stepIndex), x, y, size: 10, soft: true, middle: true };
   });
   return [{ kind: "text", text: "timestep t", x: left, y, size: 10, soft: true }, ...ticks];
 }
@@ -116,13 +115,12 @@ function headings({ viewer, sentence, where }, width) {
   return items;
 }
 
-// The colour bar and the words of its scale: how many lines these take, and the items for a place.
+// The colour bar and the note on its scale: the note's number of lines, and a function from a position to the items.
 function colorBar(source, sheet) {
   const room = sheet.width - sheet.left - SHEET.margin;
   const width = Math.min(420, room);
-  const { viewer } = source;
+  const { viewer, layer } = source;
   const view = viewer.viewNow();
-  const layer = viewer.trace.layers.find(({ name }) => name === view.layer);
   const map = viewer.mapOf(layer, viewer.trace.steps.indexOf(view.step), view.head);
   const { colors, ticks, note } = source.bar(largestOf(map, layer.tokens));
   const canvas = document.createElement("canvas");

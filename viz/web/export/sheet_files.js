@@ -1,4 +1,4 @@
-// A sheet as a canvas, for PNG, or as SVG with real text. `items` are those of sheet.js.
+// Draws a sheet on a canvas, for PNG, or as SVG with real text. `items`: see sheet.js.
 
 import { FONT, cutText, fontOf } from "./text.js";
 
@@ -56,8 +56,8 @@ function svgItem(item) {
   return `<text x="${item.x}" y="${item.y}" ${style}>${escapeXml(cutText(item.text, item, item.room))}</text>`;
 }
 
-// XML holds no control characters, not even escaped.
-export function escapeXml(text) {
+// XML forbids control characters, even escaped.
+function escapeXml(text) {
   const isAllowed = (character) => character >= " " && !/[\ufffe\uffff\ud800-\udfff]/.test(character);
   const names = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
   const clean = Array.from(String(text)).filter(isAllowed).join("");

@@ -1,6 +1,6 @@
-// What a sheet or an animation shows: a viewer's maps, its scale, and the colours that lie over a picture.
+// What sheets and animations draw: a viewer's maps, their scale, and a picture with a map over it.
 
-import { colorTables, colorize, scaleWords, ticksOf } from "../core/scale.js";
+import { colorTables, colorize, scaleOf, scaleWords, ticksOf } from "../core/scale.js";
 import { imageCanvas } from "../dom.js";
 import { paintPicture, paintQuery } from "../viewer/paint.js";
 
@@ -23,8 +23,7 @@ export class SheetSource {
   }
 
   get scale() {
-    const { special, mode, range, log } = this.viewer.viewNow();
-    return { special: special && mode === "row", range, log };
+    return scaleOf(this.viewer.viewNow());
   }
 
   // The sentence that describes the chosen map.
@@ -32,12 +31,12 @@ export class SheetSource {
     return this.#root.querySelector(".pg-sentence").textContent;
   }
 
-  // The chosen layer's name, and the head.
+  // The chosen layer's name and the head.
   get where() {
     return this.#root.querySelector(".pg-where").textContent;
   }
 
-  // Colours, ticks and words of the colour bar; `largest` is that of the chosen map.
+  // Colours, ticks and note of the colour bar. `largest` belongs to the chosen map.
   bar(largest) {
     const { scale } = this;
     const { colormap, diverging } = this.#colors;
@@ -45,22 +44,22 @@ export class SheetSource {
     return { colors: scale.special ? diverging : colormap, ticks: ticksOf(scale, largest), note };
   }
 
-  // A map as a canvas of as many pixels as it has cells; `kind` is "solid", or "veil" over a picture.
+  // A map as a canvas with one pixel per cell; `kind` is "solid", or "veil" to lie over a picture.
   mapCanvas(map, { width, height }, kind) {
     const colors = new Uint32Array(map.length);
     colorize(this.#tableOf(this.scale, kind), this.scale, map, map.length, colors);
     return imageCanvas({ width, height, data: new Uint8ClampedArray(colors.buffer) });
   }
 
-  // The picture of a step with the chosen map and the pins over it, `pixels` wide.
-  pictureCanvas(stepIndex, pixels, base) {
+  // The picture at a step with the chosen map and the pins over it, `width` pixels wide.
+  pictureCanvas(stepIndex, width, base) {
     const { viewer, layer } = this;
     const { trace } = viewer;
     const view = viewer.viewNow();
     const canvas = document.createElement("canvas");
-    [canvas.width, canvas.height] = [pixels, Math.round((pixels * trace.size[0]) / trace.size[1])];
-    const shown = (base === "preview" && trace.previews[stepIndex]) || trace.picture;
-    const under = imageCanvas(shown || new ImageData(trace.size[1], trace.size[0]));
+    [canvas.width, canvas.height] = [width, Math.round((width * trace.size[0]) / trace.size[1])];
+    const image = (base === "preview" && trace.previews[stepIndex]) || trace.picture;
+    const under = imageCanvas(image || new ImageData(trace.size[1], trace.size[0]));
     const map = viewer.mapOf(layer, stepIndex, view.head);
     paintPicture(canvas, under, this.mapCanvas(map, layer, "veil"), view.smooth);
     view.pins.forEach((pin, i) => i !== view.active && paintQuery(canvas, layer, pin, i, false));

@@ -1,4 +1,4 @@
-// Text on sheets and frames: its font, and what fits into a width. A style is { size, weight }.
+// Text on sheets and frames: its font, and wrapping or cutting to a width. A style is { size, weight }.
 
 export const FONT = "system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif";
 
@@ -10,7 +10,7 @@ function penFor(style) {
   return pen;
 }
 
-// At most `most` lines that fit; the last of too many ends in "…".
+// Wraps text to at most `most` lines; if there are more, the last ends in "…".
 export function wrapText(text, style, width, most = 3) {
   const pen = penFor(style);
   const lines = [""];
@@ -24,7 +24,7 @@ export function wrapText(text, style, width, most = 3) {
   return lines;
 }
 
-// The text, cut to fit into `width`; all of it without a width.
+// The text, cut to fit `width`; whole if there is no width.
 export function cutText(text, style, width) {
   if (!width) return text;
   const pen = penFor(style);

@@ -1,6 +1,6 @@
-// What the page needs first, requested by its head before Gradio has started: the page's script, and the trace it opens with.
+// Requests the page's script and the trace it opens with from the page's head, before Gradio has started.
 
-// Runs in the head. `script` is a path on this server, `trace` that of a file which Gradio serves.
+// `script` is a path on this server, `trace` the path of a file that Gradio serves.
 export function requestEarly({ script, trace }) {
   const { root, api_prefix } = window.gradio_config;
   const link = document.createElement("link");
@@ -8,11 +8,11 @@ export function requestEarly({ script, trace }) {
   document.head.append(link);
   const url = `${root}${api_prefix}/file=${trace}`;
   const response = fetch(url);
-  response.catch(() => {}); // takeEarly's caller is told
+  response.catch(() => {}); // takeEarly passes the failure on
   window.pixelgazeEarly = { url, response };
 }
 
-// The response to the early request if it was for this address, else to a request of its own.
+// Fetches an address; uses the response to the early request if that was for the same address.
 export function takeEarly(url) {
   const early = window.pixelgazeEarly;
   if (early?.url !== url) return fetch(url);

@@ -1,4 +1,4 @@
-// The lesson as a Gradio component: shows the file its value names, and follows the viewer's trace, layer, step and pixel.
+// The lesson as a Gradio component: shows the file named by its value, and follows the viewer's trace, layer, step and pixel.
 
 import { fromHex } from "../core/scale.js";
 import { Lesson } from "../lesson/page.js";
@@ -21,7 +21,7 @@ export function startLesson(gradio) {
 }
 
 function createLoader({ props }, page) {
-  let address = null; // of the lesson that is shown or being fetched
+  let address = null; // of the lesson on screen or being fetched
   return async () => {
     const { lesson, view } = props.value || {};
     if (!lesson || lesson.url === address) return;
@@ -39,19 +39,19 @@ function createLoader({ props }, page) {
   };
 }
 
-// Returns a function for when the tab is shown: it brings along what the viewer looks at, if that has changed.
+// Returns a function to call when the tab is shown: it takes over the viewer's query and subject if they have changed.
 function createFollower({ props, trigger }, page) {
-  let subject = JSON.stringify(props.value?.of); // recipe, layer and step
-  let place = null; // point and head
+  let lastSubject = JSON.stringify(props.value?.of); // recipe, layer and step
+  let lastQuery = null; // point and head
   return () => {
     const viewer = document.querySelector("#viewer .pixelgaze")?.viewer;
     if (!viewer || !viewer.trace) return;
     const { layer, step, point, head, pins, active } = viewer.viewNow();
     const pin = pins[active];
-    const at = [pin?.kind === "pixel" ? pin.point : point, head];
-    const about = { recipe: viewer.trace.recipe, layer, step };
-    if (JSON.stringify(at) !== place) page.look(...at);
-    if (JSON.stringify(about) !== subject) trigger("visited", about);
-    [place, subject] = [JSON.stringify(at), JSON.stringify(about)];
+    const query = [pin?.kind === "pixel" ? pin.point : point, head];
+    const subject = { recipe: viewer.trace.recipe, layer, step };
+    if (JSON.stringify(query) !== lastQuery) page.look(...query);
+    if (JSON.stringify(subject) !== lastSubject) trigger("visited", subject);
+    [lastQuery, lastSubject] = [JSON.stringify(query), JSON.stringify(subject)];
   };
 }

@@ -1,11 +1,14 @@
-// What the viewer's menu can do on the page only: one HTML file, a link, and opening a saved trace.
+// The entries of the viewer's menu that only the page has: an HTML file, a link, and opening a saved trace.
+
+import { downloadFrom } from "../export/files.js";
+import { findViewer } from "./first_viewer.js";
 
 const MAX_UPLOAD = 256e6; // bytes; viz/page/menu.py has the same limit
 
 // `gradio` is what Gradio gives js_on_load: { element, props, trigger, server, upload, watch }.
 export async function startMenu(gradio) {
   const { element, props, trigger, watch } = gradio;
-  const root = await findViewer(element);
+  const root = await findViewer(element, ({ exportMenu }) => exportMenu);
   if (!root) return;
   const { exportMenu, viewer } = root;
   let finishSave = null; // called when the server has written the HTML file
@@ -15,10 +18,10 @@ export async function startMenu(gradio) {
     trigger("saved", { view: viewer.viewNow() });
     return new Promise((done) => (finishSave = done));
   };
-  exportMenu.add("Interactive page (HTML)", [["HTML", "one HTML file that works from disk, without a network", saveHtml]]);
-  const linkLabel = "a link that draws the same picture and opens the same view";
+  exportMenu.add("Interactive page (HTML)", [["HTML", "one HTML file that works offline", saveHtml]]);
+  const linkLabel = "a link that redraws this picture and opens this view";
   exportMenu.add("Link to this view", [["copy link", linkLabel, () => copyLink(gradio, root)]]);
-  const openLabel = "a safetensors file; or drop it anywhere on the page";
+  const openLabel = "a .safetensors file; you can also drop it anywhere on the page";
   exportMenu.add("Open recording…", [["open…", openLabel, () => (input.click(), " ")]]);
   input.addEventListener("change", () => {
     open(input.files[0]);
@@ -27,27 +30,11 @@ export async function startMenu(gradio) {
   wireDrop(element, open);
   watch("value", () => {
     const { file, name, message } = props.value || {};
-    if (file) saveFrom(file.url, name);
+    if (file) downloadFrom(file.url, name);
     if (finishSave) finishSave(message || "Saved.");
     else exportMenu.say(message || "");
     finishSave = null;
   });
-}
-
-// The root of the first viewer, once its menu is there; null if this component is removed first.
-async function findViewer(element) {
-  for (;;) {
-    const root = document.querySelector("#viewer .pixelgaze");
-    if (root && root.exportMenu) return root;
-    if (!element.isConnected) return null;
-    await new Promise((done) => setTimeout(done, 100));
-  }
-}
-
-function saveFrom(address, name) {
-  const link = document.createElement("a");
-  Object.assign(link, { href: address, download: name });
-  link.click();
 }
 
 async function copyLink({ server }, { viewer, opened }) {
@@ -59,7 +46,7 @@ async function copyLink({ server }, { viewer, opened }) {
   try {
     await navigator.clipboard.writeText(address);
   } catch {
-    return `The link is in the address bar now; it could not be copied from here.${note}`;
+    return `The link is in the address bar; the browser did not allow copying it.${note}`;
   }
   return `Link copied.${note}`;
 }
@@ -72,15 +59,15 @@ async function openFile({ upload, trigger }, file, say) {
     const { path } = await upload(file);
     trigger("dropped", { path });
   } catch (error) {
-    say(`“${file.name.slice(0, 80)}” could not be sent: ${error.message}`);
+    say(`“${file.name.slice(0, 80)}” could not be uploaded: ${error.message}`);
   }
 }
 
-// A file may be dropped anywhere on the page.
+// Accepts a file dropped anywhere on the page.
 function wireDrop(element, open) {
   const cover = element.querySelector(".pg-drop");
   const hasFiles = (event) => event.dataTransfer && Array.from(event.dataTransfer.types).includes("Files");
-  let depth = 0; // of the nodes that the dragged file is over
+  let depth = 0; // of nested nodes under the dragged file
   const on = (name, act) => {
     const listener = (event) => {
       if (!element.isConnected) return window.removeEventListener(name, listener);

@@ -1,4 +1,4 @@
-// All that runs in the Gradio page, in one script: viz/page/script.py serves it.
+// Everything that runs in the Gradio page; viz/page/script.py serves it as one script.
 
 export { startLesson } from "./lesson.js";
 export { startMenu } from "./menu.js";

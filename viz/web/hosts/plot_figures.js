@@ -1,5 +1,5 @@
-// Draws the figures of the plots with Plotly, whose script is loaded when there is something to plot. Figures are Plotly's
-// JSON, made by viz/plots.py. `plots` is what hosts/plots.js shares: { body, props, viewer, part }.
+// Draws figures with Plotly, whose script is loaded when there is something to plot. Figures are Plotly's JSON, made by
+// viz/plots.py. `plots` comes from plots.js: { body, props, viewer, part }.
 
 import { h, makeButton } from "../dom.js";
 import { csvOf } from "../export/csv.js";
@@ -7,7 +7,7 @@ import { download } from "../export/files.js";
 
 const ORDER = ["entropy", "received", "distance", "weight", "map"]; // of the figures on the page
 
-let plotly = null; // a promise of Plotly
+let plotly = null; // a promise of the library
 
 function loadPlotly(url) {
   plotly ||= new Promise((done, fail) => {
@@ -25,26 +25,26 @@ export async function drawFigures(plots) {
   part("note").textContent = value.note;
   if (!value.figures.length) return;
   const Plotly = await loadPlotly(value.plotly.url);
-  const places = value.figures.map(({ key }) => figureNode(plots, key)); // all of them first: they share the width
+  const nodes = value.figures.map(({ key }) => figureNode(plots, key)); // all before the first is drawn: they share the width
   const keys = value.figures.map(({ key }) => key);
-  for (const place of body.querySelectorAll(".pg-figure")) place.parentNode.hidden = !keys.includes(place.dataset.key);
+  for (const node of body.querySelectorAll(".pg-figure")) node.parentNode.hidden = !keys.includes(node.dataset.key);
   for (const [i, { key, figure }] of value.figures.entries()) {
-    const place = places[i];
-    const layout = styledLayout(plots, figure.layout, place);
+    const node = nodes[i];
+    const layout = styledLayout(plots, figure.layout, node);
     if (key !== "map") layout.shapes = lineAt(plots, viewer.viewNow().step);
-    await Plotly.react(place, figure.data, layout, { responsive: true, displaylogo: false, displayModeBar: false });
-    if (!place.wired) place.on("plotly_click", ({ points }) => key !== "map" && viewer.view({ step: points[0].x }));
-    place.wired = true;
+    await Plotly.react(node, figure.data, layout, { responsive: true, displaylogo: false, displayModeBar: false });
+    if (!node.wired) node.on("plotly_click", ({ points }) => key !== "map" && viewer.view({ step: points[0].x }));
+    node.wired = true;
   }
   showMap(plots);
 }
 
-// The figures that are drawn, once more for their width and the page's colours.
+// Adapts the drawn figures to their width and the page's colours.
 export function restyleFigures(plots) {
   for (const { key, figure } of plots.props.value?.figures ?? []) {
-    const place = drawnFigures(plots).find(({ dataset }) => dataset.key === key);
+    const node = drawnFigures(plots).find(({ dataset }) => dataset.key === key);
     const shapes = key === "map" ? [] : lineAt(plots, plots.viewer.viewNow().step);
-    if (place) window.Plotly.relayout(place, { ...styledLayout(plots, figure.layout, place), shapes });
+    if (node) window.Plotly.relayout(node, { ...styledLayout(plots, figure.layout, node), shapes });
   }
 }
 
@@ -59,30 +59,30 @@ export function watchWidth(plots) {
 }
 
 export function moveStep(plots, { step }) {
-  for (const place of drawnFigures(plots)) {
-    if (place.dataset.key !== "map") window.Plotly.relayout(place, { shapes: lineAt(plots, step) });
+  for (const node of drawnFigures(plots)) {
+    if (node.dataset.key !== "map") window.Plotly.relayout(node, { shapes: lineAt(plots, step) });
   }
 }
 
-// The chosen map changes with layer, step and head; its numbers are the viewer's own.
+// Updates the figure of the chosen map with the viewer's own numbers.
 export async function showMap(plots) {
-  const place = drawnFigures(plots).find(({ dataset }) => dataset.key === "map");
+  const node = drawnFigures(plots).find(({ dataset }) => dataset.key === "map");
   const { viewer, props } = plots;
   const view = viewer.viewNow();
-  if (!place || view.active < 0) return;
+  if (!node || view.active < 0) return;
   const layer = viewer.trace.layers.find(({ name }) => name === view.layer);
   const step = viewer.trace.steps.indexOf(view.step);
-  const known = await viewer.order([layer], [step]).then(() => true, () => false);
-  if (!known || JSON.stringify(viewer.viewNow()) !== JSON.stringify(view)) return; // the view changed: its own call follows
+  const isKnown = await viewer.order([layer], [step]).then(() => true, () => false);
+  if (!isKnown || JSON.stringify(viewer.viewNow()) !== JSON.stringify(view)) return; // the new view causes a call of its own
   const map = viewer.mapOf(layer, step, view.head);
   const z = Array.from({ length: layer.height }, (_, y) => Array.from(map.subarray(y * layer.width, (y + 1) * layer.width)));
   const { sequential, diverging } = props.value;
   const [zmid, zmin, colorscale] = view.special && view.mode === "row" ? [0, null, diverging] : [null, 0, sequential];
-  window.Plotly.restyle(place, { z: [z], zmid: [zmid], zmin: [zmin], colorscale: [colorscale] });
+  window.Plotly.restyle(node, { z: [z], zmid: [zmid], zmin: [zmin], colorscale: [colorscale] });
 }
 
-const drawnFigures = ({ body }) => Array.from(body.querySelectorAll(".pg-figure")).filter((place) => place.data);
-const isNarrow = (place) => place.clientWidth < 480;
+const drawnFigures = ({ body }) => Array.from(body.querySelectorAll(".pg-figure")).filter((node) => node.data);
+const isNarrow = (node) => node.clientWidth < 480;
 const colorOf = ({ body }, name) => getComputedStyle(body).getPropertyValue(name).trim();
 
 function lineAt(plots, step) {
@@ -90,10 +90,10 @@ function lineAt(plots, step) {
   return [{ type: "line", xref: "x", yref: "paper", x0: step, x1: step, y0: 0, y1: 1, line }];
 }
 
-// A figure's layout in the page's colours, with fewer marks and the legend below where there is little room.
-function styledLayout(plots, layout, place) {
+// A figure's layout in the page's colours; if it is narrow, with fewer ticks and the legend below.
+function styledLayout(plots, layout, node) {
   const [line, ink, surface] = ["--pg-line", "--pg-ink", "--pg-surface"].map((name) => colorOf(plots, name));
-  const narrow = isNarrow(place);
+  const narrow = isNarrow(node);
   const ticks = layout.xaxis.tickvals && narrow ? everyThird(layout.xaxis) : {};
   const axis = { gridcolor: line, linecolor: line, zerolinecolor: line };
   return {
@@ -113,27 +113,27 @@ const everyThird = ({ tickvals, ticktext }) => ({
   ticktext: ticktext.filter((_, i) => i % 3 === 0),
 });
 
-// The place of a figure, with buttons to save it; made when it is first needed.
+// The node of a figure, with buttons to save it; created when first needed.
 function figureNode({ body, part }, key) {
   const existing = body.querySelector(`.pg-figure[data-key="${key}"]`);
   if (existing) return existing;
-  const place = h("div", { class: "pg-figure" });
-  place.dataset.key = key;
+  const node = h("div", { class: "pg-figure" });
+  node.dataset.key = key;
   const buttons = ["PNG", "SVG", "CSV"].map((kind) => {
-    const onclick = () => saveFigure(place, key, kind.toLowerCase());
+    const onclick = () => saveFigure(node, key, kind.toLowerCase());
     return makeButton(kind, { class: "pg-toggle", "aria-label": `${key}, ${kind}`, onclick });
   });
-  const holder = h("figure", { class: "pg-plot" }, place, h("div", { class: "pg-plot-buttons" }, ...buttons));
+  const holder = h("figure", { class: "pg-plot" }, node, h("div", { class: "pg-plot-buttons" }, ...buttons));
   const later = ORDER.slice(ORDER.indexOf(key) + 1);
   const next = Array.from(body.querySelectorAll(".pg-figure")).find(({ dataset }) => later.includes(dataset.key));
   if (next) next.parentNode.before(holder);
   else part("grid").append(holder);
-  return place;
+  return node;
 }
 
-function saveFigure(place, key, kind) {
+function saveFigure(node, key, kind) {
   const filename = `pixelgaze-${key}`;
-  if (kind === "csv") return download(`${filename}.csv`, "text/csv", csvOf(place.data));
+  if (kind === "csv") return download(`${filename}.csv`, "text/csv", csvOf(node.data));
   const scale = kind === "png" ? 2 : 1;
-  return window.Plotly.downloadImage(place, { format: kind, filename, width: 900, height: 560, scale });
+  return window.Plotly.downloadImage(node, { format: kind, filename, width: 900, height: 560, scale });
 }

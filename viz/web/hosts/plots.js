@@ -1,14 +1,15 @@
-// The plots under the viewer as a Gradio component: they follow the pins; a line in each follows the step on screen.
+// The plots under the viewer as a Gradio component: they follow the pins, and a line in each marks the current step.
 
 import { h } from "../dom.js";
+import { findViewer } from "./first_viewer.js";
 import { drawFigures, moveStep, restyleFigures, showMap, watchWidth } from "./plot_figures.js";
 
-const LOST = 30_000; // ms after which a request counts as lost
+const TIMEOUT = 30_000; // ms after which a request counts as lost
 
 // `gradio` is what Gradio gives js_on_load: { element, props, trigger, watch }.
 export async function startPlots({ element, props, trigger, watch }) {
   const body = element.querySelector(".pg-plots");
-  const root = await findViewer(element);
+  const root = await findViewer(element, ({ viewer }) => viewer?.trace);
   if (!root) return;
   const choice = { lines: "layers", region: -1, outside: false };
   const plots = { body, props, choice, viewer: root.viewer, part: (name) => body.querySelector(`.pg-${name}`) };
@@ -27,25 +28,16 @@ export async function startPlots({ element, props, trigger, watch }) {
     if (props.value) requests.settle(props.value.number);
     drawFigures(plots);
   });
-  new MutationObserver(() => restyleFigures(plots)).observe(document.body, { attributeFilter: ["class"] }); // light, dark
+  // Switching between light and dark mode changes the body's class.
+  new MutationObserver(() => restyleFigures(plots)).observe(document.body, { attributeFilter: ["class"] });
   watchWidth(plots);
   follow();
 }
 
-// The root of the first viewer, once it shows a trace; null if this component is removed first.
-async function findViewer(element) {
-  for (;;) {
-    const root = document.querySelector("#viewer .pixelgaze");
-    if (root?.viewer?.trace) return root;
-    if (!element.isConnected) return null;
-    await new Promise((done) => setTimeout(done, 150));
-  }
-}
-
-// One request at a time, and then only the latest: Gradio would answer the older one twice.
+// Sends one request at a time, then only the latest: otherwise Gradio would answer the older one twice.
 function createRequests(trigger) {
   let next = null;
-  let pending = 0; // the number of the request that is being answered; 0 for none
+  let pending = 0; // the number of the request being answered; 0 for none
   let count = 0;
 
   function send() {
@@ -54,21 +46,21 @@ function createRequests(trigger) {
     trigger("pinned", { ...next, number: count });
     next = null;
     const number = count;
-    setTimeout(() => settle(number), LOST);
+    setTimeout(() => settle(number), TIMEOUT);
   }
   function settle(number) {
     if (number !== pending) return;
     pending = 0;
     send();
   }
-  return { settle, ask: (request) => ((next = request), send()) };
+  return { settle, submit: (request) => ((next = request), send()) };
 }
 
-// Returns a function for every change of the view: it asks for new figures only where they would be different ones.
+// Returns a function to call whenever the view changes: it requests new figures only if they would differ.
 function createFollower(plots, requests) {
   const { viewer, choice, part } = plots;
-  let figuresOf = ""; // the choices that the figures were asked for with,
-  let trace = null; // and their trace
+  let figuresKey = ""; // the choices of the last request
+  let trace = null; // its trace
   let timer = null;
   return () => {
     const view = viewer.viewNow();
@@ -83,9 +75,9 @@ function createFollower(plots, requests) {
     clearTimeout(timer);
     timer = setTimeout(() => showMap(plots), 60);
     const key = keyOf(view, choice);
-    if (key === figuresOf && viewer.trace === trace) return;
-    [figuresOf, trace] = [key, viewer.trace];
-    requests.ask({ view, ...choice });
+    if (key === figuresKey && viewer.trace === trace) return;
+    [figuresKey, trace] = [key, viewer.trace];
+    requests.submit({ view, ...choice });
   };
 }
 
@@ -94,9 +86,9 @@ function keyOf({ pins, active, mode, special, layer, head }, choice) {
   return JSON.stringify(choice.lines === "heads" ? { ...shared, layer } : { ...shared, head });
 }
 
-// The pins that are rectangles or regions, the chosen one last: another one says more.
+// The indices of pins that are rectangles or regions; the active one comes last, as attention to another says more.
 function regionsOf({ pins, active }) {
-  const regions = pins.map((pin, i) => i).filter((i) => pins[i].kind !== "pixel");
+  const regions = [...pins.keys()].filter((i) => pins[i].kind !== "pixel");
   return [...regions.filter((i) => i !== active), ...regions.filter((i) => i === active)];
 }
 

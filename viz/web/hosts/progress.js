@@ -1,4 +1,4 @@
-// The progress of a run as a Gradio component: a bar, the picture so far, and a button to stop.
+// The progress of a run as a Gradio component: a bar, the predicted picture, and a Stop button.
 
 // `gradio` is what Gradio gives js_on_load: { element, props, trigger, watch }.
 export function startProgress({ element, props, trigger, watch }) {

@@ -1,4 +1,4 @@
-// The viewer as a Gradio component: shows the trace its value names, and compares it with another.
+// The viewer as a Gradio component: shows the trace named by its value, and compares it with another.
 
 import { fromHex } from "../core/scale.js";
 import { h, makeButton } from "../dom.js";
@@ -22,25 +22,25 @@ export function startViewer(gradio) {
   loader.load();
 }
 
-// Fetches the trace that props.value names, and opens it. The value of a `Viewer` is described in viz/page/viewer.py.
+// Fetches and opens the trace that props.value names; viz/page/viewer.py describes the value.
 function createLoader({ props, server }, root, viewer) {
-  let address = null; // of the trace that is shown or being fetched
-  let pendingView = null; // what the trace being fetched will open with
+  let address = null; // of the trace on screen or being fetched
+  let pendingView = null; // the view that the trace being fetched will open with
 
   async function load() {
     const { trace, outline, view, opened } = props.value || {};
     if (!trace) return;
     const { url, path } = trace;
-    const same = address === url;
+    const isSame = address === url;
     address = url;
     try {
-      if (same && !pendingView) return viewer.view(view);
+      if (isSame && !pendingView) return viewer.view(view);
       pendingView = view;
-      if (same) return;
+      if (isSame) return;
       const response = await takeEarly(outline ? outline.url : url);
       if (!response.ok) throw new Error("The trace is no longer on the server; draw it again.");
       const buffer = await response.arrayBuffer();
-      if (address !== url) return; // another trace was chosen meanwhile
+      if (address !== url) return; // another trace has been chosen in the meantime
       viewer.open(buffer, pendingView, outline ? { path, url, ask: server.answer } : null);
       root.opened = opened === true;
       pendingView = null;
@@ -61,20 +61,20 @@ function addCompareButton({ trigger }, viewer) {
   viewer.slot.append(makeButton("Compare", { class: "pg-toggle", onclick: compare }));
 }
 
-// The second viewer: which trace it shows, and one cursor for both.
+// Makes this the second viewer: adds the choice of its trace, and links its cursor to the first viewer's.
 function addComparison({ props, trigger }, root, viewer, loader) {
   const first = document.querySelector(`#${props.beside} .pixelgaze`).viewer;
   root.classList.add("pg-beside");
   linkViewers(first, viewer);
   const options = props.others.map((name, index) => h("option", { value: index }, name));
-  const label = "The trace to compare with";
+  const label = "Recording to compare with";
   const others = h("select", { class: "pg-others", "aria-label": label }, h("option", { value: "" }, "Compare with…"), ...options);
   others.addEventListener("change", () => others.value && trigger("pick", { index: Number(others.value) }));
   const copyFirst = () => {
     if (!first.trace) return;
     others.value = "";
     loader.forget();
-    props.value = {}; // picking the trace that was here before is a change again
+    props.value = {}; // so that picking the previous trace again counts as a change
     viewer.open(first.trace.buffer, first.viewNow(), first.trace.remote);
   };
   viewer.slot.append(

@@ -1,5 +1,5 @@
-// A 3×3 convolution, and nine heads that each look at one place beside the query: models/classic/convolution.py. Nothing
-// here touches the page.
+// A 3×3 convolution, and nine heads that each attend to one offset from the query, as in models/classic/convolution.py.
+// Nothing here touches the DOM.
 
 import { dot } from "./panels.js";
 
@@ -10,8 +10,8 @@ export const KERNELS = {
 };
 export const SHIFTS = Array.from({ length: 9 }, (_, i) => [Math.floor(i / 3) - 1, (i % 3) - 1]);
 
-// (h, w, 3) bytes as three planes in 0..1, each (h + 2)×(w + 2) with a border of zeros.
-export function padded(cells, height, width) {
+// Turns (h, w, 3) bytes into three planes in 0..1, each (h + 2)×(w + 2) with a border of zeros.
+export function padPlanes(cells, height, width) {
   const planes = [0, 1, 2].map(() => new Float64Array((height + 2) * (width + 2)));
   for (let i = 0; i < height * width; i++) {
     const at = (Math.floor(i / width) + 1) * (width + 2) + (i % width) + 1;
@@ -20,7 +20,7 @@ export function padded(cells, height, width) {
   return planes;
 }
 
-// The convolution of each plane: Float64Array of h·w.
+// The convolution of one padded plane: h·w numbers.
 export function convolve(plane, height, width, kernel) {
   const out = new Float64Array(height * width);
   for (let i = 0; i < out.length; i++) {
@@ -30,8 +30,8 @@ export function convolve(plane, height, width, kernel) {
   return out;
 }
 
-// softmax over positions j of −α (j − i − shift)², for queries i = 1 … size of a line of size + 2: rows that sum to 1.
-export function lookAlong(size, shift, alpha) {
+// Softmax over positions j of −α (j − i − shift)², for queries i = 1 … size in a line of size + 2: rows that sum to 1.
+export function weightsAlong(size, shift, alpha) {
   return Array.from({ length: size }, (_, i) => {
     const scores = Float64Array.from({ length: size + 2 }, (_, j) => -alpha * (j - i - 1 - shift) ** 2);
     const best = Math.max(...scores);
@@ -41,14 +41,14 @@ export function lookAlong(size, shift, alpha) {
   });
 }
 
-// The sum of nine heads, each one entry of the kernel as its W_v. −α‖j − i − Δ‖² is a sum over rows and columns, so its
-// softmax is a product of one along the rows and one along the columns: `looks`, one pair a head.
-export function attendNine(plane, height, width, kernel, looks) {
+// The sum of nine heads, each with one entry of the kernel as its W_v. −α‖j − i − Δ‖² is a sum over rows and columns, so
+// its softmax is the product of one along the rows and one along the columns: `weights` holds such a pair for each head.
+export function attendNine(plane, height, width, kernel, weights) {
   const out = new Float64Array(height * width);
   const lines = new Map();
-  looks.forEach(([rows, columns], h) => {
+  weights.forEach(([rows, columns], h) => {
     if (kernel[h] === 0) return;
-    if (!lines.has(columns)) lines.set(columns, alongLines(plane, height, width, columns));
+    if (!lines.has(columns)) lines.set(columns, mixColumns(plane, height, width, columns));
     const across = lines.get(columns);
     for (let r = 0; r < height; r++) {
       for (let c = 0; c < width; c++) {
@@ -61,8 +61,8 @@ export function attendNine(plane, height, width, kernel, looks) {
   return out;
 }
 
-// What each column's query gets from each line of `plane`: (h + 2)·w.
-function alongLines(plane, height, width, columns) {
+// What the queries of each column receive from each line of `plane`: (h + 2)·w numbers.
+function mixColumns(plane, height, width, columns) {
   const across = new Float64Array((height + 2) * width);
   for (let r = 0; r < height + 2; r++) {
     const line = plane.subarray(r * (width + 2), (r + 1) * (width + 2));

@@ -1,9 +1,10 @@
-// Draws the first eight panels: from the picture to what a convolution sees. `desk` is as in paint.js.
+// Draws the eight numbered panels, from the picture to what a convolution sees. `desk`: see paint.js.
 
 import {
   LINE,
   MARK,
   ORANGE,
+  cached,
   canvasOfCells,
   cellBox,
   drawGrid,
@@ -11,7 +12,6 @@ import {
   drawWords,
   keyName,
   largestMagnitude,
-  once,
   outline,
   placeOf,
   signedColor,
@@ -47,16 +47,16 @@ function drawRow(desk, pen, index, y, width) {
   const { lesson, state } = desk;
   const size = lesson.tokens.length / lesson.count;
   const numbers = rowOf(lesson.tokens, index, size);
-  const asked = index === state.query;
-  pen.font = `${asked ? "bold " : ""}12px system-ui, sans-serif`;
-  pen.fillStyle = asked ? desk.ink : desk.soft;
+  const isQuery = index === state.query;
+  pen.font = `${isQuery ? "bold " : ""}12px system-ui, sans-serif`;
+  pen.fillStyle = isQuery ? desk.ink : desk.soft;
   pen.fillText(String(index), 2, y + 14);
   pen.fillStyle = `rgb(${lesson.colors.slice(3 * index, 3 * index + 3).join(" ")})`;
   pen.fillRect(36, y + 2, 18, LINE - 4);
   if (!(desk.rows?.results?.size < 100 && desk.rows.of === lesson)) desk.rows = { of: lesson, results: new Map() };
-  const strip = once(desk.rows, index, () => canvasOfCells(size, 1, (c) => signedColor(numbers[c], lesson.tokenScale)));
+  const strip = cached(desk.rows, index, () => canvasOfCells(size, 1, (c) => signedColor(numbers[c], lesson.tokenScale)));
   pen.drawImage(strip, 58, y + 2, width - 62, LINE - 4);
-  if (asked || index === state.hover) outline(pen, 57, y + 1.5, width - 60, LINE - 3, asked ? "#fff" : MARK, 1.5);
+  if (isQuery || index === state.hover) outline(pen, 57, y + 1.5, width - 60, LINE - 3, isQuery ? "#fff" : MARK, 1.5);
 }
 
 function drawQuery(desk) {
@@ -67,15 +67,15 @@ function drawQuery(desk) {
       `(below). Only the query comes from the picture.`
     : `All cells share W_q and W_k, which act as 1×1 convolutions: ${count} cells give ${count} queries and ${count} keys, ` +
       `one row each (below: the keys). A row of Q is a cell, not a channel.`;
-  const way = lesson.query_weight ? "multiplied by W_q, give" : "together with its position, give";
+  const origin = lesson.query_weight ? "multiplied by W_q, give" : "together with its position, give";
   ui.query.sentence.textContent =
-    `This cell's ${panels.pixel.length} numbers, x, ${way} its query q (${d} numbers per head). ${shared}`;
+    `This cell's ${panels.pixel.length} numbers, x, ${origin} its query q (${d} numbers per head). ${shared}`;
   drawStrips(desk, ui.strips.query, [
     [`x, cell ${state.query}`, panels.pixel],
     [`${lesson.query_weight ? "q = W_q x" : "q"}, head ${state.head} of ${heads}`, panels.query],
   ]);
   const { pen, width, height } = surface(ui.strips.keys, 0.62);
-  const lines = once(lesson, `keys of head ${state.head}`, () => {
+  const lines = cached(lesson, `keys of head ${state.head}`, () => {
     const numbers = rowOf(lesson.key, state.head, keys * d);
     const largest = largestMagnitude(numbers);
     return canvasOfCells(d, keys, (i) => signedColor(numbers[i], largest));
@@ -101,7 +101,7 @@ function drawScores(desk) {
   ui.scores.sentence.textContent =
     `Row ${state.query} of QKᵀ, ${scaled}, laid out on the grid: one cell against every cell. ` +
     `At ${placeOf(desk, at)} it is ${panels.scores[at].toFixed(3)}.`;
-  const cells = once(panels, "scores", () => {
+  const cells = cached(panels, "scores", () => {
     const largest = largestMagnitude(panels.scores);
     return canvasOfCells(lesson.width, lesson.height, (i) => signedColor(panels.scores[i], largest));
   });
@@ -117,7 +117,7 @@ function drawSoftmax(desk) {
   else {
     const largest = panels.row[panels.top[0]];
     const heat = (i) => colormap[Math.round((255 * panels.row[i]) / largest)];
-    drawGrid(desk, ui.grids.row, once(panels, "row", () => canvasOfCells(lesson.width, lesson.height, heat)));
+    drawGrid(desk, ui.grids.row, cached(panels, "row", () => canvasOfCells(lesson.width, lesson.height, heat)));
   }
   ui.top.forEach((entry, i) => {
     const key = panels.top[i];
@@ -133,7 +133,7 @@ function drawWordValues(desk) {
   const { ui, lesson, panels, state, colormap } = desk;
   const [most, least] = [panels.column.reduce((a, b) => Math.max(a, b)), panels.column.reduce((a, b) => Math.min(a, b))];
   const heat = (i) => colormap[Math.round((255 * panels.column[i]) / most)];
-  drawGrid(desk, ui.grids.arrows, once(panels, "column", () => canvasOfCells(lesson.width, lesson.height, heat)));
+  drawGrid(desk, ui.grids.arrows, cached(panels, "column", () => canvasOfCells(lesson.width, lesson.height, heat)));
   ui.values.sentence.textContent =
     `Each word's value v (${lesson.dv} numbers) is multiplied by its weight and added up. The map shows the weight that each ` +
     `cell gives ${keyName(desk, panels.top[0])}, the largest here (${(100 * least).toFixed(1)} to ` +
@@ -177,9 +177,9 @@ function drawOutput(desk) {
     desk,
     ui.strips.output,
     [
-      [heads > 1 ? `heads 0 to ${heads - 1}, side by side` : "the one head's sum", panels.joined],
+      [heads > 1 ? `heads 0 to ${heads - 1}, side by side` : "the single head's sum", panels.joined],
       [steps || "unchanged", panels.contribution, largest],
-      ...(residual ? [["the input, carried past (residual)", panels.before, largest]] : []),
+      ...(residual ? [["the input, added unchanged (residual)", panels.before, largest]] : []),
       ["the output, computed here", panels.output, largest],
       ["the block's own output", panels.own, largest],
     ],
@@ -194,22 +194,23 @@ function drawOutput(desk) {
 function drawField(desk) {
   const { ui, lesson, panels, state } = desk;
   const { pen, width } = drawGrid(desk, ui.grids.field, lesson.cells.features, 0.45);
-  const window = "A 3×3 convolution here sees the nine cells in the white square";
+  const start = "A 3×3 convolution here sees the nine cells in the white square";
   outlineReach(desk, pen, width, 1, "#fff", []);
   if (lesson.words) {
     ui.field.sentence.textContent =
-      `${window}, and no word, however many of them follow one another: the caption comes in through cross-attention alone.`;
+      `${start}. No stack of convolutions ever sees a word: the caption enters only through cross-attention.`;
     return;
   }
   const [inside, far] = splitByWindow(lesson, panels.row, state.query);
-  ui.field.sentence.textContent = `${window}: ${(100 * inside).toFixed(1)}% of this row. ${sayFar(desk, far)}Attention does not
-    replace convolutions: they compute the features that it compares.`.replace(/\s+/g, " ");
+  ui.field.sentence.textContent = `${start}, which hold ${(100 * inside).toFixed(1)}% of this
+    row's weight. ${describeFar(desk, far)}Attention does not replace convolutions: they compute the features that it
+    compares.`.replace(/\s+/g, " ");
   if (far < 0) return;
   outlineReach(desk, pen, width, convolutionsNeeded(lesson, state.query, far), MARK, [5, 4]);
   outline(pen, ...cellBox(desk, far, width), MARK);
 }
 
-// The share of a row inside the 3×3 window, and its largest entry outside; -1 for none.
+// The share of a row's weight inside the 3×3 window, and the key of the largest weight outside; -1 for none.
 function splitByWindow(lesson, row, query) {
   let [inside, far] = [0, -1];
   row.forEach((weight, key) => {
@@ -219,13 +220,13 @@ function splitByWindow(lesson, row, query) {
   return [inside, far];
 }
 
-function sayFar(desk, far) {
+function describeFar(desk, far) {
   if (far < 0) return "";
   const count = convolutionsNeeded(desk.lesson, desk.state.query, far);
   return `Reaching its strongest distant cell, ${placeOf(desk, far)}, would take ${count} such layers in a row (dashed). `;
 }
 
-// What so many 3×3 convolutions in a row can see from the query.
+// Outlines the cells that `reach` 3×3 convolutions in a row can see from the query.
 function outlineReach({ lesson, state }, pen, width, reach, color, dash) {
   const [x, y, side] = cellBox({ lesson }, state.query, width);
   [pen.lineWidth, pen.strokeStyle] = [2, color];
@@ -234,4 +235,4 @@ function outlineReach({ lesson, state }, pen, width, reach, color, dash) {
   pen.setLineDash([]);
 }
 
-export const DRAWN = [drawPicture, drawList, drawQuery, drawScores, drawSoftmax, drawValues, drawOutput, drawField];
+export const DRAW_PANELS = [drawPicture, drawList, drawQuery, drawScores, drawSoftmax, drawValues, drawOutput, drawField];

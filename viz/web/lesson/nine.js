@@ -1,13 +1,13 @@
-// The panel to play with: nine heads that look at places, beside a 3×3 convolution.
+// The interactive panel: nine heads that attend by position, compared with a 3×3 convolution.
 
 import { h, labelledCanvas, makeButton } from "../dom.js";
-import { KERNELS, SHIFTS, attendNine, convolve, lookAlong, padded } from "./convolution.js";
+import { KERNELS, SHIFTS, attendNine, convolve, padPlanes, weightsAlong } from "./convolution.js";
 import { canvasOfCells, largestMagnitude, outline, signedColor, surface } from "./paint.js";
 import { labelledSlider } from "./skeleton.js";
 
 const VIEW = 7; // cells across the stage, with the query in the middle
-const CENTRE = 0.3; // how near to a head's centre a press moves it, in cells,
-const RIM = 0.2; // and how near to its rim a press changes how far it spreads
+const CENTRE = 0.3; // a press this near to a head's centre moves the head, in cells
+const RIM = 0.2; // a press this near to its rim changes its spread
 
 const spreadOf = (head) => Math.sqrt(1 / (2 * head.alpha)); // one standard deviation, in cells
 
@@ -16,7 +16,7 @@ export class NineHeads {
   #ui;
   #sentence;
   #input = null; // { planes, height, width }
-  #results = null; // what is drawn of both, as canvases; null while out of date
+  #results = null; // the two outputs as canvases; null when out of date
 
   constructor(panel) {
     this.#ui = buildNine(panel);
@@ -31,9 +31,9 @@ export class NineHeads {
     wireStage(stage, this.state, () => this.#change());
   }
 
-  // Takes the layer's feature map, a picture as bytes.
+  // Sets the input: the layer's feature map as the bytes of a picture.
   open({ shape: [height, width], bytes }) {
-    this.#input = { planes: padded(bytes, height, width), height, width };
+    this.#input = { planes: padPlanes(bytes, height, width), height, width };
     this.#results = null;
     this.#setKernel(this.state.kernel);
     this.#setAlphaFromSlider();
@@ -48,9 +48,9 @@ export class NineHeads {
       pen.drawImage(cells, 0, 0, width, height);
     });
     this.#sentence.textContent =
-      `Each head looks at one place beside the query, −α‖δ − Δ‖², whatever the cells hold, and has one entry of the kernel ` +
-      `as its W_v. Largest difference from the convolution: ${this.state.gap.toExponential(1)}. Increase α to sharpen the ` +
-      `heads, or drag one away.`;
+      `Each head scores a cell only by its offset δ from the query, as −α‖δ − Δ‖², and its W_v is one entry of the kernel. ` +
+      `Largest difference from the convolution: ${this.state.gap.toExponential(1)}. Increase α to sharpen the heads, or drag ` +
+      `one away.`;
     drawStage(stage, this.state);
   }
 
@@ -73,15 +73,15 @@ export class NineHeads {
 
   #compute({ planes, height, width }) {
     const { kernel, heads } = this.state;
-    const wanted = planes.map((plane) => convolve(plane, height, width, kernel));
-    const known = {}; // heads beside one another look along the same line
-    const look = (...line) => (known[line] ??= lookAlong(...line));
-    const looks = heads.map(({ centre: [down, right], alpha }) => [look(height, down, alpha), look(width, right, alpha)]);
-    const made = planes.map((plane) => attendNine(plane, height, width, kernel, looks));
-    this.state.gap = Math.max(...wanted.map((plane, c) => largestMagnitude(plane.map((x, i) => x - made[c][i]))));
-    const largest = Math.max(...wanted.map(largestMagnitude)) || 1;
+    const convolved = planes.map((plane) => convolve(plane, height, width, kernel));
+    const cache = {}; // heads in one row or column share their weights
+    const along = (...line) => (cache[line] ??= weightsAlong(...line));
+    const weights = heads.map(({ centre: [down, right], alpha }) => [along(height, down, alpha), along(width, right, alpha)]);
+    const attended = planes.map((plane) => attendNine(plane, height, width, kernel, weights));
+    this.state.gap = Math.max(...convolved.map((plane, c) => largestMagnitude(plane.map((x, i) => x - attended[c][i]))));
+    const largest = Math.max(...convolved.map(largestMagnitude)) || 1;
     const level = (value) => 128 + (127 * value) / largest;
-    return [wanted, made].map(([red, green, blue]) =>
+    return [convolved, attended].map(([red, green, blue]) =>
       canvasOfCells(width, height, (i) => [level(red[i]), level(green[i]), level(blue[i])]),
     );
   }
@@ -104,7 +104,7 @@ function buildNine({ body, card }) {
   return { stage, inputs, outputs, alpha, slider, presets };
 }
 
-// The cells around a query, and each head as a circle of one standard deviation around its centre.
+// Draws the cells around a query, and each head as a circle of one standard deviation around its centre.
 function drawStage(canvas, { heads, kernel }) {
   const { pen, width } = surface(canvas, 1);
   const side = width / VIEW;
@@ -130,7 +130,7 @@ function drawStage(canvas, { heads, kernel }) {
   });
 }
 
-// Dragging near a head's centre moves it; near its rim, it changes how far it spreads.
+// Dragging near a head's centre moves the head; dragging near its rim changes its spread.
 function wireStage(stage, state, change) {
   let drag = null; // { head, moves }
   const placeOf = (event) => {
@@ -153,5 +153,5 @@ function wireStage(stage, state, change) {
     else drag.head.alpha = 1 / (2 * Math.max(0.05, distance(drag.head, place)) ** 2);
     change();
   });
-  for (const end of ["pointerup", "pointercancel"]) stage.addEventListener(end, () => (drag = null));
+  for (const name of ["pointerup", "pointercancel"]) stage.addEventListener(name, () => (drag = null));
 }

@@ -1,14 +1,14 @@
-// The lesson: one cell through one attention layer, with the layer's own numbers.
+// The lesson: follows one cell through one attention layer, with the layer's own numbers.
 //
 //   const lesson = new Lesson(root, { colormap })    // 256 [r, g, b], dark to light
-//   lesson.open(buffer, { point, head })             // the bytes of a file of viz/lesson/file.py, and the query
-//   lesson.look(point, head)                         // the query at a place of the picture, in 0..1
+//   lesson.open(buffer, { point, head })             // the bytes of a file from viz/lesson/file.py, and the query
+//   lesson.look(point, head)                         // moves the query to [row, column] in 0..1 of the picture
 
 import { layerLabel } from "../core/trace.js";
 import { formatTimestep } from "../core/words.js";
 import { makeButton } from "../dom.js";
-import { DRAWN, drawList } from "./drawing.js";
-import { drawAround, drawTerms, placeAround, placeTerms } from "./heads.js";
+import { DRAW_PANELS, drawList } from "./drawing.js";
+import { buildAround, buildTerms, drawAround, drawTerms } from "./heads.js";
 import { NineHeads } from "./nine.js";
 import { LINE, canvasOfPicture, largestMagnitude, measure } from "./paint.js";
 import { openLesson, panelsOf } from "./panels.js";
@@ -19,7 +19,7 @@ import { SHUFFLE, buildLesson } from "./skeleton.js";
 export class Lesson {
   state = { query: 0, point: null, head: 0, temperature: 1, hover: -1, scrolled: false };
   #desk;
-  #waiting = 0; // the animation frame that will draw
+  #waiting = 0; // the requested animation frame
   #onshown = () => {};
 
   constructor(root, { colormap }) {
@@ -28,7 +28,7 @@ export class Lesson {
     wireLesson(this.#desk, {
       hover: (index) => this.#hover(index),
       ask: (index) => this.ask(index),
-      roll: () => this.#roll(),
+      scroll: () => this.#scroll(),
       setTemperature: (temperature) => {
         this.state.temperature = temperature;
         this.#compute();
@@ -46,7 +46,7 @@ export class Lesson {
     return this.#desk.lesson;
   }
 
-  // Calls `act` when the lesson is shown after it was hidden.
+  // Calls `act` whenever the hidden lesson is shown.
   onshown(act) {
     this.#onshown = act;
   }
@@ -84,30 +84,30 @@ export class Lesson {
     this.#compute();
   }
 
-  // The query at a place of the picture, (row, column) in 0..1, and a head; -1, the mean of all, leaves the head.
+  // Moves the query to a point of the picture and chooses a head; -1, the mean of all heads, keeps the current one.
   look(point, head) {
     const { state } = this;
     const { lesson } = this.#desk;
     const next = head >= 0 ? head : state.head;
     if (lesson) {
       const query = Math.floor(point[0] * lesson.height) * lesson.width + Math.floor(point[1] * lesson.width);
-      const existing = Math.min(lesson.heads - 1, next);
-      const same = query === state.query && existing === state.head;
-      this.#pressHead(existing);
-      if (!same) this.ask(query);
+      const available = Math.min(lesson.heads - 1, next);
+      const isSame = query === state.query && available === state.head;
+      this.#pressHead(available);
+      if (!isSame) this.ask(query);
     } else {
       state.head = next;
     }
-    state.point = point; // not the cell's centre: a finer layer has another cell there
+    state.point = point; // not the cell's centre, which may lie in another cell of a finer layer
   }
 
   #draw() {
     const desk = this.#desk;
     if (!desk.panels || !desk.root.clientWidth) return;
     if (!this.state.scrolled) this.#scrollToQuery();
-    for (const place of [placeAround, placeTerms]) place(desk);
+    for (const build of [buildAround, buildTerms]) build(desk);
     measure(desk);
-    for (const draw of [...DRAWN, drawAround, drawTerms]) draw(desk);
+    for (const draw of [...DRAW_PANELS, drawAround, drawTerms]) draw(desk);
     this.nine.draw();
   }
 
@@ -116,8 +116,8 @@ export class Lesson {
     this.#waiting = requestAnimationFrame(() => this.#draw());
   }
 
-  // Draws the list only, for another place in it.
-  #roll() {
+  // Redraws only the list, after scrolling.
+  #scroll() {
     const desk = this.#desk;
     requestAnimationFrame(() => {
       if (!desk.panels || !desk.root.clientWidth) return;
@@ -139,7 +139,7 @@ export class Lesson {
     this.#redraw();
   }
 
-  // The list can be scrolled only while it is on the page.
+  // Has an effect only while the list is visible.
   #scrollToQuery() {
     const { scroller } = this.#desk.ui.flat;
     scroller.scrollTop = (this.state.query - 6) * LINE;
@@ -151,7 +151,7 @@ export class Lesson {
     [...this.#desk.ui.heads.children].forEach((button, i) => button.setAttribute("aria-pressed", String(i === head)));
   }
 
-  // Keeps the buttons that stay: another layer must not take the keyboard's focus away.
+  // Reuses existing buttons, so that choosing another layer does not take away the keyboard's focus.
   #fillHeads(count) {
     const { heads } = this.#desk.ui;
     while (heads.childElementCount > count) heads.lastChild.remove();
@@ -176,7 +176,7 @@ export class Lesson {
     let wide = 0;
     new ResizeObserver(() => {
       if (root.clientWidth === wide) return;
-      if (!root.clientWidth) this.state.scrolled = false; // a hidden list forgets how far it was scrolled
+      if (!root.clientWidth) this.state.scrolled = false; // a hidden list loses its scroll position
       else if (!wide) this.#onshown();
       wide = root.clientWidth;
       this.#redraw();
@@ -184,10 +184,10 @@ export class Lesson {
   }
 }
 
-// Titles and labels that depend on what the keys are: cells or words.
+// Writes the titles and labels that depend on whether the keys are cells or words.
 function nameParts({ ui, lesson }) {
   const { words, timestep, step, layer } = lesson;
-  ui.query.heading.textContent = words ? "One query, a key of every word" : "One query, every key";
+  ui.query.heading.textContent = words ? "One query, a key for every word" : "One query, every key";
   ui.scores.heading.textContent = `One cell against ${words ? "every word" : "every cell"}`;
   ui.grids.scores.setAttribute("aria-label", words ? "The score of every word" : "The scores, laid out on the grid");
   ui.grids.row.setAttribute("aria-label", words ? "The weight of every word" : "The softmax, laid out on the grid");

@@ -1,23 +1,24 @@
-// Paints numbers for the lesson: cells, strips, grids and words. A `desk` is what its panels share:
-// { root, ui, colormap, state, lesson, panels }, made in page.js.
+// Paints the lesson's numbers: cells, strips, grids and words. `desk` is what the panels share:
+// { root, ui, colormap, state, lesson, panels }, created in page.js.
 
+import { formatPlace } from "../core/words.js";
 import { imageCanvas } from "../dom.js";
 
 const BLUE = [37, 99, 235];
 export const ORANGE = [234, 88, 12];
 const PALE = [243, 244, 246];
-export const MARK = "#ffa057"; // around what is hovered, on dark pictures and pale strips alike
-export const LINE = 20; // of the list, in CSS pixels
-const WORD = 16; // of the words
+export const MARK = "#ffa057"; // outline of the hovered cell, visible on dark pictures and on pale strips
+export const LINE = 20; // height of a row of the list, in CSS pixels
+const WORD = 16; // height of a word's line
 
 const [BLUES, ORANGES] = [BLUE, ORANGE].map((end) =>
   Array.from({ length: 256 }, (_, level) => PALE.map((from, i) => Math.round(from + ((end[i] - from) * level) / 255))),
 );
 
-// A signed number between -largest and largest as a colour: blue, pale, orange.
+// The colour of a number between -largest and largest: from blue through pale to orange.
 export function signedColor(value, largest) {
   const t = value / (largest || 1);
-  return (t < 0 ? BLUES : ORANGES)[Math.round(255 * Math.sqrt(Math.min(1, Math.abs(t))))] ?? PALE; // NaN is neither
+  return (t < 0 ? BLUES : ORANGES)[Math.round(255 * Math.sqrt(Math.min(1, Math.abs(t))))] ?? PALE; // NaN has no level
 }
 
 export function largestMagnitude(values) {
@@ -26,14 +27,14 @@ export function largestMagnitude(values) {
   return worst;
 }
 
-// The result of `make`, kept with its owner: a lesson, or the panels of one query.
-export function once(owner, name, make) {
+// The result of `make`, cached on its owner: a lesson, or the panels of one query.
+export function cached(owner, name, make) {
   owner.results ??= new Map();
   if (!owner.results.has(name)) owner.results.set(name, make());
   return owner.results.get(name);
 }
 
-// A canvas of exactly width×height cells from a function of the cell's index to [r, g, b].
+// A canvas of width×height pixels, one per cell; `color` takes a cell's index and returns [r, g, b].
 export function canvasOfCells(width, height, color) {
   const data = new Uint8ClampedArray(4 * width * height);
   for (let i = 0; i < width * height; i++) {
@@ -46,7 +47,7 @@ export function canvasOfCells(width, height, color) {
 export const canvasOfPicture = ({ shape: [height, width], bytes }) =>
   canvasOfCells(width, height, (i) => bytes.subarray(3 * i, 3 * i + 3));
 
-// How wide canvases are. Asked for all of them before any is drawn: asking in between lays the page out every time.
+// {canvas: its width}. All widths are read before anything is drawn: reading in between would force a new layout each time.
 const WIDTHS = new WeakMap();
 export const widthOf = (canvas) => WIDTHS.get(canvas) || canvas.clientWidth || 260;
 
@@ -58,14 +59,14 @@ export function measure(desk) {
   desk.list = { width: scroller.clientWidth, height: scroller.clientHeight, from: scroller.scrollTop };
 }
 
-// A drawing surface as wide as its place, `ratio` times as high, in device pixels; coordinates are CSS pixels.
+// Sets a canvas to its width on the page and `ratio` times that as its height; coordinates are CSS pixels.
 export function surface(canvas, ratio) {
   const width = widthOf(canvas);
   const height = Math.round(width * ratio);
   const scale = window.devicePixelRatio || 1;
   const pen = canvas.getContext("2d");
   const size = [Math.round(width * scale), Math.round(height * scale)];
-  if (pen.reset && canvas.width === size[0] && canvas.height === size[1]) pen.reset(); // cheaper than new memory
+  if (pen.reset && canvas.width === size[0] && canvas.height === size[1]) pen.reset(); // cheaper than a new bitmap
   else [canvas.width, canvas.height] = size;
   if (canvas.style.height !== `${height}px`) canvas.style.height = `${height}px`;
   pen.setTransform(scale, 0, 0, scale, 0, 0);
@@ -86,11 +87,9 @@ export function cellBox({ lesson }, index, width) {
   return [(index % lesson.width) * side, Math.floor(index / lesson.width) * side, side, side];
 }
 
-export function placeOf({ lesson }, index) {
-  return `row ${Math.floor(index / lesson.width)}, column ${index % lesson.width}`;
-}
+export const placeOf = ({ lesson }, index) => formatPlace(lesson, index);
 
-// Cells on a grid, darkened by `dim`, with the query and what is hovered outlined.
+// Draws cells on a grid, darkened by `dim`, and outlines the query and the hovered cell.
 export function drawGrid(desk, node, source, dim = 0) {
   const { lesson, state } = desk;
   const { pen, width, height } = surface(node, lesson.height / lesson.width);
@@ -102,7 +101,7 @@ export function drawGrid(desk, node, source, dim = 0) {
   return { pen, width, height };
 }
 
-// Lists of numbers as strips of colour, one under the other: [label, numbers, the largest, if not their own].
+// Draws lists of numbers as strips of colour, one below the other: [label, numbers, scale].
 export function drawStrips(desk, node, list, thick = 16) {
   const { pen, width } = surface(node, (list.length * (thick + 20)) / widthOf(node));
   pen.font = "12px system-ui, sans-serif";
@@ -110,7 +109,7 @@ export function drawStrips(desk, node, list, thick = 16) {
   list.forEach(([label, values, scale], i) => {
     const y = i * (thick + 20);
     pen.fillText(label, 0, y + 11);
-    const strip = once(desk.panels, label, () => {
+    const strip = cached(desk.panels, label, () => {
       const largest = scale ?? largestMagnitude(values);
       return canvasOfCells(values.length, 1, (c) => signedColor(values[c], largest));
     });
@@ -118,10 +117,10 @@ export function drawStrips(desk, node, list, thick = 16) {
   });
 }
 
-// What a key is called: a cell, or a word.
+// The name of a key: a cell's row and column, or a word.
 export const keyName = (desk, key) => (desk.lesson.words ? `“${desk.lesson.words[key]}”` : placeOf(desk, key));
 
-// A line a word: its name, and its number as a bar of a colour.
+// Draws one line per word: the word, and its number as a coloured bar.
 export function drawWords(desk, node, values, color) {
   const { words } = desk.lesson;
   const { pen, width } = surface(node, (words.length * WORD) / widthOf(node));

@@ -1,4 +1,4 @@
-// Opens the file of a lesson (viz/lesson/file.py) and computes its panels for any query. Nothing here touches the page.
+// Opens a lesson's file (viz/lesson/file.py) and computes its panels for any query. Nothing here touches the DOM.
 
 import { readSafetensors, toFloats } from "../core/trace.js";
 
@@ -20,19 +20,21 @@ export function openLesson(buffer) {
   const d = numbers.query.length / (heads * height * width);
   const keys = numbers.key.length / (heads * d);
   const dv = numbers.value.length / (heads * keys);
-  const words = description.words ?? null; // what the keys are, where they are not the pixels
+  const words = description.words ?? null; // the keys' names if they are words, not cells
   return { ...description, ...numbers, position, around, tensors, height, width, heads, d, dv, keys, words, count: height * width };
 }
 
-// The numbers of rows `index` of a list of rows of `size` numbers each.
+// Row `index` of a list of rows of `size` numbers each.
 export const rowOf = (list, index, size) => list.subarray(index * size, (index + 1) * size);
+
 export function dot(a, b) {
   let sum = 0;
   for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
   return sum;
 }
 
-// The softmax of one query's scores in one head: { scores, row, total }, each Float64Array of one number a key.
+// One query's attention in one head: { scores, row, total }. `scores` and their softmax, `row`, hold one number per key;
+// `total` is the sum of `row`.
 function attend(lesson, index, head, temperature) {
   const { count, keys, d } = lesson;
   const query = rowOf(lesson.query, head * count + index, d);
@@ -45,7 +47,7 @@ function attend(lesson, index, head, temperature) {
   return { scores, row, total: row.reduce((a, b) => a + b, 0) };
 }
 
-// A row's weighted sum of the values of its head: dv numbers.
+// The sum of a head's values, weighted by a row: dv numbers.
 function gather(lesson, head, row) {
   const { keys, dv } = lesson;
   const sum = new Float64Array(dv);
@@ -56,11 +58,11 @@ function gather(lesson, head, row) {
   return sum;
 }
 
-// How much of one key every pixel takes: a column, one number a pixel.
+// The weight that every cell gives one key: a column.
 const columnOf = (lesson, key, head, temperature) =>
   Float64Array.from({ length: lesson.count }, (_, i) => attend(lesson, i, head, temperature).row[key]);
 
-// All panels of one query, as viz/lesson/panels.py computes them.
+// The numbers of all panels for one query, as viz/lesson/panels.py computes them.
 export function panelsOf(lesson, index, head, temperature) {
   const { heads, d, dv, count, out_weight: weight, out_bias: bias } = lesson;
   const chosen = attend(lesson, index, head, temperature);
@@ -95,7 +97,7 @@ export function panelsOf(lesson, index, head, temperature) {
   };
 }
 
-// How many 3×3 convolutions in a row until one cell can depend on the other.
+// How many 3×3 convolutions in a row it takes until one cell can depend on the other.
 export function convolutionsNeeded(lesson, query, key) {
   const rows = Math.abs(Math.floor(query / lesson.width) - Math.floor(key / lesson.width));
   return Math.max(1, rows, Math.abs((query % lesson.width) - (key % lesson.width)));

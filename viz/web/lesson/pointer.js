@@ -1,19 +1,18 @@
-// Pointing at the lesson: hovering a cell in one panel outlines it in all, a click makes it the query. `desk` is as in paint.js;
-// `actions` are { hover, ask } with a cell's index or -1, { roll, setTemperature, toggleShuffle }.
+// Pointing at the lesson: hovering over a cell in one panel outlines it in every panel; a click makes it the query.
+// `desk`: see paint.js. `actions`: { hover(cell), ask(cell), scroll, setTemperature, toggleShuffle }; no cell is -1.
 
+import { ARROWS } from "../dom.js";
 import { LINE } from "./paint.js";
-
-const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
 const clamp = (t, count) => Math.max(0, Math.min(count - 1, Math.floor(t * count)));
 
 export function wireLesson(desk, actions) {
   const { ui } = desk;
-  const { hover, roll, setTemperature, toggleShuffle } = actions;
+  const { hover, scroll, setTemperature, toggleShuffle } = actions;
   wireGrids(desk, actions);
   wireSmallGrids(desk, actions);
   const { scroller } = ui.flat;
-  scroller.addEventListener("scroll", roll);
+  scroller.addEventListener("scroll", scroll);
   ui.top.forEach((entry, i) => {
     entry.addEventListener("pointerenter", () => hover(desk.lesson.words ? -1 : desk.panels.top[i]));
   });
@@ -22,7 +21,7 @@ export function wireLesson(desk, actions) {
   ui.shuffle.button.addEventListener("click", toggleShuffle);
 }
 
-// The cell at a place of a grid that fills `box`.
+// The cell under the pointer, in a grid that fills `box`.
 function cellAt({ lesson }, { clientX, clientY }, { left, top, width, height }) {
   const row = clamp((clientY - top) / height, lesson.height);
   return row * lesson.width + clamp((clientX - left) / width, lesson.width);
@@ -49,7 +48,7 @@ function wireGrids(desk, { hover, ask }) {
   wire(ui.strips.keys, unlessWords(({ clientY }, { top, height }) => clamp((clientY - top) / height, desk.lesson.count)));
 }
 
-// The canvases in these panels come and go, so that the panel listens.
+// The canvases in these panels are replaced, so the panel listens for them.
 function wireSmallGrids(desk, { hover, ask }) {
   for (const { body } of [desk.ui.around, desk.ui.terms]) {
     const cell = (event) =>

@@ -1,4 +1,4 @@
-// The panel that shuffles the cells: pictures of the outputs, and what they say. `desk` is as in paint.js.
+// The panel that shuffles the cells: pictures of the outputs, and a verdict on each. `desk`: see paint.js.
 
 import { h } from "../dom.js";
 import { canvasOfPicture } from "./paint.js";
@@ -6,8 +6,9 @@ import { canvasOfPicture } from "./paint.js";
 const VERDICTS = {
   attention: (gap) =>
     `Attention: largest difference ${gap.toExponential(1)}. ` +
-    (gap < 1e-3 ? "Alone it has no idea where anything is." : "Position terms tell this block where each cell is."),
-  convolution: (gap) => `A 3×3 convolution of this network: ${gap.toFixed(2)}. It knows who its neighbours are.`,
+    (gap < 1e-3 ? "On its own, it has no notion of position." : "Position terms tell this block where each cell is."),
+  convolution: (gap) =>
+    `A 3×3 convolution of this network: largest difference ${gap.toFixed(2)}. It knows which cells are neighbours.`,
 };
 
 export function fillShuffle({ ui, lesson }) {
@@ -17,7 +18,7 @@ export function fillShuffle({ ui, lesson }) {
     h(
       "div",
       { class: "pl-figures" },
-      figure("shuffled", "its input, shuffled"),
+      figure("shuffled", "the shuffled input"),
       figure(`${name}/first`, "shuffle → layer"),
       figure(`${name}/after`, "layer → shuffle"),
     ),

@@ -1,8 +1,8 @@
-// The lesson's nodes, built once.
+// Builds the lesson's nodes.
 
 import { h, labelledCanvas, makeButton } from "../dom.js";
 
-// The first NUMBERED panels follow a cell through the layer, step by step.
+// The first panels are numbered: they follow a cell through the layer, step by step.
 const NUMBERED = 8;
 const PANELS = {
   picture: "The picture and the feature map",
@@ -19,14 +19,14 @@ const PANELS = {
   nine: "Try it: a 3×3 convolution from nine heads",
 };
 
-// A slider with a text before it: { label, text, slider }.
+// A slider preceded by a text: { label, text, slider }.
 export function labelledSlider(properties) {
   const text = h("span");
   const slider = h("input", { type: "range", ...properties });
   return { label: h("label", { class: "pl-heat" }, text, slider), text, slider };
 }
 
-// Fills `root` with the lesson. Returns the nodes that change; of each panel, { card, heading, sentence, body }.
+// Fills `root` with the lesson. Returns the nodes that change; each panel is { card, heading, sentence, body }.
 export function buildLesson(root) {
   const panels = Object.fromEntries(Object.entries(PANELS).map(([name, text], i) => [name, buildPanel(text, i)]));
   const title = h("strong", { class: "pl-title" });
@@ -76,12 +76,12 @@ function buildCanvases({ picture, query, scores, softmax, values, output, field 
     query: add(query, "pl-strip", "The cell's numbers and its query"),
     keys: add(query, "pl-keys", "The keys of all cells, one per row"),
     sum: add(values, "pl-strip", "The weighted sum"),
-    output: add(output, "pl-strip", "The numbers on their way out"),
+    output: add(output, "pl-strip", "The output, step by step"),
   };
   return { grids, strips };
 }
 
-// The list of all cells: a canvas as high as its window, in a spacer as high as all rows.
+// The list of all cells: a canvas as high as the visible part, in a spacer as high as all rows.
 function buildList({ body }) {
   const rows = h("canvas", { class: "pl-rows" });
   const spacer = h("div", {}, rows);

@@ -1,11 +1,11 @@
-// Buttons that choose, by the field of the state they set: { field: [button, …] }. A lone button is on or off.
+// Buttons that set a field of the state: { field: [button, …] }. A single button switches its field on and off.
 
 import { h, makeButton } from "../dom.js";
 
 export class Choices {
   fields = {};
 
-  // A group of buttons, one for each of { value: text }.
+  // A group with one button for each entry of { value: text }.
   segment(field, label, options) {
     this.fields[field] = Object.entries(options).map(([value, text]) => makeButton(text, { value }));
     return h("div", { class: "pg-segment", role: "group", "aria-label": label }, ...this.fields[field]);
@@ -16,7 +16,7 @@ export class Choices {
     return this.fields[field][0];
   }
 
-  // Calls choose({ field: value }) when a button is pressed.
+  // Calls `choose({ field: value })` when a button is pressed.
   wire(state, choose) {
     for (const [field, buttons] of Object.entries(this.fields)) {
       const valueOf = (button) => (buttons.length > 1 ? button.value : !state[field]);

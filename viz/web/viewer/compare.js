@@ -1,14 +1,14 @@
-// Two viewers with one cursor: each follows the other, on its own trace.
+// Links two viewers: each shows its own trace and follows the other's cursor.
 
-// Keeps `beside` in step with `first`, and the other way round: point, pins, direction, head and scale as they are; the
-// layer by its name, where both have it; the step by its place among the steps. A trace opened in `beside` takes the view
-// of `first`. Returns a function that ends it.
+// Keeps the two viewers in sync, both ways. Point, pins, direction, head and scale are copied; the layer is matched by
+// name, where both traces have it; the step by its position among the steps. A trace opened in `beside` takes over the
+// view of `first`. Returns a function that ends the link.
 export function linkViewers(first, beside) {
   let busy = false;
-  const quietly = (from, to, act) => {
-    if (!beside.root.isConnected) return end(); // it was closed
+  const sync = (from, to, act) => {
+    if (!beside.root.isConnected) return end(); // the second viewer was closed
     if (busy || !from.trace || !to.trace) return;
-    busy = true; // the other one's own changes must not come back
+    busy = true; // changes of the other viewer must not be sent back
     try {
       act(from, to);
     } finally {
@@ -22,12 +22,12 @@ export function linkViewers(first, beside) {
   };
   const point = (from, to) => to.hover(from.state.point, true);
   const ends = [
-    first.onchange(() => quietly(first, beside, follow)),
-    beside.onchange((kind) => (kind === "open" ? quietly(first, beside, follow) : quietly(beside, first, follow))),
-    first.onhover(() => quietly(first, beside, point)),
-    beside.onhover(() => quietly(beside, first, point)),
+    first.onchange(() => sync(first, beside, follow)),
+    beside.onchange((kind) => (kind === "open" ? sync(first, beside, follow) : sync(beside, first, follow))),
+    first.onhover(() => sync(first, beside, point)),
+    beside.onhover(() => sync(beside, first, point)),
   ];
   const end = () => ends.forEach((stop) => stop());
-  quietly(first, beside, follow);
+  sync(first, beside, follow);
   return end;
 }

@@ -1,11 +1,11 @@
-// What the viewer's parts share: nodes, state, trace and buffers.
+// What the viewer's modules share: nodes, state, trace and buffers.
 
 import { cellsOf, middleOf } from "../core/query.js";
-import { colorTables } from "../core/scale.js";
+import { colorTables, scaleOf } from "../core/scale.js";
 import { AtlasPainter } from "./paint.js";
 import { buildViewer } from "./skeleton.js";
 
-// Layer and step are indices here; in a view they are a name and a recorded step.
+// Layer and step are indices here; a view holds the layer's name and the recorded step.
 export const DEFAULTS = {
   ...{ pins: [], active: -1, point: [0.5, 0.5], mode: "row", layer: 0, step: 0, head: -1, special: false },
   ...{ range: "common", log: true, smooth: false, base: "picture", heads: false, tool: "point" },
@@ -15,14 +15,14 @@ export class Desk {
   state = { ...DEFAULTS };
   trace = null;
   answers = null;
-  columns = []; // the steps that the atlas shows
+  columns = []; // indices of the steps that the atlas shows
   compact = false; // whether labels are short
-  laidOut = ""; // for which width and device pixels
+  layoutKey = ""; // the width and device pixel ratio of the current layout
   map = null; // the chosen map, in times uniform
-  known = false; // whether it is there, or still being computed
-  scratch = null; // any other map, while it is painted,
-  colors = null; // and its colours
-  pinsDrawn = ""; // what the rows of the pins were last drawn for
+  known = false; // whether `map` is computed
+  scratch = null; // buffer for any other map while it is painted
+  colors = null; // buffer for its colours
+  pinsKey = ""; // the view for which the pins' rows were last drawn
 
   constructor(root, { colormap, diverging }) {
     this.root = root;
@@ -46,24 +46,23 @@ export class Desk {
   }
 
   get scale() {
-    const { special, mode, range, log } = this.state;
-    return { special: special && mode === "row", range, log };
+    return scaleOf(this.state);
   }
 
-  // Where the query is; of a region or a rectangle, its middle.
+  // The query's position; for a rectangle or region, its centre.
   get place() {
     const { height, width } = this.layer;
     const [row, column] = middleOf(cellsOf(this.query, this.layer), this.layer);
     return [(row + 0.5) / height, (column + 0.5) / width];
   }
 
-  // A map as it is shown; null while it is not computed, unless it is needed now.
+  // A map as displayed; null while it is not computed. With `now` it is computed at once.
   numbers(query, layer, step, head, now = false) {
     const map = new Float32Array(layer.tokens);
     return this.answers.read(query, layer, step, head, this.state, map, now) ? map : null;
   }
 
-  // Screen readers announce what the keys do and what is pinned, not every move of the mouse.
+  // Screen readers announce changes made by key or pin, not every move of the mouse.
   speak(on) {
     const { sentence } = this.ui;
     const live = on ? "polite" : "off";

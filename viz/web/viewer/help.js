@@ -1,23 +1,23 @@
-// The dialog that explains keys and touch.
+// The dialog that lists keys and touch gestures.
 
 import { MAX_PINS } from "../core/query.js";
 import { h, makeButton } from "../dom.js";
 
 const KEYS = [
-  ["← ↑ → ↓", "move the pixel, or the chosen pin, by a cell"],
+  ["← ↑ → ↓", "move the pixel, or the selected pin, by one cell"],
   ["Shift + arrows", "turn it into a rectangle, or enlarge the rectangle"],
-  ["Enter", "pin the pixel, or unpin it; with the brush, paint here"],
+  ["Enter", "pin or unpin the pixel; with the brush, paint here"],
   ["[  ]", "previous step, next step"],
   ["Space", "play the steps"],
   ["h", "next head"],
   ["r", "switch between “Looks at” and “Is looked at by”"],
-  ["Escape", "deselect the pin; again: remove all pins"],
+  ["Esc", "deselect the pin; again: remove all pins"],
 ];
-const TOUCH = `Tap the picture to pin a pixel, tap the pin to unpin it, drag to look around. With the rectangle or the brush, drag
-to mark a region; with the brush, hold Shift to add to the selected region. Up to ${MAX_PINS} pins at once; a fifth replaces the
-newest.`;
+const TOUCH = `Tap the picture to pin a pixel, tap the pin to unpin it, drag to explore. With the rectangle or the brush, drag
+to mark a region; with the brush, hold Shift to add to the selected region. You can set up to ${MAX_PINS} pins; a fifth
+replaces the newest.`;
 
-// The button that opens the dialog, and the dialog.
+// Returns the dialog and the button that opens it.
 export function buildHelp() {
   const items = KEYS.map(([key, text]) => h("div", {}, h("dt", {}, key), h("dd", {}, text)));
   const close = makeButton("Close", { class: "pg-toggle", onclick: () => dialog.close() });

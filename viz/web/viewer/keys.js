@@ -1,24 +1,23 @@
-// The keyboard. `desk` is the viewer's inside, see viewer/desk.js.
+// Keyboard control. `desk`: see desk.js.
 
 import { paintSpot } from "../core/mask.js";
-import { encodeMask, moved, tokenAt } from "../core/query.js";
-import { addPin, release, replacePin, tap } from "./pins.js";
+import { encodeMask, shiftQuery, tokenAt } from "../core/query.js";
+import { ARROWS } from "../dom.js";
+import { addPin, clearPins, replacePin, tap } from "./pins.js";
 import { maskToPaint } from "./pointer.js";
 
-const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-
-// Keys act in the viewer, and in the page's first one while nothing else has the focus; never where something is typed.
+// Keys act on the viewer that has the focus, or on the page's first viewer if nothing has it; never in text fields.
 export function wireKeys(desk) {
   document.addEventListener("keydown", function act(event) {
     if (!desk.root.isConnected) {
       document.removeEventListener("keydown", act);
       return desk.answers?.close();
     }
-    if (isOurs(desk, event) && pressKey(desk, event.key, event.shiftKey)) event.preventDefault(); // no scrolling
+    if (isForViewer(desk, event) && pressKey(desk, event.key, event.shiftKey)) event.preventDefault(); // prevents scrolling
   });
 }
 
-function isOurs({ root, ui, trace }, event) {
+function isForViewer({ root, ui, trace }, event) {
   const { target, key } = event;
   if (!trace || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || ui.dialog.open) return false;
   const first = [...document.querySelectorAll(".pg-main:not([hidden])")].find((main) => main.offsetParent);
@@ -28,7 +27,7 @@ function isOurs({ root, ui, trace }, event) {
   return !(target.matches("button, a") && (key === "Enter" || key === " "));
 }
 
-// Returns whether the key means anything.
+// Returns whether the key has a meaning.
 function pressKey(desk, key, shift) {
   const { state, layer, trace } = desk;
   const last = trace.steps.length - 1;
@@ -39,7 +38,7 @@ function pressKey(desk, key, shift) {
     h: () => desk.choose({ head: state.head + 1 >= layer.heads ? -1 : state.head + 1 }),
     r: () => desk.choose({ mode: state.mode === "row" ? "column" : "row" }),
     " ": () => desk.play(),
-    Escape: () => release(desk),
+    Escape: () => clearPins(desk),
   };
   if (Object.hasOwn(ARROWS, key)) moveQuery(desk, ARROWS[key], shift);
   else if (Object.hasOwn(actions, key)) actions[key]();
@@ -50,13 +49,13 @@ function pressKey(desk, key, shift) {
 function moveQuery(desk, [down, right], grow) {
   const { state, layer, query } = desk;
   if (grow) return growQuery(desk, down, right);
-  const next = moved(query, down, right, layer);
+  const next = shiftQuery(query, down, right, layer);
   if (state.active >= 0) replacePin(desk, next);
   else desk.hover(next.point);
   desk.speak(true);
 }
 
-// Turns a pixel into a rectangle, or enlarges a rectangle, by a cell of the chosen layer.
+// Turns a pixel into a rectangle, or enlarges a rectangle, by one cell of the chosen layer.
 function growQuery(desk, down, right) {
   const { state, layer, query } = desk;
   if (query.kind === "region") return;

@@ -1,24 +1,24 @@
-// How the viewer is laid out: what fits beside what, which steps the atlas shows, and its labels. `desk` is the viewer's
-// inside, see viewer/desk.js.
+// The viewer's layout: how the cards are arranged, which steps the atlas shows, and its labels. `desk`: see desk.js.
 
 import { scaleWords, ticksOf } from "../core/scale.js";
-import { formatTimestep, nameOf, shortNameOf } from "../core/words.js";
+import { formatTick, nameOf, shortNameOf } from "../core/words.js";
 import { h, imageCanvas, makeButton } from "../dom.js";
 import { GAP, PIN_COLORS } from "./paint.js";
 import { removePin } from "./pins.js";
 
-const CARD = 38; // a card's padding and borders, left and right, in CSS pixels, as are all of these
-const BETWEEN = 18; // two cards
-const LABELS = 138; // the atlas's labels; where there is little room,
-const SHORT_LABELS = 70;
-const HEADS = 232; // the heads' column
-const PICTURE = [312, 450]; // the least the picture takes: beside the atlas; beside atlas and heads
-const BAR = 240; // what the colour bar and its numbers need
-const SMALLEST = 32; // an atlas cell's longer side
+// All in CSS pixels.
+const CARD = 38; // a card's left and right padding and borders
+const BETWEEN = 18; // space between two cards
+const LABELS = 138; // width of the atlas's labels
+const SHORT_LABELS = 70; // the same where space is tight
+const HEADS = 232; // width of the heads' column
+const PICTURE = [312, 450]; // least width of the picture: beside the atlas; beside atlas and heads
+const BAR = 240; // least width of the colour bar with its numbers
+const SMALLEST = 32; // least length of a map's longer side in the atlas
 
-// Side by side where there is room: picture, atlas and heads; else heads below both; else all in one column. `room` is for
-// the atlas with its labels, `largest` the longest side of a cell.
-export function arrange(width, steps) {
+// Places picture, atlas and heads side by side if they fit; else the heads below; else all in one column. `room` is the
+// width left for the atlas with its labels, `largest` the greatest length of a map's longer side.
+function arrange(width, steps) {
   const three = width - 2 * BETWEEN - 3 * CARD - PICTURE[1] - HEADS;
   if (three >= LABELS + steps * (40 + GAP)) return { mode: "three", room: three, labels: LABELS, largest: 50 };
   const two = width - BETWEEN - 2 * CARD - PICTURE[0];
@@ -26,16 +26,16 @@ export function arrange(width, steps) {
   return { mode: "one", room: width - 30, labels: width < 560 ? SHORT_LABELS : LABELS, largest: 54 };
 }
 
-// Which steps to show where only `count` fit: evenly spread, the chosen one in the place of its nearest neighbour.
-export function columnsFor(steps, count, chosen) {
-  const kept = Math.min(steps, count);
-  const columns = Array.from({ length: kept }, (_, i) => Math.round((i * (steps - 1)) / Math.max(1, kept - 1)));
+// Indices of the steps to show if only `count` fit: evenly spaced, with the chosen step in place of its nearest neighbour.
+function columnsFor(steps, count, chosen) {
+  const length = Math.min(steps, count);
+  const columns = Array.from({ length }, (_, i) => Math.round((i * (steps - 1)) / Math.max(1, length - 1)));
   const distances = columns.map((step) => Math.abs(step - chosen));
   columns[distances.indexOf(Math.min(...distances))] = chosen;
   return columns;
 }
 
-// Cells, columns and labels for the width there is. A view's layer and step stay.
+// Fits maps, columns and labels to the available width. Layer and step stay.
 export function buildAtlas(desk) {
   const { ui, trace, state, painter, pinPainter } = desk;
   const steps = trace.steps.length;
@@ -57,7 +57,7 @@ export function buildAtlas(desk) {
 export function buildPins(desk) {
   if (!desk.columns.length) return;
   desk.pinPainter.resize(Math.max(1, desk.state.pins.length), desk.columns.length);
-  desk.pinsDrawn = "";
+  desk.pinsKey = "";
   labelPins(desk);
 }
 
@@ -74,11 +74,11 @@ export function buildHeads(desk) {
   ui.heads.note.textContent = layer.label;
 }
 
-// The atlas's labels, timesteps and thumbnails, for columns of this size.
+// Builds the atlas's labels, timesteps and thumbnails.
 function labelAtlas(desk) {
   const { ui, trace, columns, compact, painter } = desk;
   const { pitch } = painter.css;
-  [ui.atlas.soFar.textContent, ui.atlas.axis.textContent] = compact ? ["image", "t"] : ["predicted image", "timestep t"];
+  [ui.atlas.predicted.textContent, ui.atlas.axis.textContent] = compact ? ["image", "t"] : ["predicted image", "timestep t"];
   const labels = trace.layers.map((layer, index) => {
     const label = makeButton("", { class: "pg-label", title: layer.name, onclick: () => desk.choose({ layer: index }) });
     label.style.height = `${pitch.y}px`;
@@ -92,7 +92,7 @@ function labelAtlas(desk) {
 }
 
 function tickNode(trace, step, { pitch, side }) {
-  const tick = h("div", { class: "pg-tick" }, formatTimestep(trace.timesteps[step]) || String(trace.steps[step]));
+  const tick = h("div", { class: "pg-tick" }, formatTick(trace, step));
   Object.assign(tick.style, { width: `${side.x}px`, marginRight: `${pitch.x - side.x}px` });
   return tick;
 }
@@ -106,11 +106,11 @@ function previewNode(trace, step, column, { pitch, side }) {
   return node;
 }
 
-// A row for each pin, under the atlas, and a chip among the tools: to show the pin, and to remove it.
+// Each pin has a row under the atlas, and a chip in the toolbar that selects or removes it.
 function labelPins(desk) {
   const { ui, state, layer } = desk;
   ui.pins.group.hidden = !state.pins.length;
-  ui.pins.note.textContent = `each in ${layer.label}, step by step`;
+  ui.pins.note.textContent = `maps in ${layer.label}, step by step`;
   const names = state.pins.map((query) => nameOf(query, layer));
   const chips = names.map((name, i) => {
     const remove = makeButton("×", { "aria-label": `Remove pin ${i + 1}`, onclick: () => removePin(desk, i) });
@@ -136,7 +136,7 @@ function pinButton(desk, index, label, className = "") {
   return button;
 }
 
-// Marks the chosen cell of the atlas, its layer and its step.
+// Marks the chosen map in the atlas, its layer and its step.
 export function markAtlas({ ui, trace, state, columns, painter }) {
   const { pitch, side } = painter.css;
   const column = columns.indexOf(state.step);
@@ -153,7 +153,7 @@ export function markAtlas({ ui, trace, state, columns, painter }) {
   ui.atlas.note.textContent = `One map per layer (row) and step (column${some}): ${meaning}`;
 }
 
-// The colour bar's ticks and its words. `largest` is that of the chosen map.
+// Writes the colour bar's ticks and note. `largest` belongs to the chosen map.
 export function showScale(ui, scale, largest, state) {
   const ticks = ticksOf(scale, largest);
   const key = JSON.stringify([ticks, scale, state.mode, state.smooth]);
@@ -171,8 +171,8 @@ export function showScale(ui, scale, largest, state) {
 
 export function hintFor({ pins, active, tool }) {
   if (active >= 0) return "Pinned. Click it again to unpin, or press Esc to explore freely.";
-  if (tool === "box") return "Drag over the picture to ask about a rectangle.";
+  if (tool === "box") return "Drag over the picture to select a rectangle.";
   if (tool === "brush") return "Drag over the picture to paint a region; hold Shift to add to the selected region.";
-  if (pins.length) return "Point at a pixel; Escape removes all pins.";
-  return "Point at a pixel; click to pin it, and move it with the arrow keys.";
+  if (pins.length) return "Point at a pixel. Press Esc to remove all pins.";
+  return "Point at a pixel. Click to pin it; use the arrow keys to move it.";
 }

@@ -1,13 +1,13 @@
-// Paints maps: the atlas, a map over a picture, and outlines of queries. Nothing here knows the state.
+// Paints the atlas, a map over a picture, and outlines of queries. Nothing here knows the viewer's state.
 
 import { decodeMask, tokenAt } from "../core/query.js";
 
-export const GAP = 2; // between the cells of the atlas, in CSS pixels
-const WAITING = 0x50808080; // grey, a third opaque: a map that is not computed yet
-// Okabe and Ito's colours for the colour-blind; pins have numbers as well.
+export const GAP = 2; // between the maps of the atlas, in CSS pixels
+const WAITING = 0x50808080; // grey, a third opaque, for a map that is not computed yet
+// Okabe and Ito's colour-blind-safe palette; pins carry numbers as well.
 export const PIN_COLORS = ["#e69f00", "#56b4e9", "#009e73", "#cc79a7"];
 
-// A canvas of as many pixels as the map has cells; the page scales it up without smoothing.
+// Paints a map with one pixel per cell; the page scales the canvas up without smoothing.
 export function paintMap(canvas, layer, colors) {
   if (canvas.width !== layer.width || canvas.height !== layer.height) {
     canvas.width = layer.width;
@@ -17,25 +17,25 @@ export function paintMap(canvas, layer, colors) {
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
-// All maps of the atlas in one bitmap of device pixels, written straight and put on the canvas at once.
+// Writes all maps of an atlas into one bitmap of device pixels, which is put on the canvas at once.
 export class AtlasPainter {
   constructor(canvas) {
     this.canvas = canvas;
     this.lookups = new Map();
-    this.smoothed = []; // maps that the canvas itself scales, after all others
+    this.smoothed = []; // maps that the canvas scales, after all others are painted
     this.small = document.createElement("canvas");
   }
 
-  // The longer side of a cell is `cell` CSS pixels; its shape is the picture's, [height, width].
-  measure(cell, [height, width]) {
+  // Sets the size of a map: its longer side is `length` CSS pixels; its shape is the picture's, [height, width].
+  measure(length, [height, width]) {
     this.ratio = Math.min(3, devicePixelRatio || 1);
     const longer = Math.max(height, width);
-    const [gap, side] = [Math.round(GAP * this.ratio), (n) => Math.max(1, Math.round((cell * this.ratio * n) / longer))];
+    const [gap, side] = [Math.round(GAP * this.ratio), (n) => Math.max(1, Math.round((length * this.ratio * n) / longer))];
     this.side = { x: side(width), y: side(height) };
     this.pitch = { x: this.side.x + gap, y: this.side.y + gap };
   }
 
-  // The same in CSS pixels: the sides of a cell, and the way from one to the next.
+  // In CSS pixels: a map's sides, and the distance from one map to the next.
   get css() {
     const scaled = ({ x, y }) => ({ x: x / this.ratio, y: y / this.ratio });
     return { side: scaled(this.side), pitch: scaled(this.pitch) };
@@ -52,7 +52,7 @@ export class AtlasPainter {
     this.pixels = new Uint32Array(this.image.data.buffer);
   }
 
-  // Which row and column of a map each row and column of a cell's pixels shows.
+  // For each pixel row and column of a painted map, the row and column of the layer's grid that it shows.
   nearest(layer) {
     const { x, y } = this.side;
     const key = `${layer.height} ${layer.width} ${y} ${x}`;
@@ -63,7 +63,7 @@ export class AtlasPainter {
     return this.lookups.get(key);
   }
 
-  // One map; grey where `colors` is null.
+  // Paints one map; grey if `colors` is null.
   paint(row, column, layer, colors, smooth) {
     if (smooth && colors) return this.smoothed.push([row, column, layer, colors.slice(0, layer.tokens)]);
     const { pixels, side, pitch } = this;
@@ -94,7 +94,7 @@ export class AtlasPainter {
   }
 }
 
-// The picture, dimmed, with the map over it. `base` and `overlay` are canvases of their own size.
+// Paints the dimmed picture with the map over it. `base` and `overlay` are canvases of any size.
 export function paintPicture(canvas, base, overlay, smooth) {
   const context = canvas.getContext("2d");
   const { width, height } = canvas;
@@ -106,8 +106,8 @@ export function paintPicture(canvas, base, overlay, smooth) {
   if (overlay) context.drawImage(overlay, 0, 0, width, height);
 }
 
-// A hair line from the picture's edges to the cell that looks.
-function paintHairs(context, [x, y, w, h], line) {
+// Paints crosshairs from the picture's edges to the query's cell.
+function paintCrosshairs(context, [x, y, w, h], line) {
   const { width, height } = context.canvas;
   context.fillStyle = "rgba(255, 255, 255, 0.4)";
   context.fillRect(0, y + h / 2 - line / 2, x, line);
@@ -116,12 +116,12 @@ function paintHairs(context, [x, y, w, h], line) {
   context.fillRect(x + w / 2 - line / 2, y + h, line, height - y - h);
 }
 
-// Outlines a query on this layer's grid. `number` is that of its pin, null for the pixel under the mouse.
+// Outlines a query on this layer's grid. `number` is the index of its pin; null for the pixel under the pointer.
 export function paintQuery(canvas, layer, query, number, active) {
   const context = canvas.getContext("2d");
   const line = Math.max(1, Math.round(canvas.width / 400));
   const box = boxOf(canvas, layer, query);
-  if (active && query.kind === "pixel") paintHairs(context, box, line);
+  if (active && query.kind === "pixel") paintCrosshairs(context, box, line);
   const color = number === null ? "#ffffff" : PIN_COLORS[number];
   for (const [grow, width, stroke] of [
     [3 * line, active ? 4 * line : 2 * line, "rgba(0, 0, 0, 0.9)"],
@@ -142,7 +142,7 @@ export function paintQuery(canvas, layer, query, number, active) {
   paintNumber(context, [right, box[1]], number, color, line);
 }
 
-// The pin's number, at its upper right corner, inside the picture.
+// Paints the pin's number at its upper right corner, kept inside the picture.
 function paintNumber(context, [right, top], number, color, line) {
   const radius = 7 * line + 2;
   const at = [
@@ -160,7 +160,7 @@ function paintNumber(context, [right, top], number, color, line) {
   context.fillText(String(number + 1), at[0], at[1] + 0.5);
 }
 
-// [x, y, w, h] on the canvas of the cell, the rectangle or all of the region.
+// [x, y, w, h] of a query on the canvas: its cell, its rectangle, or the bounds of its region.
 function boxOf({ width, height }, layer, query) {
   if (query.kind === "pixel") {
     const [w, h] = [width / layer.width, height / layer.height];
@@ -171,13 +171,13 @@ function boxOf({ width, height }, layer, query) {
   return [from[1] * width, from[0] * height, (to[1] - from[1]) * width, (to[0] - from[0]) * height];
 }
 
-const bounds = new WeakMap(); // {region: the rectangle around it}
+const bounds = new WeakMap(); // {region: its bounding rectangle}
 
 function boundsOf(query) {
   if (bounds.has(query)) return bounds.get(query);
   const [height, width] = query.grid;
   const mask = decodeMask(query);
-  const box = { from: [1, 1], to: [0, 0], corner: 0 }; // `corner` is where its uppermost pixels end, to the right
+  const box = { from: [1, 1], to: [0, 0], corner: 0 }; // `corner`: right end of its top row
   for (let i = 0; i < mask.length; i++) {
     if (!mask[i]) continue;
     const [y, x] = [Math.floor(i / width), i % width];
@@ -189,9 +189,9 @@ function boundsOf(query) {
   return box;
 }
 
-const edges = new WeakMap(); // {region: {size of a canvas: its edge}}
+const edges = new WeakMap(); // {region: { size of the canvas, path }}
 
-// The lines between pixels of a region and those that are not, on a canvas of this size.
+// The outline of a region on a canvas of this size.
 function edgeOf(query, canvas) {
   const size = `${canvas.width} ${canvas.height}`;
   if (edges.has(query) && edges.get(query).size === size) return edges.get(query).path;

@@ -1,19 +1,19 @@
-// Pointing at the picture and the atlas with a mouse or a finger. `desk` is the viewer's inside, see viewer/desk.js.
+// Pointing at the picture and the atlas with a mouse or a finger. `desk`: see desk.js.
 
 import { maskGrid, paintStroke } from "../core/mask.js";
 import { boxBetween, decodeMask, encodeMask } from "../core/query.js";
 import { addPin, replacePin, tap } from "./pins.js";
 
-const TAP = 6; // CSS pixels a press may move and still be a tap
+const TAP = 6; // CSS pixels a press may move and still count as a tap
 
-// Where an event is on a node: (row, column) in 0..1.
+// The position of an event on a node: [row, column] in 0..1.
 export function placeIn(event, node) {
   const box = node.getBoundingClientRect();
   const inside = (value) => Math.min(0.999999, Math.max(0, value));
   return [inside((event.clientY - box.top) / box.height), inside((event.clientX - box.left) / box.width)];
 }
 
-// The mask to paint on: with `add`, that of the region that is shown; else an empty one.
+// The mask to paint on: with `add`, that of the selected region; else an empty one.
 export function maskToPaint({ trace, query, state }, add) {
   const grid = maskGrid(trace.size);
   const adds = add && state.active >= 0 && query.kind === "region" && String(query.grid) === String(grid);
@@ -47,7 +47,7 @@ export function wirePicture(desk) {
 
 const isTap = (press, event) => Math.hypot(event.clientX - press.x, event.clientY - press.y) <= TAP;
 
-// Draws a rectangle or a region, as a pin that grows with the drag; with the pixel tool, a finger looks around.
+// Draws a rectangle or region as a pin that grows with the drag; with the pixel tool, a finger explores.
 function drag(desk, press, event, point) {
   const { tool } = desk.state;
   if (tool === "point") {
@@ -73,7 +73,7 @@ function strokeTo(press, point) {
   return encodeMask(mask, grid);
 }
 
-// A click into a grid of maps chooses the step, and the layer or the pin.
+// A click on a map chooses its step, and its layer or pin.
 export function wireAtlas(desk) {
   const { atlas, pins } = desk.ui;
   const stepAt = (column) => desk.columns[Math.floor(column * desk.columns.length)];

@@ -1,14 +1,14 @@
-// The numbers of the one cell under the cursor: over the picture, the atlas, the rows of the pins and the heads.
+// The tooltip with the numbers of the cell under the cursor: on the picture, atlas, pins and heads.
 
 import { tokenAt } from "../core/query.js";
 import { formatSigned, formatTimes } from "../core/scale.js";
 import { formatHead, formatPlace, formatStep } from "../core/words.js";
 import { placeIn } from "./pointer.js";
 
-// `desk` is the viewer's inside, see desk.js. Returns a function to call after every repaint.
+// `desk`: see desk.js. Returns a function to call after every repaint.
 export function wireReadout(desk) {
   const { ui } = desk;
-  let cursor = null; // { x, y, find } while it is over a map; find() returns the cell below it
+  let cursor = null; // { x, y, find } while over a map; find() returns the cell under the cursor
   let waiting = false;
 
   function refresh() {
@@ -24,7 +24,7 @@ export function wireReadout(desk) {
     canvas.addEventListener("pointermove", (event) => {
       const place = placeIn(event, canvas);
       cursor = { x: event.clientX, y: event.clientY, find: () => find(place) };
-      if (!waiting) requestAnimationFrame(refresh); // after the repaint that the same move may have asked for
+      if (!waiting) requestAnimationFrame(refresh); // after the repaint that the same move may have caused
       waiting = true;
     });
     canvas.addEventListener("pointerleave", () => {
@@ -46,7 +46,7 @@ export function wireReadout(desk) {
   return refresh;
 }
 
-// The cell of a grid of maps at a place of its canvas; null between two maps.
+// The map and cell at a position on an atlas; null between two maps.
 function cellAt({ columns }, [row, column], rows, { css: { pitch, side } }) {
   const inside = (place, count, step, length) => {
     const at = place * count;
@@ -71,7 +71,7 @@ function textFor(desk, { place, query = desk.query, layer = desk.layer, step = d
   return `${title}${formatPlace(layer, token)} · weight ${weight} · ${times} uniform`;
 }
 
-// As far left of the cursor as the cursor is into the window, so that it never leaves the window.
+// Shifts the tooltip left in proportion to the cursor's position, so that it never leaves the window.
 function placeBeside({ x, y }) {
   const below = y < 80;
   return `translate(${x}px, ${y + (below ? 26 : -16)}px) translate(${(-100 * x) / innerWidth}%, ${below ? 0 : -100}%)`;

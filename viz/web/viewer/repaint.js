@@ -1,4 +1,4 @@
-// One repaint: from the state to all that shows it. `desk` is the viewer's inside, see desk.js.
+// Repaints everything that shows the state. `desk`: see desk.js.
 
 import { colorize, largestOf } from "../core/scale.js";
 import { h, imageCanvas } from "../dom.js";
@@ -6,11 +6,11 @@ import { showDescription } from "./description.js";
 import { showScale } from "./layout.js";
 import { paintMap, paintPicture, paintQuery } from "./paint.js";
 
-// Under the map: the picture, or the one predicted at the chosen step.
+// Draws what lies under the map: the picture, or the one predicted at the chosen step.
 export function drawBase({ ui, state, trace }) {
   const { previews, picture, size } = trace;
-  const shown = (state.base === "preview" && previews[state.step]) || picture;
-  ui.picture.base = shown ? imageCanvas(shown) : h("canvas", { width: size[1], height: size[0] });
+  const image = (state.base === "preview" && previews[state.step]) || picture;
+  ui.picture.base = image ? imageCanvas(image) : h("canvas", { width: size[1], height: size[0] });
 }
 
 // The colours of one map; null while it is not computed.
@@ -32,9 +32,9 @@ function drawChosen(desk, query, layer) {
 
 function drawHeads(desk, query, layer) {
   for (const { head, canvas } of desk.ui.heads.tiles) {
-    const shown = shade(desk, query, layer, desk.state.step, head);
-    if (shown) paintMap(canvas, layer, shown);
-    else canvas.width = layer.width; // empty
+    const colors = shade(desk, query, layer, desk.state.step, head);
+    if (colors) paintMap(canvas, layer, colors);
+    else canvas.width = layer.width; // clears it
   }
 }
 
@@ -49,22 +49,22 @@ function drawAtlas(desk, query, chosen) {
   painter.show();
 }
 
-// The rows of the pins change with the view only, not with the mouse.
+// The rows of the pins depend on the view, not on the cursor.
 function drawPins(desk, layer) {
   const { state, columns, pinPainter } = desk;
   const { pins, mode, special, head, range, log, smooth } = state;
-  const now = JSON.stringify([pins, mode, special, head, range, log, smooth, layer.index, columns]);
-  if (!pins.length || now === desk.pinsDrawn) return;
+  const key = JSON.stringify([pins, mode, special, head, range, log, smooth, layer.index, columns]);
+  if (!pins.length || key === desk.pinsKey) return;
   let whole = true;
   pins.forEach((pin, row) => {
     columns.forEach((step, column) => {
-      const shown = shade(desk, pin, layer, step, head);
-      whole &&= shown !== null;
-      pinPainter.paint(row, column, layer, shown, smooth);
+      const colors = shade(desk, pin, layer, step, head);
+      whole &&= colors !== null;
+      pinPainter.paint(row, column, layer, colors, smooth);
     });
   });
   pinPainter.show();
-  desk.pinsDrawn = whole ? now : "";
+  desk.pinsKey = whole ? key : "";
 }
 
 export function drawAll(desk) {

@@ -1,4 +1,4 @@
-// The viewer's nodes, built once. Each function returns a card and the nodes in it that change.
+// Builds the viewer's nodes. Each function returns a card and the nodes in it that change.
 
 import { h, labelledCanvas, makeButton } from "../dom.js";
 import { Choices } from "./choices.js";
@@ -8,7 +8,7 @@ const heading = (text, ...nodes) => h("div", { class: "pg-heading" }, h("h2", {}
 
 function buildTools(choices) {
   const chips = h("div", { class: "pg-chips" });
-  const slot = h("div", { class: "pg-slot" }); // for what the viewer's owner adds
+  const slot = h("div", { class: "pg-slot" }); // for buttons added from outside the viewer
   const { button, dialog } = buildHelp();
   const tools = h(
     "div",
@@ -28,7 +28,7 @@ function buildPicture(choices) {
     class: "pg-picture",
     tabIndex: 0,
     role: "application",
-    "aria-label": "The picture, with the chosen map over it. Arrow keys move the pixel, Enter pins it.",
+    "aria-label": "The picture with the chosen map over it. Arrow keys move the pixel; Enter pins it.",
     "aria-describedby": sentence.id,
   });
   const play = makeButton("▶", { class: "pg-play", "aria-label": "Play the steps" });
@@ -51,14 +51,14 @@ function buildAtlasCard(choices) {
   const note = h("span", { class: "pg-note" });
   const canvas = labelledCanvas("Maps of every layer, top to bottom, at every step, left to right");
   const mark = h("div", { class: "pg-mark" });
-  const [soFar, axis] = [h("div", { class: "pg-corner" }), h("div", { class: "pg-corner" })];
+  const [predicted, axis] = [h("div", { class: "pg-corner" }), h("div", { class: "pg-corner" })];
   const [previews, labels, ticks] = ["previews", "labels", "ticks"].map((name) => h("div", { class: `pg-${name}` }));
   const maps = h("div", { class: "pg-maps" }, canvas, mark);
-  const grid = h("div", { class: "pg-atlas" }, soFar, previews, labels, maps, axis, ticks);
+  const grid = h("div", { class: "pg-atlas" }, predicted, previews, labels, maps, axis, ticks);
   const pins = buildPinRows();
   const scale = buildScale(choices);
   const card = h("section", { class: "pg-card pg-right" }, heading("Atlas", note), grid, pins.group, scale.group);
-  return { card, atlas: { canvas, previews, labels, ticks, mark, note, soFar, axis }, pins, ...scale.nodes };
+  return { card, atlas: { canvas, previews, labels, ticks, mark, note, predicted, axis }, pins, ...scale.nodes };
 }
 
 function buildPinRows() {
@@ -77,7 +77,7 @@ function buildScale(choices) {
     "div",
     { class: "pg-legend" },
     choices.segment("range", "Colour range", { common: "Same scale", own: "Scale per map" }),
-    choices.toggle("log", "log", "A logarithmic scale"),
+    choices.toggle("log", "log", "Logarithmic scale"),
     choices.toggle("smooth", "smooth", "Interpolate between cells, for display only"),
   );
   const group = h("div", { class: "pg-scale" }, h("div", { class: "pg-bar" }, gradient, ticks), legend, scaleNote);
@@ -86,7 +86,7 @@ function buildScale(choices) {
 
 function buildSide(choices) {
   const note = h("span", { class: "pg-note" });
-  const enlarge = choices.toggle("heads", "Enlarge", "All heads large, side by side");
+  const enlarge = choices.toggle("heads", "Enlarge", "Show all heads enlarged, side by side");
   const strip = h("div", { class: "pg-heads" });
   const numbers = h("dl", { class: "pg-numbers" });
   const card = h("section", { class: "pg-card pg-side" }, heading("Heads", note, enlarge), strip, numbers);
@@ -96,7 +96,7 @@ function buildSide(choices) {
 // Fills `root` with the viewer. Returns the nodes that change.
 export function buildViewer(root) {
   const choices = new Choices();
-  const message = h("p", { class: "pg-message", role: "status" }, "Loading the recorded trace…");
+  const message = h("p", { class: "pg-message", role: "status" }, "Loading the recording…");
   const readout = h("div", { class: "pg-readout", hidden: true });
   const title = h("span", { class: "pg-title" });
   const recipe = h("span");

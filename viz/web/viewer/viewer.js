@@ -1,12 +1,12 @@
-// The viewer: a picture to point at, and the atlas of what that pixel looks at. Runs in the Gradio page and in a file.
+// The viewer: a picture to point at, and the atlas of what that pixel looks at. Runs in the Gradio page and in an HTML file.
 //
 //   const viewer = new Viewer(root, { colormap, diverging })   // 256 [r, g, b] each: dark to light; below zero to above
-//   viewer.open(buffer, view)      // the bytes of a trace, and what to look at; `remote`: who has its maps, remote_answers.js
-//   viewer.view(view)              // changes what is looked at; what a view leaves open stays as it was
-//   viewer.viewNow()               // all of it, as viz/view.py and links hold it
-//   viewer.onchange(f)             // f("view" or "open") after any change but a move of the mouse; returns a function that ends it
+//   viewer.open(buffer, view, remote)    // a trace's bytes, the view to open it with, and its server: see remote_answers.js
+//   viewer.view(view)                    // changes the view; fields it leaves out keep their values
+//   viewer.viewNow()                     // the whole view, as viz/view.py and links hold it
+//   viewer.onchange(f)                   // calls f("view" or "open") on changes, except pointer moves; returns an unsubscriber
 //   viewer.mapOf(layer, step, head), viewer.colorsOf(numbers), await viewer.whole()
-//   await viewer.order(layers, steps)    // before mapOf: these maps may have to come from the server
+//   await viewer.order(layers, steps)    // call before mapOf: these maps may have to come from the server
 
 import { Answers } from "../core/answers.js";
 import { MAX_PINS, checkQuery } from "../core/query.js";
@@ -22,7 +22,7 @@ import { wireAtlas, wirePicture } from "./pointer.js";
 import { wireReadout } from "./readout.js";
 import { drawAll, drawBase } from "./repaint.js";
 
-const FRAME = 350; // ms for each step while the steps are played
+const FRAME = 350; // ms per step during playback
 
 export class Viewer {
   frames = []; // durations of the latest repaints, in ms, for the benchmark
@@ -30,7 +30,7 @@ export class Viewer {
   #refreshReadout;
   #changeListeners = new Set();
   #hoverListeners = new Set();
-  #whenWhole = []; // called once all that is on screen is computed
+  #whenWhole = []; // called once everything on screen is computed
   #dirty = false; // whether a repaint is due
   #opening = false;
   #playing = null; // the interval that plays the steps
@@ -41,7 +41,7 @@ export class Viewer {
     this.#desk = desk;
     Object.assign(desk, {
       choose: (changes) => this.choose(changes),
-      hover: (point, letsGo) => this.hover(point, letsGo),
+      hover: (point, deselect) => this.hover(point, deselect),
       play: () => this.#play(),
     });
     this.#refreshReadout = wireReadout(desk);
@@ -74,13 +74,13 @@ export class Viewer {
     return this.#desk.columns;
   }
 
-  // The chosen map, as it is shown; null while it is being computed.
+  // The chosen map as displayed; null while it is being computed.
   get map() {
     const { known, map, layer } = this.#desk;
     return known ? map.slice(0, layer.tokens) : null;
   }
 
-  // -- what is looked at ---------------------------------------------------------------------------------------------
+  // -- the view ------------------------------------------------------------------------------------------------------
 
   choose(changes) {
     const desk = this.#desk;
@@ -98,10 +98,10 @@ export class Viewer {
     if (!this.#opening) this.#changeListeners.forEach((f) => f("view"));
   }
 
-  // Looks at the pixel under the mouse, unless a pin is shown. A dragging finger deselects the pin: `letsGo`.
-  hover(point, letsGo = false) {
+  // Queries the pixel under the cursor, unless a pin is selected; with `deselect` (a dragging finger) the pin is deselected.
+  hover(point, deselect = false) {
     const { state } = this.#desk;
-    if (state.active >= 0 && letsGo) this.choose({ active: -1 });
+    if (state.active >= 0 && deselect) this.choose({ active: -1 });
     if (state.active >= 0) return;
     state.point = point;
     this.#invalidate();
@@ -114,7 +114,7 @@ export class Viewer {
     return { ...view, layer: chosen.name, step: trace.steps[step] };
   }
 
-  // Throws an Error, for the reader, where a pin is not a query.
+  // Throws an Error to show to the user if a pin is not a valid query.
   view({ layer: name, step: recorded, ...view } = {}) {
     const { state, trace } = this.#desk;
     const changes = Object.fromEntries(Object.entries(view).filter(([key]) => key in DEFAULTS));
@@ -127,7 +127,7 @@ export class Viewer {
     this.choose({ ...changes, layer: layer < 0 ? state.layer : layer, step: step < 0 ? state.step : step });
   }
 
-  // Shows a trace. What `view` leaves open stays: the layer by its name, the step by its place among the steps.
+  // Shows a trace. Fields that `view` leaves out are kept: the layer by name, the step by its position among the steps.
   open(buffer, view, remote = null) {
     const desk = this.#desk;
     const { state, ui } = desk;
@@ -138,7 +138,7 @@ export class Viewer {
     desk.answers?.close();
     const largest = Math.max(...trace.layers.map((layer) => layer.tokens));
     Object.assign(desk, {
-      ...{ trace, answers: this.#answersOf(trace), columns: [], laidOut: "", pinsDrawn: "" },
+      ...{ trace, answers: this.#answersOf(trace), columns: [], layoutKey: "", pinsKey: "" },
       ...{ map: new Float32Array(largest), scratch: new Float32Array(largest), colors: new Uint32Array(largest) },
     });
     ui.slider.max = String(trace.steps.length - 1);
@@ -175,24 +175,24 @@ export class Viewer {
     return () => this.#hoverListeners.delete(f);
   }
 
-  // -- its maps ------------------------------------------------------------------------------------------------------
+  // -- maps ----------------------------------------------------------------------------------------------------------
 
-  // The numbers shown for a query, by default the chosen one: of an entry of trace.layers, an index into trace.steps, and a
-  // head, or -1 for their mean. Computed at once, where need be.
+  // A query's map as displayed (by default, of the current query): `layer` is an entry of trace.layers, `step` an index into
+  // trace.steps, `head` an index, or -1 for the mean. Computed at once if necessary.
   mapOf(layer, step, head, query = this.#desk.query) {
     const numbers = this.#desk.numbers(query, layer, step, head, true);
     if (!numbers) throw new Error("The view changed while exporting; try again.");
     return numbers;
   }
 
-  // Resolves when `mapOf` knows the maps of these layers, indices of steps and queries, of the chosen head.
+  // Resolves once `mapOf` can return the maps of these layers, step indices and queries, for the chosen head.
   order(layers, steps, queries = [this.#desk.query]) {
     const { answers, state } = this.#desk;
     const each = (query) => layers.flatMap((layer) => steps.map((step) => [query, layer, step, state.head]));
     return answers.order(queries.flatMap(each), state);
   }
 
-  // [r, g, b, a] of each number, as on screen.
+  // Four bytes, [r, g, b, a], per number, as on screen.
   colorsOf(numbers) {
     const { tableOf, scale } = this.#desk;
     const colors = new Uint32Array(numbers.length);
@@ -200,7 +200,7 @@ export class Viewer {
     return new Uint8ClampedArray(colors.buffer);
   }
 
-  // Resolves when all that is on screen is computed.
+  // Resolves once everything on screen is computed.
   whole() {
     return new Promise((done) => {
       this.#whenWhole.push(done);
@@ -211,7 +211,7 @@ export class Viewer {
   repaint() {
     const desk = this.#desk;
     this.#dirty = false;
-    if (!desk.trace || !desk.columns.length) return; // nothing to show, or nowhere yet
+    if (!desk.trace || !desk.columns.length) return; // no trace, or no layout yet
     const began = performance.now();
     drawAll(desk);
     this.#refreshReadout();
@@ -226,7 +226,7 @@ export class Viewer {
     requestAnimationFrame(() => this.repaint());
   }
 
-  // -- the controls --------------------------------------------------------------------------------------------------
+  // -- controls ------------------------------------------------------------------------------------------------------
 
   #showState() {
     const desk = this.#desk;
@@ -246,14 +246,14 @@ export class Viewer {
     if (desk.columns.length) markAtlas(desk);
   }
 
-  // Starts over for another width. The viewer's own height changes with every sentence, and is no reason to.
+  // Lays the viewer out again when its width changes; its height changes with every sentence and does not matter.
   #layOut() {
     const desk = this.#desk;
     const { ui } = desk;
     const width = ui.main.clientWidth;
     const key = `${width} ${devicePixelRatio}`;
-    if (!desk.trace || !width || key === desk.laidOut) return;
-    desk.laidOut = key;
+    if (!desk.trace || !width || key === desk.layoutKey) return;
+    desk.layoutKey = key;
     buildAtlas(desk);
     const { canvas } = ui.picture;
     const [down, across] = desk.trace.size;
@@ -276,8 +276,8 @@ export class Viewer {
   }
 
   #answersOf(trace) {
-    const onNews = () => this.#invalidate();
-    if (!trace.remote) return new Answers(trace, onNews);
-    return new RemoteAnswers(trace, trace.remote, onNews, (text) => this.say(text));
+    const onResult = () => this.#invalidate();
+    if (!trace.remote) return new Answers(trace, onResult);
+    return new RemoteAnswers(trace, trace.remote, onResult, (text) => this.say(text));
   }
 }
