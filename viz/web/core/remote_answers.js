@@ -20,9 +20,9 @@ export class RemoteAnswers {
   #cache = new Map(); // {key: { map, usedAt }}, least recently added first
   #names = new WeakMap(); // {rectangle or region: its name in keys}
   #floats = 0; // in #cache
-  #repaints = 0; // counts repaints
-  #turn = 0; // counts requests
-  #nameCount = 0; // counts names
+  #repaints = 0;
+  #turn = 0; // the number of the latest request
+  #nameCount = 0; // of #names
   #queue = new Map(); // {key: job}
   #orders = []; // of exports, which need all of their maps at once
   #waiting = false; // for a response

@@ -21,7 +21,7 @@ export async function startMenu(gradio) {
   exportMenu.add("Interactive page (HTML)", [["HTML", "one HTML file that works offline", saveHtml]]);
   const linkLabel = "a link that redraws this picture and opens this view";
   exportMenu.add("Link to this view", [["copy link", linkLabel, () => copyLink(gradio, root)]]);
-  const openLabel = "a .safetensors file; you can also drop it anywhere on the page";
+  const openLabel = "a safetensors file; you can also drop it anywhere on the page";
   exportMenu.add("Open recording…", [["open…", openLabel, () => (input.click(), " ")]]);
   input.addEventListener("change", () => {
     open(input.files[0]);
