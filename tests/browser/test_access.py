@@ -60,7 +60,7 @@ def test_sentence_is_announced_on_keys_but_not_on_mouse_moves(page):
     settle(page)
     assert "looked at" in sentence.inner_text() != before
     view(page, pins=PINS, active=2)
-    assert "On average, the 128 pixels in the region" in sentence.inner_text()
+    assert "On average, the 128 cells in the region" in sentence.inner_text()
     assert state(page)["mode"] == "column"
 
 

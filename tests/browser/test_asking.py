@@ -179,7 +179,7 @@ def test_rectangle_tool_pins_dragged_rectangle(page):
     assert box["from"] == pytest.approx([0.4, 0.55], abs=0.01) and box["to"] == pytest.approx([0.6, 0.7], abs=0.01)
     settle(page)
     sentence = page.evaluate("document.querySelector('#viewer .pg-sentence').textContent")
-    assert "On average, the 48 pixels in the rectangle on the 32×32 map" in sentence  # 8 rows by 6 columns
+    assert "On average, the 48 cells in the rectangle on the 32×32 map" in sentence  # 8 rows by 6 columns
     click(page, 0.1, 0.1)  # with every tool a click pins a pixel
     assert [pin["kind"] for pin in state(page)["pins"]] == ["box", "pixel"]
 
@@ -198,7 +198,7 @@ def test_brush_paints_region_and_shift_adds_to_it(page):
     (pin,) = state(page)["pins"]
     assert (mask_of(pin)[covered]).all() and mask_of(pin)[52, 52]
     settle(page)
-    assert "pixels in the region on the" in page.locator(".pg-sentence").inner_text()
+    assert "cells in the region on the" in page.locator(".pg-sentence").inner_text()
     drag(page, (0.5, 0.2), (0.5, 0.3))
     assert len(state(page)["pins"]) == 2
 

@@ -123,7 +123,7 @@ def test_trace_file_text_is_never_executed(chromium, url, text, tmp_path, shared
     svg = export_file(page, "with real text")[1]
     assert svg.count(b"<image") == 2 * 2 + 1 and b"<img" not in svg
     ElementTree.fromstring(svg)
-    with np.load(io.BytesIO(export_file(page, "the maps of atlas and pins")[1])) as rows:
+    with np.load(io.BytesIO(export_file(page, "the maps of the atlas and the pins")[1])) as rows:
         assert rows["layers"][0] == text[:280]
     name, document = export_file(page, "one HTML file")
     assert re.fullmatch(r"pixelgaze-[a-z0-9-]+\.html", name) and text[:9].encode() not in document[:300]

@@ -107,7 +107,7 @@ def test_export_menu_writes_svg_with_scale_head_and_pins(alone, trace):
         text = " ".join(texts)
         assert alone.locator(".pg-scale .pg-note").inner_text() in text and "…" not in text
         assert (
-            alone.locator(".pg-where").inner_text() in texts and f"Pins, each in {layer_label(EXHIBIT.layer)}" in texts
+            alone.locator(".pg-where").inner_text() in texts and f"Pins: maps in {layer_label(EXHIBIT.layer)}" in texts
         )
         images = list(svg.iter("{http://www.w3.org/2000/svg}image"))
         assert len(images) == (len(trace.layers) + 2) * len(trace.steps) + 1
@@ -138,7 +138,7 @@ def test_export_menu_writes_gif_across_steps(alone, trace):
 def test_export_menu_writes_npz_equal_to_python(alone, trace, changes):
     set_view(alone, **changes)
     document = alone.evaluate(f"{VIEWER}.viewNow()")
-    name, content = export_file(alone, "the maps of atlas and pins")
+    name, content = export_file(alone, "the maps of the atlas and the pins")
     assert name.endswith(".npz")
     expected = rows_on_show(trace, View.from_json(document))
     with np.load(io.BytesIO(content)) as rows:

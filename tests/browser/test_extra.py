@@ -49,4 +49,4 @@ def test_viewer_numbers_state_attention_on_extra_keys(page, trace):
     outside = 1 - trace.rows("attention", step=0, query=(0, 0), head=0).sum().item()
     assert outside > 0.02
     numbers = page.locator(f"{VIEWER_ROOT} .pg-numbers").inner_text()
-    assert "on 3 keys that belong to no pixel" in numbers and f"{round(100 * outside)} %" in numbers
+    assert "on 3 keys that are not cells" in numbers and f"{round(100 * outside)}%" in numbers

@@ -129,7 +129,7 @@ def test_view_rejects_invalid_pin_and_changes_nothing(page, pin):
     message = page.evaluate(
         f"(pin) => {{ try {{ {VIEWER}.view({{pins: [pin]}}) }} catch (e) {{ return e.message }} }}", pin
     )
-    assert message.startswith("This view asks about something that is not a pixel")
+    assert message.startswith("This view contains a query that is not a pixel")
     assert state(page) == before
 
 
@@ -153,7 +153,7 @@ def test_compare_shows_two_traces_with_one_cursor(page):
     assert first == second == exhibits()[1].steps[2] and state(page)["layer"] == 3  # the step itself, not its index
     page.locator("#second").get_by_role("button", name="Copy left recording here").click()
     assert other_title.inner_text() == exhibits()[0].caption
-    page.get_by_label("The trace to compare with").select_option("1")
+    page.get_by_label("Recording to compare with").select_option("1")
     page.wait_for_function(
         f"document.querySelector('#second .pg-title').textContent === {json.dumps(exhibits()[1].caption)}"
     )

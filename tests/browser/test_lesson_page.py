@@ -115,7 +115,7 @@ def test_lesson_shuffle_shows_outputs_and_can_be_undone(page):
     assert figures.count() == 6
     first, after = (figures.nth(i).evaluate("canvas => canvas.toDataURL()") for i in (4, 5))
     assert first != after  # the convolution's outputs
-    assert "no idea where anything is" in page.locator(".pl-shuffled").inner_text()
+    assert "no notion of position" in page.locator(".pl-shuffled").inner_text()
     page.get_by_role("button", name="Put them back").click()
     assert not figures.first.is_visible()
 

@@ -36,7 +36,7 @@ VIEW_CHANGES = {
 
 def copy_link(page) -> str:
     page.get_by_role("button", name="Export").first.click()
-    page.get_by_role("button", name="a link that draws").click()
+    page.get_by_role("button", name="a link that redraws").click()
     page.locator(".pg-news", has_text=re.compile("Link copied|address bar")).wait_for()
     assert "?look=" in page.url
     return page.url.split("?", 1)[1]
@@ -176,14 +176,14 @@ def test_trace_file_without_recipe_opens_but_has_no_link(page, tmp_path, shared_
     open_trace_file(page, trace.save(tmp_path / "run.safetensors"))
     page.wait_for_function(f"{VIEWER}.trace.steps.length === 3")
     assert page.evaluate(f"{VIEWER}.trace.layers.length") == sum(layer.kind == "self" for layer in trace)
-    page.get_by_role("button", name="a link that draws").click()
+    page.get_by_role("button", name="a link that redraws").click()
     page.locator(".pg-news", has_text="No link: this trace's recipe cannot be followed here").wait_for()
 
 
 def test_link_to_opened_file_says_it_does_not_contain_file(page, tmp_path):
     open_trace_file(page, shutil.copy(exhibits()[2].trace, tmp_path / "mine.safetensors"))
     wait_for_caption(page, exhibits()[2].caption)
-    page.get_by_role("button", name="a link that draws").click()
+    page.get_by_role("button", name="a link that redraws").click()
     page.locator(".pg-news", has_text="doesn't contain your file").wait_for()
     page.locator("#shelf button.thumbnail-item").nth(1).click()
     wait_for_caption(page, EXHIBIT.caption)

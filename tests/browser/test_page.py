@@ -24,7 +24,7 @@ def test_page_opens_on_first_exhibit_with_its_query(page):
     assert exhibit.layer in page.locator(".pg-where").inner_text()
     row, column = trace.cell(exhibit.layer, (exhibit.point[0] * 64, exhibit.point[1] * 64))
     sentence = page.locator(".pg-sentence").inner_text()
-    assert f"The pixel at row {row}, column {column} of the 32×32 map, layer up " in sentence
+    assert f"The cell at row {row}, column {column} of the 32×32 map, layer up " in sentence
     assert f"step {exhibit.step}, t = {trace.timesteps[exhibit.step]:g}, looks" in sentence
 
 

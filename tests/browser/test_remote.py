@@ -50,7 +50,7 @@ def page(chromium):
 
 def test_remote_trace_sends_outline_and_page_says_so(page, trace):
     assert page.evaluate(f"{VIEWER}.trace.buffer.byteLength") < 400_000 < EXHIBIT.trace.stat().st_size / 10
-    assert "the maps come from the server" in page.locator(f"{VIEWER_ROOT} .pg-facts").inner_text()
+    assert "the server computes the maps" in page.locator(f"{VIEWER_ROOT} .pg-facts").inner_text()
     assert page.evaluate(f"{VIEWER}.trace.layers.map(({{ name }}) => name)") == list(trace.layers)
     assert page.evaluate(f"{VIEWER}.trace.steps") == trace.steps
 
@@ -123,9 +123,9 @@ def test_remote_trace_exports_everything_but_html(page, trace):
     for name, values in rows_on_show(trace, now).items():
         if values.dtype == np.float32:
             assert np.abs(maps[name] - values).max() <= 1e-3 * max(1, values.max()), name
-    assert export_file(page, "Picture and atlas, PNG, 1 times the size")[1].startswith(b"\x89PNG")
-    assert export_file(page, "Atlas, SVG")[1].startswith(b"<svg")
-    assert export_file(page, "Across the steps, GIF")[1].startswith(b"GIF8")
+    assert export_file(page, "Picture and atlas (PNG), 1 times the size")[1].startswith(b"\x89PNG")
+    assert export_file(page, "Atlas (SVG)")[1].startswith(b"<svg")
+    assert export_file(page, "Animation over the steps (GIF)")[1].startswith(b"GIF8")
     name, content = export_file(page, "Full recording (Q, K), Q and K")
     assert name.endswith(".safetensors") and len(content) > 4_000_000
     page.get_by_role("button", name="one HTML file").click()

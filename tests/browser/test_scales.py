@@ -53,7 +53,7 @@ def test_colour_bar_ticks_match_colours(page, special, log, span):
     note = page.locator(".pg-scale .pg-note").inner_text()
     assert ("Log scale" if log else "Linear scale") in note and marks[0][1] in note
     assert ("shared by all maps" in note) == (span == "common")
-    assert ("minus that of the average pixel" in note) == special
+    assert ("minus that of the average cell" in note) == special
     if span == "own":
         assert number(ticks(page)[-1][1]) == pytest.approx(largest, rel=0.05)
 
@@ -156,9 +156,9 @@ def test_column_numbers_have_no_entropy(page, trace):
     column = trace.columns(exhibit.layer, step=exhibit.step, key=key, head=1)
     figures = numbers(page)
     assert not any("entropy" in name or "keys" in name for name in figures)
-    assert number(figures["received, × an average pixel"]) == pytest.approx(column.sum().item(), rel=0.05)
+    assert number(figures["received, × an average cell"]) == pytest.approx(column.sum().item(), rel=0.05)
     assert "Columns don't sum to one" in page.locator(".pg-scale .pg-note").inner_text()
-    assert "as much attention as an average pixel" in page.locator(".pg-sentence").inner_text()
+    assert "as much attention as an average cell" in page.locator(".pg-sentence").inner_text()
     assert "who looks at this pixel" in page.locator(".pg-right .pg-note").first.inner_text()
     assert page.get_by_role("button", name="Minus average").is_disabled()
 
@@ -168,8 +168,8 @@ def test_difference_numbers_have_signs(page, trace):
     exhibit = exhibits()[0]
     row = row_of(trace, exhibit.point, 2) - trace.mean_row(exhibit.layer, step=exhibit.step, head=2).numpy()
     figures = numbers(page)
-    assert number(figures["most above the average"]) == pytest.approx(row.max() * 1024, rel=0.05)
-    assert number(figures["most below it"]) == pytest.approx(row.min() * 1024, rel=0.05)
+    assert number(figures["largest excess over the average"]) == pytest.approx(row.max() * 1024, rel=0.05)
+    assert number(figures["largest deficit"]) == pytest.approx(row.min() * 1024, rel=0.05)
     share = number(figures["attention moved elsewhere"].split()[0])
     assert share == pytest.approx(50 * np.abs(row).sum(), abs=0.6)
     look(page, 0.5, 0.45)
