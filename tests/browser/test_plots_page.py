@@ -76,7 +76,7 @@ def test_plots_follow_pin_and_equal_python(page):
     trace = Trace.load(EXHIBIT.trace)
     pin(page, PIN)
     wait_for_lines(page, "entropy", LAST)
-    assert lines(page, "weight") == {} and page.get_by_text("Pin a rectangle or a region, too").is_visible()
+    assert lines(page, "weight") == {} and page.get_by_text("Also pin a rectangle or region").is_visible()
     pin(page, PIN, BOX)
     wait_for_lines(page, "weight", LAST)
     expected = measure_over_steps(
@@ -182,7 +182,7 @@ def test_plots_show_latest_of_many_pins(page):
     pins = [PIN, {"kind": "pixel", "point": [0.1, 0.1]}, {"kind": "pixel", "point": [0.9, 0.5]}]
     for count in (1, 2, 3):  # faster than the server answers
         pin(page, *pins[:count], active=count - 1)
-    page.locator(".pg-pinned [role=status]", has_text="What pin 3 looks at").wait_for(timeout=90_000)
+    page.locator(".pg-pinned [role=status]", has_text="Pin 3: what it looks at").wait_for(timeout=90_000)
     wait_for_lines(page, "entropy", LAST)
     expected = measure_over_steps(Maps(Trace.load(EXHIBIT.trace)), Pixel((0.9, 0.5)), head=EXHIBIT.head).entropy[LAST]
     page.wait_for_function(

@@ -29,7 +29,7 @@ def keys(value: dict) -> list[str]:
 def test_plot_of_rows(maps):
     value = plot(maps, VIEW, region=1)
     assert keys(value) == ["entropy", "distance", "weight", "map"]
-    assert len(json.dumps(value)) < 200_000 and "pin 1 looks at" in value["note"]
+    assert len(json.dumps(value)) < 200_000 and "Pin 1: what it looks at" in value["note"]
     z = np.array(value["figures"][-1]["figure"]["data"][0]["z"])
     assert np.allclose(z, maps.of_view(VIEW), atol=1e-4)
 
@@ -42,7 +42,7 @@ def test_plot_has_no_weight_without_a_region(maps, region):
 def test_plot_of_columns(maps):
     value = plot(maps, replace(VIEW, mode="column"), region=1)
     assert keys(value) == ["received", "distance", "weight", "map"]
-    assert "Who looks at pin 1" in value["note"] and "A column is not a distribution" in value["note"]
+    assert "Pin 1: who looks at it" in value["note"] and "Columns don't sum to one" in value["note"]
 
 
 def test_plot_says_that_only_the_map_is_special(maps):

@@ -34,7 +34,7 @@ _SKELETON = """
   <div class="pg-plot-tools">
     <h2>Plots</h2>
     <span class="pg-unpinned">
-      Pin a pixel, a rectangle or a region to see how what it looks at, or who looks at it, changes over the steps.
+      Pin a pixel, rectangle or region to plot how its attention changes over the steps.
     </span>
   </div>
   <div class="pg-pinned" hidden>
@@ -45,7 +45,7 @@ _SKELETON = """
       </div>
       <select class="pg-regions" aria-label="Region whose weight is plotted"></select>
       <span class="pg-regionless pg-note-line">
-        Pin a rectangle or a region, too, to plot how much of the attention falls into it, or comes from it.
+        Also pin a rectangle or region to plot how much attention falls inside it, or comes from it.
       </span>
     </div>
     <p class="pg-note pg-note-line" role="status"></p>
@@ -143,9 +143,9 @@ def _over_steps(curves: Curves, where: str) -> dict[str, go.Figure]:
 
     measures = {
         "entropy": (curves.entropy, "Entropy", "bits"),
-        "received": (curves.received, "Attention received", "× an average pixel"),
+        "received": (curves.received, "Attention received", "× an average cell"),
         "distance": (curves.distance, "Mean attention distance", "picture pixels"),
-        "weight": (curves.weight, f"Weight {where}", "share of the attention"),
+        "weight": (curves.weight, f"Attention {where}", "share of attention"),
     }
     return {
         key: over_steps(values, curves.steps, curves.timesteps, title=title, unit=unit)
@@ -156,16 +156,16 @@ def _over_steps(curves: Curves, where: str) -> dict[str, go.Figure]:
 
 def _note(view: View, by_head: bool) -> str:
     """What the curves show, in words, and how the chosen map differs from it."""
-    pin = f"pin {(view.active or 0) + 1}"
+    pin = f"Pin {(view.active or 0) + 1}"
     head = "mean" if view.head < 0 else f"head {view.head}"
     subject = f"heads of {layer_label(view.layer)}" if by_head else f"{head} of every layer"
     if view.mode == "column":
         return (
-            f"Who looks at {pin} (its columns; for a region, their mean): {subject}. A column is not a distribution "
-            "and has no entropy; the plots show how much is received, its mean distance, and the region's share of it."
+            f"{pin}: who looks at it, {subject} (regions: averaged over their cells). Columns don't sum to one, so "
+            "they have no entropy; plotted are the attention received, its mean distance, and the region's share of it."
         )
     rest = " The curves show whole rows; only the map has the mean row subtracted." if view.special else ""
-    return f"What {pin} looks at (its rows; for a region, their mean): {subject}.{rest}"
+    return f"{pin}: what it looks at, {subject} (regions: averaged over their cells).{rest}"
 
 
 def _scale(name: str) -> list[list]:
