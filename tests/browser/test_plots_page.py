@@ -68,7 +68,7 @@ MARK = "document.querySelector('.pg-figure[data-key=entropy]').layout.shapes[0].
 def test_plots_load_no_script_before_first_pin(page):
     look(page, 0.2, 0.2)
     look(page, 0.6, 0.4)
-    assert page.get_by_text("Pin a pixel, a rectangle or a region to see how").is_visible()
+    assert page.get_by_text("Pin a pixel, rectangle or region to plot how").is_visible()
     assert page.scripts == [] and page.locator(".pg-figure").count() == 0
 
 
@@ -108,7 +108,7 @@ def test_plots_of_column_show_its_own_measures(page):
     assert lines(page, "entropy") == {}
     for key, values in (("received", expected.received), ("distance", expected.distance), ("weight", expected.weight)):
         assert all(np.allclose(lines(page, key)[name], values[name], rtol=1e-3, atol=1e-4) for name in values), key
-    assert page.get_by_text("A column is not a distribution and has no entropy").is_visible()
+    assert page.get_by_text("so they have no entropy").is_visible()
     keys = page.locator(".pg-plot:not([hidden]) .pg-figure").evaluate_all("(all) => all.map((one) => one.dataset.key)")
     assert keys == ["received", "distance", "weight", "map"]
     page.keyboard.press("r")
