@@ -170,7 +170,7 @@ def test_difference_numbers_have_signs(page, trace):
     figures = numbers(page)
     assert number(figures["largest excess over the average"]) == pytest.approx(row.max() * 1024, rel=0.05)
     assert number(figures["largest deficit"]) == pytest.approx(row.min() * 1024, rel=0.05)
-    share = number(figures["attention moved elsewhere"].split()[0])
+    share = number(figures["attention moved elsewhere"].removesuffix("%"))
     assert share == pytest.approx(50 * np.abs(row).sum(), abs=0.6)
     look(page, 0.5, 0.45)
     assert "looks more than others at" in page.locator(".pg-sentence").inner_text()
