@@ -1,6 +1,6 @@
 # make app            open the page (the first time, create the virtual environment and install)
 # make test           all tests, in a real Chromium too
-# make test-quick     the tests that need neither a browser nor training, in about a minute
+# make test-quick     the tests that need neither a browser nor training, in a minute or two
 # make versions       the recording tests on the two diffusers releases before the pinned one
 # make lint           check format, lint and types, of Python and JavaScript
 # make bench          measure all figures of the bundled model and the page, in under ten minutes
