@@ -19,6 +19,7 @@ from viz.page.runs import load_bundled, stop_runs
 from viz.page.script import head, script_route
 from viz.page.tabs import explore, lesson
 from viz.page.theme import theme
+from viz.recording.heap import keep_freed_memory
 from viz.web import WEB
 
 DESCRIPTION = "Point at a pixel of a picture that a diffusion U-Net is drawing, and see where that pixel looks."
@@ -64,6 +65,7 @@ def main() -> None:
         set_limits(arguments.memory, arguments.models, arguments.browser)
     except ValueError as error:
         parser.error(str(error))
+    keep_freed_memory()
     page = build()
     page.queue(max_size=20).launch(
         server_name=arguments.host,

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page
 from tests.bench.figures import Report, Value
 from tests.bench.timing import alternate, end_step, seconds
 from tests.support.chromium import VIEWER, browser, look, open_page, server, settle
+from viz.recording.heap import keep_freed_memory
 
 CAPTION = "a round purple monster with two yellow eyes, red horns and a toothy mouth on a blue background"
 PIXEL = {"kind": "pixel", "point": [0.55, 0.33]}
@@ -166,6 +167,7 @@ def page_figures(hovers: int, quick: bool) -> Figures:
 
 
 def main(quick: bool) -> None:
+    keep_freed_memory()  # as the page does
     report = Report("quick" if quick else "bundled")
     report.add_all(page_figures(100 if quick else 200, quick))
     report.add_all(recording(3 if quick else 9, quick))
