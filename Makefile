@@ -1,6 +1,6 @@
 # make app            open the page (the first time, create the virtual environment and install)
 # make test           all tests, in a real Chromium too
-# make test-quick     the tests that need neither a browser nor training, in a minute or two
+# make test-quick     the tests without a browser, training or whole runs, in a minute or two
 # make versions       the recording tests on the two diffusers releases before the pinned one
 # make lint           check format, lint and types, of Python and JavaScript
 # make bench          measure all figures of the bundled model and the page, in under ten minutes
@@ -36,7 +36,7 @@ test: $(VENV)/dev $(VENV)/chromium $(RIVAL)
 	$(PYTEST) -m browser # one after another: some of them measure milliseconds
 
 test-quick: $(VENV)/dev
-	$(PYTEST) -n 2 -m "not browser and not training"
+	$(PYTEST) -n 2 --ignore tests/browser -m "not training and not slow"
 
 versions: $(VENV)/dev
 	for version in $(DIFFUSERS_BEFORE); do \

@@ -1,24 +1,41 @@
 """Real networks at tiny sizes, which every test builds for itself."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import pytest
-import torch
-from diffusers import UNet2DConditionModel
-from hypothesis import settings
 
-from models.pipeline import CritterPipeline
-from models.training.trainer import new_scheduler
-from models.words import CaptionEncoder
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
 
-# The networks here are so small that a second thread only waits for the first, and takes the other worker's core.
-torch.set_num_threads(1)
+    from models.pipeline import CritterPipeline
 
-# The same examples at every run, however slow the machine.
-settings.register_profile("fixed", derandomize=True, deadline=None, database=None, max_examples=100)
-settings.load_profile("fixed")
+# torch and the rest are imported where they are needed: under `-n 2` a third process reads this file, to hand out the
+# tests, and the workers start after it.
+
+
+def pytest_collection() -> None:
+    """Draw the same examples in every run, however slow the machine."""
+    from hypothesis import settings
+
+    settings.register_profile("fixed", derandomize=True, deadline=None, database=None, max_examples=100)
+    settings.load_profile("fixed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """The networks here are so small that a second thread only waits for the first, and takes another worker's core."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def new_tiny_unet() -> UNet2DConditionModel:
     """A U-Net for 64x64 pictures with attention on the 32x32 and 16x16 grids, 2 heads, 30,000 parameters."""
+    import torch
+    from diffusers import UNet2DConditionModel
+
     torch.manual_seed(0)
     return UNet2DConditionModel(
         sample_size=64,
@@ -35,6 +52,10 @@ def new_tiny_unet() -> UNet2DConditionModel:
 
 
 def new_tiny_pipeline(unet: UNet2DConditionModel) -> CritterPipeline:
+    from models.pipeline import CritterPipeline
+    from models.training.trainer import new_scheduler
+    from models.words import CaptionEncoder
+
     pipeline = CritterPipeline(unet, CaptionEncoder().eval(), new_scheduler())
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

@@ -188,13 +188,18 @@ def samplers(pipeline: Pipeline) -> dict[str, Any]:
     They are the ones that its own scheduler calls compatible and that work here. Where the pipeline does not scale
     its network's input, schedulers that need scaling are left out.
     """
+    return {name: kind for name, kind in _candidates(pipeline).items() if _fits(kind, pipeline)}
+
+
+def _candidates(pipeline: Pipeline) -> dict[str, Any]:
+    """{name: class} of a pipeline's own scheduler, then of those that it calls compatible, by name."""
     own = type(pipeline.scheduler)
-    classes = {own.__name__: own}
-    compatible = getattr(pipeline.scheduler, "compatibles", [])
-    for scheduler_class in sorted(compatible, key=lambda scheduler_class: scheduler_class.__name__):
-        if _can_sample(scheduler_class, pipeline):
-            classes.setdefault(scheduler_class.__name__, scheduler_class)
-    return classes
+    others = {kind.__name__: kind for kind in getattr(pipeline.scheduler, "compatibles", [])}
+    return {own.__name__: own} | {name: others[name] for name in sorted(others.keys() - {own.__name__})}
+
+
+def _fits(scheduler_class: Any, pipeline: Pipeline) -> bool:
+    return scheduler_class is type(pipeline.scheduler) or _can_sample(scheduler_class, pipeline)
 
 
 def _can_sample(scheduler_class: Any, pipeline: Pipeline) -> bool:
@@ -219,7 +224,8 @@ def set_sampler(pipeline: Pipeline, name: str) -> None:
     Raises:
         ValueError: when it is none of `samplers(pipeline)`.
     """
-    choices = samplers(pipeline)
-    if name not in choices:
-        raise ValueError(f"no sampler {name[:60]!r} fits this pipeline; there are {', '.join(choices)}")
-    pipeline.scheduler = choices[name].from_config(pipeline.scheduler.config)
+    # Trying out one scheduler takes up to a tenth of a second, so the others are tried only for the message.
+    kind = _candidates(pipeline).get(name)
+    if kind is None or not _fits(kind, pipeline):
+        raise ValueError(f"no sampler {name[:60]!r} fits this pipeline; there are {', '.join(samplers(pipeline))}")
+    pipeline.scheduler = kind.from_config(pipeline.scheduler.config)

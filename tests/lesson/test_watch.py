@@ -1,5 +1,7 @@
 """What is known of one layer in one call: that of the trace, of the module itself, and of its weights."""
 
+from itertools import product
+
 import pytest
 import torch
 from diffusers import UNet2DModel
@@ -16,14 +18,13 @@ from viz.recording.run import perform
 
 
 @pytest.mark.parametrize("guidance", [1.0, 2.5])
-@pytest.mark.parametrize("step", [0, 2])
-def test_watch_layer_sees_what_the_trace_kept(shared_pipeline, guidance, step):
+def test_watch_layer_sees_what_the_trace_kept(shared_pipeline, guidance):
     recipe = Recipe("a green monster with two yellow eyes", seed=5, steps=3, guidance=guidance)
     trace = perform(recipe, shared_pipeline)
     calls, picture = replay(shared_pipeline, recipe)
     assert len(calls) == 3 and (picture == trace.picture).all()
     assert [call.timestep(shared_pipeline.unet) for call in calls] == list(trace.timesteps.values())
-    for name, layer in trace.layers.items():
+    for (name, layer), step in product(trace.layers.items(), (0, 2)):
         layer_call = watch_layer(shared_pipeline.unet, calls[step], name)
         assert layer_call.layer == layer and layer_call.timestep == trace.timesteps[step]
         assert torch.equal(layer_call.query, trace.queries["conditional", name, step])

@@ -71,6 +71,7 @@ def test_sample_does_not_depend_on_batch_size(tiny_pipeline):
         assert sum(abs(a - b) for a, b in pixels) / (64 * 64 * 3) < 1
 
 
+@pytest.mark.slow
 def test_main_writes_the_figures_it_prints(tiny_pipeline, judge, tmp_path, monkeypatch, capsys):
     tiny_pipeline.save_pretrained(tmp_path / "model", safe_serialization=True)
     small = {"steps": 2, "judged": 100, "twins": (2, 3)}

@@ -70,7 +70,7 @@ def test_samplers_all_draw(folders, name):
     assert next(iter(offered)) == type(pipeline.scheduler).__name__ and len(offered) >= 4
     for sampler in offered:
         set_sampler(pipeline, sampler)
-        order, seen = Order("a red monster", steps=4), []
+        order, seen = Order("a red monster", steps=3), []
         draw_picture(pipeline, order, seen.append)
         assert len(seen) == len(timesteps(pipeline, order)), sampler
     with pytest.raises(ValueError, match="no sampler 'Magic' fits"):

@@ -1,4 +1,7 @@
-"""The served page through gradio_client, and what starting it needs."""
+"""The served page through gradio_client, and what starting it needs.
+
+`python app.py` itself is started by tests/browser.
+"""
 
 import subprocess
 import sys
@@ -7,14 +10,18 @@ from pathlib import Path
 import pytest
 from gradio_client import Client, exceptions
 
-from tests.support.chromium import ROOT, server
 from viz import Trace
+from viz.__main__ import build
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
-    with server() as (url, _):
-        yield Client(url, verbose=False, download_files=str(tmp_path_factory.mktemp("downloads")))
+    page = build()
+    _, url, _ = page.queue().launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, ssr_mode=False)
+    yield Client(url, verbose=False, download_files=str(tmp_path_factory.mktemp("downloads")))
+    page.close(verbose=False)
 
 
 def test_build_does_not_import_torch():

@@ -38,6 +38,7 @@ def test_exhibit_opens_with_a_pixel_that_looks_somewhere():
         assert weights.max() * weights.numel() > 5, exhibit.name  # times uniform
 
 
+@pytest.mark.slow
 def test_exhibit_follows_from_its_recipe():
     """Kernels round differently from processor to processor, so pictures are compared, not bits."""
     exhibit = exhibits()[0]

@@ -1,6 +1,7 @@
 """A visitor's own model: building an order from the page's fields, planning it, and running it, recorded."""
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 from PIL import Image
@@ -16,10 +17,11 @@ def ignore(*_: object) -> None:
     """An `on_step` that does nothing."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def open_saved(saved_models):
-    """Opens a fresh copy of a saved model."""
+    """Opens a saved model, once for all tests: they change nothing but its sampler."""
 
+    @cache
     def open_saved(name: str) -> OwnModel:
         return open_model(saved_models / name, "float32", "cpu")
 
@@ -91,8 +93,8 @@ def test_plan_run_keeps_self_attention_only(open_saved):
     assert len(plan.steps) == model.count_calls(model.build_order(**FIELDS)) == 4  # PNDM takes one more for 3 steps
 
 
-def test_plan_run_names_layers_it_cannot_record(open_saved):
-    model = open_saved("Stable-Diffusion")
+def test_plan_run_names_layers_it_cannot_record(saved_models):
+    model = open_model(saved_models / "Stable-Diffusion", "float32", "cpu")
     model.pipeline.unet.fuse_qkv_projections()
     plan = model.plan_run(model.build_order(**FIELDS))
     fused = [name for name in plan.skipped if name.endswith("attn1")]

@@ -76,7 +76,7 @@ class _HubServer(ThreadingHTTPServer):
 def hub(models: dict[str, Path]) -> Iterator[_HubServer]:
     """Serves {name: folder}; what was asked for collects in `.asked`, its address is `.url`."""
     server = _HubServer(models)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield server
     finally:

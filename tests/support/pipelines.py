@@ -26,7 +26,9 @@ from diffusers import (
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 WORDS = ["monster", "red", "green", "eye", "a", "with", "two"]
-SD_SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+# Some schedulers try every training step when they are built; a hundred are enough here.
+STEPS = {"num_train_timesteps": 100}
+SD_SCHEDULE = STEPS | {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 
 
 def unconditional(channels: int = 3, size: int = 16) -> UNet2DModel:
@@ -144,12 +146,12 @@ def latent(_: Path) -> LDMPipeline:
     torch.manual_seed(3)
     blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
     vqvae = VQModel(block_out_channels=(8, 8), norm_num_groups=4, latent_channels=3, num_vq_embeddings=16, **blocks)
-    return LDMPipeline(vqvae.eval(), unconditional(3, 8), DDIMScheduler(clip_sample=False))
+    return LDMPipeline(vqvae.eval(), unconditional(3, 8), DDIMScheduler(clip_sample=False, **STEPS))
 
 
 PIPELINES = {
-    "DDPM": lambda folder: DDPMPipeline(unconditional(), DDPMScheduler()),
-    "DDIM": lambda folder: DDIMPipeline(unconditional(), DDIMScheduler()),
+    "DDPM": lambda folder: DDPMPipeline(unconditional(), DDPMScheduler(**STEPS)),
+    "DDIM": lambda folder: DDIMPipeline(unconditional(), DDIMScheduler(**STEPS)),
     "latent, unconditional": latent,
     "Stable Diffusion": stable_diffusion,
     "Stable Diffusion 2": stable_diffusion_2,
