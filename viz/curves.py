@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from viz.labels import layer_label
 from viz.measures import entropy, mean_distance, region_weight
-from viz.query import Maps, coverage, middle
+from viz.query import Maps, coverage, map_grid, middle, query_grid
 from viz.view import Mode, Query
 
 Lines = dict[str, np.ndarray]
@@ -16,7 +17,7 @@ Lines = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Curves:
-    """Measures over the S recorded steps, each {label: (S,)}.
+    """Measures over the S recorded steps, each {label: (S,)}, NaN at the gaps of a layer.
 
     Attributes:
         entropy: bits, of rows; None for columns, which are not distributions.
@@ -59,13 +60,14 @@ def measure_over_steps(
     distance: Lines = {}
     weight: Lines = {}
     for name in names:
-        heads = np.stack([maps.heads(query, name, step, mode=mode) for step in trace.steps])  # (S, H, h, w)
-        grid = heads.shape[-2:]
-        for label, line in _lines(heads, layer_label(name) if layer is None else None, head).items():
-            total = line.sum((-2, -1))  # 1 for rows
+        layer_maps = _over_steps(maps, query, name, mode)
+        source, grid = query_grid(trace.layers[name], mode), map_grid(trace.layers[name], mode)
+        received = math.prod(source) / math.prod(grid)  # what an average cell receives is 1 / this
+        for label, line in _lines(layer_maps, layer_label(name) if layer is None else None, head).items():
+            total = line.sum((-2, -1))  # 1 for rows, or less if some keys are not pixels
             shares = line / np.maximum(total, 1e-30)[:, None, None]
-            spread[label] = total if mode == "column" else entropy(line)
-            distance[label] = mean_distance(shares, middle(query, grid), trace.size)
+            spread[label] = total * received if mode == "column" else entropy(line)
+            distance[label] = mean_distance(shares, middle(query, source, grid), trace.size)
             if region is not None:
                 covered = coverage(region, grid)
                 weight[label] = region_weight(shares, 1 - covered if outside else covered)
@@ -77,6 +79,16 @@ def measure_over_steps(
         distance=distance,
         weight=None if region is None else weight,
     )
+
+
+def _over_steps(maps: Maps, query: Query, name: str, mode: Mode) -> np.ndarray:
+    """(S, H, h, w), the maps of a query in one layer; NaN at its gaps."""
+    trace, layer = maps.trace, maps.trace.layers[name]
+    values = np.full((len(trace.steps), layer.heads, *map_grid(layer, mode)), np.nan, np.float32)
+    for index, step in enumerate(trace.steps):
+        if step not in trace.gaps.get(name, {}):
+            values[index] = maps.heads(query, name, step, mode=mode)
+    return values
 
 
 def _lines(maps: np.ndarray, label: str | None, head: int) -> Lines:

@@ -47,25 +47,29 @@ def colored(maps: np.ndarray, **scale) -> np.ndarray:
     return colors[np.round(positions(maps, **scale) * 255).astype(int)]
 
 
-def overlay(picture: np.ndarray, values: np.ndarray, *, size: int = 512, smooth: bool = False, **scale) -> Image.Image:
+def overlay(
+    picture: np.ndarray, values: np.ndarray | None, *, size: int = 512, smooth: bool = False, **scale
+) -> Image.Image:
     """A map over its picture, drawn as in the viewer.
 
     Args:
         picture: (height, width, 3) uint8.
-        values: (h, w), a map on any grid.
+        values: (h, w), a map on any grid; None for the dimmed picture alone, where a layer has no map.
         size: the longer side of the result, in pixels.
         smooth: blend the cells; by default they keep sharp edges.
         scale: as for `positions`.
     """
     height, width = (round(side * size / max(picture.shape[:2])) for side in picture.shape[:2])
     base = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.NEAREST), float)
+    dimmed = Image.fromarray((base * 0.65 + np.array([8, 6, 14]) * 0.35).round().astype(np.uint8))
+    if values is None:
+        return dimmed
     place = positions(values, **scale)
     strength = np.abs(2 * place - 1) if scale.get("special") else place
     alpha = np.round(255 * (0.3 + 0.62 * np.sqrt(strength))).astype(np.uint8)  # faint where there is little attention
     veil = Image.fromarray(np.dstack([colored(values, **scale), alpha]))
     veil = veil.resize((width, height), Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST)
-    dimmed = Image.fromarray((base * 0.65 + np.array([8, 6, 14]) * 0.35).round().astype(np.uint8)).convert("RGBA")
-    return Image.alpha_composite(dimmed, veil).convert("RGB")
+    return Image.alpha_composite(dimmed.convert("RGBA"), veil).convert("RGB")
 
 
 def sheet(
@@ -74,7 +78,7 @@ def sheet(
     """The atlas as one picture: layers down, steps across, with their names.
 
     Args:
-        maps: {label: (S, h, w)}.
+        maps: {label: (S, h, w)}; a map of NaN is left empty.
         timesteps: of the S steps.
         cell: the longer side of one map, in pixels.
         scale: as for `positions`.
@@ -90,9 +94,13 @@ def sheet(
     for row, (label, steps) in enumerate(maps.items()):
         y = top + row * (side[0] + gap)
         pen.text((12, y + side[0] / 2), label, INK, font, anchor="lm")
-        for column, colors in enumerate(colored(steps, **scale)):
-            tile = Image.fromarray(colors).resize((side[1], side[0]), Image.Resampling.NEAREST)
-            picture.paste(tile, (labels + column * (side[1] + gap), y))
+        for column, values in enumerate(np.asarray(steps, float)):
+            x = labels + column * (side[1] + gap)
+            if np.isnan(values).any():
+                pen.rectangle((x, y, x + side[1] - 1, y + side[0] - 1), outline=SOFT)
+                continue
+            tile = Image.fromarray(colored(values, **scale))
+            picture.paste(tile.resize((side[1], side[0]), Image.Resampling.NEAREST), (x, y))
     for column, timestep in enumerate(timesteps):
         x = labels + column * (side[1] + gap) + side[1] / 2
         pen.text((x, picture.height - 12), "" if timestep is None else f"{timestep:g}", SOFT, small, anchor="mm")

@@ -21,7 +21,7 @@ import torch
 
 from viz.colors import DIVERGING, SEQUENTIAL, palette
 from viz.draw import animation, overlay
-from viz.query import Maps
+from viz.query import Maps, map_grid
 from viz.trace import Trace
 from viz.trace_header import read_description
 from viz.view import Query, View
@@ -33,8 +33,9 @@ def rows_on_show(trace: Trace, view: View) -> dict[str, np.ndarray]:
 
     Returns:
         {"maps_00", "maps_01", …}: (S, h, w) float32 in times uniform, one for each self-attention layer, of the view's
-        query, mode and head; {"pin_1", …}: the same for every pin, in the chosen layer; "layers" (L,) their names;
-        "steps" (S,), "timesteps" (S,) float64 (NaN where there is none); "view" and "recipe", JSON.
+        query, mode and head, and NaN at the layer's gaps; {"pin_1", …}: the same for every pin,
+        in the chosen layer; "layers" (L,) their names; "steps" (S,), "timesteps" (S,) float64 (NaN where there is
+        none); "view" and "recipe", JSON.
     """
     maps = Maps(trace)
     layers = [layer.name for layer in maps.layers]
@@ -52,10 +53,13 @@ def rows_on_show(trace: Trace, view: View) -> dict[str, np.ndarray]:
 
 
 def _over_steps(maps: Maps, view: View, query: Query, layer: str) -> np.ndarray:
-    """(S, h, w), in times uniform."""
+    """(S, h, w), in times uniform; NaN at the layer's gaps."""
     mode, special = view.mode or "row", bool(view.special)
-    steps = maps.trace.steps
-    return np.stack([maps.one(query, layer, step, head=view.head, mode=mode, special=special) for step in steps])
+    trace, steps = maps.trace, maps.trace.steps
+    values = np.full((len(steps), *map_grid(trace.layers[layer], mode)), np.nan, np.float32)
+    for step in trace.steps_of(layer):
+        values[steps.index(step)] = maps.one(query, layer, step, head=view.head, mode=mode, special=special)
+    return values
 
 
 def write_npz(trace: Trace, path: str | Path, view: View) -> Path:
@@ -66,13 +70,13 @@ def write_npz(trace: Trace, path: str | Path, view: View) -> Path:
 
 
 def write_gif(trace: Trace, path: str | Path, view: View, *, size: int = 384) -> Path:
-    """Write an animation of the view's map over the predicted picture, step by step."""
+    """Write an animation of the view's map over the predicted picture, step by step; at gaps, of the picture alone."""
     special = bool(view.special) and view.mode != "column"  # no mean row is subtracted from columns
     scale = {"range": view.range or "common", "log": view.log is not False, "special": special}
     blank = np.zeros((*trace.size, 3), np.uint8) if trace.picture is None else trace.picture
-    maps, frames = Maps(trace), []
+    maps, present, frames = Maps(trace), trace.steps_of(view.layer), []
     for step in trace.steps:
-        values = maps.of_view(replace(view, step=step))
+        values = maps.of_view(replace(view, step=step)) if step in present else None
         frames.append(overlay(trace.previews.get(step, blank), values, size=size, smooth=bool(view.smooth), **scale))
     Path(path).write_bytes(animation(frames))
     return Path(path)

@@ -21,7 +21,8 @@ def over_steps(
     """A measure over the steps, a line for each label, from noise on the left to the picture on the right.
 
     Args:
-        lines: {label: (S,)}. Labels with the same text before " · " share a colour and differ in dashes.
+        lines: {label: (S,)}; a line breaks off where it is NaN. Labels with the same text before " · " share a colour
+            and differ in dashes.
         steps, timesteps: of the S recorded steps; the horizontal axis is the step, labelled with its timestep.
         unit: of the vertical axis, which starts at 0.
     """

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from cachetools import LRUCache, cachedmethod
 
-from viz.layer import Layer
-from viz.trace import RowSums, Trace
+from viz.attention import RowSums
+from viz.layer import Grid, Layer
+from viz.trace import Trace
 from viz.view import Mode, Pixel, Place, Query, Region, View
 
 CACHE_BYTES = 256_000_000  # of row sums; Stable Diffusion's largest layer needs 262 kB a step
@@ -39,13 +40,13 @@ class Maps:
         """The maps of a query, averaged over its cells.
 
         Args:
-            layer, step: a self-attention layer and a step, both recorded (KeyError).
+            layer, step: a self-attention layer and one of its steps, both recorded (KeyError, as for `Trace.rows`).
             mode: "row", what the query looks at: every head's map sums to 1; or "column", who looks at it: the sum is
                 what an average cell of the query receives.
             special: rows minus the mean row of all pixels; these sum to 0. No effect on columns.
 
         Returns:
-            (H, h, w) float32.
+            (H, h, w) float32, on the grid of the layer's keys for rows and of its queries for columns.
         """
         return self._maps(query, layer, step, None, mode, special).numpy()
 
@@ -59,10 +60,10 @@ class Maps:
 
         Other arguments as for `heads`.
         """
-        index = None if head < 0 else min(head, self.trace.layers[layer].heads - 1)
-        maps = self._maps(query, layer, step, index, mode, special)
-        chosen = maps.mean(0) if index is None else maps
-        return (chosen * chosen.numel()).numpy()
+        spec = self.trace.layers[layer]
+        maps = self._maps(query, layer, step, None if head < 0 else min(head, spec.heads - 1), mode, special)
+        chosen = maps.mean(0) if head < 0 else maps
+        return (chosen * _key_cells(spec)).numpy()
 
     def of_view(self, view: View) -> np.ndarray:
         """The chosen map of a view, (h, w) in times uniform."""
@@ -71,8 +72,8 @@ class Maps:
 
     def _maps(self, query: Query, name: str, step: int, head: int | None, mode: Mode, special: bool) -> torch.Tensor:
         """(H, h, w), or (h, w) of one head."""
-        trace, grid = self.trace, self.trace.layers[name].grid
-        heads = slice(None) if head is None else head
+        trace, heads = self.trace, slice(None) if head is None else head
+        grid = query_grid(trace.layers[name], mode)
         if mode == "column":
             weights, log_sums = torch.from_numpy(shares(query, grid)), self._sums(name, step).log_sums[heads]
             return trace.region_columns(name, step=step, weights=weights, head=head, log_sums=log_sums)
@@ -87,13 +88,28 @@ class Maps:
         return self.trace.row_sums(name, step=step)
 
 
-def cell_of(point: Place, grid: tuple[int, int]) -> tuple[int, int]:
+def query_grid(layer: Layer, mode: Mode) -> Grid:
+    """The grid of a self-attention layer on which a query chooses cells: of its queries for rows, keys for columns."""
+    return layer.key_grid if mode == "column" and layer.key_grid else layer.grid
+
+
+def map_grid(layer: Layer, mode: Mode) -> Grid:
+    """The grid of a self-attention layer's maps: of its keys for rows, of its queries for columns."""
+    return layer.grid if mode == "column" or not layer.key_grid else layer.key_grid
+
+
+def _key_cells(layer: Layer) -> int:
+    """How many keys a row is spread over by chance: those that are pixels."""
+    return layer.pixel_keys.stop - layer.pixel_keys.start
+
+
+def cell_of(point: Place, grid: Grid) -> tuple[int, int]:
     """The cell of a grid that holds a point in 0..1."""
     row, column = (min(n - 1, int(place * n)) for place, n in zip(point, grid, strict=True))
     return row, column
 
 
-def coverage(query: Query, grid: tuple[int, int]) -> np.ndarray:
+def coverage(query: Query, grid: Grid) -> np.ndarray:
     """(h, w), the share of every cell of a grid, 0 to 1, that a query covers. A pixel covers its whole cell."""
     if isinstance(query, Pixel):
         covered = np.zeros(grid)
@@ -112,16 +128,23 @@ def coverage(query: Query, grid: tuple[int, int]) -> np.ndarray:
     return np.outer(down, across)
 
 
-def shares(query: Query, grid: tuple[int, int]) -> np.ndarray:
+def shares(query: Query, grid: Grid) -> np.ndarray:
     """(h, w), the weight of every cell in an average over a query; sums to 1."""
     covered = coverage(query, grid)
     return covered / covered.sum()
 
 
-def middle(query: Query, grid: tuple[int, int]) -> tuple[float, float]:
-    """The middle of a query, (row, column) in cells of a grid; of a pixel, its cell."""
+def middle(query: Query, grid: Grid, counted_on: Grid | None = None) -> tuple[float, float]:
+    """The middle of the cells that a query covers on a grid, (row, column); of a pixel, its cell.
+
+    Args:
+        counted_on: the grid in whose cells the result is given; by default `grid` itself.
+    """
     weights = shares(query, grid)
-    return float(weights.sum(1) @ np.arange(grid[0])), float(weights.sum(0) @ np.arange(grid[1]))
+    row, column = float(weights.sum(1) @ np.arange(grid[0])), float(weights.sum(0) @ np.arange(grid[1]))
+    if counted_on is None or counted_on == grid:
+        return row, column
+    return (row + 0.5) * counted_on[0] / grid[0] - 0.5, (column + 0.5) * counted_on[1] / grid[1] - 0.5
 
 
 def _overlaps(cells: int, start: np.ndarray, end: np.ndarray) -> np.ndarray:

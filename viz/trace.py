@@ -6,34 +6,36 @@
 Only Q and K are kept. A map is one small product away, so no map is stored and nothing is averaged away.
 `viz.query.Maps` answers the queries of a view from these primitives.
 
-In shapes: S steps, H heads, N queries, M keys, d width of a head, h×w the grid.
+In shapes: S steps, H heads, N queries that are pixels, M keys, d width of a head, h×w a grid: of the keys for rows, of
+the queries for columns. The two differ in layers that look at a coarser map.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator, MutableMapping
+from collections.abc import Collection, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
 
+from viz.attention import (
+    RowSums,
+    cell_weights,
+    compute_region_columns,
+    compute_region_rows,
+    compute_row,
+    compute_row_sums,
+)
 from viz.layer import Branch, Key, Layer, Proof
 from viz.precision import require_fit
 from viz.proof import attended, difference
 from viz.trace_file import Contents, read, write
 
-BLOCK = 256  # rows held at a time; more would not stay in the processor's cache
-
-
-@dataclass(frozen=True)
-class RowSums:
-    """The sums and the mean over all rows of a layer at one step, for the chosen heads."""
-
-    log_sums: torch.Tensor  # (H, N): log Σ_j exp(q_i·k_j · scale) of each row i
-    mean_row: torch.Tensor  # (H, h, w): the mean of all rows; each head sums to 1
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 @dataclass
@@ -42,17 +44,21 @@ class Trace:
 
     Attributes:
         layers: {name: Layer}, in the order the network calls them.
-        timesteps: {step: the timestep of its call, or None}, for the recorded steps.
-        branches: the recorded halves of a guided batch; ("conditional",) for a batch without guidance.
-        skipped: {name: reason} of attention modules that were found but not recorded.
+        timesteps: {step: the timestep that the network was given, or None}, for the recorded steps.
+        calls: {step: (i, n)} where the network was called n > 1 times in a row at one timestep: that step is call i.
+        branches: the recorded pictures of a batch, the one shown by default last: names such as "conditional" where
+            their order is known, otherwise "picture 1 of 2".
+        gaps: {layer: {step: reason}} of the recorded steps at which a layer has no Q and K.
+        skipped: {name: reason} of attention modules that were found but not recorded at any step.
         proved: {name: largest difference between the module's own output and the one recomputed from q, k, v,
             relative to the output's largest entry}, measured while recording, in the network's own precision.
+        proved_rows: {name: number of rows that were recomputed while recording, all steps and branches together}.
         size: (height, width) of the network's sample.
         previews: {step: (h, w, 3) uint8}, the clean picture that the recorded branch predicted at that step.
         picture: (h, w, 3) uint8, the result of the run, if it was set.
         recipe: everything needed to make this trace again.
-        queries: {(branch, layer, step): (H, N, d)}.
-        keys: {(branch, layer, step): (H, M, d)}.
+        queries: {(branch, layer, step): (H, n, d)}, all n queries of the layer; see `Layer.queries`.
+        keys: {(branch, layer, step): (H, M, d)}, all keys.
         proofs: {layer: the data to recompute some of its output}.
     """
 
@@ -68,6 +74,9 @@ class Trace:
     queries: MutableMapping[Key, torch.Tensor] = field(default_factory=dict, repr=False)
     keys: MutableMapping[Key, torch.Tensor] = field(default_factory=dict, repr=False)
     proofs: dict[str, Proof] = field(default_factory=dict, repr=False)
+    calls: dict[int, tuple[int, int]] = field(default_factory=dict)
+    gaps: dict[str, dict[int, str]] = field(default_factory=dict)
+    proved_rows: dict[str, int] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers.values())
@@ -76,6 +85,11 @@ class Trace:
     def steps(self) -> list[int]:
         """The recorded steps, first to last."""
         return list(self.timesteps)
+
+    def steps_of(self, layer: str) -> list[int]:
+        """The recorded steps at which a layer has Q and K; KeyError for a layer that was not recorded."""
+        missing = self.gaps.get(self._layer(layer).name, {})
+        return [step for step in self.timesteps if step not in missing]
 
     @property
     def kept_bytes(self) -> int:
@@ -95,60 +109,53 @@ class Trace:
 
         Args:
             layer, step: must be recorded.
-            query: (row, column) of the pixel on the layer's grid.
+            query: (row, column) of the pixel on the grid of the layer's queries.
             head: one head; all heads by default.
-            branch: of a guided run recorded with both halves; the conditional one by default.
+            branch: of a run recorded with several pictures of its batch; the last one by default.
 
         Returns:
-            float32, (H, h, w) for self-attention and (H, M) for cross-attention, without H if `head` is given.
-            Every head's row sums to 1, minus the share of extra keys if the layer has any.
+            float32, (H, h, w) on the grid of the keys for self-attention and (H, M) for cross-attention, without H if
+            `head` is given. Every head's row sums to 1, minus the share of keys that are not pixels.
 
         Raises:
-            KeyError: for a layer, step or branch that was not recorded; the message names the closest.
+            KeyError: for a layer, step or branch that was not recorded, or a step at which the layer has a gap; the
+                message names the closest, or the reason.
             IndexError: for a query outside the grid, or a head out of range.
             ValueError: if a recorded number is not finite.
         """
         key, spec = self._find(layer, step, branch)
-        index = _token(spec, query, "query")
-        heads = _heads(spec, head)
-        q, k = self.queries[key][heads, index].float(), self.keys[key][heads].float()  # (H, d), (H, M, d)
-        scores = (q.unsqueeze(-2) @ k.transpose(-1, -2)).squeeze(-2)  # four times as fast as k @ q
-        weights = torch.softmax(scores * spec.scale, dim=-1)  # (H, M)
-        _require_finite(weights, key)
-        return weights[..., spec.extra :].unflatten(-1, spec.grid) if spec.kind == "self" else weights
+        maps = compute_row(spec, *self._numbers(key, spec, head), query)
+        _require_finite(maps, key)
+        return maps
 
     def columns(
         self, layer: str, *, step: int, key: tuple[int, int], head: int | None = None, branch: Branch | None = None
     ) -> torch.Tensor:
-        """Who looks at one pixel: A[:, j], (H, h, w) float32. A column does not sum to 1.
+        """Who looks at one pixel: A[:, j], (H, h, w) float32 on the grid of the queries. A column does not sum to 1.
 
-        Costs a pass over every row of the layer.
-        Arguments and errors as for `rows`; self-attention layers only (ValueError).
+        Costs a pass over every row of the layer. Arguments and errors as for `rows`; self-attention only (ValueError).
+
+        Args:
+            key: (row, column) of the pixel on the grid of the layer's keys.
         """
-        spec = self._self_attention(layer, step, head, branch)[1]
-        weights = torch.zeros(spec.grid)
-        weights.view(-1)[_token(spec, key, "key")] = 1
-        return self.region_columns(layer, step=step, weights=weights, head=head, branch=branch)
+        spec = self._self_attention(layer, step, branch)[1]
+        return self.region_columns(layer, step=step, weights=cell_weights(spec, key), head=head, branch=branch)
 
     def region_rows(
         self, layer: str, *, step: int, weights: torch.Tensor, head: int | None = None, branch: Branch | None = None
     ) -> torch.Tensor:
-        """What a region looks at: the mean of its pixels' rows, (H, h, w) float32; every head sums to 1.
+        """What a region looks at: the mean of its pixels' rows, (H, h, w) float32; sums as for `rows`.
 
         Args:
-            weights: (h, w), how much of each cell belongs to the region; not negative, not all zero.
+            weights: (h, w) on the grid of the queries, how much of each cell belongs to the region; not negative, not
+                all zero.
 
         Other arguments and errors as for `rows`; self-attention layers only (ValueError).
         """
-        key, spec, heads = self._self_attention(layer, step, head, branch)
-        shares = _shares(spec, weights)
-        q, k = self.queries[key][heads].float(), self.keys[key][heads].float()
-        total = torch.zeros(*q.shape[:-2], spec.keys)  # (H, M)
-        for cells in shares.nonzero().squeeze(-1).split(BLOCK):
-            rows = torch.softmax(q[..., cells, :] @ k.transpose(-1, -2) * spec.scale, dim=-1)  # (H, n, M)
-            total += torch.einsum("n,...nm->...m", shares[cells], rows)
-        _require_finite(total, key)
-        return total[..., spec.extra :].unflatten(-1, spec.grid)
+        key, spec = self._self_attention(layer, step, branch)
+        maps = compute_region_rows(spec, *self._numbers(key, spec, head), weights)
+        _require_finite(maps, key)
+        return maps
 
     def region_columns(
         self,
@@ -160,56 +167,47 @@ class Trace:
         branch: Branch | None = None,
         log_sums: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Who looks at a region: the mean of its pixels' columns, (H, h, w) float32.
+        """Who looks at a region: the mean of its pixels' columns, (H, h, w) float32 on the grid of the queries.
 
-        A[:, j] = exp(q·k_j - log Σ exp). Arguments as for `region_rows`.
+        Arguments and errors as for `region_rows`, but `weights` are on the grid of the keys.
 
         Args:
             log_sums: `row_sums(…).log_sums` of the same heads, if you have them: computing them is most of the work.
         """
-        key, spec, heads = self._self_attention(layer, step, head, branch)
-        shares = _shares(spec, weights)
+        key, spec = self._self_attention(layer, step, branch)
         if log_sums is None:
             log_sums = self.row_sums(layer, step=step, head=head, branch=branch).log_sums
-        q, k = self.queries[key][heads].float(), self.keys[key][heads].float()
-        total = torch.zeros(q.shape[:-1])  # (H, N)
-        for cells in shares.nonzero().squeeze(-1).split(BLOCK):
-            scores = q @ k[..., spec.extra + cells, :].transpose(-1, -2) * spec.scale  # (H, N, n)
-            total += torch.exp(scores - log_sums[..., None]) @ shares[cells]
-        return total.unflatten(-1, spec.grid)
+        return compute_region_columns(spec, *self._numbers(key, spec, head), weights, log_sums)
 
     def mean_row(self, layer: str, *, step: int, head: int | None = None, branch: Branch | None = None) -> torch.Tensor:
-        """What all pixels of a layer look at on average, (H, h, w); every head sums to 1. Arguments as for `rows`."""
+        """What all pixels of a layer look at on average, (H, h, w); arguments and sums as for `rows`."""
         return self.row_sums(layer, step=step, head=head, branch=branch).mean_row
 
     def row_sums(self, layer: str, *, step: int, head: int | None = None, branch: Branch | None = None) -> RowSums:
-        """The sums and the mean of all rows of a self-attention layer. Arguments and errors as for `rows`."""
-        key, spec, heads = self._self_attention(layer, step, head, branch)
-        q, k = self.queries[key][heads].float(), self.keys[key][heads].float()
-        log_sums, mean = [], torch.zeros(*q.shape[:-2], spec.keys)
-        for block in q.split(BLOCK, dim=-2):
-            scores = block @ k.transpose(-1, -2) * spec.scale  # (H, n, M)
-            log_sums.append(scores.logsumexp(-1))
-            mean += torch.exp(scores - log_sums[-1][..., None]).sum(-2) / spec.tokens
-        _require_finite(mean, key)
-        return RowSums(torch.cat(log_sums, -1), mean[..., spec.extra :].unflatten(-1, spec.grid))
+        """The sums and the mean of all pixels' rows in a self-attention layer. Arguments and errors as for `rows`."""
+        key, spec = self._self_attention(layer, step, branch)
+        sums = compute_row_sums(spec, *self._numbers(key, spec, head))
+        _require_finite(sums.mean_row, key)
+        return sums
 
     def atlas(self, point: tuple[float, float], *, branch: Branch | None = None) -> dict[str, torch.Tensor]:
-        """The rows of one place of the picture in every self-attention layer: {layer: (S, H, h, w)}.
+        """The rows of one place of the picture in every self-attention layer: {layer: (S, H, h, w)}; NaN at its gaps.
 
         Args:
             point: (row, column) in pixels of the sample; each layer takes the cell that holds it.
         """
-        return {
-            name: torch.stack(
-                [self.rows(name, step=step, query=self.cell(name, point), branch=branch) for step in self.steps]
-            )
-            for name, layer in self.layers.items()
-            if layer.kind == "self"
-        }
+        maps = {}
+        for name, layer in self.layers.items():
+            if layer.key_grid is None:
+                continue
+            maps[name] = torch.full((len(self.timesteps), layer.heads, *layer.key_grid), torch.nan)
+            for step in self.steps_of(name):
+                row = self.rows(name, step=step, query=self.cell(name, point), branch=branch)
+                maps[name][self.steps.index(step)] = row
+        return maps
 
     def cell(self, layer: str, point: tuple[float, float]) -> tuple[int, int]:
-        """The cell of a layer's grid that holds `point`, (row, column) in pixels of the sample."""
+        """The cell of a layer's queries that holds `point`, (row, column) in pixels of the sample."""
         row, column = (
             min(n - 1, max(0, int(place * n / side)))
             for place, n, side in zip(point, self._layer(layer).grid, self.size, strict=True)
@@ -225,7 +223,7 @@ class Trace:
         return {name: self._difference(name, proof) for name, proof in self.proofs.items()}
 
     def _difference(self, name: str, proof: Proof) -> float:
-        layer, key = self.layers[name], (self.branches[-1], name, proof.step)
+        layer, key = self.layers[name], (proof.branch, name, proof.step)
         q = self.queries[key][:, proof.queries]  # (H, n, d)
         return difference(attended(q, self.keys[key], proof.value, layer.scale, proof.output.shape[-1]), proof.output)
 
@@ -247,26 +245,38 @@ class Trace:
         if missing:
             raise KeyError(f"steps {missing} were not recorded; recorded are {self.steps}")
         kept_steps = [step for step in self.steps if steps is None or step in steps]
-        selected = {(branch, name, step) for branch in self.branches for name in names for step in kept_steps}
+        empty = {name: _reasons(self.gaps[name], kept_steps) for name in names if not self._has_any(name, kept_steps)}
+        names = [name for name in self.layers if name in names and name not in empty]
+
+        selected = {key for key in self.queries if key[1] in names and key[2] in kept_steps}
 
         def converted(store: MutableMapping[Key, torch.Tensor]) -> dict[Key, torch.Tensor]:
-            return {key: _convert(tensor, dtype) for key, tensor in store.items() if key in selected}
+            return {key: _convert(tensor, dtype) for key, tensor in _only(store, selected).items()}
 
+        gaps = {name: _only(reasons, kept_steps) for name, reasons in _only(self.gaps, names).items()}
         return replace(
             self,
-            layers={name: layer for name, layer in self.layers.items() if name in names},
-            timesteps={step: self.timesteps[step] for step in kept_steps},
-            proved={name: error for name, error in self.proved.items() if name in names},
-            previews={step: preview for step, preview in self.previews.items() if step in kept_steps},
+            layers=_only(self.layers, names),
+            timesteps=_only(self.timesteps, kept_steps),
+            calls=_only(self.calls, kept_steps),
+            skipped=self.skipped | empty,
+            gaps={name: reasons for name, reasons in gaps.items() if reasons},
+            proved=_only(self.proved, names),
+            proved_rows=_only(self.proved_rows, names),
+            previews=_only(self.previews, kept_steps),
             recipe=dict(self.recipe),
             queries=converted(self.queries),
             keys=converted(self.keys),
             proofs={
                 name: replace(proof, value=_convert(proof.value, dtype), output=_convert(proof.output, dtype))
-                for name, proof in self.proofs.items()
-                if name in names and proof.step in kept_steps
+                for name, proof in _only(self.proofs, names).items()
+                if proof.step in kept_steps
             },
         )
+
+    def _has_any(self, name: str, steps: list[int]) -> bool:
+        """Whether a layer has Q and K at any of these steps."""
+        return not steps or any(step not in self.gaps.get(name, {}) for step in steps)
 
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file, whole or not at all. See `viz.trace_file` for its format."""
@@ -296,45 +306,36 @@ class Trace:
             raise KeyError(f"branch {branch!r} was not recorded; recorded are {self.branches}")
         if step not in self.timesteps:
             raise KeyError(f"step {step!r} was not recorded; recorded are {self.steps}")
+        if (reason := self.gaps.get(name, {}).get(step)) is not None:
+            raise KeyError(f"layer {name!r} has no map at step {step}: {reason}")
         return (branch, name, step), layer
 
-    def _self_attention(
-        self, name: str, step: int, head: int | None, branch: Branch | None
-    ) -> tuple[Key, Layer, int | slice]:
+    def _self_attention(self, name: str, step: int, branch: Branch | None) -> tuple[Key, Layer]:
         key, layer = self._find(name, step, branch)
         if layer.kind != "self":
-            raise ValueError(f"{name!r} is cross-attention: its keys are words, not pixels; use rows")
-        return key, layer, _heads(layer, head)
+            raise ValueError(f"{name!r} is cross-attention: its keys are not pixels; use rows")
+        return key, layer
+
+    def _numbers(self, key: Key, layer: Layer, head: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """The q and k of one head, or of all."""
+        if head is not None and not 0 <= head < layer.heads:
+            raise IndexError(f"head {head} is outside the {layer.heads} heads of {layer.name}")
+        heads = slice(None) if head is None else head
+        return self.queries[key][heads], self.keys[key][heads]
+
+
+def _only(values: Mapping[K, V], kept: Collection[K]) -> dict[K, V]:
+    return {key: value for key, value in values.items() if key in kept}
+
+
+def _reasons(gaps: dict[int, str], steps: list[int]) -> str:
+    """Why a layer has no map at any of these steps."""
+    return "; ".join(dict.fromkeys(gaps[step] for step in steps))
 
 
 def _require_finite(numbers: torch.Tensor, key: Key) -> None:
     if not numbers.isfinite().all():  # the numbers of a large file are not checked when it is opened
         raise ValueError(f"{key[1]!r} holds an infinity or a NaN at step {key[2]}: the trace is damaged")
-
-
-def _token(layer: Layer, cell: tuple[int, int], role: str) -> int:
-    """The index of a cell among the layer's tokens."""
-    (row, column), (height, width) = cell, layer.grid
-    if not (0 <= row < height and 0 <= column < width):
-        raise IndexError(f"{role} {tuple(cell)} is outside the {height}x{width} grid of {layer.name}")
-    return row * width + column
-
-
-def _shares(layer: Layer, weights: torch.Tensor) -> torch.Tensor:
-    """(N,), the weights of the cells scaled to sum to 1."""
-    weights = torch.as_tensor(weights, dtype=torch.float32)
-    if tuple(weights.shape) != layer.grid or not weights.isfinite().all() or weights.min() < 0 or not weights.any():
-        raise ValueError(
-            f"expected weights of the {layer.grid[0]}x{layer.grid[1]} grid of {layer.name}, not negative and not all "
-            f"zero; got {tuple(weights.shape)} from {weights.min().item():g} to {weights.max().item():g}"
-        )
-    return (weights / weights.sum()).flatten()
-
-
-def _heads(layer: Layer, head: int | None) -> int | slice:
-    if head is not None and not 0 <= head < layer.heads:
-        raise IndexError(f"head {head} is outside the {layer.heads} heads of {layer.name}")
-    return slice(None) if head is None else head
 
 
 def _convert(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:

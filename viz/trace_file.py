@@ -1,38 +1,33 @@
 """The file of a trace: safetensors, with everything that is not a tensor as JSON in its metadata.
 
-    {branch}/query/{layer}/{step}   (H, N, d)      preview/{step}   (h, w, 3) uint8
+    {branch}/query/{layer}/{step}   (H, n, d)      preview/{step}   (h, w, 3) uint8
     {branch}/key/{layer}/{step}     (H, M, d)      picture          (h, w, 3) uint8
     proof/{queries,value,output}/{layer}
 
-`viz/web/core/trace.js` reads the same file in the browser. Nothing in a file is trusted before it is checked here.
+`viz.trace_description` describes the JSON. This is version 2 of the format. Files of version 1, whose layers kept only
+the queries of their pixels, still open. `viz/web/core/trace.js` reads both in the browser. Nothing in a file is trusted
+before it is checked here.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import tempfile
-from collections.abc import Iterable, MutableMapping
-from dataclasses import asdict
+from collections.abc import MutableMapping
 from pathlib import Path
-from typing import IO, Any, TypedDict, get_args
+from typing import IO, Any, TypedDict, cast
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
-from viz.layer import Branch, Key, Kind, Layer, Proof
+from viz.layer import Branch, Key, Layer, Proof
+from viz.trace_description import VERSION, VERSIONS, DescriptionError, describe, parse
 
-FORMAT, VERSION = "pixelgaze-trace", "1"
-BRANCHES: tuple[tuple[Branch, ...], ...] = (
-    ("conditional",),
-    ("unconditional",),
-    ("unconditional", "conditional"),
-)
+FORMAT = "pixelgaze-trace"
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 DTYPES = dict(zip(FLOATS, ("F16", "BF16", "F32", "F64"), strict=True)) | {torch.int64: "I64", torch.uint8: "U8"}
-MAX_LAYERS, MAX_STEPS, MAX_SIDE = 1024, 10_000, 65_536
 # Bytes. Files are mapped into memory, not read. The numbers of a larger file are not read when it is opened, so its
 # rows are checked for infinities and NaNs when they are computed.
 LARGE = 256_000_000
@@ -57,6 +52,9 @@ class Contents(TypedDict):
     queries: MutableMapping[Key, torch.Tensor]
     keys: MutableMapping[Key, torch.Tensor]
     proofs: dict[str, Proof]
+    calls: dict[int, tuple[int, int]]
+    gaps: dict[str, dict[int, str]]
+    proved_rows: dict[str, int]
 
 
 def write(contents: Contents, path: Path, *, differences: dict[str, float]) -> Path:
@@ -68,7 +66,7 @@ def write(contents: Contents, path: Path, *, differences: dict[str, float]) -> P
     Raises:
         ValueError: for an infinity or a NaN in the recipe or the timesteps, which no browser could read.
     """
-    metadata = {"format": FORMAT, "version": VERSION, "trace": _json(_describe(contents, differences))}
+    metadata = {"format": FORMAT, "version": VERSION, "trace": describe(contents, differences)}
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as partial:
         try:
             _stream(_tensors(contents), partial, metadata)
@@ -90,7 +88,11 @@ def _tensors(contents: Contents) -> dict[str, torch.Tensor]:
     pictures = {f"preview/{step}": preview for step, preview in contents["previews"].items()}
     if contents["picture"] is not None:
         pictures["picture"] = contents["picture"]
-    return tensors | {name: torch.from_numpy(np.array(picture)) for name, picture in pictures.items()}
+    tensors |= {name: torch.from_numpy(np.array(picture)) for name, picture in pictures.items()}
+    expected = 2 * len(contents["queries"]) + 3 * len(contents["proofs"]) + len(pictures)
+    if len(tensors) < expected:
+        raise ValueError("two tensors would have one name; give the branches and layers names without “/”")
+    return tensors
 
 
 def _stream(tensors: dict[str, torch.Tensor], file: IO[bytes], metadata: dict[str, str]) -> None:
@@ -110,29 +112,6 @@ def _stream(tensors: dict[str, torch.Tensor], file: IO[bytes], metadata: dict[st
     file.write(len(text).to_bytes(8, "little") + text)
     for name in names:
         file.write(tensors[name].contiguous().flatten().view(torch.uint8).numpy().data)
-
-
-def _json(description: dict) -> str:
-    try:
-        return json.dumps(description, allow_nan=False)
-    except ValueError as error:
-        raise ValueError("a trace with an infinity or a NaN in its recipe or timesteps cannot be saved") from error
-
-
-def _describe(contents: Contents, differences: dict[str, float]) -> dict:
-    """The description as JSON holds it. "verified" is None without proofs, or if a difference is not finite."""
-    errors = list(differences.values())
-    return {
-        "layers": [asdict(layer) for layer in contents["layers"].values()],
-        "timesteps": [[step, timestep] for step, timestep in contents["timesteps"].items()],
-        "branches": contents["branches"],
-        "skipped": contents["skipped"],
-        "proved": contents["proved"],
-        "verified": max(errors) if errors and np.isfinite(errors).all() else None,
-        "proof_steps": {name: proof.step for name, proof in contents["proofs"].items()},
-        "size": contents["size"],
-        "recipe": contents["recipe"],
-    }
 
 
 def read(path: Path) -> Contents:
@@ -164,85 +143,32 @@ class _Reader:
         metadata = self.file.metadata() or {}
         if metadata.get("format") != FORMAT:
             raise self.fail(f"the format {FORMAT!r} in its metadata", repr(metadata.get("format")))
-        if metadata.get("version") != VERSION:
-            raise self.fail(f"version {VERSION} of the format", repr(metadata.get("version")))
+        if metadata.get("version") not in VERSIONS:
+            raise self.fail(f"version {' or '.join(VERSIONS)} of the format", repr(metadata.get("version")))
         try:
-            description = json.loads(metadata["trace"], parse_constant=self._number, parse_float=self._number)
-            contents = self._described(description)
-            proof_steps = {str(name): int(step) for name, step in description["proof_steps"].items()}
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-            if isinstance(error, TraceFileError):
-                raise
-            raise self.fail("a complete description of a trace", f"{type(error).__name__}: {error}") from error
-        self._fill(contents, proof_steps)
+            description = parse(metadata.get("trace", ""), metadata["version"])
+        except DescriptionError as error:
+            raise TraceFileError(f"{self.name} is not a readable trace: {error}") from error
+        empty: dict[str, Any] = {"previews": {}, "picture": None, "queries": {}, "keys": {}, "proofs": {}}
+        contents = cast(Contents, description._asdict() | empty)
+        self._fill(contents, description.proofs)
         if self.unread:
             raise self.fail("no further tensors", sorted(self.unread)[:3])
         return contents
 
-    def _number(self, text: str) -> float:
-        """A finite number. Python reads and writes NaN and Infinity in JSON; browsers refuse them."""
-        if not math.isfinite(number := float(text)):
-            raise self.fail("finite numbers", text)
-        return number
-
-    def _described(self, description: dict) -> Contents:
-        """The contents without their tensors."""
-        layers = [self._layer(entry) for entry in description["layers"]]
-        timesteps = {int(step): None if t is None else float(t) for step, t in description["timesteps"]}
-        size, branches = tuple(description["size"]), tuple(description["branches"])
-        if len(layers) > MAX_LAYERS or len(timesteps) > MAX_STEPS:
-            raise self.fail(f"at most {MAX_LAYERS} layers and {MAX_STEPS} steps", (len(layers), len(timesteps)))
-        if len(size) != 2 or not _are_sizes(size):
-            raise self.fail("a height and a width", size)
-        if branches not in BRANCHES:
-            raise self.fail("the branches of a guided batch", branches)
-        if not isinstance(description["recipe"], dict):
-            raise self.fail("a recipe", description["recipe"])
-        return {
-            "layers": {layer.name: layer for layer in layers},
-            "timesteps": timesteps,
-            "branches": branches,
-            "skipped": {str(name): str(reason) for name, reason in description["skipped"].items()},
-            "proved": {str(name): float(error) for name, error in description["proved"].items()},
-            "size": size,
-            "previews": {},
-            "picture": None,
-            "recipe": description["recipe"],
-            "queries": {},
-            "keys": {},
-            "proofs": {},
-        }
-
-    def _layer(self, entry: dict) -> Layer:
-        layer = Layer(**{**entry, "grid": tuple(entry["grid"])})
-        sizes = (*layer.grid, layer.heads, layer.head_dim, layer.keys)
-        if not isinstance(layer.name, str):
-            raise self.fail("the name of a layer", layer.name)
-        if not _are_sizes(sizes) or len(layer.grid) != 2:
-            raise self.fail("positive sizes of a layer", sizes)
-        if not isinstance(layer.extra, int) or not 0 <= layer.extra < layer.keys:
-            raise self.fail("a number of extra keys", layer.extra)
-        if layer.kind not in get_args(Kind) or (layer.kind == "self" and layer.keys - layer.extra != layer.tokens):
-            raise self.fail("a self-attention layer with a key for every pixel, or a cross-attention layer", entry)
-        if not isinstance(layer.scale, (int, float)) or not math.isfinite(layer.scale):
-            raise self.fail("a finite scale", layer.scale)
-        return layer
-
-    def _fill(self, contents: Contents, proof_steps: dict[str, int]) -> None:
+    def _fill(self, contents: Contents, proofs: dict[str, tuple[Branch, int]]) -> None:
         """Add the tensors."""
-        layers, steps = contents["layers"], contents["timesteps"]
+        layers, steps, gaps = contents["layers"], contents["timesteps"], contents["gaps"]
         for branch in contents["branches"]:
             for layer in layers.values():
-                for step in steps:
+                for step in (step for step in steps if step not in gaps.get(layer.name, {})):
                     key, place = (branch, layer.name, step), f"{layer.name}/{step}"
-                    shape = layer.heads, layer.tokens, layer.head_dim
+                    shape = layer.heads, layer.query_count, layer.head_dim
                     contents["queries"][key] = self._floats(f"{branch}/query/{place}", shape)
-                    shape = layer.heads, layer.keys, layer.head_dim
+                    shape = layer.heads, layer.key_count, layer.head_dim
                     contents["keys"][key] = self._floats(f"{branch}/key/{place}", shape)
-        for name, step in proof_steps.items():
-            if name not in layers or step not in steps:
-                raise self.fail("proofs of recorded layers and steps", (name, step))
-            contents["proofs"][name] = self._proof(layers[name], step)
+        for name, (branch, step) in proofs.items():
+            contents["proofs"][name] = self._proof(layers[name], branch, step)
         for step in steps:
             if f"preview/{step}" in self.unread:
                 contents["previews"][step] = self._picture(f"preview/{step}")
@@ -265,24 +191,20 @@ class _Reader:
             raise self.fail(f"{name!r} to be finite", "an infinity or a NaN")
         return tensor
 
-    def _proof(self, layer: Layer, step: int) -> Proof:
+    def _proof(self, layer: Layer, branch: Branch, step: int) -> Proof:
         queries = self._take(f"proof/queries/{layer.name}")
         are_indices = queries.ndim == 1 and queries.dtype == torch.int64 and len(queries)
-        if not are_indices or queries.min() < 0 or queries.max() >= layer.tokens:
-            raise self.fail(f"a proof of {layer.name} for pixels of its grid", queries.shape)
-        value = self._floats(f"proof/value/{layer.name}", (layer.heads, layer.keys, None))
+        if not are_indices or queries.min() < 0 or queries.max() >= layer.query_count:
+            raise self.fail(f"a proof of {layer.name} for some of its queries", queries.shape)
+        value = self._floats(f"proof/value/{layer.name}", (layer.heads, layer.key_count, None))
         width = value.shape[-1]
         output = self._floats(f"proof/output/{layer.name}", (len(queries), None))
         if output.shape[-1] not in (width, layer.heads * width):
             raise self.fail(f"a proof of {layer.name} with heads side by side or added up", tuple(output.shape))
-        return Proof(step, queries, value, output)
+        return Proof(branch, step, queries, value, output)
 
     def _picture(self, name: str) -> np.ndarray:
         tensor = self._take(name)
         if tensor.dtype != torch.uint8 or tensor.ndim != 3 or tensor.shape[-1] != 3 or not tensor.numel():
             raise self.fail(f"{name!r} to be an RGB picture", f"{tensor.dtype} {tuple(tensor.shape)}")
         return tensor.numpy()
-
-
-def _are_sizes(numbers: Iterable[object]) -> bool:
-    return all(isinstance(n, int) and 0 < n <= MAX_SIDE for n in numbers)

@@ -34,7 +34,7 @@ def trace(page):
 
 @pytest.mark.parametrize("pins", [[], [BOX]])
 def test_viewer_maps_with_extra_keys_equal_python(page, trace, pins):
-    assert trace.layers["attention"].extra == 3
+    assert trace.layers["attention"].first_key == 3
     for mode, special, head in (("row", False, -1), ("row", False, 2), ("row", True, 1), ("column", False, 3)):
         view(page, mode=mode, special=special, head=head, step=1, point=[0.6, 0.9], pins=pins, active=len(pins) - 1)
         settle(page)
@@ -49,4 +49,4 @@ def test_viewer_numbers_state_attention_on_extra_keys(page, trace):
     outside = 1 - trace.rows("attention", step=0, query=(0, 0), head=0).sum().item()
     assert outside > 0.02
     numbers = page.locator(f"{VIEWER_ROOT} .pg-numbers").inner_text()
-    assert "on 3 keys that are not cells" in numbers and f"{round(100 * outside)}%" in numbers
+    assert "on 3 registers" in numbers and f"{round(100 * outside)}%" in numbers

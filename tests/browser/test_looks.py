@@ -229,4 +229,4 @@ def test_trace_file_dropped_on_page_opens(page):
     )
     wait_for_caption(page, exhibits()[3].caption)
     assert not page.locator(".pg-drop").is_visible()
-    assert page.locator(f"{VIEWER_ROOT} .pg-proof").inner_text().startswith("✓ verified")
+    assert page.locator(f"{VIEWER_ROOT} .pg-proof").inner_text().startswith("✓ 10 layers verified")

@@ -20,7 +20,8 @@ def test_page_opens_on_first_exhibit_with_its_query(page):
     trace = Trace.load(exhibit.trace)
     assert page.evaluate(f"{VIEWER}.trace.steps") == trace.steps
     assert page.locator(".pg-title").inner_text() == exhibit.caption
-    assert re.search(r"verified to \de.\d as recorded", page.locator(".pg-proof").inner_text())
+    badge = page.locator(f"{VIEWER_ROOT} .pg-proof summary")
+    assert re.fullmatch(r"✓ 10 layers verified at one step, to \de.\d", badge.inner_text())  # a file of version 1
     assert exhibit.layer in page.locator(".pg-where").inner_text()
     row, column = trace.cell(exhibit.layer, (exhibit.point[0] * 64, exhibit.point[1] * 64))
     sentence = page.locator(".pg-sentence").inner_text()
@@ -169,7 +170,12 @@ def test_generate_shows_progress_and_ends_in_new_picture(page):
     page.get_by_text("does not know the word 'yelow'").wait_for()
     page.wait_for_function(f"{VIEWER}.trace.recipe.steps === 40", timeout=60_000)
     assert page.evaluate(f"{VIEWER}.trace.steps.length") == 25  # spread over the 40 of the run
-    assert re.search(r"to \de.\d as recorded, \de.\d as stored", page.locator(".pg-proof").inner_text())
+    badge = page.locator(f"{VIEWER_ROOT} .pg-proof summary")
+    assert re.match(r"✓ 10 layers verified at .*, to \de.\d$", badge.inner_text())
+    badge.click()
+    more = page.locator(f"{VIEWER_ROOT} .pg-proof-more").inner_text()
+    assert re.search(r"rounded numbers, from which the output comes out to \de.\d\.", more)
+    badge.click()
     now = picture(page)
     assert np.abs(now - before).mean() > 10
     assert (now.argmax(axis=2) == 1).mean() > 0.1 and now.std(axis=(0, 1)).max() > 30, "not green, or flat"

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from models.classic import AttnBlock, MultiheadBlock, QuadraticAttention, RelativeAttention, SelfAttention2d
 from tests.support.random_weights import numbers, randomize
-from viz.layer import Layer
+from tests.support.traces import pixel_layer
 from viz.lesson.experiments import (
     centre_and_spread,
     convolution_gap,
@@ -112,7 +112,7 @@ def test_mean_distances_of_blurred_and_sharp_head():
 
 
 def test_row_moments_leave_out_keys_that_are_not_cells():
-    layer = Layer("layer", "self", (2, 2), heads=1, head_dim=2, scale=1.0, keys=5)
+    layer = pixel_layer("layer", (2, 2), heads=1, head_dim=2, registers=1)
     query, key = numbers(1, 4, 2), numbers(1, 5, 2, seed=1)
-    pixels = Layer("layer", "self", (2, 2), heads=1, head_dim=2, scale=1.0, keys=4)
+    pixels = pixel_layer("layer", (2, 2), heads=1, head_dim=2)
     assert torch.equal(row_moments(layer, query, key), row_moments(pixels, query, key[:, 1:]))

@@ -12,7 +12,8 @@ import torch
 
 from tests.support import families
 from tests.support.memory import Peak
-from viz import Layer, Trace, record, trace_file
+from tests.support.traces import attention_of, pixel_layer, trace_of_segments
+from viz import Trace, record, trace_file
 from viz.page import map_server, served
 from viz.query import Maps, shares
 from viz.view import Box, Pixel
@@ -162,7 +163,7 @@ def resident() -> int:
 
 
 def test_load_maps_a_large_file_and_does_not_read_it(tmp_path, monkeypatch):
-    layer = Layer("attention", "self", (64, 64), 8, 64, 4096, 0.125)
+    layer = pixel_layer("attention", (64, 64), 8, 64, 0.125)
     trace = Trace({"attention": layer}, {step: 0.0 for step in range(8)}, ("conditional",), size=(64, 64))
     for step in range(8):
         key = "conditional", "attention", step
@@ -201,6 +202,24 @@ def test_maps_of_a_large_file_are_checked_to_be_finite(saved, monkeypatch):
         for mode, special in (("row", False), ("row", True), ("column", False)):
             with damaged:
                 Maps(Trace.load(saved)).heads(query, name, 0, mode=mode, special=special)
+
+
+def test_answer_says_why_a_layer_has_no_map(tmp_path, monkeypatch):
+    monkeypatch.setattr(served, "GALLERY", tmp_path)
+    path = trace_of_segments().save(tmp_path / "gaps.safetensors")
+    reply = map_server.answer(request(path, PIXEL, maps=[[0, 1, 1, -1]]))
+    assert reply["error"] == "Layer “plain” has no map at step 4: it did not run."
+
+
+@pytest.mark.parametrize(("mode", "shape"), [("row", (2, 2)), ("column", (3, 4))])
+def test_answer_gives_maps_on_the_grid_of_keys_or_queries(tmp_path, monkeypatch, mode, shape):
+    monkeypatch.setattr(served, "GALLERY", tmp_path)
+    trace = trace_of_segments()
+    path = trace.save(tmp_path / "gaps.safetensors")
+    numbers = numbers_of(map_server.answer(request(path, BOX, maps=[[0, 0, 1, 1]], mode=mode)))
+    attention = attention_of(trace, "joint", 4)[1].numpy()
+    expected = attention @ shares(BOX, (2, 2)).ravel() if mode == "column" else shares(BOX, (3, 4)).ravel() @ attention
+    assert np.abs(numbers.reshape(shape) - expected.reshape(shape) * 4).max() < 1e-3
 
 
 def test_answer_counts_keys_that_belong_to_no_pixel(tmp_path, monkeypatch):

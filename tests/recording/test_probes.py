@@ -74,7 +74,7 @@ def test_packed_probe_leaves_learned_keys_out_of_the_map():
     torch.manual_seed(4)
     block = f.ConvolutionalAttention(32, memory=3)
     trace = recorded(f.Net(block), PIXELS, 7)
-    assert trace.layers["attention"].extra == 3 and trace.layers["attention"].keys == 27
+    assert trace.layers["attention"].first_key == 3 and trace.layers["attention"].key_count == 27
     row = trace.rows("attention", step=0, query=(0, 0))
     assert row.shape == (4, 6, 4) and (row.flatten(1).sum(-1) < 1).all()
     columns = torch.stack([trace.columns("attention", step=0, key=(i, j))[:, 0, 0] for i in range(6) for j in range(4)])
@@ -232,7 +232,7 @@ def test_probes_give_the_maps_of_transformers_vision_models(name):
     pixels = torch.randn(2, 3, 48, 48)
     trace = recorded(network, pixels, picture=1)
     assert len(trace.layers) == 2 and not trace.skipped and max(trace.verify().values()) < 1e-5
-    assert {(layer.grid, layer.extra, layer.kind) for layer in trace} == {(grid, extra, "self")}
+    assert {(layer.grid, layer.first_key, layer.kind) for layer in trace} == {(grid, extra, "self")}
     with torch.no_grad():
         own = network(pixels, output_attentions=True).attentions  # (B, H, N, N) each
     for layer, map_ in zip(trace, own, strict=True):

@@ -93,7 +93,7 @@ def test_rows_equal_eager_attention_conditional(tiny_unet, size):
     inputs = torch.randn(2, 3, *size), torch.tensor(40), torch.randn(2, 7, 64)
     trace = recorded(tiny_unet, *inputs, picture=1)
     assert {layer.kind for layer in trace} == {"self", "cross"}
-    assert trace.layers[CROSS].keys == 7
+    assert trace.layers[CROSS].key_count == 7
     assert max(trace.verify().values()) < 1e-5
     assert_equal_maps(trace, eager_maps(tiny_unet, *inputs), 1)
 

@@ -6,15 +6,22 @@ import numpy as np
 import torch
 
 from viz import Trace
-from viz.layer import Key, Layer, Proof
+from viz.layer import Branch, Grid, Key, Layer, Proof, Segment
 
 # softmax of its logarithm: all .25; .1 .2 .3 .4; .6 .1 .1 .2; .1 .1 .1 .7
 ODDS = torch.tensor([[1.0, 1, 1, 1], [1, 2, 3, 4], [6, 1, 1, 2], [1, 1, 1, 7]])
 
 
+def pixel_layer(name: str, grid: Grid, heads: int, head_dim: int, scale: float = 1.0, *, registers: int = 0) -> Layer:
+    """Self-attention among the pixels of a grid, whose keys may begin with registers."""
+    pixels = Segment("pixels", grid[0] * grid[1], grid)
+    keys = (Segment("registers", registers), pixels) if registers else (pixels,)
+    return Layer(name, (pixels,), keys, heads, head_dim, scale)
+
+
 def trace_of_scores(scores: torch.Tensor) -> Trace:
     """A trace of one 2x2 layer "a" with one head and one step, whose scores q·k are the given (4, 4)."""
-    layer = Layer("a", "self", (2, 2), 1, 4, 4, 1.0)
+    layer = pixel_layer("a", (2, 2), 1, 4)
     key: Key = ("conditional", "a", 0)
     return Trace(
         {"a": layer},
@@ -31,30 +38,91 @@ def trace_of_odds() -> Trace:
     return trace_of_scores(ODDS.log())
 
 
+def trace_of_segments() -> Trace:
+    """Random numbers: queries and keys before and after the pixels, keys of a coarser map, gaps, a layer left out."""
+    fine, coarse = Segment("pixels", 12, (3, 4)), Segment("pixels", 4, (2, 2))
+    layers = [
+        Layer(
+            "joint",
+            (Segment("registers", 2), fine, Segment("objects", 1)),
+            (Segment("words", 2), coarse, Segment("registers", 3)),
+            heads=2,
+            head_dim=4,
+            scale=0.7,
+        ),
+        pixel_layer("plain", (3, 4), 3, 4, 0.5),
+        Layer("cross", (fine,), (Segment("words", 5),), 2, 4, 0.5),
+    ]
+    trace = Trace(
+        {layer.name: layer for layer in layers},
+        {0: 900.0, 4: 900.0, 6: 300.5},
+        ("picture 1 of 2", "picture 2 of 2"),
+        {"refused": "a mask is added to its scores"},
+        {"joint": 3e-7, "plain": 7e-7, "cross": 1e-7},
+        (6, 8),
+        recipe={"caption": "a red monster", "seed": 5},
+        calls={0: (1, 2), 4: (2, 2)},
+        gaps={"plain": {4: "it did not run"}, "joint": {6: "its output could not be recomputed"}},
+        proved_rows={"joint": 128, "plain": 128, "cross": 192},
+    )
+    generator = torch.Generator().manual_seed(3)
+    for branch in trace.branches:
+        for layer in layers:
+            for step in trace.steps_of(layer.name):
+                key: Key = branch, layer.name, step
+                for store, count in ((trace.queries, layer.query_count), (trace.keys, layer.key_count)):
+                    store[key] = torch.randn(layer.heads, count, layer.head_dim, generator=generator)
+    return trace
+
+
+def attention_of(trace: Trace, name: str, step: int, branch: Branch | None = None) -> torch.Tensor:
+    """(H, N, pixel keys or M): the plain formula in double precision, cut to the pixels."""
+    layer, key = trace.layers[name], (branch or trace.branches[-1], name, step)
+    q, k = trace.queries[key].double(), trace.keys[key].double()
+    queries = sum(segment.tokens for segment in _before_pixels(layer.queries))
+    weights = torch.softmax(q @ k.transpose(-1, -2) * layer.scale, -1)[:, queries : queries + layer.tokens]
+    if layer.key_grid is None:
+        return weights
+    keys = sum(segment.tokens for segment in _before_pixels(layer.keys))
+    return weights[..., keys : keys + layer.key_grid[0] * layer.key_grid[1]]
+
+
+def _before_pixels(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+    return segments[: [segment.kind for segment in segments].index("pixels")]
+
+
 def trace_with_everything() -> Trace:
-    """Both branches, two kinds of layers, pictures and a proof, all of exact numbers."""
-    layers = [Layer("a", "self", (2, 2), 1, 2, 5, 0.5, 1), Layer("b.c", "cross", (1, 3), 2, 1, 2, 1.0)]
+    """Both branches, several kinds of segments, a gap, pictures and a proof, all of exact numbers."""
+    square, coarse = Segment("pixels", 4, (2, 2)), Segment("pixels", 2, (1, 2))
+    layers = [
+        Layer("a", (Segment("registers", 1), square), (square, Segment("objects", 1)), 1, 2, 0.5),
+        Layer("b.c", (Segment("pixels", 3, (1, 3)),), (Segment("words", 1), Segment("image prompt", 1)), 2, 1, 1.0),
+        Layer("d", (square,), (Segment("frames", 1), coarse), 1, 1, 1.0),
+    ]
     trace = Trace(
         {layer.name: layer for layer in layers},
         {0: 999.0, 3: None},
-        ("unconditional", "conditional"),
+        ("picture 1 of 2", "picture 2 of 2"),
         {"x": "no probe knows it"},
         {"a": 0.25},
         (4, 6),
         {3: np.arange(24, dtype=np.uint8).reshape(2, 4, 3)},
         np.full((1, 1, 3), 7, np.uint8),
         {"caption": "a “red” monster", "seed": 1},
+        calls={3: (2, 2)},
+        gaps={"d": {0: "its gate was closed"}},
+        proved_rows={"a": 4},
     )
     for branch in trace.branches:
         for layer in layers:
-            for step in trace.timesteps:
+            for step in trace.steps_of(layer.name):
                 key: Key = branch, layer.name, step
-                shape = layer.heads, layer.tokens, layer.head_dim
+                shape = layer.heads, layer.query_count, layer.head_dim
                 dtype = torch.float16 if layer.name == "a" else torch.float32
                 trace.queries[key] = torch.zeros(shape, dtype=dtype)
-                count = layer.heads * layer.keys * layer.head_dim
-                keys = torch.arange(count, dtype=dtype).reshape(layer.heads, layer.head_dim, layer.keys)
+                count = layer.heads * layer.key_count * layer.head_dim
+                keys = torch.arange(count, dtype=dtype).reshape(layer.heads, layer.head_dim, layer.key_count)
                 trace.keys[key] = keys.transpose(1, 2)  # not contiguous
     value, output = torch.tensor([[[1.0], [2], [3], [4], [5]]]), torch.tensor([[3.0], [3.0]])
-    trace.proofs["a"] = Proof(3, torch.tensor([0, 3]), value, output)
+    trace.proofs["a"] = Proof("picture 1 of 2", 3, torch.tensor([0, 4]), value, output)
     return trace

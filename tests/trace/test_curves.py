@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.support.traces import trace_of_odds
+from tests.support.traces import attention_of, trace_of_odds, trace_of_segments
 from viz import Trace
 from viz.curves import measure_over_steps
 from viz.labels import layer_label
@@ -46,6 +46,29 @@ def test_measure_over_steps_of_columns_worked_by_hand():
     away = np.array([0, side[1], side[0], np.hypot(*side)])
     assert curves.distance["mean"] == pytest.approx([column @ away / 1.05])
     assert measure_over_steps(maps, Pixel((0, 0))).received is None
+
+
+def test_measure_over_steps_leaves_gaps_out():
+    maps = Maps(trace_of_segments())
+    for mode in ("row", "column"):
+        curves = measure_over_steps(maps, Box((0, 0), (0.4, 0.6)), mode=mode, region=Box((0, 0), (1, 0.5)))
+        lines = [lines for lines in (curves.entropy, curves.received, curves.distance, curves.weight) if lines]
+        assert len(lines) == 3
+        for each in lines:
+            assert np.isfinite(each["plain"]).tolist() == [True, False, True]
+            assert np.isfinite(each["joint"]).tolist() == [True, True, False]
+
+
+def test_measure_over_steps_of_a_coarser_map():
+    trace = trace_of_segments()
+    attention = attention_of(trace, "joint", 4).numpy()[1]  # (12, 4)
+    rows = measure_over_steps(Maps(trace), Pixel((0.99, 0.99)), layer="joint")
+    row = attention[11] / attention[11].sum()
+    centres = np.array([[1.5, 2], [1.5, 6], [4.5, 2], [4.5, 6]])  # of the 2x2 cells, in pixels of the 6x8 sample
+    away = np.hypot(*(centres - [5, 7]).T)  # from the middle of the last of 3x4 cells
+    assert rows.distance["head 1"][1] == pytest.approx(row @ away, rel=1e-5)
+    columns = measure_over_steps(Maps(trace), Pixel((0, 0)), layer="joint", mode="column")
+    assert columns.received["head 1"][1] == pytest.approx(attention[:, 0].sum() / 3, rel=1e-5)  # 12 rows, 4 keys
 
 
 def test_measure_over_steps_of_one_layer_has_a_line_for_each_head(maps):

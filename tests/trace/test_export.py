@@ -6,11 +6,13 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.support.traces import trace_of_segments
 from viz import Trace
 from viz.export import rows_on_show, write_gif, write_html, write_npz
 from viz.page.gallery import exhibits
@@ -87,6 +89,28 @@ def test_rows_on_show_are_the_rows_of_the_trace(trace, tmp_path):
         pinned = trace.rows(EXHIBIT.layer, step=trace.steps[3], query=(6, 6), head=2) * 1024
         assert np.allclose(rows["pin_1"][3], pinned, atol=1e-4)
     assert "pin_2" in rows_on_show(trace, view) and "pin_3" not in rows_on_show(trace, view)
+
+
+def test_rows_on_show_are_nan_at_gaps_and_lie_on_the_grid_of_the_maps(tmp_path):
+    trace = trace_of_segments()
+    view = View((0.5, 0.5), "plain", 0, pins=(Pixel((0.2, 0.2)),), active=-1)
+    for mode, shape in (("row", (2, 2)), ("column", (3, 4))):
+        rows = rows_on_show(trace, replace(view, mode=mode))
+        assert rows["maps_00"].shape == (3, *shape) and rows["maps_01"].shape == (3, 3, 4)
+        assert np.isnan(rows["maps_00"]).all((1, 2)).tolist() == [False, False, True]
+        for name in ("maps_01", "pin_1"):
+            assert np.isnan(rows[name]).all((1, 2)).tolist() == [False, True, False]
+
+
+def test_write_gif_has_a_frame_at_a_gap_too(tmp_path):
+    trace = trace_of_segments()
+    gif = Image.open(write_gif(trace, tmp_path / "gaps.gif", View((0.5, 0.5), "plain", 0), size=64))
+    frames = []
+    for index in range(gif.n_frames):
+        gif.seek(index)
+        frames.append(np.asarray(gif.convert("RGB"), int))
+    assert len(frames) == 3 and frames[1].std((0, 1)).max() == 0  # the picture alone, which is black here
+    assert min(frames[0].std((0, 1)).max(), frames[2].std((0, 1)).max()) > 5
 
 
 def test_write_gif_has_a_frame_for_each_step(trace, tmp_path):

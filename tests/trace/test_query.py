@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.traces import trace_of_odds
+from tests.support.traces import attention_of, trace_of_odds, trace_of_segments
 from viz import Trace
 from viz.page.gallery import exhibits
 from viz.query import Maps, coverage, middle, shares
@@ -71,6 +71,33 @@ def test_maps_equal_the_plain_formula(trace, query, mode, special):
             one = expected.mean(0) if head < 0 else expected[min(head, layer.heads - 1)]
             options = {"head": head, "mode": mode, "special": special}
             assert np.allclose(maps.one(query, layer.name, step, **options), one * layer.tokens, atol=1e-3)
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=["pixel", "box", "region"])
+def test_maps_of_a_coarser_map_choose_cells_on_one_grid_and_lie_on_the_other(query):
+    trace = trace_of_segments()
+    maps, layer = Maps(trace), trace.layers["joint"]
+    attention = attention_of(trace, "joint", 4).numpy()  # (H, 12, 4)
+    row = shares(query, (3, 4)).ravel() @ attention
+    for special in (False, True):
+        expected = (row - attention.mean(1) if special else row).reshape(2, 2, 2)
+        assert np.allclose(maps.heads(query, "joint", 4, special=special), expected, atol=1e-6)
+        assert np.allclose(maps.one(query, "joint", 4, head=1, special=special), expected[1] * 4, atol=1e-5)
+    column = (attention @ shares(query, (2, 2)).ravel()).reshape(2, *layer.grid)
+    assert np.allclose(maps.heads(query, "joint", 4, mode="column"), column, atol=1e-6)
+    assert np.allclose(maps.one(query, "joint", 4, mode="column"), column.mean(0) * 4, atol=1e-5)
+
+
+def test_maps_at_a_gap_raise_its_reason():
+    maps = Maps(trace_of_segments())
+    for mode in ("row", "column"):
+        with pytest.raises(KeyError, match="layer 'plain' has no map at step 4: it did not run"):
+            maps.heads(QUERIES[0], "plain", 4, mode=mode)
+
+
+def test_middle_is_counted_in_cells_of_another_grid():
+    assert middle(Pixel((0.99, 0)), (4, 4), (2, 8)) == (1.25, 0.5)
+    assert middle(Pixel((0.99, 0)), (4, 4), (4, 4)) == (3, 0)
 
 
 def test_maps_compute_row_sums_once_and_keep_at_most_what_fits(trace):

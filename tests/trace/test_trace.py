@@ -1,21 +1,16 @@
 """Rows and columns of a trace, and its file."""
 
-import hashlib
-import json
-import struct
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
-from tests.support.traces import trace_of_odds, trace_of_scores, trace_with_everything
+from tests.support.traces import attention_of, trace_of_odds, trace_of_scores, trace_of_segments
 from viz import Trace
+from viz.layer import Proof
 from viz.recipe import Recipe
 from viz.recording.run import perform
-from viz.trace_file import TraceFileError
-from viz.trace_header import read_description
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +74,85 @@ def test_cell_holds_the_point_in_every_grid(trace):
         assert torch.equal(maps[2], trace.rows(name, step=2, query=trace.cell(name, (20, 40))))
 
 
+PLACES = [(0, 0), (1, 2), (2, 3)]
+
+
+@pytest.mark.parametrize("branch", [None, "picture 1 of 2"])
+def test_rows_and_columns_leave_out_what_is_no_pixel(branch):
+    """Against the plain formula: queries and keys before and after the pixels, and keys of a coarser map."""
+    trace = trace_of_segments()
+    weights = attention_of(trace, "joint", 4, branch).float()  # (H, 12, 4)
+    options = {"step": 4, "branch": branch}
+    for row, column in PLACES:
+        maps = trace.rows("joint", query=(row, column), **options)
+        assert maps.shape == (2, 2, 2)
+        assert torch.allclose(maps.flatten(1), weights[:, row * 4 + column], atol=1e-6)
+    for row, column in [(0, 1), (1, 0)]:
+        maps = trace.columns("joint", key=(row, column), **options)
+        assert maps.shape == (2, 3, 4)
+        assert torch.allclose(maps.flatten(1), weights[..., row * 2 + column], atol=1e-6)
+    mean = trace.mean_row("joint", **options)
+    assert torch.allclose(mean.flatten(1), weights.mean(1), atol=1e-6) and (mean.sum((-1, -2)) < 0.999).all()
+    fine, coarse = torch.rand(3, 4), torch.rand(2, 2)
+    rows = trace.region_rows("joint", weights=fine, head=1, **options)
+    expected = (fine / fine.sum()).flatten() @ weights[1]
+    assert torch.allclose(rows.flatten(), expected, atol=1e-6)
+    columns = trace.region_columns("joint", weights=coarse, head=1, **options)
+    assert torch.allclose(columns.flatten(), weights[1] @ (coarse / coarse.sum()).flatten(), atol=1e-6)
+    words = trace.rows("cross", step=4, query=(1, 2), branch=branch)
+    assert torch.allclose(words, attention_of(trace, "cross", 4, branch)[:, 6].float(), atol=1e-6)
+
+
+def test_columns_of_a_coarser_map_take_its_cells():
+    trace = trace_of_segments()
+    with pytest.raises(IndexError, match=r"key \(2, 0\) is outside the 2x2 grid of joint"):
+        trace.columns("joint", step=0, key=(2, 0))
+    with pytest.raises(IndexError, match=r"query \(3, 0\) is outside the 3x4 grid of joint"):
+        trace.rows("joint", step=0, query=(3, 0))
+    with pytest.raises(ValueError, match="expected weights of the 2x2 grid of joint"):
+        trace.region_columns("joint", step=0, weights=torch.ones(3, 4))
+
+
+def test_gaps_have_no_maps_but_a_reason():
+    trace = trace_of_segments()
+    assert trace.steps_of("plain") == [0, 6] and trace.steps_of("cross") == [0, 4, 6]
+    for ask in (
+        lambda: trace.rows("plain", step=4, query=(0, 0)),
+        lambda: trace.columns("plain", step=4, key=(0, 0)),
+        lambda: trace.row_sums("plain", step=4),
+    ):
+        with pytest.raises(KeyError, match="layer 'plain' has no map at step 4: it did not run"):
+            ask()
+    atlas = trace.atlas((5.9, 0))
+    assert atlas["joint"].shape == (3, 2, 2, 2) and atlas["plain"].shape == (3, 3, 3, 4)
+    assert atlas["plain"][1].isnan().all() and atlas["plain"][[0, 2]].isfinite().all()
+    assert torch.equal(atlas["joint"][1], trace.rows("joint", step=4, query=(2, 0)))
+
+
+def test_select_keeps_gaps_and_calls_of_its_steps_and_skips_layers_without_any():
+    trace = trace_of_segments()
+    some = trace.select(steps=[0, 4], dtype=torch.float16)
+    assert some.gaps == {"plain": {4: "it did not run"}} and some.calls == trace.calls
+    assert set(some.queries) == {key for key in trace.queries if key[2] < 6}
+    late = trace.select(steps=[6])
+    assert list(late.layers) == ["plain", "cross"] and late.gaps == late.calls == {}
+    assert late.skipped == trace.skipped | {"joint": "its output could not be recomputed"}
+    assert set(late.proved) == set(late.proved_rows) == {"plain", "cross"}
+
+
+def test_verify_recomputes_the_branch_of_each_proof():
+    trace = trace_of_segments()
+    layer, key = trace.layers["joint"], ("picture 1 of 2", "joint", 4)
+    q, k = trace.queries[key].double(), trace.keys[key].double()
+    value, queries = torch.randn(2, 9, 5), torch.tensor([0, 3, 14])  # a register, a pixel, the object
+    output = torch.softmax(q @ k.transpose(-1, -2) * layer.scale, -1)[:, queries] @ value.double()
+    proof = Proof("picture 1 of 2", 4, queries, value, output.transpose(0, 1).flatten(1).float())
+    trace.proofs["joint"] = proof
+    assert trace.verify()["joint"] < 1e-6
+    trace.proofs["joint"] = replace(proof, branch="picture 2 of 2")
+    assert trace.verify()["joint"] > 0.1
+
+
 def test_kept_bytes_are_far_fewer_than_map_bytes(trace):
     where = next(iter(trace.queries))
     q, k = trace.queries[where], trace.keys[where]
@@ -113,41 +187,6 @@ def test_perform_gives_the_same_trace_for_the_same_recipe(shared_pipeline, trace
     assert all(torch.equal(again.queries[where], q) for where, q in trace.queries.items())
 
 
-def test_load_gives_what_save_wrote(trace, tmp_path):
-    path = trace.save(tmp_path / "run.safetensors")
-    loaded = Trace.load(path)
-    assert [f.name for f in tmp_path.iterdir()] == ["run.safetensors"]
-    for field in ("layers", "timesteps", "branches", "skipped", "proved", "size", "recipe"):
-        assert getattr(loaded, field) == getattr(trace, field), field
-    assert all(torch.equal(loaded.queries[where], q) for where, q in trace.queries.items())
-    assert all(torch.equal(loaded.keys[where], k) for where, k in trace.keys.items())
-    assert np.array_equal(loaded.picture, trace.picture)
-    assert all(np.array_equal(loaded.previews[step], preview) for step, preview in trace.previews.items())
-    assert loaded.verify() == trace.verify()
-
-
-def test_save_writes_version_1_of_the_format_byte_for_byte(tmp_path):
-    """Files of this version, and every viewer that reads them, are out in the world: another hash, another version."""
-    path = trace_with_everything().save(tmp_path / "run.safetensors")
-    assert hashlib.sha256(path.read_bytes()).hexdigest() == (
-        "85eb20e9c0702191c88b88da70b05e1b2b1e11c20c8a7b1e4f3d5d96dd29f3b2"
-    )
-    again = Trace.load(path).save(tmp_path / "again.safetensors")
-    assert again.read_bytes() == path.read_bytes()
-
-
-def test_save_refuses_what_no_browser_could_read(trace, tmp_path):
-    strange = replace(trace, recipe={"guidance": float("nan")})
-    with pytest.raises(ValueError, match="in its recipe or timesteps cannot be saved"):
-        strange.save(tmp_path / "run.safetensors")
-    assert not list(tmp_path.iterdir())
-
-
-def test_save_writes_the_largest_difference_of_verify(trace, tmp_path):
-    half = trace.select(dtype=torch.float16)
-    assert read_description(half.save(tmp_path / "run.safetensors"))["verified"] == max(half.verify().values())
-
-
 def test_select_converts_to_half_precision_or_refuses(trace):
     half = trace.select(dtype=torch.float16)
     assert half.kept_bytes * 2 == trace.kept_bytes
@@ -155,103 +194,3 @@ def test_select_converts_to_half_precision_or_refuses(trace):
     large = trace_of_scores(torch.full((4, 4), 1e6))
     with pytest.raises(ValueError, match=r"as large as 1e\+06 does not fit into torch.float16"):
         large.select(dtype=torch.float16)
-
-
-def test_save_leaves_the_old_file_if_interrupted(trace, tmp_path, monkeypatch):
-    path = trace.save(tmp_path / "run.safetensors")
-    before = path.read_bytes()
-
-    def killed(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("viz.trace_file.os.replace", killed)
-    with pytest.raises(KeyboardInterrupt):
-        trace.select(steps=[0]).save(path)
-    assert path.read_bytes() == before and [f.name for f in tmp_path.iterdir()] == ["run.safetensors"]
-
-
-def tampered(path, change) -> None:
-    """Rewrite a trace file with its metadata and tensors changed."""
-    with open(path, "rb") as file:
-        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
-    metadata, tensors = header["__metadata__"], load_file(path)
-    change(metadata, tensors)
-    save_file(tensors, path, metadata)
-
-
-def described(change):
-    def edit(metadata, tensors):
-        description = json.loads(metadata["trace"])
-        change(description)
-        metadata["trace"] = json.dumps(description)
-
-    return edit
-
-
-NAME = "down_blocks.1.attentions.0.transformer_blocks.0.attn1"
-HOSTILE = {
-    "another format": (lambda m, t: m.update(format="pt"), "expected the format 'pixelgaze-trace'"),
-    "a later version": (lambda m, t: m.update(version="9"), "expected version 1"),
-    "no description": (lambda m, t: m.pop("trace"), "expected a complete description"),
-    "not JSON": (lambda m, t: m.update(trace="{"), "expected a complete description"),
-    "deep JSON": (lambda m, t: m.update(trace="[" * 100_000), "expected a complete description"),
-    "a grid too large": (described(lambda d: d["layers"][0].update(grid=[10**9, 10**9])), "positive sizes"),
-    "a negative grid": (described(lambda d: d["layers"][0].update(grid=[-32, -32])), "positive sizes"),
-    "more heads than there are": (described(lambda d: d["layers"][0].update(heads=9)), "floats of shape"),
-    "an unknown field": (described(lambda d: d["layers"][0].update(code="1")), "complete description"),
-    "a scale that is no number": (described(lambda d: d["layers"][0].update(scale="x")), "finite scale"),
-    "a step that is not there": (described(lambda d: d["timesteps"].append([7, 1.0])), "expected a tensor"),
-    "an endless step": (
-        lambda m, t: m.update(trace=m["trace"].replace("[[0, ", "[[1e999, ", 1)),
-        "expected finite numbers, got 1e999",
-    ),
-    "a list for a name": (described(lambda d: d["layers"][0].update(name=[])), "the name of a layer"),
-    "a recipe that is no number": (
-        described(lambda d: d["recipe"].update(guidance=float("nan"))),
-        "finite numbers, got NaN",
-    ),
-    "a proof without end": (
-        described(lambda d: d["proved"].update({NAME: float("inf")})),
-        "finite numbers, got Infinity",
-    ),
-    "a proof of another layer": (described(lambda d: d["proof_steps"].update(x=0)), "proofs of recorded layers"),
-    "no recipe": (described(lambda d: d.update(recipe=[])), "expected a recipe"),
-    "branches of its own": (described(lambda d: d.update(branches=["left"])), "branches of a guided batch"),
-    "a missing tensor": (lambda m, t: t.pop(f"conditional/key/{NAME}/1"), "expected a tensor"),
-    "a tensor too many": (lambda m, t: t.update(more=torch.zeros(1)), "no further tensors"),
-    "whole numbers": (
-        lambda m, t: t.update({f"conditional/key/{NAME}/1": torch.zeros(2, 1024, 4, dtype=torch.int64)}),
-        "floats",
-    ),
-    "not finite": (lambda m, t: t[f"conditional/key/{NAME}/1"].fill_(float("nan")), "to be finite"),
-    "a proof outside the grid": (lambda m, t: t[f"proof/queries/{NAME}"].fill_(10**6), "pixels of its grid"),
-    "a picture that is none": (lambda m, t: t.update(picture=torch.zeros(3)), "an RGB picture"),
-}
-
-
-@pytest.mark.parametrize("case", HOSTILE)
-def test_load_refuses_hostile_files(trace, tmp_path, case):
-    change, message = HOSTILE[case]
-    path = trace.save(tmp_path / "run.safetensors")
-    tampered(path, change)
-    with pytest.raises(TraceFileError, match=message):
-        Trace.load(path)
-
-
-def test_load_refuses_files_that_are_no_traces(trace, tmp_path):
-    path = trace.save(tmp_path / "run.safetensors")
-    whole = path.read_bytes()
-    for cut in (0, 5, 100, len(whole) // 2, len(whole) - 1):
-        path.write_bytes(whole[:cut])
-        with pytest.raises(TraceFileError, match="not a whole safetensors file"):
-            Trace.load(path)
-    path.write_bytes(b"\x80\x04\x95pickle" * 100)
-    with pytest.raises(TraceFileError):
-        Trace.load(path)
-    save_file({"weight": torch.zeros(2)}, path)
-    with pytest.raises(TraceFileError, match="expected the format"):
-        Trace.load(path)
-    with pytest.raises(FileNotFoundError):
-        Trace.load(tmp_path / "nowhere.safetensors")
-    with pytest.raises(TraceFileError):
-        Trace.load(tmp_path)

@@ -14,7 +14,9 @@ ENTRIES = ["hosts/page.js", "hosts/early.js", "standalone.js"]
 PROBE = """
 const { layerLabel, toFloats } = trace;
 const { checkQuery, coverage, decodeMask, encodeMask } = query;
-const layer = { tokens: 4, heads: 2, headDim: 2, scale: 0.7, extra: 1 };
+const keys = { firstKey: 1, keyCount: 5 };
+const keyGrid = { height: 2, width: 2, tokens: 4 };
+const layer = { tokens: 4, heads: 2, headDim: 2, scale: 0.7, firstQuery: 0, queryCount: 4, keyGrid, ...keys };
 const [q, k] = [16, 20].map((count) => Float32Array.from({ length: count }, (_, i) => Math.sin(i * i)));
 const mask = Uint8Array.from({ length: 15 }, (_, i) => i % 4 === 0);
 const region = encodeMask(mask, [3, 5]);

@@ -33,8 +33,8 @@ test("readSafetensors rejects incomplete files", () => {
 });
 
 test("openTrace rejects other files", () => {
-  for (const metadata of [{}, { format: "pixelgaze-trace", version: "2" }, { format: "other", version: "1" }]) {
-    assert.throws(() => openTrace(safetensors({ __metadata__: metadata })), /version 1 trace of PixelGaze/);
+  for (const metadata of [{}, { format: "pixelgaze-trace", version: "3" }, { format: "other", version: "1" }]) {
+    assert.throws(() => openTrace(safetensors({ __metadata__: metadata })), /version 1 or 2 trace of PixelGaze/);
   }
 });
 

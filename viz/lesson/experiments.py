@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from models.classic import QuadraticAttention, RelativeAttention
-from viz.layer import Layer
+from viz.layer import Grid, Layer
 from viz.lesson.panels import flatten
 from viz.lesson.watch import Call
 from viz.recording.recorder import record
@@ -106,18 +106,27 @@ def row_moments(layer: Layer, query: torch.Tensor, key: torch.Tensor) -> torch.T
     The five are the mean shift down and right, then the covariance: down·down, down·right, right·right.
 
     Args:
-        query, key: (H, N, d) and (H, M, d); keys that are not cells are left out, and the rest sums to 1 again.
+        query, key: (H, n, d) and (H, M, d), all queries and keys of a self-attention layer. Those that are not cells
+            are left out, and the weights of the others sum to 1 again.
     """
-    height, width = layer.grid
-    down, right = torch.cartesian_prod((torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width).T
-    moments = torch.stack([down, right, down * down, down * right, right * right], dim=1)  # (N, 5)
+    assert layer.key_grid is not None, "cross-attention looks at no cells"
+    down, right = _centres(layer.grid)
+    below, beside = _centres(layer.key_grid)
+    moments = torch.stack([below, beside, below * below, below * beside, beside * beside], dim=1)  # (keys, 5)
     heads = []
-    for q, k in zip(query, key[:, -layer.tokens :], strict=True):
+    for q, k in zip(query[:, layer.pixel_queries], key[:, layer.pixel_keys], strict=True):
         mean = torch.softmax(q @ k.T * layer.scale, dim=-1) @ moments
         y, x = mean[:, 0], mean[:, 1]
         spread = mean[:, 2:] - torch.stack([y * y, y * x, x * x], dim=1)
         heads.append(torch.cat([torch.stack([y - down, x - right], dim=1), spread], dim=1))
     return torch.stack(heads)
+
+
+def _centres(grid: Grid) -> tuple[torch.Tensor, torch.Tensor]:
+    """How far down and how far right the centre of each cell lies, (N,) each, in fractions of the picture's sides."""
+    height, width = grid
+    down, right = torch.cartesian_prod((torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width).T
+    return down, right
 
 
 def mean_distances(network: nn.Module, calls: Sequence[Call]) -> dict[str, list[float]]:

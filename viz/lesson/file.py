@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from models.classic import RelativeAttention
+from viz.layer import Layer
 from viz.lesson.experiments import Shuffle, on_cells, position_scores, shuffle, where_heads_look
 from viz.lesson.panels import feature_colors
 from viz.lesson.watch import Call, LayerCall, watch_layer
@@ -44,9 +44,11 @@ def write_lesson(
         words: the labels of a cross-attention layer's keys; keys without one are numbered.
 
     Raises:
-        KeyError, ValueError: as `viz.lesson.watch.watch_layer`.
+        KeyError, ValueError: as `viz.lesson.watch.watch_layer`; ValueError for a layer that looks at pixels and at
+            something else, or at a coarser map, which the page does not draw.
     """
     layer_call, around = watch_layer(network, call, layer), where_heads_look(network, call)
+    _require_drawable(layer_call.layer)
     attention, shuffles = network.get_submodule(layer), _shuffles(network, layer_call)
     tensors = _numbers(layer_call) | {
         "picture": torch.from_numpy(np.array(picture)),
@@ -64,6 +66,14 @@ def write_lesson(
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     save_file(tensors, path, {"lesson": json.dumps(metadata)})
     return path
+
+
+def _require_drawable(layer: Layer) -> None:
+    if layer.key_grid is not None and (layer.key_grid, layer.key_count) != (layer.grid, layer.tokens):
+        raise ValueError(
+            f"the lesson shows layers whose pixels look at one another alone, or at no pixels; {layer.name!r} looks at "
+            + " and ".join(f"{segment.tokens} {segment.kind}" for segment in layer.keys)
+        )
 
 
 def _order(layer_call: LayerCall) -> torch.Tensor:
@@ -109,9 +119,10 @@ def _numbers(layer_call: LayerCall) -> dict[str, torch.Tensor]:
 def _metadata(layer_call: LayerCall, words: Sequence[str]) -> dict:
     """Everything the page needs except tensors."""
     layer = layer_call.layer
-    metadata = {name: getattr(layer_call, name) for name in ("gamma", "rescale", "residual")} | {"layer": asdict(layer)}
+    shape = {name: getattr(layer, name) for name in ("name", "kind", "grid", "heads", "head_dim", "scale")}
+    metadata = {name: getattr(layer_call, name) for name in ("gamma", "rescale", "residual")} | {"layer": shape}
     if layer.kind == "cross":
-        metadata["words"] = [words[i] if i < len(words) else f"key {i}" for i in range(layer.keys)]
+        metadata["words"] = [words[i] if i < len(words) else f"key {i}" for i in range(layer.key_count)]
     return metadata
 
 

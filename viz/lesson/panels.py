@@ -150,14 +150,15 @@ def unflatten(grid: tuple[int, int], index: int) -> tuple[int, int]:
 
 
 def on_grid(layer: Layer, values: torch.Tensor) -> torch.Tensor:
-    """One number per key, (M,), laid out (h, w) if keys are cells; extra keys, which come first, are left out."""
-    return values if layer.kind != "self" else values[len(values) - layer.tokens :].unflatten(0, layer.grid)
+    """One number per key, (M,), laid out (h, w) if keys are cells; keys that are not cells are then left out."""
+    return values if layer.key_grid is None else values[layer.pixel_keys].unflatten(0, layer.key_grid)
 
 
 def cell_of_key(layer: Layer, key: int) -> tuple[int, int] | None:
-    """The cell that a key belongs to, or None."""
-    index = key - (layer.keys - layer.tokens)
-    return unflatten(layer.grid, index) if layer.kind == "self" and index >= 0 else None
+    """The cell that a key belongs to, on the grid of the keys, or None."""
+    if layer.key_grid is None or not layer.pixel_keys.start <= key < layer.pixel_keys.stop:
+        return None
+    return unflatten(layer.key_grid, key - layer.first_key)
 
 
 def feature_colors(features: torch.Tensor) -> torch.Tensor:

@@ -211,7 +211,7 @@ def _layer_call(
     heads, _, width = proof.value.shape
     if site.values_projected or proof.output.shape[1] != heads * width:
         raise ValueError(f"the values of layer {layer_name!r} are already projected, so its heads cannot be told apart")
-    cells = {name: tensor[len(tensor) - layer.tokens :].float() for name, tensor in tokens.items()}  # no extra tokens
+    cells = {name: _cells(layer, tensor).float() for name, tensor in tokens.items()}
     gamma = None if site.gamma is None else float(site.gamma)
     query_weight, query_bias = _query_weights(site, tokens, trace.queries[key])
     out_weight, out_bias = _output_weights(site, layer_name)
@@ -221,7 +221,7 @@ def _layer_call(
         features=cells["features"].T.unflatten(1, layer.grid),
         given=cells["given"].T.unflatten(1, layer.grid),
         tokens=cells["tokens"],
-        query=trace.queries[key].float(),
+        query=trace.queries[key][:, layer.pixel_queries].float(),
         key=trace.keys[key].float(),
         value=proof.value.float() if gamma is None else proof.value.float() / gamma,
         query_weight=query_weight,
@@ -236,24 +236,29 @@ def _layer_call(
     return replace(layer_call, residual=_adds_features(layer_call))
 
 
+def _cells(layer: Layer, tensor: torch.Tensor) -> torch.Tensor:
+    """The part (N, C) of a tensor of all tokens that belongs to pixels; a feature map holds nothing else."""
+    return tensor if len(tensor) == layer.tokens else tensor[layer.pixel_queries]
+
+
 def _query_weights(
     site: Site, tokens: dict[str, torch.Tensor], query: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor] | tuple[None, None]:
-    """W_q (H, d, C) and its bias (H, d) if they alone make `query` (H, N, d) from the tokens; else None and None."""
+    """W_q (H, d, C) and its bias (H, d) if they alone make `query` (H, n, d) from the tokens; else None and None."""
     weights, inputs = weights_of(site.query_projection), tokens["tokens"]
     if weights is None or weights[0].shape[1] != inputs.shape[1]:
         return None, None
     parts = [tokens[f"tap {index}"] for index in range(len(site.taps))]
     rows = torch.cat([weights[0].T, weights[1][None]])  # (C + 1, H·d), or three times as wide where q, k, v are packed
     for reading in site.readings:
-        if not torch.equal(reading.scores(*parts)[0][:, -query.shape[1] :].cpu(), query):
+        if not torch.equal(reading.scores(*parts)[0].cpu(), query):
             continue  # not the reading that was proved
         try:  # the reading splits the projection's rows into heads as it splits its output
             by_head = reading.scores(rows, *parts[1:])[0].float()  # (H, C + 1, d)
         except (RuntimeError, ValueError):  # it does more than split, and needs a certain number of tokens
             return None, None
         weight, bias = by_head[:, :-1].transpose(1, 2), by_head[:, -1]
-        recomputed = inputs[-query.shape[1] :].float() @ weight.transpose(1, 2) + bias[:, None]
+        recomputed = inputs.float() @ weight.transpose(1, 2) + bias[:, None]
         if torch.allclose(recomputed.cpu(), query.float(), rtol=1e-4, atol=1e-4):  # not where q is normalised
             return weight, bias
     return None, None

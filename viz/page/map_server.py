@@ -71,7 +71,8 @@ def answer(request: dict) -> dict:
     Returns:
         {"turn", "done": how many of the maps were computed, at least the first, "numbers": those in half precision,
         times uniform, one after another, in base64}; {"turn", "late": True} if the same page has asked again in the
-        meantime; {"turn", "error": a sentence} if the request is malformed or the trace is gone.
+        meantime; {"turn", "error": a sentence} if the request is malformed, the trace is gone, or a layer has no map
+        at a step. Rows are on the grid of the layer's keys, columns on that of its queries.
     """
     try:
         path, page, turn = served_path(request["path"]), str(request["page"])[:40], int(request["turn"])
@@ -97,13 +98,20 @@ def answer(request: dict) -> dict:
 def _compute(
     maps: Maps, queries: list[Query], indices: list[tuple[int, ...]], mode: Mode, special: bool
 ) -> list[bytes]:
-    """As many maps as `MOMENT` allows, at least one, in half precision."""
+    """As many maps as `MOMENT` allows, at least one, in half precision.
+
+    Raises:
+        ViewError: at a gap, with its reason.
+    """
     steps, numbers = maps.trace.steps, []
     deadline = time.monotonic() + MOMENT
     for query, layer, step, head in indices:
         if min(query, layer, step, head + 1) < 0:
             raise IndexError("negative")
-        one = maps.one(queries[query], maps.layers[layer].name, steps[step], head=head, mode=mode, special=special)
+        name = maps.layers[layer].name
+        if (reason := maps.trace.gaps.get(name, {}).get(steps[step])) is not None:
+            raise ViewError(f"Layer “{name}” has no map at step {steps[step]}: {reason}.")
+        one = maps.one(queries[query], name, steps[step], head=head, mode=mode, special=special)
         numbers.append(np.clip(one, -HALF_MAX, HALF_MAX).astype(np.float16).tobytes())
         if time.monotonic() > deadline:
             break

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gradio as gr
+import numpy as np
 import plotly
 from gradio.data_classes import FileData
 
@@ -127,7 +128,7 @@ def plot(maps: Maps, view: View, *, lines: Lines = "layers", region: int = -1, o
     )
     figures = _over_steps(curves, "" if area is None else f"{'outside' if outside else 'inside'} pin {region + 1}")
     special = bool(view.special) and view.mode != "column"
-    figures["map"] = heatmap(maps.of_view(view), title="The chosen map", diverging=special)
+    figures["map"] = heatmap(_chosen_map(maps, view), title="The chosen map", diverging=special)
     return {
         "note": _note(view, by_head),
         "figures": [{"key": key, "figure": json.loads(figure.to_json())} for key, figure in figures.items()],
@@ -135,6 +136,15 @@ def plot(maps: Maps, view: View, *, lines: Lines = "layers", region: int = -1, o
         "sequential": _scale(SEQUENTIAL),
         "diverging": _scale(DIVERGING),
     }
+
+
+def _chosen_map(maps: Maps, view: View) -> np.ndarray:
+    """The map of a view; NaN at a gap, which Plotly leaves empty."""
+    if view.step in maps.trace.gaps.get(view.layer, {}):
+        from viz.query import map_grid  # loads torch
+
+        return np.full(map_grid(maps.trace.layers[view.layer], view.mode or "row"), np.nan)
+    return maps.of_view(view)
 
 
 def _over_steps(curves: Curves, where: str) -> dict[str, go.Figure]:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 
-from viz.layer import Key, Kind, Layer, Proof
+from viz.layer import Key, Layer, Proof, Segment
 from viz.precision import require_fit
 from viz.probes import Reading, Site
 from viz.proof import (
@@ -49,7 +49,7 @@ class Evidence:
     one_source: bool
 
     def describe(self, reading: Reading, q: torch.Tensor, k: torch.Tensor) -> Layer:
-        """The layer that q (H, N, d) and k (H, M, d) belong to.
+        """The layer that q (H, n, d) and k (H, M, d) belong to.
 
         Raises:
             ValueError: when its queries fit no grid of the sample.
@@ -59,8 +59,13 @@ class Evidence:
         extra = k.shape[1] - (queries - before)
         is_self = self.one_source and (extra == before or (before == 0 and 0 < extra <= MAX_EXTRA))
         scale = head_dim**-0.5 if reading.scale is None else reading.scale
-        kind: Kind = "self" if is_self else "cross"
-        return Layer(self.name, kind, grid, heads, head_dim, k.shape[1], scale, extra if is_self else 0)
+        pixels = Segment("pixels", queries - before, grid)
+        keys = (*_registers(extra), pixels) if is_self else (Segment("words", k.shape[1]),)
+        return Layer(self.name, (*_registers(before), pixels), keys, heads, head_dim, scale)
+
+
+def _registers(count: int) -> tuple[Segment, ...]:
+    return (Segment("registers", count),) if count else ()
 
 
 class Keeper(Protocol):
@@ -74,7 +79,7 @@ class Keeper(Protocol):
         """
 
     def keep(self, key: Key, q: torch.Tensor, k: torch.Tensor) -> None:
-        """Take the q (H, N, d) and the k (H, M, d) of a layer, which may be views of the network's own tensors."""
+        """Take the q (H, n, d) and the k (H, M, d) of a layer, which may be views of the network's own tensors."""
 
     def refuse(self, name: str, reason: str) -> None:
         """Forget a layer, and report why."""
@@ -102,14 +107,16 @@ class TraceKeeper:
         for reading in evidence.site.readings:
             (q, k), v = reading.scores(*evidence.inputs), reading.values(*evidence.inputs)
             layer = evidence.describe(reading, q, k)
-            queries = torch.linspace(0, layer.tokens - 1, min(PROOF_QUERIES, layer.tokens)).round().long()
-            tokens = queries.to(q.device) + (q.shape[1] - layer.tokens)
+            cells = torch.linspace(0, layer.tokens - 1, min(PROOF_QUERIES, layer.tokens)).round().long()
+            queries = cells + layer.first_query
+            tokens = queries.to(q.device)
             expected = output[tokens]
             error = difference(attended(q[:, tokens], k, v, layer.scale, expected.shape[-1]), expected)
             if error <= TOLERANCE.get(q.dtype, 1e-5) + min(noise, MAX_NOISE):
                 value, expected = (self._copy(part) for part in proof_channels(v, expected, self.proof_width))
                 self.trace.layers[layer.name], self.trace.proved[layer.name] = layer, error
-                self.trace.proofs[layer.name] = Proof(evidence.call.step, queries, value, expected)
+                branch = list(evidence.call.pictures)[-1]
+                self.trace.proofs[layer.name] = Proof(branch, evidence.call.step, queries, value, expected)
                 return reading, layer
             failures.append((error, is_linear(q[:, tokens], k, v, expected)))
         raise ValueError(why_not(min(failures)[0], any(linear for _, linear in failures), noise))

@@ -23,7 +23,6 @@ class _ProvedReading:
 
     reading: Reading
     step: int
-    tokens: int  # N, without the queries that belong to no pixel
     shapes: tuple[torch.Size, torch.Size]  # of its q and k
 
 
@@ -127,9 +126,9 @@ class LayerRecorder:
             carried=end.carried(args, kwargs, output) if end.carried else None,
             one_source=len(set(self._sources.values())) == 1,
         )
-        reading, layer = self.keeper.prove(evidence)
+        reading, _ = self.keeper.prove(evidence)
         q, k = reading.scores(*evidence.inputs)
-        return _ProvedReading(reading, call.step, layer.tokens, (q.shape, k.shape))
+        return _ProvedReading(reading, call.step, (q.shape, k.shape))
 
     def _keep(self, call: RecordedCall, proved: _ProvedReading) -> None:
         for branch, picture in call.pictures.items():
@@ -146,12 +145,12 @@ class LayerRecorder:
 
     @torch.no_grad()
     def _read(self, picture: int, call: RecordedCall, proved: _ProvedReading) -> list[torch.Tensor]:
-        """The q (H, N, d) and k (H, M, d) of one picture, without the queries that belong to no pixel."""
+        """The q (H, n, d) and k (H, M, d) of one picture, with all of its queries."""
         q, k = proved.reading.scores(*self._inputs(picture))
         if (q.shape, k.shape) != proved.shapes:
             now, before = (tuple(q.shape), tuple(k.shape)), tuple(map(tuple, proved.shapes))
             raise ValueError(f"the shapes of its q and k are {now} at step {call.step} and were {before} before")
-        tensors = [q[:, q.shape[1] - proved.tokens :], k]
+        tensors = [q, k]
         self._views[picture] = find_views(tensors, self._captured)
         return tensors
 

@@ -7,7 +7,7 @@
 //   answers.work()                                         // after a repaint: computes what is queued
 
 import { answer, compute, workerSource } from "./attention.js";
-import { cellsOf } from "./query.js";
+import { cellsOf, mapGrid, queryGrid } from "./query.js";
 
 export class Answers {
   #trace;
@@ -51,7 +51,7 @@ export class Answers {
     return !this.#queue.length;
   }
 
-  // Writes the map of a query to `out`, in times uniform; with `special`, its difference from the mean row. `mode` is "row" or
+  // The layer must have Q and K at this step: no gap. Writes the map of a query to `out`, in times uniform; with `special`, its difference from the mean row. `mode` is "row" or
   // "column". With `now` it is computed at once, however long that takes.
   read(query, layer, step, head, { mode, special }, out, now = false) {
     const minusMean = special && mode === "row";
@@ -62,12 +62,14 @@ export class Answers {
     if (this.#pinned.has(query) || query.kind !== "pixel") {
       const maps = this.#mapsOf({ query, layer, step, mode, logSums }, now);
       if (!maps) return false;
-      headOf(layer, maps, headIndex, out);
+      headOf(layer.heads, mapGrid(layer, mode), maps, headIndex, out);
     } else {
-      answer(layer, layer.queries[step], layer.keys[step], cellsOf(query, layer), logSums, headIndex, out);
+      const cells = cellsOf(query, queryGrid(layer, mode));
+      answer(layer, layer.queries[step], layer.keys[step], cells, logSums, headIndex, out);
     }
-    if (minusMean && headIndex < 0) subtract(layer.tokens, sum.meanOfHeads, 0, out);
-    else if (minusMean) subtract(layer.tokens, sum.means, headIndex * layer.tokens, out);
+    const { tokens } = layer.keyGrid;
+    if (minusMean && headIndex < 0) subtract(tokens, sum.meanOfHeads, 0, out);
+    else if (minusMean) subtract(tokens, sum.means, headIndex * tokens, out);
     return true;
   }
 
@@ -93,7 +95,7 @@ export class Answers {
     const { query, layer, step, mode } = job;
     const cached = this.#pinned.get(query)?.[mode][layer.index][step];
     if (cached) return cached;
-    job.cells = cellsOf(query, layer);
+    job.cells = cellsOf(query, queryGrid(layer, mode));
     if (job.cells.tokens.length > 1 && !now) {
       this.#queue.push(job);
       return null;
@@ -110,7 +112,8 @@ export class Answers {
 
   #store({ layer, step, query, mode }, result) {
     if (!query) {
-      const meanOfHeads = headOf(layer, result.means, -1, new Float32Array(layer.tokens));
+      const { heads, keyGrid } = layer;
+      const meanOfHeads = headOf(heads, keyGrid, result.means, -1, new Float32Array(keyGrid.tokens));
       this.#sums[layer.index][step] = { ...result, meanOfHeads };
     } else if (this.#pinned.has(query)) {
       this.#pinned.get(query)[mode][layer.index][step] = result;
@@ -131,13 +134,13 @@ export class Answers {
 
 // The part of a job that a worker needs: without the numbers of the layer's other steps.
 function messageOf({ layer, step, cells, logSums }) {
-  const { tokens, heads, headDim, scale, extra } = layer;
-  const sizes = { tokens, heads, headDim, scale, extra };
-  return { layer: sizes, q: layer.queries[step], k: layer.keys[step], cells, logSums };
+  const { heads, headDim, scale, tokens, firstQuery, queryCount, keyGrid, firstKey, keyCount } = layer;
+  const shape = { heads, headDim, scale, tokens, firstQuery, queryCount, keyGrid, firstKey, keyCount };
+  return { layer: shape, q: layer.queries[step], k: layer.keys[step], cells, logSums };
 }
 
 // Writes one head of the maps of all heads to `out`, or their mean if `head` is -1.
-function headOf({ tokens, heads }, maps, head, out) {
+function headOf(heads, { tokens }, maps, head, out) {
   const [first, last] = head < 0 ? [0, heads] : [head, head + 1];
   out.fill(0, 0, tokens);
   for (let h = first, at = first * tokens; h < last; h++, at += tokens) {

@@ -1,8 +1,9 @@
 // The arithmetic of attention: rows, columns and the mean row, in times uniform. Nothing here touches the DOM.
 //
-// A layer here is { tokens, heads, headDim, scale, extra }. q and k are the Q and K of one step, one head after another:
-// (heads, tokens, headDim). The first `extra` keys of every head are not cells: they take their share of a row and are not
-// shown. `cells` is { tokens, weights }: a query's cells as indices, and weights that sum to 1.
+// A layer here has the fields of layer.js. q and k are the Q and K of one step, one head after another: (heads, queryCount,
+// headDim) and (heads, keyCount, headDim). The cells are a run of these. Keys that are not cells take their share of a row and
+// are not shown. Rows lie on the grid of the keys, columns on that of the queries. `cells` is { tokens, weights }: a query's
+// cells as indices, and weights that sum to 1.
 //
 // A worker runs the same functions from their source text (see `workerSource`), so they may use only one another and the
 // three variables below.
@@ -59,22 +60,23 @@ function exponentiate(count, best) {
   return sum;
 }
 
-// Adds `weight` times a cell's row to `out`: softmax(q·K)·N.
+// Adds `weight` times a cell's row to `out`: softmax(q·K) times the number of keys that are cells.
 function addRow(layer, q, k, token, head, weight, out, at) {
-  const { tokens, extra } = layer;
-  const keys = tokens + extra;
-  const sum = exponentiate(keys, score(layer, k, keys, vectorOf(layer, q, tokens, token, head), head));
+  const { firstQuery, queryCount, firstKey, keyCount } = layer;
+  const { tokens } = layer.keyGrid;
+  const vector = vectorOf(layer, q, queryCount, firstQuery + token, head);
+  const sum = exponentiate(keyCount, score(layer, k, keyCount, vector, head));
   const factor = (weight * tokens) / sum;
-  for (let i = 0; i < tokens; i++) out[at + i] += scores[extra + i] * factor;
+  for (let i = 0; i < tokens; i++) out[at + i] += scores[firstKey + i] * factor;
 }
 
-// Adds `weight` times a cell's column to `out`: A[:, j]·N. `logSums` comes from `normalise`.
+// Adds `weight` times a cell's column to `out`, A[:, j] times the same number. `logSums` comes from `normalise`.
 function addColumn(layer, q, k, logSums, token, head, weight, out, at) {
-  const { tokens, extra } = layer;
-  score(layer, q, tokens, vectorOf(layer, k, tokens + extra, extra + token, head), head);
+  const { tokens, firstQuery, queryCount, firstKey, keyCount } = layer;
+  score(layer, q, queryCount, vectorOf(layer, k, keyCount, firstKey + token, head), head);
   const first = head * tokens;
-  const factor = weight * tokens;
-  for (let i = 0; i < tokens; i++) out[at + i] += exponential(scores[i] - logSums[first + i]) * factor;
+  const factor = weight * layer.keyGrid.tokens;
+  for (let i = 0; i < tokens; i++) out[at + i] += exponential(scores[firstQuery + i] - logSums[first + i]) * factor;
 }
 
 // Writes the map of some cells to `out`: of one head, or the mean of all if `head` is -1. It sums rows if `logSums` is null,
@@ -82,7 +84,7 @@ function addColumn(layer, q, k, logSums, token, head, weight, out, at) {
 export function answer(layer, q, k, cells, logSums, head, out, at = 0) {
   const first = head < 0 ? 0 : head;
   const last = head < 0 ? layer.heads : head + 1;
-  out.fill(0, at, at + layer.tokens);
+  out.fill(0, at, at + mapCells(layer, logSums));
   for (let h = first; h < last; h++) {
     for (let i = 0; i < cells.tokens.length; i++) {
       const weight = cells.weights[i] / (last - first);
@@ -93,26 +95,33 @@ export function answer(layer, q, k, cells, logSums, head, out, at = 0) {
   return out;
 }
 
-// The maps of all heads: (heads, tokens).
+// How many cells a map has.
+function mapCells(layer, logSums) {
+  return logSums ? layer.tokens : layer.keyGrid.tokens;
+}
+
+// The maps of all heads: (heads, cells).
 export function answerAllHeads(layer, q, k, cells, logSums) {
-  const out = new Float32Array(layer.heads * layer.tokens);
-  for (let head = 0; head < layer.heads; head++) answer(layer, q, k, cells, logSums, head, out, head * layer.tokens);
+  const count = mapCells(layer, logSums);
+  const out = new Float32Array(layer.heads * count);
+  for (let head = 0; head < layer.heads; head++) answer(layer, q, k, cells, logSums, head, out, head * count);
   return out;
 }
 
-// What columns and the mean row need from every row, each (heads, tokens): log Σ exp, the logarithm of a row's divisor, and
-// the mean of all rows in times uniform.
+// What columns and the mean row need from every row: log Σ exp, the logarithm of a row's divisor, (heads, tokens); and the
+// mean of all rows in times uniform, (heads, cells of the keys).
 function normalise(layer, q, k) {
-  const { tokens, heads, extra } = layer;
-  const keys = tokens + extra;
+  const { tokens, heads, firstQuery, queryCount, firstKey, keyCount } = layer;
+  const cells = layer.keyGrid.tokens;
   const logSums = new Float32Array(heads * tokens);
-  const means = new Float32Array(heads * tokens);
-  for (let head = 0, at = 0; head < heads; head++, at += tokens) {
+  const means = new Float32Array(heads * cells);
+  for (let head = 0; head < heads; head++) {
     for (let token = 0; token < tokens; token++) {
-      const best = score(layer, k, keys, vectorOf(layer, q, tokens, token, head), head);
-      const sum = exponentiate(keys, best);
-      logSums[at + token] = best + Math.log(sum);
-      for (let i = 0; i < tokens; i++) means[at + i] += scores[extra + i] / sum;
+      const best = score(layer, k, keyCount, vectorOf(layer, q, queryCount, firstQuery + token, head), head);
+      const sum = exponentiate(keyCount, best);
+      logSums[head * tokens + token] = best + Math.log(sum);
+      const factor = cells / (tokens * sum);
+      for (let i = 0; i < cells; i++) means[head * cells + i] += scores[firstKey + i] * factor;
     }
   }
   return { logSums, means };
@@ -128,7 +137,7 @@ export function workerSource() {
   const functions = [fractions, powers, exponential, score, vectorOf, exponentiate, addRow, addColumn];
   return [
     "let scores = new Float32Array(0);",
-    ...[...functions, answer, answerAllHeads, normalise, compute].map(String),
+    ...[...functions, mapCells, answer, answerAllHeads, normalise, compute].map(String),
     "const FRACTIONS = fractions();",
     "const POWERS = powers();",
     "onmessage = ({ data }) => postMessage(compute(data));",

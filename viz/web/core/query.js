@@ -86,16 +86,22 @@ export function coverage(query, { height, width }) {
   return covered;
 }
 
+// The grid on which a query chooses cells: that of the layer's queries for rows, of its keys for columns.
+export const queryGrid = (layer, mode) => (mode === "column" ? layer.keyGrid : layer);
+
+// The grid of a layer's maps: that of its keys for rows, of its queries for columns.
+export const mapGrid = (layer, mode) => (mode === "column" ? layer : layer.keyGrid);
+
 const cellsByQuery = new WeakMap(); // {query: {"height width": cells}}
 
-// A query's cells on a layer: { tokens, weights }; weights are proportional to the covered area and sum to 1.
-export function cellsOf(query, layer) {
-  if (query.kind === "pixel") return { tokens: [tokenAt(layer, query.point)], weights: [1] };
+// A query's cells on a grid: { tokens, weights }; weights are proportional to the covered area and sum to 1.
+export function cellsOf(query, grid) {
+  if (query.kind === "pixel") return { tokens: [tokenAt(grid, query.point)], weights: [1] };
   if (!cellsByQuery.has(query)) cellsByQuery.set(query, new Map());
   const byGrid = cellsByQuery.get(query);
-  const key = `${layer.height} ${layer.width}`;
+  const key = `${grid.height} ${grid.width}`;
   if (!byGrid.has(key)) {
-    const covered = coverage(query, layer);
+    const covered = coverage(query, grid);
     const total = covered.reduce((a, b) => a + b, 0);
     const tokens = [...covered.keys()].filter((i) => covered[i] > 1e-9);
     byGrid.set(key, { tokens, weights: tokens.map((i) => covered[i] / total) });
@@ -103,7 +109,7 @@ export function cellsOf(query, layer) {
   return byGrid.get(key);
 }
 
-// The centre of a query's cells: [row, column] in cells of the layer.
+// The centre of a query's cells: [row, column] in cells of their grid.
 export function middleOf({ tokens, weights }, { width }) {
   const sum = (coordinate) => tokens.reduce((total, token, i) => total + weights[i] * coordinate(token), 0);
   return [sum((token) => Math.floor(token / width)), sum((token) => token % width)];

@@ -4,7 +4,7 @@
 //
 //   const answers = new RemoteAnswers(trace, { path, ask }, onResult, onProblem)    // onProblem(text): "" once it is over
 
-import { tokenAt } from "./query.js";
+import { mapGrid, queryGrid, tokenAt } from "./query.js";
 import { toFloats } from "./trace.js";
 
 const MAX_FLOATS = 24e6; // cached, beyond maps on screen
@@ -108,11 +108,11 @@ export class RemoteAnswers {
   #unpack({ done, numbers }, jobs) {
     const floats = toFloats({ dtype: "F16", bytes: Uint8Array.from(atob(numbers), (character) => character.charCodeAt(0)) });
     let at = 0;
-    for (const { key, layer } of jobs.slice(0, done)) {
-      const map = floats.slice(at, (at += layer.tokens));
+    for (const { key, layer, mode } of jobs.slice(0, done)) {
+      const map = floats.slice(at, (at += mapGrid(layer, mode).tokens));
       if (this.#cache.has(key)) continue;
       this.#cache.set(key, { map, usedAt: this.#repaints });
-      this.#floats += layer.tokens;
+      this.#floats += map.length;
     }
   }
 
@@ -137,7 +137,7 @@ export class RemoteAnswers {
 
   #keyOf({ query, layer, step, head, mode, special }) {
     if (query.kind !== "pixel" && !this.#names.has(query)) this.#names.set(query, `q${this.#nameCount++}`);
-    const place = query.kind === "pixel" ? tokenAt(layer, query.point) : this.#names.get(query);
+    const place = query.kind === "pixel" ? tokenAt(queryGrid(layer, mode), query.point) : this.#names.get(query);
     return `${layer.index} ${step} ${head} ${mode} ${special} ${place}`;
   }
 }

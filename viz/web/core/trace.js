@@ -1,13 +1,16 @@
 // Reads a trace (the safetensors file of viz/trace_file.py). Nothing here touches the DOM.
 //
 //   const trace = openTrace(buffer)     // throws an Error to show to the user
-//   trace.layers[0].queries[stepIndex]  // Q of one layer and step, (heads, tokens, headDim) floats; keys likewise
+//   trace.layers[0].queries[stepIndex]  // Q of one layer and step, (heads, queryCount, headDim) floats; keys likewise
+//   trace.layers[0].gaps.get(stepIndex) // why this layer has no Q and K at this step; undefined if it has
 //   trace.buffer                        // the file's own bytes
 //
 // With `remote`, the buffer is the outline of a trace too large to send: it has no queries and keys; see remote_answers.js.
 
+import { readLayer } from "./layer.js";
+
 const TRACE_FORMAT = "pixelgaze-trace";
-const TRACE_VERSION = "1";
+const TRACE_VERSIONS = ["1", "2"];
 
 // All 65,536 half-precision numbers: a lookup is faster than arithmetic, and works without Float16Array.
 let halfTable = null;
@@ -88,26 +91,48 @@ export function layerLabel(name, word = "attention ") {
 
 export function openTrace(buffer, remote = null) {
   const { metadata, tensors } = readSafetensors(buffer);
-  if (metadata.format !== TRACE_FORMAT || metadata.version !== TRACE_VERSION) {
-    throw new Error(`This file is not a version ${TRACE_VERSION} trace of PixelGaze.`);
+  if (metadata.format !== TRACE_FORMAT || !TRACE_VERSIONS.includes(metadata.version)) {
+    throw new Error(`This file is not a version ${TRACE_VERSIONS.join(" or ")} trace of PixelGaze.`);
   }
   const description = JSON.parse(metadata.trace);
-  const { size, recipe, skipped, branches, timesteps, verified } = description;
+  const { size, recipe, skipped, branches, timesteps } = description;
   const steps = timesteps.map(([step]) => step);
   const branch = branches[branches.length - 1];
-  const numbersOf = (part, name, count) =>
-    remote ? [] : steps.map((step) => toFloats(takeTensor(tensors, `${branch}/${part}/${name}/${step}`, count)));
-  const layers = description.layers.filter(({ kind }) => kind === "self").map((layer, i) => openLayer(layer, i, numbersOf));
+  const gapsOf = (name) => new Map((description.gaps?.[name] ?? []).map(([step, reason]) => [steps.indexOf(step), reason]));
+  const shapes = description.layers.map((entry) => readLayer(entry, metadata.version)).filter(Boolean);
+  const layers = shapes.map((shape, index) => {
+    const gaps = gapsOf(shape.name);
+    const numbersOf = (part, count) => (step, i) =>
+      remote || gaps.has(i) ? null : toFloats(takeTensor(tensors, `${branch}/${part}/${shape.name}/${step}`, count));
+    return {
+      ...{ ...shape, index, gaps, label: layerLabel(shape.name), shortLabel: layerLabel(shape.name, "") },
+      queries: steps.map(numbersOf("query", shape.heads * shape.headDim * shape.queryCount)),
+      keys: steps.map(numbersOf("key", shape.heads * shape.headDim * shape.keyCount)),
+    };
+  });
   if (!layers.length || !steps.length) throw new Error("This trace contains no self-attention to show.");
   const pictureOf = (name) => (tensors.has(name) ? toPicture(tensors.get(name)) : null);
   const previews = steps.map((step) => pictureOf(`preview/${step}`));
-  const proved = Object.values(description.proved);
   return {
-    ...{ buffer, remote, layers, steps, size, recipe, skipped, previews },
+    ...{ buffer, remote, layers, steps, size, recipe, skipped, previews, branch },
     timesteps: timesteps.map(([, timestep]) => timestep),
-    proved: proved.length ? Math.max(...proved) : null, // as recorded
-    verified: typeof verified === "number" ? verified : null, // as stored, often in half precision
+    calls: new Map((description.calls ?? []).map(([step, ...call]) => [steps.indexOf(step), call])),
+    proof: proofOf(description, layers),
     picture: pictureOf("picture") ?? previews[previews.length - 1],
+  };
+}
+
+// What was proved of the layers on display: { layers: how many of them, error: the largest difference as recorded, rows: how
+// many rows were recomputed, stored: the largest difference as stored, often in half precision }. Numbers that the file does
+// not give are null.
+function proofOf({ proved, proved_rows: counts, verified }, layers) {
+  const names = layers.map(({ name }) => name).filter((name) => Object.hasOwn(proved, name));
+  const rows = names.reduce((sum, name) => sum + (counts?.[name] ?? NaN), 0);
+  return {
+    layers: names.length,
+    error: names.length ? Math.max(...names.map((name) => proved[name])) : null,
+    rows: names.length && rows ? rows : null,
+    stored: typeof verified === "number" ? verified : null,
   };
 }
 
@@ -117,17 +142,4 @@ function takeTensor(tensors, name, count) {
     throw new Error(`This trace is damaged: “${name}” is not as described.`);
   }
   return tensor;
-}
-
-function openLayer({ name, grid, heads, head_dim: headDim, scale, extra = 0 }, index, numbersOf) {
-  const [height, width] = grid;
-  const tokens = height * width;
-  return {
-    ...{ index, name, height, width, tokens, heads, headDim, scale },
-    extra, // number of keys that are not cells
-    label: layerLabel(name),
-    shortLabel: layerLabel(name, ""),
-    queries: numbersOf("query", name, heads * headDim * tokens),
-    keys: numbersOf("key", name, heads * headDim * (tokens + extra)),
-  };
 }

@@ -1,15 +1,14 @@
 // Describes maps in words and numbers. Nothing here touches the DOM.
 
-import { cellsOf, middleOf, tokenAt } from "./query.js";
+import { cellsOf, mapGrid, middleOf, queryGrid, tokenAt } from "./query.js";
 import { formatSigned, formatTimes } from "./scale.js";
 
-// Measures a map in times uniform; `middle` is the query's centre, in cells; `size` the picture's, in pixels.
+// Measures a map in times uniform; `middle` is the query's centre, in cells of the map's grid; `size` the picture's, in pixels.
 //
 // Returns { peak, low: indices of cells; total: mean of the map; entropy: in bits; effective: 2^entropy; distance: in picture
 // pixels, weighted by the map; share: half the sum of magnitudes, 0..1 }. Entropy is meaningless for a column.
-export function measureMap(map, layer, middle, size) {
-  const { tokens, width } = layer;
-  const cell = [size[0] / layer.height, size[1] / width];
+export function measureMap(map, { tokens, height, width }, middle, size) {
+  const cell = [size[0] / height, size[1] / width];
   const measures = { peak: 0, low: 0, total: 0, entropy: 0, distance: 0, share: 0 };
   for (let i = 0; i < tokens; i++) {
     const weight = map[i] / tokens;
@@ -35,7 +34,8 @@ export const formatTick = (trace, step) => formatTimestep(trace.timesteps[step])
 
 export function formatStep(trace, step) {
   const timestep = formatTimestep(trace.timesteps[step]);
-  return `step ${trace.steps[step]}${timestep ? `, t = ${timestep}` : ""}`;
+  const call = trace.calls?.get(step); // [i, n]: the i-th of n calls at one timestep
+  return `step ${trace.steps[step]}${timestep ? `, t = ${timestep}` : ""}${call ? `, call ${call[0]} of ${call[1]}` : ""}`;
 }
 
 export function formatPlace({ width }, token) {
@@ -46,47 +46,118 @@ export function formatHead(layer, head) {
   return head < 0 ? `mean of ${layer.heads} heads` : `head ${Math.min(head, layer.heads - 1)}`;
 }
 
-// A pin's name: its query on this layer's grid.
-export function nameOf(query, layer) {
-  if (query.kind === "pixel") return formatPlace(layer, tokenAt(layer, query.point));
-  const { length } = cellsOf(query, layer).tokens;
+export const formatGrid = ({ height, width }) => `${height}×${width}`;
+
+const isSame = (grid, other) => grid.height === other.height && grid.width === other.width;
+
+// How many of each kind: "77 words and 4 registers".
+function formatKinds(kinds) {
+  const names = {
+    words: "word",
+    registers: "register",
+    "image prompt": "token of an image prompt",
+    objects: "object",
+    frames: "frame",
+    unknown: "key of an unknown kind",
+  };
+  const plural = (name) => name.replace(/^\w+/, (word) => `${word}s`);
+  const texts = Object.entries(kinds).map(([kind, count]) => `${count} ${count > 1 ? plural(names[kind]) : names[kind]}`);
+  return texts.length > 1 ? `${texts.slice(0, -1).join(", ")} and ${texts[texts.length - 1]}` : texts.join("");
+}
+
+// What a layer's keys are: "self-attention · 32×32", "looks at 32×32 cells and 4 registers".
+export function formatKeys(layer) {
+  const others = formatKinds(layer.otherKeys);
+  const coarser = isSame(layer, layer.keyGrid) ? "" : " of a coarser map";
+  if (!others && !coarser) return `self-attention · ${formatGrid(layer)}`;
+  return `looks at ${formatGrid(layer.keyGrid)} cells${coarser}${others ? ` and ${others}` : ""}`;
+}
+
+// The same for a narrow column: "32×32", "32×32 → 16×16", "32×32 + 4".
+export function formatGrids(layer) {
+  const others = Object.values(layer.otherKeys).reduce((a, b) => a + b, 0);
+  const coarser = isSame(layer, layer.keyGrid) ? "" : ` → ${formatGrid(layer.keyGrid)}`;
+  return `${formatGrid(layer)}${coarser}${others ? ` + ${others}` : ""}`;
+}
+
+// The gaps of a layer, a line for each reason: "no map at steps 3 to 5 and 9: it did not run".
+export function formatGaps(trace, layer) {
+  const reasons = new Map();
+  for (const [step, reason] of layer.gaps) reasons.set(reason, [...(reasons.get(reason) ?? []), trace.steps[step]]);
+  return [...reasons].map(([reason, steps]) => `no map at ${formatSteps(steps)}: ${reason}`);
+}
+
+// "step 3", "steps 3 to 5 and 9"; `steps` in order.
+function formatSteps(steps) {
+  const runs = [];
+  for (const step of steps) {
+    const last = runs[runs.length - 1];
+    if (last && last[1] === step - 1) last[1] = step;
+    else runs.push([step, step]);
+  }
+  const texts = runs.map(([from, to]) => (from === to ? `${from}` : `${from} ${to === from + 1 ? "and" : "to"} ${to}`));
+  const list = texts.length > 1 ? `${texts.slice(0, -1).join(", ")} and ${texts[texts.length - 1]}` : texts[0];
+  return `${steps.length > 1 ? "steps" : "step"} ${list}`;
+}
+
+// A pin's name: its query on a grid.
+export function nameOf(query, grid) {
+  if (query.kind === "pixel") return formatPlace(grid, tokenAt(grid, query.point));
+  const { length } = cellsOf(query, grid).tokens;
   return `${query.kind === "box" ? "rectangle" : "region"}, ${length} cell${length > 1 ? "s" : ""}`;
 }
 
-export function shortNameOf(query, layer) {
-  const cells = cellsOf(query, layer).tokens;
+export function shortNameOf(query, grid) {
+  const cells = cellsOf(query, grid).tokens;
   if (query.kind !== "pixel") return `${cells.length} cell${cells.length > 1 ? "s" : ""}`;
-  return `${Math.floor(cells[0] / layer.width)}, ${cells[0] % layer.width}`;
+  return `${Math.floor(cells[0] / grid.width)}, ${cells[0] % grid.width}`;
 }
 
 // "The cell at …" or "On average, the 12 cells in the region …", with layer and step.
 function subjectOf(trace, state, query, layer, cells) {
-  const grid = `${layer.height}×${layer.width} map, layer ${layer.label}, ${formatStep(trace, state.step)},`;
-  if (query.kind === "pixel") return `The cell at ${formatPlace(layer, cells.tokens[0])} of the ${grid}`;
-  const shape = `in the ${query.kind === "box" ? "rectangle" : "region"} on the ${grid}`;
+  const grid = queryGrid(layer, state.mode);
+  const map = `${formatGrid(grid)} map, layer ${layer.label}, ${formatStep(trace, state.step)},`;
+  if (query.kind === "pixel") return `The cell at ${formatPlace(grid, cells.tokens[0])} of the ${map}`;
+  const shape = `in the ${query.kind === "box" ? "rectangle" : "region"} on the ${map}`;
   return isPlural(cells) ? `On average, the ${cells.tokens.length} cells ${shape}` : `The cell ${shape}`;
 }
 
 const isPlural = ({ tokens }) => tokens.length > 1;
 
 // Describes the chosen map: { subject, where, parts, numbers }. `parts` complete the sentence, alternately plain and bold;
-// `numbers` are [name, text]. Both are null if `map` is null, while it is being computed.
+// `numbers` are [name, text]. Both are null if `map` is null, while it is being computed. At a gap of the layer, `parts` say why.
 export function describeMap(trace, state, query, map) {
   const layer = trace.layers[state.layer];
-  const cells = cellsOf(query, layer);
+  const cells = cellsOf(query, queryGrid(layer, state.mode));
   const subject = subjectOf(trace, state, query, layer, cells);
-  const where = `${layer.name}, ${formatHead(layer, state.head)}`;
+  const where = `${layer.name}, ${formatKeys(layer)}, ${formatHead(layer, state.head)}`;
+  const gap = layer.gaps.get(state.step);
+  if (gap) return { subject, where, parts: [`${isPlural(cells) ? "have" : "has"} no map: `, gap, "."], numbers: [] };
   if (!map) return { subject, where, parts: null, numbers: null };
-  const middle = middleOf(cells, layer);
-  const measures = measureMap(map, layer, middle, trace.size);
-  const offset = offsetOf(measures.peak, middle, layer);
+  const [source, grid] = [queryGrid(layer, state.mode), mapGrid(layer, state.mode)];
+  const middle = moveTo(middleOf(cells, source), source, grid);
+  const measures = measureMap(map, grid, middle, trace.size);
+  const offset = offsetOf(measures.peak, middle, grid);
   const kind = state.mode === "column" ? "column" : state.special ? "difference" : "row";
   const [describe, list] = {
     row: [describeRow, rowNumbers],
     column: [describeColumn, columnNumbers],
     difference: [describeDifference, differenceNumbers],
   }[kind];
-  return { subject, where, parts: describe(map, layer, cells, measures), numbers: list(map, layer, measures, offset) };
+  const parts = describe(map, { grid, cells: cellsOf(query, grid), isPlural: isPlural(cells), placeOf: placesOn(grid, source) }, measures);
+  return { subject, where, parts, numbers: list(map, layer, measures, offset) };
+}
+
+// A place in cells of one grid, in cells of another.
+function moveTo(place, from, to) {
+  if (isSame(from, to)) return place;
+  return [((place[0] + 0.5) * to.height) / from.height - 0.5, ((place[1] + 0.5) * to.width) / from.width - 0.5];
+}
+
+// A function that names a cell of a map: with the map's grid if that is not the query's.
+function placesOn(grid, source) {
+  const suffix = isSame(grid, source) ? "" : ` of the ${formatGrid(grid)} map`;
+  return (token) => formatPlace(grid, token) + suffix;
 }
 
 // The offset of the peak from the query, in cells: rows down, columns to the right.
@@ -100,12 +171,12 @@ function offsetOf(peak, middle, { width }) {
 
 function rowNumbers(map, layer, measures, offset) {
   const outside = `${Math.round(100 * (1 - measures.total))}%`;
-  const others = layer.extra > 1 ? "keys that are not cells" : "key that is not a cell";
+  const others = formatKinds(layer.otherKeys);
   return [
-    ...(layer.extra ? [[`on ${layer.extra} ${others}`, outside]] : []),
+    ...(others ? [[`on ${others}`, outside]] : []),
     ["peak, times uniform", formatTimes(map[measures.peak])],
     ["entropy", `${measures.entropy.toFixed(1)} bits`],
-    ["effective number of keys", `${Math.round(measures.effective)} of ${layer.tokens}`],
+    ["effective number of keys", `${Math.round(measures.effective)} of ${layer.keyGrid.tokens}`],
     ["mean distance", `${measures.distance.toFixed(1)} px`],
     ["peak offset: Δrow, Δcolumn", offset],
   ];
@@ -129,36 +200,37 @@ function differenceNumbers(map, layer, measures, offset) {
   ];
 }
 
-// The rest of the sentence, in parts: plain, bold, plain, …
-function describeRow(map, layer, cells, { peak }) {
-  const { near, away } = surroundings(map, layer, cells);
-  const [look, self] = isPlural(cells) ? ["look", "themselves and their neighbours"] : ["looks", "itself and its neighbours"];
+// The rest of the sentence, in parts: plain, bold, plain, … `place` has the map's grid, the query's cells on it, whether the
+// sentence is about several cells, and how to name a cell.
+function describeRow(map, place, { peak }) {
+  const { near, away } = surroundings(map, place);
+  const [look, self] = place.isPlural ? ["look", "themselves and their neighbours"] : ["looks", "itself and its neighbours"];
   const most = `${formatTimes(map[peak])} chance`;
   if (map[peak] < 2) return [`${look} almost evenly everywhere (`, `${most} at most`, ")."];
-  if (!near[peak]) return [`${look} mostly at ${formatPlace(layer, peak)}, `, most, "."];
+  if (!near[peak]) return [`${look} mostly at ${place.placeOf(peak)}, `, most, "."];
   if (away < 0 || map[away] < 2) return [`${look} mostly at ${self}, `, most, "."];
   const far = `${formatTimes(map[away])} chance`;
-  return [`${look} mostly at ${self} and, farther away, at ${formatPlace(layer, away)}, `, far, "."];
+  return [`${look} mostly at ${self} and, farther away, at ${place.placeOf(away)}, `, far, "."];
 }
 
-function describeColumn(map, layer, cells, { peak, total }) {
-  const { near, away } = surroundings(map, layer, cells);
-  const [are, they, self] = isPlural(cells)
+function describeColumn(map, place, { peak, total }) {
+  const { near, away } = surroundings(map, place);
+  const [are, they, self] = place.isPlural
     ? ["are", "they receive", "themselves and their neighbours"]
     : ["is", "it receives", "itself and its neighbours"];
   const rest = [`; in total ${they} `, `${formatTimes(total)} as much attention as an average cell`, "."];
   const most = `${formatTimes(map[peak])} chance`;
   if (map[peak] < 2) return [`${are} hardly looked at by any cell (`, `${most} at most`, `)${rest[0]}`, ...rest.slice(1)];
-  if (!near[peak]) return [`${are} looked at most by ${formatPlace(layer, peak)}, `, most, ...rest];
+  if (!near[peak]) return [`${are} looked at most by ${place.placeOf(peak)}, `, most, ...rest];
   if (away < 0 || map[away] < 2) return [`${are} looked at most by ${self}, `, most, ...rest];
   const far = `${formatTimes(map[away])} chance`;
-  return [`${are} looked at most by ${self} and, farther away, by ${formatPlace(layer, away)}, `, far, ...rest];
+  return [`${are} looked at most by ${self} and, farther away, by ${place.placeOf(away)}, `, far, ...rest];
 }
 
-function describeDifference(map, layer, cells, { peak, low }) {
-  const [more, less] = [peak, low].map((token) => formatPlace(layer, token));
+function describeDifference(map, { isPlural: several, placeOf }, { peak, low }) {
+  const [more, less] = [peak, low].map(placeOf);
   return [
-    `${isPlural(cells) ? "look" : "looks"} more than others at ${more}, `,
+    `${several ? "look" : "looks"} more than others at ${more}, `,
     `${formatSigned(map[peak])} chance`,
     `, and less at ${less}, `,
     `${formatSigned(map[low])}`,
@@ -167,7 +239,7 @@ function describeDifference(map, layer, cells, { peak, low }) {
 }
 
 // Which cells are the query's or next to one of them, and the index of the largest value elsewhere (-1 for none).
-function surroundings(map, { height, width, tokens }, cells) {
+function surroundings(map, { grid: { height, width, tokens }, cells }) {
   const near = new Uint8Array(tokens);
   for (const token of cells.tokens) {
     const [row, column] = [Math.floor(token / width), token % width];

@@ -1,6 +1,6 @@
 // Writes the numbers of a Plotly figure as CSV. Nothing here touches the DOM.
 
-// `data` is a figure's list of Plotly traces: one heat map, or lines with the same x.
+// `data` is a figure's list of Plotly traces: one heat map, or lines with the same x, null where they break off.
 export function csvOf(data) {
   const rows =
     data[0].type === "heatmap"
@@ -11,6 +11,7 @@ export function csvOf(data) {
 
 // Prefixes text that a spreadsheet might take for a formula with an apostrophe.
 function cellOf(value) {
+  if (value === null) return ""; // a gap
   if (typeof value === "number") return String(value);
   const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
   return `"${text.replaceAll('"', '""')}"`;

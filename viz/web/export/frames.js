@@ -13,7 +13,8 @@ export function stepFrames(source) {
   const { trace } = viewer;
   const { head } = viewer.viewNow();
   const notes = trace.steps.map((_, stepIndex) => {
-    const { note } = source.bar(largestOf(viewer.mapOf(layer, stepIndex, head), layer.tokens));
+    const map = viewer.mapOf(layer, stepIndex, head);
+    const note = map ? source.bar(largestOf(map, map.length)).note : `no map: ${layer.gaps.get(stepIndex)}.`;
     return wrapText(`${where}: ${note}`, NOTE, WIDTH - 20, 5);
   });
   const foot = 28 + 13 * Math.max(...notes.map(({ length }) => length));

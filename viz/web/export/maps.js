@@ -5,9 +5,10 @@ export function displayedMaps(viewer) {
   const { trace } = viewer;
   const view = viewer.viewNow();
   const overSteps = (layer, query) => {
-    const values = new Float32Array(trace.steps.length * layer.tokens);
-    trace.steps.forEach((_, i) => values.set(viewer.mapOf(layer, i, view.head, query), i * layer.tokens));
-    return [values, [trace.steps.length, layer.height, layer.width]];
+    const { height, width, tokens } = viewer.gridOf(layer);
+    const values = new Float32Array(trace.steps.length * tokens).fill(NaN); // which it stays at gaps
+    trace.steps.forEach((_, i) => values.set(viewer.mapOf(layer, i, view.head, query) ?? [], i * tokens));
+    return [values, [trace.steps.length, height, width]];
   };
   const arrays = {};
   trace.layers.forEach((layer, i) => (arrays[`maps_${String(i).padStart(2, "0")}`] = overSteps(layer)));

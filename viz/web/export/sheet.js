@@ -1,9 +1,10 @@
 // The sheet exported as PNG or SVG: picture, atlas with labels, pins, colour bar, and a sentence that describes the map.
 //
-// It is laid out as a list of items (texts, bitmaps, boxes, frames and dots) in CSS pixels, which sheet_files.js draws.
+// It is laid out as a list of items (texts, bitmaps, gaps, boxes, frames and dots) in CSS pixels, which sheet_files.js draws.
 
 import { largestOf } from "../core/scale.js";
-import { formatTick, nameOf } from "../core/words.js";
+import { queryGrid } from "../core/query.js";
+import { formatGrids, formatTick, nameOf } from "../core/words.js";
 import { PIN_COLORS } from "../viewer/paint.js";
 import { wrapText } from "./text.js";
 
@@ -55,17 +56,22 @@ function atlasItems(source, { side, left }, top) {
     const middle = y + side.y / 2;
     const weight = layer.name === view.layer ? 700 : 400;
     const label = { kind: "text", text: layer.label, x: left, y: middle, size: 12, weight, room: SHEET.labels - 8 };
-    const grid = { kind: "text", text: `${layer.height}×${layer.width}`, x: left, y: middle + 14, size: 10, soft: true };
+    const grid = { kind: "text", text: formatGrids(layer), x: left, y: middle + 14, size: 10, soft: true };
     const maps = viewer.columns.flatMap((stepIndex, column) => {
-      const numbers = viewer.mapOf(layer, stepIndex, view.head);
       const box = { x: left + SHEET.labels + column * (side.x + SHEET.gap), y, width: side.x, height: side.y };
-      const canvas = source.mapCanvas(numbers, layer, "solid");
-      const map = { kind: "bitmap", canvas, smooth: view.smooth, ...box };
+      const map = mapItem(source, layer, stepIndex, view, box);
       const chosen = layer.name === view.layer && trace.steps[stepIndex] === view.step;
       return chosen ? [map, { kind: "frame", ...box }] : [map];
     });
     return [label, grid, ...maps];
   });
+}
+
+// One map, or a hatched frame where the layer has none.
+function mapItem(source, layer, stepIndex, view, box, pin) {
+  const numbers = source.viewer.mapOf(layer, stepIndex, view.head, pin);
+  if (!numbers) return { kind: "gap", reason: layer.gaps.get(stepIndex), ...box };
+  return { kind: "bitmap", canvas: source.mapCanvas(numbers, layer, "solid"), smooth: view.smooth, ...box };
 }
 
 // The pins' rows under the atlas, each with its colour and number.
@@ -77,11 +83,10 @@ function pinItems(source, { side, left }, y) {
     const middle = top + side.y / 2;
     const dot = { kind: "dot", x: left + 8, y: middle, radius: 8, fill: PIN_COLORS[i] };
     const number = { kind: "text", text: String(i + 1), x: left + 8, y: middle + 4, size: 11, weight: 700, middle: true };
-    const label = { kind: "text", text: nameOf(pin, layer), x: left + 22, y: middle + 4, size: 10, room: SHEET.labels - 26 };
+    const label = { kind: "text", text: nameOf(pin, queryGrid(layer, view.mode)), x: left + 22, y: middle + 4, size: 10, room: SHEET.labels - 26 };
     const maps = viewer.columns.map((stepIndex, column) => {
-      const canvas = source.mapCanvas(viewer.mapOf(layer, stepIndex, view.head, pin), layer, "solid");
       const x = left + SHEET.labels + column * (side.x + SHEET.gap);
-      return { kind: "bitmap", canvas, smooth: view.smooth, x, y: top, width: side.x, height: side.y };
+      return mapItem(source, layer, stepIndex, view, { x, y: top, width: side.x, height: side.y }, pin);
     });
     return [dot, number, label, ...maps];
   });
@@ -122,7 +127,7 @@ function colorBar(source, sheet) {
   const { viewer, layer } = source;
   const view = viewer.viewNow();
   const map = viewer.mapOf(layer, viewer.trace.steps.indexOf(view.step), view.head);
-  const { colors, ticks, note } = source.bar(largestOf(map, layer.tokens));
+  const { colors, ticks, note } = source.bar(map ? largestOf(map, map.length) : 1);
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [256, 1];
   const context = canvas.getContext("2d");

@@ -5,6 +5,10 @@ import { FONT, cutText, fontOf } from "./text.js";
 const inkOf = (item) => (item.soft ? "#565d6b" : "#16181d");
 const FRAME = { stroke: "#c2410c", width: 2 }; // around the chosen map
 
+const GAP = { stroke: "#8a8a8a", width: 1 }; // where a layer has no map: a frame, crossed out
+
+const gapPath = ({ x, y, width, height }) => `M${x} ${y}h${width}v${height}h${-width}z l${width} ${height}`;
+
 export function sheetCanvas({ width, height, items }, scale) {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [Math.round(width * scale), Math.round(height * scale)];
@@ -18,7 +22,10 @@ function drawItem(context, item) {
   const { kind, x, y, width, height } = item;
   context.imageSmoothingEnabled = Boolean(item.smooth);
   if (kind === "bitmap") context.drawImage(item.canvas, x, y, width, height);
-  else if (kind === "dot") {
+  else if (kind === "gap") {
+    [context.strokeStyle, context.lineWidth] = [GAP.stroke, GAP.width];
+    context.stroke(new Path2D(gapPath(item)));
+  } else if (kind === "dot") {
     context.beginPath();
     context.arc(x, y, item.radius, 0, 2 * Math.PI);
     context.fillStyle = item.fill;
@@ -47,6 +54,10 @@ function svgItem(item) {
     const rendering = item.smooth ? "auto" : "pixelated";
     const style = `preserveAspectRatio="none" style="image-rendering:${rendering}"`;
     return `<image ${place} ${style} href="${item.canvas.toDataURL()}"/>`;
+  }
+  if (item.kind === "gap") {
+    const stroke = `fill="none" stroke="${GAP.stroke}" stroke-width="${GAP.width}"`;
+    return `<path d="${gapPath(item)}" ${stroke}><title>no map: ${escapeXml(item.reason)}</title></path>`;
   }
   if (item.kind === "dot") return `<circle cx="${item.x}" cy="${item.y}" r="${item.radius}" fill="${item.fill}"/>`;
   if (item.kind === "box") return `<rect ${place} fill="${item.fill}"/>`;

@@ -1,5 +1,6 @@
 // What sheets and animations draw: a viewer's maps, their scale, and a picture with a map over it.
 
+import { queryGrid } from "../core/query.js";
 import { colorTables, colorize, scaleOf, scaleWords, ticksOf } from "../core/scale.js";
 import { imageCanvas } from "../dom.js";
 import { paintPicture, paintQuery } from "../viewer/paint.js";
@@ -44,8 +45,9 @@ export class SheetSource {
     return { colors: scale.special ? diverging : colormap, ticks: ticksOf(scale, largest), note };
   }
 
-  // A map as a canvas with one pixel per cell; `kind` is "solid", or "veil" to lie over a picture.
-  mapCanvas(map, { width, height }, kind) {
+  // A layer's map as a canvas with one pixel per cell; `kind` is "solid", or "veil" to lie over a picture.
+  mapCanvas(map, layer, kind) {
+    const { width, height } = this.viewer.gridOf(layer);
     const colors = new Uint32Array(map.length);
     colorize(this.#tableOf(this.scale, kind), this.scale, map, map.length, colors);
     return imageCanvas({ width, height, data: new Uint8ClampedArray(colors.buffer) });
@@ -61,10 +63,11 @@ export class SheetSource {
     const image = (base === "preview" && trace.previews[stepIndex]) || trace.picture;
     const under = imageCanvas(image || new ImageData(trace.size[1], trace.size[0]));
     const map = viewer.mapOf(layer, stepIndex, view.head);
-    paintPicture(canvas, under, this.mapCanvas(map, layer, "veil"), view.smooth);
-    view.pins.forEach((pin, i) => i !== view.active && paintQuery(canvas, layer, pin, i, false));
+    paintPicture(canvas, under, map && this.mapCanvas(map, layer, "veil"), view.smooth);
+    const grid = queryGrid(layer, view.mode);
+    view.pins.forEach((pin, i) => i !== view.active && paintQuery(canvas, grid, pin, i, false));
     const query = view.active < 0 ? { kind: "pixel", point: view.point } : view.pins[view.active];
-    paintQuery(canvas, layer, query, view.active < 0 ? null : view.active, true);
+    paintQuery(canvas, grid, query, view.active < 0 ? null : view.active, true);
     return canvas;
   }
 }

@@ -75,7 +75,9 @@ export async function showMap(plots) {
   const isKnown = await viewer.order([layer], [step]).then(() => true, () => false);
   if (!isKnown || JSON.stringify(viewer.viewNow()) !== JSON.stringify(view)) return; // the new view causes a call of its own
   const map = viewer.mapOf(layer, step, view.head);
-  const z = Array.from({ length: layer.height }, (_, y) => Array.from(map.subarray(y * layer.width, (y + 1) * layer.width)));
+  const { height, width } = viewer.gridOf(layer);
+  const rowOf = (y) => (map ? Array.from(map.subarray(y * width, (y + 1) * width)) : Array(width).fill(null)); // at a gap
+  const z = Array.from({ length: height }, (_, y) => rowOf(y));
   const { sequential, diverging } = props.value;
   const [zmid, zmin, colorscale] = view.special && view.mode === "row" ? [0, null, diverging] : [null, 0, sequential];
   window.Plotly.restyle(node, { z: [z], zmid: [zmid], zmin: [zmin], colorscale: [colorscale] });

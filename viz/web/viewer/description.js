@@ -1,9 +1,10 @@
 // The texts of the viewer: what was drawn, and what the chosen map shows.
 
+import { MEANING, describeProof } from "../core/proof.js";
 import { describeMap } from "../core/words.js";
 import { h } from "../dom.js";
 
-// The line above the picture: caption, recipe, and how closely the recorded numbers were verified.
+// The line above the picture: caption, recipe, and what was verified.
 export function describeTrace(ui, trace) {
   const { caption, seed, steps, guidance } = trace.recipe;
   ui.title.textContent = typeof caption === "string" ? caption : "";
@@ -12,22 +13,20 @@ export function describeTrace(ui, trace) {
     isPlain(seed) && `seed ${seed}`,
     isPlain(steps) && `${steps} steps`,
     isPlain(guidance) && `guidance ${guidance}`,
+    trace.branch !== "conditional" && trace.branch,
     trace.remote && "too large for the browser; the server computes the maps",
   ];
   ui.recipe.textContent = parts.filter(Boolean).join(" · ");
-  ui.proof.textContent = proofOf(trace);
-  const meaning = "Largest difference between a module's own output and the one recomputed from its q, k and v.";
-  const reasons = Object.entries(trace.skipped).map(([name, reason]) => `${name}: ${reason}`);
-  ui.proof.title = [meaning, ...reasons].join("\n");
+  showProof(ui.proof, describeProof(trace));
 }
 
-function proofOf({ proved, verified, skipped }) {
-  if (proved === null) return "";
-  const digits = (error) => error.toExponential(0).replace("-", "\u2011"); // non-breaking hyphen
-  const stored = verified > 2 * proved ? `, ${digits(verified)} as stored` : "";
-  const count = Object.keys(skipped).length;
-  const refused = count ? `; ${count} layer${count > 1 ? "s" : ""} refused` : "";
-  return `✓ verified to ${digits(proved)} as recorded${stored}${refused}`;
+function showProof({ node, summary, more }, { badge, isProved, details, missing }) {
+  node.open = false;
+  summary.textContent = `${isProved ? "✓ " : ""}${badge}`;
+  node.classList.toggle("pg-unproved", !isProved);
+  const entries = missing.map(([name, text]) => h("li", {}, h("strong", {}, name), ` ${text}`));
+  const sentences = [MEANING, ...details, ...(entries.length ? ["Not shown, and why:"] : ["No layer was left out."])];
+  more.replaceChildren(...sentences.map((text) => h("p", {}, text)), ...(entries.length ? [h("ul", {}, ...entries)] : []));
 }
 
 // Writes the sentence under the picture and the list of numbers. `map` is null while it is being computed.

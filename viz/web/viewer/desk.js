@@ -1,6 +1,6 @@
 // What the viewer's modules share: nodes, state, trace and buffers.
 
-import { cellsOf, middleOf } from "../core/query.js";
+import { cellsOf, mapGrid, middleOf, queryGrid } from "../core/query.js";
 import { colorTables, scaleOf } from "../core/scale.js";
 import { AtlasPainter } from "./paint.js";
 import { buildViewer } from "./skeleton.js";
@@ -40,6 +40,20 @@ export class Desk {
     return this.trace.layers[this.state.layer];
   }
 
+  // Why the chosen layer has no map at the chosen step; undefined if it has one.
+  get gap() {
+    return this.layer.gaps.get(this.state.step);
+  }
+
+  // The grid on which queries choose cells.
+  get grid() {
+    return queryGrid(this.layer, this.state.mode);
+  }
+
+  mapGrid(layer = this.layer) {
+    return mapGrid(layer, this.state.mode);
+  }
+
   get query() {
     const { pins, active, point } = this.state;
     return active >= 0 ? pins[active] : { kind: "pixel", point };
@@ -51,14 +65,15 @@ export class Desk {
 
   // The query's position; for a rectangle or region, its centre.
   get place() {
-    const { height, width } = this.layer;
-    const [row, column] = middleOf(cellsOf(this.query, this.layer), this.layer);
+    const { height, width } = this.grid;
+    const [row, column] = middleOf(cellsOf(this.query, this.grid), this.grid);
     return [(row + 0.5) / height, (column + 0.5) / width];
   }
 
-  // A map as displayed; null while it is not computed. With `now` it is computed at once.
+  // A map as displayed; null at a gap, and while it is not computed. With `now` it is computed at once.
   numbers(query, layer, step, head, now = false) {
-    const map = new Float32Array(layer.tokens);
+    if (layer.gaps.has(step)) return null;
+    const map = new Float32Array(this.mapGrid(layer).tokens);
     return this.answers.read(query, layer, step, head, this.state, map, now) ? map : null;
   }
 

@@ -24,7 +24,7 @@ function isForViewer({ root, ui, trace }, event) {
   if (!(root.contains(target) || (target === document.body && first === ui.main))) return false;
   if (target.matches("textarea, select, [contenteditable], input:not([type=range])")) return false;
   if (target.matches("input") && (ARROWS[key] || key === " ")) return false;
-  return !(target.matches("button, a") && (key === "Enter" || key === " "));
+  return !(target.matches("button, a, summary") && (key === "Enter" || key === " "));
 }
 
 // Returns whether the key has a meaning.
@@ -47,9 +47,9 @@ function pressKey(desk, key, shift) {
 }
 
 function moveQuery(desk, [down, right], grow) {
-  const { state, layer, query } = desk;
+  const { state, grid, query } = desk;
   if (grow) return growQuery(desk, down, right);
-  const next = shiftQuery(query, down, right, layer);
+  const next = shiftQuery(query, down, right, grid);
   if (state.active >= 0) replacePin(desk, next);
   else desk.hover(next.point);
   desk.speak(true);
@@ -57,12 +57,12 @@ function moveQuery(desk, [down, right], grow) {
 
 // Turns a pixel into a rectangle, or enlarges a rectangle, by one cell of the chosen layer.
 function growQuery(desk, down, right) {
-  const { state, layer, query } = desk;
+  const { state, grid, query } = desk;
   if (query.kind === "region") return;
-  const { height, width } = layer;
+  const { height, width } = grid;
   let { from, to } = query;
   if (query.kind === "pixel") {
-    const token = tokenAt(layer, query.point);
+    const token = tokenAt(grid, query.point);
     const [row, column] = [Math.floor(token / width), token % width];
     [from, to] = [[row / height, column / width], [(row + 1) / height, (column + 1) / width]];
   }

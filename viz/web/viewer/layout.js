@@ -1,7 +1,7 @@
 // The viewer's layout: how the cards are arranged, which steps the atlas shows, and its labels. `desk`: see desk.js.
 
 import { scaleWords, ticksOf } from "../core/scale.js";
-import { formatTick, nameOf, shortNameOf } from "../core/words.js";
+import { formatGaps, formatGrids, formatKeys, formatTick, nameOf, shortNameOf } from "../core/words.js";
 import { h, imageCanvas, makeButton } from "../dom.js";
 import { GAP, PIN_COLORS } from "./paint.js";
 import { removePin } from "./pins.js";
@@ -80,10 +80,11 @@ function labelAtlas(desk) {
   const { pitch } = painter.css;
   [ui.atlas.predicted.textContent, ui.atlas.axis.textContent] = compact ? ["image", "t"] : ["predicted image", "timestep t"];
   const labels = trace.layers.map((layer, index) => {
-    const label = makeButton("", { class: "pg-label", title: layer.name, onclick: () => desk.choose({ layer: index }) });
+    const title = [layer.name, formatKeys(layer), ...formatGaps(trace, layer)].join("\n");
+    const label = makeButton("", { class: "pg-label", title, onclick: () => desk.choose({ layer: index }) });
     label.style.height = `${pitch.y}px`;
     const name = h("span", { class: "pg-name" }, compact ? layer.shortLabel : layer.label);
-    label.append(name, h("span", { class: "pg-grid" }, `${layer.height}×${layer.width}`));
+    label.append(name, h("span", { class: "pg-grid" }, formatGrids(layer)));
     return label;
   });
   ui.atlas.labels.replaceChildren(...labels);
@@ -108,10 +109,10 @@ function previewNode(trace, step, column, { pitch, side }) {
 
 // Each pin has a row under the atlas, and a chip in the toolbar that selects or removes it.
 function labelPins(desk) {
-  const { ui, state, layer } = desk;
+  const { ui, state, layer, grid } = desk;
   ui.pins.group.hidden = !state.pins.length;
   ui.pins.note.textContent = `maps in ${layer.label}, step by step`;
-  const names = state.pins.map((query) => nameOf(query, layer));
+  const names = state.pins.map((query) => nameOf(query, grid));
   const chips = names.map((name, i) => {
     const remove = makeButton("×", { "aria-label": `Remove pin ${i + 1}`, onclick: () => removePin(desk, i) });
     return h("span", { class: "pg-chip" }, pinButton(desk, i, `Show pin ${i + 1}, ${name}`), remove);
@@ -120,7 +121,7 @@ function labelPins(desk) {
   const labels = names.map((name, i) => {
     const label = pinButton(desk, i, `Pin ${i + 1}, ${name}`, "pg-label");
     label.style.height = `${desk.pinPainter.css.pitch.y}px`;
-    label.append(h("span", { class: "pg-grid" }, desk.compact ? shortNameOf(state.pins[i], layer) : name));
+    label.append(h("span", { class: "pg-grid" }, desk.compact ? shortNameOf(state.pins[i], grid) : name));
     return label;
   });
   ui.pins.labels.replaceChildren(...labels);

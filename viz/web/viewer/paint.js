@@ -4,16 +4,18 @@ import { decodeMask, tokenAt } from "../core/query.js";
 
 export const GAP = 2; // between the maps of the atlas, in CSS pixels
 const WAITING = 0x50808080; // grey, a third opaque, for a map that is not computed yet
+const HATCH = 0xff8a8a8a; // grey that is visible on a light and a dark page, for a map that does not exist
+const HATCH_STEP = 6; // from one line of the hatch to the next, in CSS pixels
 // Okabe and Ito's colour-blind-safe palette; pins carry numbers as well.
 export const PIN_COLORS = ["#e69f00", "#56b4e9", "#009e73", "#cc79a7"];
 
 // Paints a map with one pixel per cell; the page scales the canvas up without smoothing.
-export function paintMap(canvas, layer, colors) {
-  if (canvas.width !== layer.width || canvas.height !== layer.height) {
-    canvas.width = layer.width;
-    canvas.height = layer.height;
+export function paintMap(canvas, { height, width, tokens }, colors) {
+  if (canvas.width !== width || canvas.height !== height) {
+    canvas.width = width;
+    canvas.height = height;
   }
-  const image = new ImageData(new Uint8ClampedArray(colors.buffer, 0, 4 * layer.tokens), layer.width, layer.height);
+  const image = new ImageData(new Uint8ClampedArray(colors.buffer, 0, 4 * tokens), width, height);
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
@@ -52,23 +54,23 @@ export class AtlasPainter {
     this.pixels = new Uint32Array(this.image.data.buffer);
   }
 
-  // For each pixel row and column of a painted map, the row and column of the layer's grid that it shows.
-  nearest(layer) {
+  // For each pixel row and column of a painted map, the row and column of the map's grid that it shows.
+  nearest({ height, width }) {
     const { x, y } = this.side;
-    const key = `${layer.height} ${layer.width} ${y} ${x}`;
+    const key = `${height} ${width} ${y} ${x}`;
     if (!this.lookups.has(key)) {
       const table = (n, side) => Uint16Array.from({ length: side }, (_, i) => Math.floor(((i + 0.5) * n) / side));
-      this.lookups.set(key, { down: table(layer.height, y), across: table(layer.width, x) });
+      this.lookups.set(key, { down: table(height, y), across: table(width, x) });
     }
     return this.lookups.get(key);
   }
 
   // Paints one map; grey if `colors` is null.
-  paint(row, column, layer, colors, smooth) {
-    if (smooth && colors) return this.smoothed.push([row, column, layer, colors.slice(0, layer.tokens)]);
+  paint(row, column, grid, colors, smooth) {
+    if (smooth && colors) return this.smoothed.push([row, column, grid, colors.slice(0, grid.tokens)]);
     const { pixels, side, pitch } = this;
     const { width } = this.image;
-    const { down, across } = this.nearest(layer);
+    const { down, across } = this.nearest(grid);
     let start = row * pitch.y * width + column * pitch.x;
     for (let y = 0; y < side.y; y++, start += width) {
       if (!colors) {
@@ -79,15 +81,30 @@ export class AtlasPainter {
         pixels.copyWithin(start, start - width, start - width + side.x);
         continue;
       }
-      const from = down[y] * layer.width;
+      const from = down[y] * grid.width;
       for (let x = 0; x < side.x; x++) pixels[start + x] = colors[from + across[x]];
+    }
+  }
+
+  // Hatches the place of a map that does not exist.
+  paintGap(row, column) {
+    const { pixels, side, pitch, ratio } = this;
+    const { width } = this.image;
+    const [line, period] = [Math.max(1, Math.round(ratio)), Math.round(HATCH_STEP * ratio)];
+    const inside = (at, length) => at >= line && at < length - line;
+    for (let y = 0; y < side.y; y++) {
+      const start = (row * pitch.y + y) * width + column * pitch.x;
+      for (let x = 0; x < side.x; x++) {
+        const isEmpty = inside(x, side.x) && inside(y, side.y) && (x + y) % period >= line;
+        pixels[start + x] = isEmpty ? 0 : HATCH;
+      }
     }
   }
 
   show() {
     this.context.putImageData(this.image, 0, 0);
-    for (const [row, column, layer, colors] of this.smoothed) {
-      paintMap(this.small, layer, colors);
+    for (const [row, column, grid, colors] of this.smoothed) {
+      paintMap(this.small, grid, colors);
       this.context.drawImage(this.small, column * this.pitch.x, row * this.pitch.y, this.side.x, this.side.y);
     }
     this.smoothed = [];
@@ -116,11 +133,11 @@ function paintCrosshairs(context, [x, y, w, h], line) {
   context.fillRect(x + w / 2 - line / 2, y + h, line, height - y - h);
 }
 
-// Outlines a query on this layer's grid. `number` is the index of its pin; null for the pixel under the pointer.
-export function paintQuery(canvas, layer, query, number, active) {
+// Outlines a query on a grid. `number` is the index of its pin; null for the pixel under the pointer.
+export function paintQuery(canvas, grid, query, number, active) {
   const context = canvas.getContext("2d");
   const line = Math.max(1, Math.round(canvas.width / 400));
-  const box = boxOf(canvas, layer, query);
+  const box = boxOf(canvas, grid, query);
   if (active && query.kind === "pixel") paintCrosshairs(context, box, line);
   const color = number === null ? "#ffffff" : PIN_COLORS[number];
   for (const [grow, width, stroke] of [
@@ -161,11 +178,11 @@ function paintNumber(context, [right, top], number, color, line) {
 }
 
 // [x, y, w, h] of a query on the canvas: its cell, its rectangle, or the bounds of its region.
-function boxOf({ width, height }, layer, query) {
+function boxOf({ width, height }, grid, query) {
   if (query.kind === "pixel") {
-    const [w, h] = [width / layer.width, height / layer.height];
-    const token = tokenAt(layer, query.point);
-    return [(token % layer.width) * w, Math.floor(token / layer.width) * h, w, h];
+    const [w, h] = [width / grid.width, height / grid.height];
+    const token = tokenAt(grid, query.point);
+    return [(token % grid.width) * w, Math.floor(token / grid.width) * h, w, h];
   }
   const { from, to } = query.kind === "box" ? query : boundsOf(query);
   return [from[1] * width, from[0] * height, (to[1] - from[1]) * width, (to[0] - from[0]) * height];

@@ -21,9 +21,9 @@ export function removePin(desk, index) {
 }
 
 // The index of the pin at a point; -1 for none.
-function pinAt({ layer, state }, point) {
-  const token = tokenAt(layer, point);
-  const holds = (query) => cellsOf(query, layer).tokens.includes(token);
+function pinAt({ grid, state }, point) {
+  const token = tokenAt(grid, point);
+  const holds = (query) => cellsOf(query, grid).tokens.includes(token);
   const hits = [...state.pins.keys()].filter((i) => holds(state.pins[i]));
   const pixel = hits.find((i) => state.pins[i].kind === "pixel"); // a pixel takes precedence over a region around it
   return pixel ?? hits[0] ?? -1;

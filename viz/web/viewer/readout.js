@@ -59,16 +59,19 @@ function cellAt({ columns }, [row, column], rows, { css: { pitch, side } }) {
 }
 
 function textFor(desk, { place, query = desk.query, layer = desk.layer, step = desk.state.step, head = desk.state.head }) {
+  const gap = layer.gaps.get(step);
+  if (gap) return `${layer.label}, ${formatStep(desk.trace, step)}\nno map: ${gap}`;
   const numbers = desk.numbers(query, layer, step, head);
   if (!numbers) return "not computed yet";
-  const token = tokenAt(layer, place);
+  const grid = desk.mapGrid(layer);
+  const token = tokenAt(grid, place);
   const value = numbers[token];
   const difference = desk.scale.special;
-  const weight = `${difference && value > 0 ? "+" : ""}${(value / layer.tokens).toPrecision(3)}`.replace("-", "−");
+  const weight = `${difference && value > 0 ? "+" : ""}${(value / layer.keyGrid.tokens).toPrecision(3)}`.replace("-", "−");
   const times = difference ? formatSigned(value) : formatTimes(value);
   const chosen = layer === desk.layer && step === desk.state.step && head === desk.state.head;
   const title = chosen ? "" : `${layer.label}, ${formatStep(desk.trace, step)}, ${formatHead(layer, head)}\n`;
-  return `${title}${formatPlace(layer, token)} · weight ${weight} · ${times} uniform`;
+  return `${title}${formatPlace(grid, token)} · weight ${weight} · ${times} uniform`;
 }
 
 // Shifts the tooltip left in proportion to the cursor's position, so that it never leaves the window.

@@ -13,28 +13,29 @@ export function drawBase({ ui, state, trace }) {
   ui.picture.base = image ? imageCanvas(image) : h("canvas", { width: size[1], height: size[0] });
 }
 
-// The colours of one map; null while it is not computed.
+// The colours of one map, of a layer and a step without a gap; null while it is not computed.
 function shade(desk, query, layer, step, head) {
   const { answers, state, scale, scratch, colors } = desk;
   if (!answers.read(query, layer, step, head, state, scratch)) return null;
-  return colorize(desk.tableOf(scale, "solid"), scale, scratch, layer.tokens, colors);
+  return colorize(desk.tableOf(scale, "solid"), scale, scratch, desk.mapGrid(layer).tokens, colors);
 }
 
 function drawChosen(desk, query, layer) {
   const { state, scale, map, colors } = desk;
   const { canvas, base, overlay } = desk.ui.picture;
-  desk.known = desk.answers.read(query, layer, state.step, state.head, state, map);
-  if (desk.known) paintMap(overlay, layer, colorize(desk.tableOf(scale, "veil"), scale, map, layer.tokens, colors));
+  const grid = desk.mapGrid();
+  desk.known = !desk.gap && desk.answers.read(query, layer, state.step, state.head, state, map);
+  if (desk.known) paintMap(overlay, grid, colorize(desk.tableOf(scale, "veil"), scale, map, grid.tokens, colors));
   paintPicture(canvas, base, desk.known ? overlay : null, state.smooth);
-  state.pins.forEach((pin, i) => i !== state.active && paintQuery(canvas, layer, pin, i, false));
-  paintQuery(canvas, layer, query, state.active < 0 ? null : state.active, true);
+  state.pins.forEach((pin, i) => i !== state.active && paintQuery(canvas, desk.grid, pin, i, false));
+  paintQuery(canvas, desk.grid, query, state.active < 0 ? null : state.active, true);
 }
 
 function drawHeads(desk, query, layer) {
   for (const { head, canvas } of desk.ui.heads.tiles) {
-    const colors = shade(desk, query, layer, desk.state.step, head);
-    if (colors) paintMap(canvas, layer, colors);
-    else canvas.width = layer.width; // clears it
+    const colors = desk.gap ? null : shade(desk, query, layer, desk.state.step, head);
+    if (colors) paintMap(canvas, desk.mapGrid(), colors);
+    else canvas.width = desk.mapGrid().width; // clears it
   }
 }
 
@@ -43,7 +44,8 @@ function drawAtlas(desk, query, chosen) {
   const { painter, columns, state } = desk;
   for (const layer of [chosen, ...desk.trace.layers.filter((other) => other !== chosen)]) {
     columns.forEach((step, column) => {
-      painter.paint(layer.index, column, layer, shade(desk, query, layer, step, state.head), state.smooth);
+      if (layer.gaps.has(step)) painter.paintGap(layer.index, column);
+      else painter.paint(layer.index, column, desk.mapGrid(layer), shade(desk, query, layer, step, state.head), state.smooth);
     });
   }
   painter.show();
@@ -58,9 +60,10 @@ function drawPins(desk, layer) {
   let whole = true;
   pins.forEach((pin, row) => {
     columns.forEach((step, column) => {
+      if (layer.gaps.has(step)) return pinPainter.paintGap(row, column);
       const colors = shade(desk, pin, layer, step, head);
       whole &&= colors !== null;
-      pinPainter.paint(row, column, layer, colors, smooth);
+      pinPainter.paint(row, column, desk.mapGrid(), colors, smooth);
     });
   });
   pinPainter.show();
@@ -75,6 +78,6 @@ export function drawAll(desk) {
   drawAtlas(desk, query, layer);
   drawPins(desk, layer);
   showDescription(ui, desk.trace, state, query, desk.known ? desk.map : null);
-  showScale(ui, desk.scale, desk.known ? largestOf(desk.map, layer.tokens) : 1, state);
+  showScale(ui, desk.scale, desk.known ? largestOf(desk.map, desk.mapGrid().tokens) : 1, state);
   answers.work();
 }

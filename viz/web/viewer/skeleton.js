@@ -93,6 +93,19 @@ function buildSide(choices) {
   return { card, heads: { strip, note, tiles: [] }, numbers };
 }
 
+// One line that says what was verified; opened, it lists what is not shown. Escape closes it.
+function buildProof() {
+  const [summary, more] = [h("summary"), h("div", { class: "pg-proof-more" })];
+  const node = h("details", { class: "pg-proof" }, summary, more);
+  node.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !node.open) return;
+    event.stopPropagation(); // Escape would also remove the pins
+    node.open = false;
+    summary.focus();
+  });
+  return { node, summary, more };
+}
+
 // Fills `root` with the viewer. Returns the nodes that change.
 export function buildViewer(root) {
   const choices = new Choices();
@@ -100,12 +113,12 @@ export function buildViewer(root) {
   const readout = h("div", { class: "pg-readout", hidden: true });
   const title = h("span", { class: "pg-title" });
   const recipe = h("span");
-  const proof = h("span", { class: "pg-proof" });
+  const proof = buildProof();
   const [tools, left, right, side] = [buildTools, buildPicture, buildAtlasCard, buildSide].map((build) => build(choices));
   const main = h(
     "div",
     { class: "pg-main", hidden: true },
-    h("p", { class: "pg-facts" }, title, recipe, proof),
+    h("div", { class: "pg-facts" }, title, recipe, proof.node),
     ...[tools.tools, tools.dialog, left.card, right.card, side.card],
   );
   root.replaceChildren(message, main, readout);

@@ -74,10 +74,10 @@ export class Viewer {
     return this.#desk.columns;
   }
 
-  // The chosen map as displayed; null while it is being computed.
+  // The chosen map as displayed; null at a gap, and while it is being computed.
   get map() {
-    const { known, map, layer } = this.#desk;
-    return known ? map.slice(0, layer.tokens) : null;
+    const { known, map } = this.#desk;
+    return known ? map.slice(0, this.#desk.mapGrid().tokens) : null;
   }
 
   // -- the view ------------------------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ export class Viewer {
       if ("step" in changes || "base" in changes) drawBase(desk);
       if (layer !== state.layer) buildHeads(desk);
       if ("step" in changes && !desk.columns.includes(state.step)) buildAtlas(desk);
-      if ("pins" in changes || "active" in changes || "layer" in changes) buildPins(desk);
+      if (["pins", "active", "layer", "mode"].some((name) => name in changes)) buildPins(desk);
     }
     this.#showState();
     this.#invalidate();
@@ -136,7 +136,7 @@ export class Viewer {
     const trace = openTrace(buffer, remote);
     this.#play(false);
     desk.answers?.close();
-    const largest = Math.max(...trace.layers.map((layer) => layer.tokens));
+    const largest = Math.max(...trace.layers.map(({ tokens, keyGrid }) => Math.max(tokens, keyGrid.tokens)));
     Object.assign(desk, {
       ...{ trace, answers: this.#answersOf(trace), columns: [], layoutKey: "", pinsKey: "" },
       ...{ map: new Float32Array(largest), scratch: new Float32Array(largest), colors: new Uint32Array(largest) },
@@ -178,8 +178,9 @@ export class Viewer {
   // -- maps ----------------------------------------------------------------------------------------------------------
 
   // A query's map as displayed (by default, of the current query): `layer` is an entry of trace.layers, `step` an index into
-  // trace.steps, `head` an index, or -1 for the mean. Computed at once if necessary.
+  // trace.steps, `head` an index, or -1 for the mean. Computed at once if necessary; null at a gap.
   mapOf(layer, step, head, query = this.#desk.query) {
+    if (layer.gaps.has(step)) return null;
     const numbers = this.#desk.numbers(query, layer, step, head, true);
     if (!numbers) throw new Error("The view changed while exporting; try again.");
     return numbers;
@@ -189,7 +190,12 @@ export class Viewer {
   order(layers, steps, queries = [this.#desk.query]) {
     const { answers, state } = this.#desk;
     const each = (query) => layers.flatMap((layer) => steps.map((step) => [query, layer, step, state.head]));
-    return answers.order(queries.flatMap(each), state);
+    return answers.order(queries.flatMap(each).filter(([, layer, step]) => !layer.gaps.has(step)), state);
+  }
+
+  // The grid of a layer's maps: { height, width, tokens }.
+  gridOf(layer) {
+    return this.#desk.mapGrid(layer);
   }
 
   // Four bytes, [r, g, b, a], per number, as on screen.

@@ -1,0 +1,324 @@
+"""The file of a trace: what is written is read again, in both versions, and nothing else is."""
+
+import hashlib
+import json
+import struct
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.support.traces import trace_with_everything
+from viz import Trace
+from viz.layer import Segment
+from viz.page.gallery import exhibits
+from viz.recipe import Recipe
+from viz.recording.run import perform
+from viz.trace_file import TraceFileError
+from viz.trace_header import read_description
+
+
+@pytest.fixture(scope="module")
+def trace(shared_pipeline) -> Trace:
+    return perform(Recipe("a red monster", seed=1, steps=3), shared_pipeline)
+
+
+def test_load_gives_what_save_wrote(trace, tmp_path):
+    path = trace.save(tmp_path / "run.safetensors")
+    loaded = Trace.load(path)
+    assert [f.name for f in tmp_path.iterdir()] == ["run.safetensors"]
+    for field in ("layers", "timesteps", "branches", "skipped", "proved", "size", "recipe"):
+        assert getattr(loaded, field) == getattr(trace, field), field
+    assert all(torch.equal(loaded.queries[where], q) for where, q in trace.queries.items())
+    assert all(torch.equal(loaded.keys[where], k) for where, k in trace.keys.items())
+    assert np.array_equal(loaded.picture, trace.picture)
+    assert all(np.array_equal(loaded.previews[step], preview) for step, preview in trace.previews.items())
+    assert loaded.verify() == trace.verify()
+
+
+FIELDS = (
+    *("layers", "timesteps", "calls", "branches", "gaps", "skipped", "proved", "proved_rows", "size", "recipe"),
+    *("queries", "keys", "proofs", "previews", "picture"),
+)
+
+
+def test_load_gives_every_field_of_every_kind(tmp_path):
+    trace = trace_with_everything()
+    loaded = Trace.load(trace.save(tmp_path / "run.safetensors"))
+    assert set(FIELDS) == set(vars(trace))
+    for field in FIELDS[:10]:
+        assert getattr(loaded, field) == getattr(trace, field), field
+    assert set(loaded.queries) == set(trace.queries) == set(loaded.keys) and ("d", 0) not in {k[1:] for k in trace.keys}
+    assert all(torch.equal(loaded.keys[key], tensor) for key, tensor in trace.keys.items())
+    assert (loaded.proofs["a"].branch, loaded.proofs["a"].step) == ("picture 1 of 2", 3)
+    assert loaded.verify() == trace.verify()
+
+
+def test_save_writes_version_2_of_the_format_byte_for_byte(tmp_path):
+    """Files of this version, and every viewer that reads them, are out in the world: another hash, another version."""
+    path = trace_with_everything().save(tmp_path / "run.safetensors")
+    assert (
+        hashlib.sha256(path.read_bytes()).hexdigest()
+        == "1e9648d87a23b3e18a12c2f4c067fe22c2d1e5583f6ca2b4bcbf86c9d0c1c9bb"
+    )
+    again = Trace.load(path).save(tmp_path / "again.safetensors")
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_save_refuses_two_tensors_of_one_name(tmp_path):
+    trace = trace_with_everything()
+    twins = [replace(layer, name=name) for layer in trace.layers.values() for name in ("x", "x/key/x")]
+    trace = Trace({layer.name: layer for layer in twins[:2]}, {0: 0.0}, ("b", "b/key/x"), size=(2, 2))
+    for branch in trace.branches:
+        for name, layer in trace.layers.items():
+            key = branch, name, 0
+            trace.queries[key] = torch.zeros(layer.heads, layer.query_count, layer.head_dim)
+            trace.keys[key] = torch.zeros(layer.heads, layer.key_count, layer.head_dim)
+    with pytest.raises(ValueError, match="two tensors would have one name"):
+        trace.save(tmp_path / "run.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def first_version(path, **changes) -> None:
+    """Write a file as version 1 of the format did: a layer with an extra key and one of words, at two steps."""
+    sizes = {"heads": 1, "head_dim": 2, "scale": 0.5}
+    description = {
+        "layers": [
+            {"name": "a", "kind": "self", "grid": [2, 3], "keys": 7, "extra": 1, **sizes},
+            {"name": "b", "kind": "cross", "grid": [1, 2], "keys": 4, "extra": 0, **sizes},
+        ],
+        "timesteps": [[0, 999.0], [2, None]],
+        "branches": ["unconditional", "conditional"],
+        "skipped": {"c": "no probe knows it"},
+        "proved": {"a": 1e-7},
+        "verified": 2e-7,
+        "proof_steps": {"a": 2},
+        "size": [4, 6],
+        "recipe": {"caption": "a red monster"},
+    }
+    generator = torch.Generator().manual_seed(0)
+    tensors = {}
+    for branch in ("unconditional", "conditional"):
+        for name, queries, keys in (("a", 6, 7), ("b", 2, 4)):
+            for step in (0, 2):
+                tensors[f"{branch}/query/{name}/{step}"] = torch.randn(1, queries, 2, generator=generator)
+                tensors[f"{branch}/key/{name}/{step}"] = torch.randn(1, keys, 2, generator=generator)
+    value, (q, k) = torch.randn(1, 7, 2), (tensors[f"conditional/{part}/a/2"].double() for part in ("query", "key"))
+    output = (torch.softmax(q @ k.transpose(-1, -2) * 0.5, -1) @ value.double())[0, [1, 4]].float()
+    tensors |= {"proof/queries/a": torch.tensor([1, 4]), "proof/value/a": value, "proof/output/a": output}
+    metadata = {"format": "pixelgaze-trace", "version": "1", "trace": json.dumps(description | changes)}
+    save_file(tensors, path, metadata)
+
+
+def test_load_reads_version_1_as_segments(tmp_path):
+    first_version(tmp_path / "old.safetensors")
+    trace = Trace.load(tmp_path / "old.safetensors")
+    pixels = Segment("pixels", 6, (2, 3))
+    layer = trace.layers["a"]
+    assert (layer.queries, layer.keys) == ((pixels,), (Segment("registers", 1), pixels)) and layer.kind == "self"
+    assert trace.layers["b"].keys == (Segment("words", 4),) and trace.layers["b"].kind == "cross"
+    assert trace.gaps == trace.calls == trace.proved_rows == {} and trace.proofs["a"].branch == "conditional"
+    assert trace.timesteps == {0: 999.0, 2: None} and trace.skipped == {"c": "no probe knows it"}
+    assert max(trace.verify().values()) < 1e-6
+    q, k = (store["conditional", "a", 0].double() for store in (trace.queries, trace.keys))
+    expected = torch.softmax(q @ k.transpose(-1, -2) * 0.5, -1)[0, 4, 1:].reshape(2, 3)
+    assert torch.allclose(trace.rows("a", step=0, query=(1, 1), head=0).double(), expected, atol=1e-6)
+
+
+def test_load_reads_the_gallery_which_is_of_version_1(tmp_path):
+    exhibit = exhibits()[0]
+    with open(exhibit.trace, "rb") as file:
+        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+    assert header["__metadata__"]["version"] == "1"
+    trace = Trace.load(exhibit.trace)
+    assert all(layer.keys == layer.queries == (Segment("pixels", layer.tokens, layer.grid),) for layer in trace)
+    again = Trace.load(trace.save(tmp_path / "again.safetensors"))  # as version 2
+    assert again.layers == trace.layers and again.verify() == trace.verify()
+    assert all(torch.equal(again.queries[key], q) for key, q in trace.queries.items())
+
+
+FIRST_HOSTILE = {
+    "branches of its own": ({"branches": ["left"]}, "branches of a guided batch"),
+    "fields of version 2": ({"proof_steps": None, "proofs": {}}, "complete description"),
+    "more extra keys than keys": (
+        {"layers": [{"name": "a", "kind": "self", "grid": [2, 3], "keys": 7, "extra": 7}]},
+        "extra keys",
+    ),
+    "a key too many": (
+        {"layers": [{"name": "a", "kind": "self", "grid": [2, 3], "keys": 8, "extra": 1}]},
+        "a key for every pixel",
+    ),
+    "a grid too large": ({"layers": [{"name": "a", "kind": "self", "grid": [10**9, 1], "keys": 7}]}, "positive sizes"),
+}
+
+
+@pytest.mark.parametrize("case", FIRST_HOSTILE)
+def test_load_refuses_hostile_files_of_version_1(tmp_path, case):
+    changes, message = FIRST_HOSTILE[case]
+    first_version(tmp_path / "old.safetensors", **changes)
+    with pytest.raises(TraceFileError, match=message):
+        Trace.load(tmp_path / "old.safetensors")
+
+
+def test_save_refuses_what_no_browser_could_read(trace, tmp_path):
+    strange = replace(trace, recipe={"guidance": float("nan")})
+    with pytest.raises(ValueError, match="in its recipe or timesteps cannot be saved"):
+        strange.save(tmp_path / "run.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_save_writes_the_largest_difference_of_verify(trace, tmp_path):
+    half = trace.select(dtype=torch.float16)
+    assert read_description(half.save(tmp_path / "run.safetensors"))["verified"] == max(half.verify().values())
+
+
+def test_save_leaves_the_old_file_if_interrupted(trace, tmp_path, monkeypatch):
+    path = trace.save(tmp_path / "run.safetensors")
+    before = path.read_bytes()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("viz.trace_file.os.replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trace.select(steps=[0]).save(path)
+    assert path.read_bytes() == before and [f.name for f in tmp_path.iterdir()] == ["run.safetensors"]
+
+
+def tampered(path, change) -> None:
+    """Rewrite a trace file with its metadata and tensors changed."""
+    with open(path, "rb") as file:
+        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+    metadata, tensors = header["__metadata__"], load_file(path)
+    change(metadata, tensors)
+    save_file(tensors, path, metadata)
+
+
+def described(change):
+    def edit(metadata, tensors):
+        description = json.loads(metadata["trace"])
+        change(description)
+        metadata["trace"] = json.dumps(description)
+
+    return edit
+
+
+def segment(**changes):
+    """A description whose first layer has other keys."""
+    return described(lambda d: d["layers"][0]["keys"][0].update(changes))
+
+
+NAME = "down_blocks.1.attentions.0.transformer_blocks.0.attn1"
+HOSTILE = {
+    "another format": (lambda m, t: m.update(format="pt"), "expected the format 'pixelgaze-trace'"),
+    "a later version": (lambda m, t: m.update(version="9"), "expected version 1 or 2"),
+    "no description": (lambda m, t: m.pop("trace"), "expected a complete description"),
+    "not JSON": (lambda m, t: m.update(trace="{"), "expected a complete description"),
+    "deep JSON": (lambda m, t: m.update(trace="[" * 100_000), "expected a complete description"),
+    "a grid too large": (segment(grid=[10**9, 10**9]), "positive sizes"),
+    "a negative grid": (segment(grid=[-32, -32]), "positive sizes"),
+    "a grid of other tokens": (segment(grid=[32, 31]), "as many tokens as the grid has cells"),
+    "pixels without a grid": (segment(grid=None), "a grid of pixels"),
+    "tokens beyond measure": (segment(tokens=2**40), "positive sizes of a segment"),
+    "a fraction of a token": (segment(tokens=1024.5), "positive sizes of a segment"),
+    "another kind of segment": (segment(kind="spirits"), "known kind of segment"),
+    "an unknown field of a segment": (segment(code=1), "complete description"),
+    "segments beyond measure": (
+        described(lambda d: d["layers"][0]["keys"].extend([{"kind": "words", "tokens": 1, "grid": None}] * 16)),
+        "segments of queries and of keys",
+    ),
+    "no pixels": (described(lambda d: d["layers"][0].update(queries=d["layers"][1]["keys"])), "one segment of pixels"),
+    "pixels twice": (
+        described(lambda d: d["layers"][0].update(keys=d["layers"][0]["keys"] * 2)),
+        "one segment of pixels",
+    ),
+    "a layer twice": (described(lambda d: d["layers"].append(d["layers"][0])), "layers of different names"),
+    "a gap of another layer": (described(lambda d: d["gaps"].update(x=[[0, "why"]])), "gaps of recorded layers"),
+    "a gap at another step": (described(lambda d: d["gaps"].update({NAME: [[7, "why"]]})), "gaps of recorded layers"),
+    "a gap twice": (described(lambda d: d["gaps"].update({NAME: [[0, "a"], [0, "b"]]})), "each gap once"),
+    "a gap without a reason": (described(lambda d: d["gaps"].update({NAME: [[0, ""]]})), "the reason of a gap"),
+    "nothing but gaps": (
+        described(lambda d: d["gaps"].update({NAME: [[step, "why"] for step in range(3)]})),
+        "at least one step of every layer",
+    ),
+    "a gap with tensors": (described(lambda d: d["gaps"].update({NAME: [[2, "why"]]})), "no further tensors"),
+    "a call of another step": (described(lambda d: d["calls"].append([7, 1, 2])), "calls of recorded steps"),
+    "a call too many": (described(lambda d: d["calls"].append([0, 3, 2])), "a call of 2"),
+    "rows of another layer": (described(lambda d: d["proved_rows"].update(x=1)), "proved rows of recorded layers"),
+    "rows below zero": (described(lambda d: d["proved_rows"].update({NAME: -1})), "a number of proved rows"),
+    "rows beyond measure": (described(lambda d: d["proved_rows"].update({NAME: 2**60})), "a number of proved rows"),
+    "no branch": (described(lambda d: d.update(branches=[])), "names of branches"),
+    "a branch without a name": (described(lambda d: d.update(branches=[""])), "names of branches"),
+    "a branch twice": (described(lambda d: d["branches"].append("conditional")), "names of branches"),
+    "a long name of a branch": (described(lambda d: d.update(branches=["x" * 101])), "names of branches"),
+    "branches beyond measure": (
+        described(lambda d: d.update(branches=[str(i) for i in range(17)])),
+        "names of branches",
+    ),
+    "a branch that is not there": (described(lambda d: d["branches"].append("left")), "expected a tensor"),
+    "a proof of another branch": (
+        described(lambda d: d["proofs"].update({NAME: ["left", 0]})),
+        "proofs of recorded layers and steps",
+    ),
+    "more heads than there are": (described(lambda d: d["layers"][0].update(heads=9)), "floats of shape"),
+    "an unknown field": (described(lambda d: d["layers"][0].update(code="1")), "complete description"),
+    "a scale that is no number": (described(lambda d: d["layers"][0].update(scale="x")), "finite scale"),
+    "a step that is not there": (described(lambda d: d["timesteps"].append([7, 1.0])), "expected a tensor"),
+    "an endless step": (
+        lambda m, t: m.update(trace=m["trace"].replace("[[0, ", "[[1e999, ", 1)),
+        "expected finite numbers, got 1e999",
+    ),
+    "a list for a name": (described(lambda d: d["layers"][0].update(name=[])), "the name of a layer"),
+    "a recipe that is no number": (
+        described(lambda d: d["recipe"].update(guidance=float("nan"))),
+        "finite numbers, got NaN",
+    ),
+    "a proof without end": (
+        described(lambda d: d["proved"].update({NAME: float("inf")})),
+        "finite numbers, got Infinity",
+    ),
+    "a proof of another layer": (
+        described(lambda d: d["proofs"].update(x=["conditional", 0])),
+        "proofs of recorded layers",
+    ),
+    "no recipe": (described(lambda d: d.update(recipe=[])), "expected a recipe"),
+    "a missing tensor": (lambda m, t: t.pop(f"conditional/key/{NAME}/1"), "expected a tensor"),
+    "a tensor too many": (lambda m, t: t.update(more=torch.zeros(1)), "no further tensors"),
+    "whole numbers": (
+        lambda m, t: t.update({f"conditional/key/{NAME}/1": torch.zeros(2, 1024, 4, dtype=torch.int64)}),
+        "floats",
+    ),
+    "not finite": (lambda m, t: t[f"conditional/key/{NAME}/1"].fill_(float("nan")), "to be finite"),
+    "a proof outside the grid": (lambda m, t: t[f"proof/queries/{NAME}"].fill_(10**6), "some of its queries"),
+    "a picture that is none": (lambda m, t: t.update(picture=torch.zeros(3)), "an RGB picture"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_load_refuses_hostile_files(trace, tmp_path, case):
+    change, message = HOSTILE[case]
+    path = trace.save(tmp_path / "run.safetensors")
+    tampered(path, change)
+    with pytest.raises(TraceFileError, match=message):
+        Trace.load(path)
+
+
+def test_load_refuses_files_that_are_no_traces(trace, tmp_path):
+    path = trace.save(tmp_path / "run.safetensors")
+    whole = path.read_bytes()
+    for cut in (0, 5, 100, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(TraceFileError, match="not a whole safetensors file"):
+            Trace.load(path)
+    path.write_bytes(b"\x80\x04\x95pickle" * 100)
+    with pytest.raises(TraceFileError):
+        Trace.load(path)
+    save_file({"weight": torch.zeros(2)}, path)
+    with pytest.raises(TraceFileError, match="expected the format"):
+        Trace.load(path)
+    with pytest.raises(FileNotFoundError):
+        Trace.load(tmp_path / "nowhere.safetensors")
+    with pytest.raises(TraceFileError):
+        Trace.load(tmp_path)

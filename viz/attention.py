@@ -1,0 +1,119 @@
+"""The arithmetic of one attention layer: rows, columns, and sums over all rows of softmax(QKᵀ).
+
+q (H, n, d) and k (H, M, d) hold all queries and all keys of a layer, or those of one head, without H. Only pixels are
+asked about, and only pixels are looked at on maps, but every key takes its share of a row. Results are float32.
+`viz/web/core/attention.js` computes the same in the browser.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from viz.layer import Grid, Layer
+
+BLOCK = 256  # rows held at a time; more would not stay in the processor's cache
+
+
+@dataclass(frozen=True)
+class RowSums:
+    """The sums and the mean over the rows of all pixels of a layer at one step, for the chosen heads."""
+
+    log_sums: torch.Tensor  # (H, N): log Σ_j exp(q_i·k_j · scale) of each row i
+    mean_row: torch.Tensor  # (H, h, w): the mean of all rows, on the grid of the keys
+
+
+def compute_row(layer: Layer, q: torch.Tensor, k: torch.Tensor, cell: tuple[int, int]) -> torch.Tensor:
+    """What one pixel looks at: (H, h, w) on the grid of the keys, or (H, M) for cross-attention.
+
+    Raises:
+        IndexError: for a cell outside the grid of the queries.
+    """
+    index = layer.first_query + _index(layer.grid, cell, f"query {tuple(cell)}", layer)
+    query, keys = q[..., index, :].float(), k.float()
+    scores = (query.unsqueeze(-2) @ keys.transpose(-1, -2)).squeeze(-2)  # four times as fast as keys @ query
+    return _on_key_grid(layer, torch.softmax(scores * layer.scale, dim=-1))
+
+
+def compute_region_rows(layer: Layer, q: torch.Tensor, k: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """The weighted mean of the rows of some pixels, (H, h, w) on the grid of the keys.
+
+    Args:
+        weights: on the grid of the queries.
+
+    Raises:
+        ValueError: for weights that are not on that grid, negative, or all zero.
+    """
+    shares = _shares(layer, layer.grid, weights)
+    q, k = q[..., layer.pixel_queries, :].float(), k.float()
+    total = torch.zeros(*q.shape[:-2], layer.key_count)  # (H, M)
+    for cells in shares.nonzero().squeeze(-1).split(BLOCK):
+        rows = torch.softmax(q[..., cells, :] @ k.transpose(-1, -2) * layer.scale, dim=-1)  # (H, n, M)
+        total += torch.einsum("n,...nm->...m", shares[cells], rows)
+    return _on_key_grid(layer, total)
+
+
+def compute_region_columns(
+    layer: Layer, q: torch.Tensor, k: torch.Tensor, weights: torch.Tensor, log_sums: torch.Tensor
+) -> torch.Tensor:
+    """The weighted mean of the columns of some pixels, A[:, j] = exp(q·k_j − log Σ exp): (H, h, w).
+
+    Args:
+        weights: on the grid of the keys.
+        log_sums: `compute_row_sums(…).log_sums` of the same heads.
+
+    Raises:
+        ValueError: for weights that are not on that grid, negative, or all zero.
+    """
+    assert layer.key_grid is not None, "cross-attention has no columns"
+    shares = _shares(layer, layer.key_grid, weights)
+    q, k = q[..., layer.pixel_queries, :].float(), k[..., layer.pixel_keys, :].float()
+    total = torch.zeros(q.shape[:-1])  # (H, N)
+    for cells in shares.nonzero().squeeze(-1).split(BLOCK):
+        scores = q @ k[..., cells, :].transpose(-1, -2) * layer.scale  # (H, N, n)
+        total += torch.exp(scores - log_sums[..., None]) @ shares[cells]
+    return total.unflatten(-1, layer.grid)
+
+
+def compute_row_sums(layer: Layer, q: torch.Tensor, k: torch.Tensor) -> RowSums:
+    """The sums and the mean of the rows of all pixels."""
+    q, k = q[..., layer.pixel_queries, :].float(), k.float()
+    log_sums, mean = [], torch.zeros(*q.shape[:-2], layer.key_count)
+    for block in q.split(BLOCK, dim=-2):
+        scores = block @ k.transpose(-1, -2) * layer.scale  # (H, n, M)
+        log_sums.append(scores.logsumexp(-1))
+        mean += torch.exp(scores - log_sums[-1][..., None]).sum(-2) / layer.tokens
+    return RowSums(torch.cat(log_sums, -1), _on_key_grid(layer, mean))
+
+
+def _on_key_grid(layer: Layer, rows: torch.Tensor) -> torch.Tensor:
+    """(…, h, w): the part of rows (…, M) that falls on pixels; (…, M) unchanged for cross-attention."""
+    return rows if layer.key_grid is None else rows[..., layer.pixel_keys].unflatten(-1, layer.key_grid)
+
+
+def _index(grid: Grid, cell: tuple[int, int], subject: str, layer: Layer) -> int:
+    """The index of a cell among the cells of a grid."""
+    (row, column), (height, width) = cell, grid
+    if not (0 <= row < height and 0 <= column < width):
+        raise IndexError(f"{subject} is outside the {height}x{width} grid of {layer.name}")
+    return row * width + column
+
+
+def cell_weights(layer: Layer, key: tuple[int, int]) -> torch.Tensor:
+    """Weights on the grid of the keys, 1 at one cell; IndexError for a cell outside it."""
+    assert layer.key_grid is not None, "cross-attention has no columns"
+    weights = torch.zeros(layer.key_grid)
+    weights.view(-1)[_index(layer.key_grid, key, f"key {tuple(key)}", layer)] = 1
+    return weights
+
+
+def _shares(layer: Layer, grid: Grid, weights: torch.Tensor) -> torch.Tensor:
+    """(N,), the weights of the cells of a grid scaled to sum to 1."""
+    weights = torch.as_tensor(weights, dtype=torch.float32)
+    if tuple(weights.shape) != grid or not weights.isfinite().all() or weights.min() < 0 or not weights.any():
+        raise ValueError(
+            f"expected weights of the {grid[0]}x{grid[1]} grid of {layer.name}, not negative and not all "
+            f"zero; got {tuple(weights.shape)} from {weights.min().item():g} to {weights.max().item():g}"
+        )
+    return (weights / weights.sum()).flatten()

@@ -1,0 +1,61 @@
+// The shape of a layer as the file describes it, in either version of the format. Nothing here touches the DOM.
+
+const KINDS = ["pixels", "words", "registers", "image prompt", "objects", "frames", "unknown"];
+
+// A self-attention layer of a file's description:
+//
+//   { name, heads, headDim, scale,
+//     height, width, tokens, firstQuery, queryCount,     the grid of the queries, and how many come before it and in all
+//     keyGrid: { height, width, tokens }, firstKey, keyCount,     the same of the keys
+//     otherKeys: { kind: count } }     the keys that are not cells
+//
+// Null for cross-attention. Throws an Error to show to the user if the description contradicts itself.
+export function readLayer(entry, version) {
+  const { name, queries, keys, heads, head_dim: headDim, scale } = version === "1" ? toSegments(entry) : entry;
+  const damaged = new Error(`This trace is damaged: layer “${String(name).slice(0, 80)}” is not as it should be.`);
+  const isFit = isPositive(heads) && isPositive(headDim) && Number.isFinite(scale);
+  if (!isFit || ![queries, keys].every((side) => Array.isArray(side) && side.length && side.every(isSegment))) throw damaged;
+  const [among, looked] = [findPixels(queries), findPixels(keys)];
+  if (among.length !== 1 || looked.length > 1) throw damaged;
+  if (!looked.length) return null;
+  return {
+    ...{ name, heads, headDim, scale },
+    ...{ ...among[0].grid, firstQuery: among[0].before, queryCount: countTokens(queries) },
+    ...{ keyGrid: looked[0].grid, firstKey: looked[0].before, keyCount: countTokens(keys) },
+    otherKeys: countKinds(keys.filter(({ kind }) => kind !== "pixels")),
+  };
+}
+
+// Version 1 knew a grid, a number of extra keys before those of the pixels, and a kind.
+function toSegments({ kind, grid, keys: count, extra = 0, ...layer }) {
+  const tokens = grid[0] * grid[1];
+  const pixels = { kind: "pixels", tokens, grid };
+  const others = extra ? [{ kind: "registers", tokens: extra, grid: null }] : [];
+  const keys = kind === "self" ? [...others, pixels] : [{ kind: "words", tokens: count, grid: null }];
+  return { ...layer, queries: [pixels], keys: kind === "self" && count !== tokens + extra ? [] : keys };
+}
+
+const isPositive = (number) => Number.isInteger(number) && number > 0;
+
+function isSegment({ kind, tokens, grid }) {
+  if (!KINDS.includes(kind) || !isPositive(tokens)) return false;
+  if (kind !== "pixels") return grid === null;
+  return Array.isArray(grid) && grid.length === 2 && grid.every(isPositive) && grid[0] * grid[1] === tokens;
+}
+
+function findPixels(segments) {
+  let before = 0;
+  return segments.flatMap(({ grid, tokens }) => {
+    const start = before;
+    before += tokens;
+    return grid ? [{ before: start, grid: { height: grid[0], width: grid[1], tokens } }] : [];
+  });
+}
+
+const countTokens = (segments) => segments.reduce((sum, { tokens }) => sum + tokens, 0);
+
+function countKinds(segments) {
+  const counts = {};
+  for (const { kind, tokens } of segments) counts[kind] = (counts[kind] || 0) + tokens;
+  return counts;
+}
