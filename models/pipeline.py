@@ -30,6 +30,7 @@ class CritterPipeline(DiffusionPipeline):
     def __init__(self, unet: ModelMixin, encoder: CaptionEncoder | None, scheduler: DDIMScheduler) -> None:
         super().__init__()
         self.register_modules(unet=unet, encoder=encoder, scheduler=scheduler)
+        self._guided = False  # in the run in progress
 
     @torch.no_grad()
     def __call__(
@@ -73,7 +74,7 @@ class CritterPipeline(DiffusionPipeline):
         for message in dict.fromkeys(m for text in texts for m in self.encoder.read(text).warnings()):
             warnings.warn(message, stacklevel=3)  # past torch.no_grad's wrapper
 
-        guided = guidance_scale > 1 and self.encoder is not None
+        guided = self._guided = guidance_scale > 1 and self.encoder is not None
         words = self.encode_captions(captions, guided) if self.encoder is not None else None
         sample = torch.stack([torch.randn(3, *size, generator=torch.Generator().manual_seed(s)) for s in seeds])
         sample = sample.to(self.device, self.unet.dtype)
@@ -88,6 +89,12 @@ class CritterPipeline(DiffusionPipeline):
             if callback_on_step_end is not None:
                 callback_on_step_end(self, step, timestep, {"latents": sample})
         return ImagePipelineOutput(images=[to_picture(picture) for picture in sample])
+
+    def branch_order(self, pictures: int) -> tuple[str, ...] | None:
+        """The names of the equal parts of the batch that the U-Net is called with; None without captions."""
+        if self.encoder is None:
+            return None
+        return ("unconditional", "conditional") if self._guided else ("conditional",)
 
     def encode_captions(self, captions: list[str], guided: bool = False) -> torch.Tensor:
         """(B, L, C) conditioning; when guided (2B, L, C) with the unconditional half first, diffusers' order."""

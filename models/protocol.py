@@ -9,7 +9,11 @@ if TYPE_CHECKING:
 
 
 class Pipeline(Protocol):
-    """A pipeline with a U-Net. Some also have a `vae` or `vqvae`, an `encoder` or `encode_prompt`."""
+    """A pipeline with a U-Net. Some also have a `vae` or `vqvae`, an `encoder` or `encode_prompt`.
+
+    One that has `branch_order(pictures)` says which parts the batch of that many pictures that it calls its U-Net with
+    consists of: their names in order, such as ("unconditional", "conditional"), or None.
+    """
 
     unet: ModelMixin
     scheduler: Any  # SchedulerMixin declares none of the methods that every scheduler has

@@ -47,7 +47,7 @@ class Bench:
 
         from viz import record
 
-        return record(self.unet, layers=self_attention, dtype=torch.float16)
+        return record(self.unet, layers=self_attention, guided=True, dtype=torch.float16)
 
     def theirs(self) -> AbstractContextManager[Any]:
         return rivals.captured(self.unet, dtype="float16")

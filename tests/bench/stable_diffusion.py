@@ -55,7 +55,7 @@ class Bench:
     def record(self, steps: int) -> Trace:
         from viz import record
 
-        with record(self.unet, **self.options) as trace:
+        with record(self.unet, guided=True, **self.options) as trace:
             self.call(steps)
         return trace
 
@@ -63,7 +63,7 @@ class Bench:
         """Seconds of a first recorded step, in which every layer is proved, and of the one after it."""
         from viz import record
 
-        with record(self.unet, **self.options):
+        with record(self.unet, guided=True, **self.options):
             return seconds(self.call), seconds(self.call)
 
 

@@ -52,7 +52,7 @@ def test_answer_gives_the_maps_of_the_trace(saved, monkeypatch, head, mode, spec
     assert reply["done"] == len(indices)
     numbers, at = numbers_of(reply), 0
     for query, i, step, _ in indices:
-        key, share = ("conditional", layers[i].name, step), shares((PIXEL, BOX)[query], layers[i].grid).flatten()
+        key, share = (trace.branches[0], layers[i].name, step), shares((PIXEL, BOX)[query], layers[i].grid).flatten()
         q, k = trace.queries[key].double(), trace.keys[key].double()
         attention = torch.softmax(q @ k.transpose(-1, -2) * layers[i].scale, -1).numpy()  # (H, N, N)
         heads = attention @ share if mode == "column" else share @ attention
@@ -186,7 +186,7 @@ def test_load_maps_a_large_file_and_does_not_read_it(tmp_path, monkeypatch):
 def test_maps_of_a_large_file_are_checked_to_be_finite(saved, monkeypatch):
     trace = Trace.load(saved)
     name = next(layer.name for layer in trace if layer.kind == "self")
-    trace.keys["conditional", name, 0] = torch.full_like(trace.keys["conditional", name, 0], float("nan"))
+    trace.keys[trace.branches[0], name, 0] = torch.full_like(trace.keys[trace.branches[0], name, 0], float("nan"))
     trace.save(saved)
     with pytest.raises(trace_file.TraceFileError, match="finite"):
         Trace.load(saved)
@@ -228,7 +228,7 @@ def test_answer_counts_keys_that_belong_to_no_pixel(tmp_path, monkeypatch):
     with torch.no_grad(), record(network) as trace:
         network(torch.randn(1, 32, 6, 4), 7)
     path = trace.save(tmp_path / "memory.safetensors")
-    q, k = (store["conditional", "attention", 0].double() for store in (trace.queries, trace.keys))
+    q, k = (store[trace.branches[0], "attention", 0].double() for store in (trace.queries, trace.keys))
     attention = torch.softmax(q @ k.transpose(-1, -2) * trace.layers["attention"].scale, -1)[..., 3:]  # (H, N, N)
     cell = 1 * 4 + 2  # of PIXEL on the 6x4 grid
     for mode, special in (("row", False), ("row", True), ("column", False)):

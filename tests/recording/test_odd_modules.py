@@ -81,8 +81,8 @@ def test_record_keeps_the_queries_that_the_scores_are_made_of(odd, write, when, 
                 q, k = layer.to_q(hidden), layer.to_k(hidden)
                 layer.write(q)
                 hidden = hidden + layer(hidden)
-                assert torch.equal(trace.queries["conditional", name, step], to_heads(q[0], 2))
-                assert torch.equal(trace.keys["conditional", name, step], to_heads(k[0], 2))
+                assert torch.equal(trace.queries[trace.branches[0], name, step], to_heads(q[0], 2))
+                assert torch.equal(trace.keys[trace.branches[0], name, step], to_heads(k[0], 2))
 
 
 @torch.no_grad()
@@ -107,7 +107,7 @@ def test_record_drops_the_first_of_two_layers_that_share_a_projection(odd):
         hidden = sample.flatten(2).transpose(1, 2)
         hidden = hidden + odd.first(hidden)
         assert list(trace.layers) == ["second"], "whether the first one was called again is unknown"
-        assert torch.equal(trace.keys["conditional", "second", step], to_heads(odd.second.to_k(hidden)[0], 2))
+        assert torch.equal(trace.keys[trace.branches[0], "second", step], to_heads(odd.second.to_k(hidden)[0], 2))
 
 
 @torch.no_grad()
@@ -127,4 +127,4 @@ def test_record_gives_every_tap_to_the_reading_at_every_step(odd):
     assert not trace.skipped
     hidden = samples[2].flatten(2).transpose(1, 2)
     hidden = hidden + odd.first(hidden)
-    assert torch.equal(trace.queries["conditional", "second", 2], to_heads(odd.second.to_q(hidden)[0], 2))
+    assert torch.equal(trace.queries[trace.branches[0], "second", 2], to_heads(odd.second.to_q(hidden)[0], 2))

@@ -29,7 +29,7 @@ def test_plan_equals_the_bytes_that_record_keeps(tmp_path, name, dtype):
     proofs = sum(t.nbytes for p in trace.proofs.values() for t in (p.queries, p.value, p.output))
     assert planned.total == trace.kept_bytes + proofs
     for layer in trace:
-        sizes = [s["conditional", layer.name, 0].nbytes for s in (trace.queries, trace.keys)]
+        sizes = [s[trace.branches[0], layer.name, 0].nbytes for s in (trace.queries, trace.keys)]
         assert planned.by_layer[layer.name] == sum(sizes)
 
 

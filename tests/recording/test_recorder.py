@@ -100,11 +100,12 @@ def test_rows_equal_eager_attention_conditional(tiny_unet, size):
 
 @torch.no_grad()
 def test_rows_equal_eager_attention_at_every_step(tiny_unet):
-    """Also where a batch is guided in some steps only, so that the picture lies elsewhere in memory."""
+    """Also where guidance is switched off at some steps, so that the picture lies elsewhere in memory."""
     single = [(torch.randn(1, 3, 64, 64), torch.tensor(t), torch.randn(1, 7, 64)) for t in (900, 500, 100)]
     guided = [(sample.repeat(2, 1, 1, 1), t, torch.randn(2, 7, 64)) for sample, t, _ in single]
     calls = [guided[0], guided[1], single[0], single[1], guided[2], single[2]]
-    with record(tiny_unet) as trace:
+    orders = {2: ("unconditional", "conditional"), 1: ("conditional",)}
+    with record(tiny_unet, branch_order=orders.get) as trace:
         for call in calls:
             tiny_unet(*call)
     assert not trace.skipped
@@ -112,26 +113,25 @@ def test_rows_equal_eager_attention_at_every_step(tiny_unet):
         assert_equal_maps(trace, eager_maps(tiny_unet, *call), len(call[0]) - 1, step)
 
 
-def test_record_keeps_the_chosen_halves_of_a_guided_batch(tiny_unet):
-    sample, words = torch.randn(1, 3, 64, 64), torch.randn(2, 7, 64)
-    inputs = torch.cat([sample, sample]), 40, words
+def test_record_keeps_the_chosen_parts_of_a_batch(tiny_unet):
+    inputs = torch.randn(2, 3, 64, 64), 40, torch.randn(2, 7, 64)
     maps = eager_maps(tiny_unet, *inputs)
-    assert_equal_maps(recorded(tiny_unet, *inputs), maps, 1)
-    assert_equal_maps(recorded(tiny_unet, *inputs, branch="unconditional"), maps, 0)
-    both = recorded(tiny_unet, *inputs, branch="both")
-    assert both.branches == ("unconditional", "conditional")
+    assert_equal_maps(recorded(tiny_unet, *inputs, guided=True), maps, 1)
+    assert_equal_maps(recorded(tiny_unet, *inputs, guided=True, branch="unconditional"), maps, 0)
+    assert_equal_maps(recorded(tiny_unet, *inputs, branch="picture 2 of 2"), maps, 1)
+    both = recorded(tiny_unet, *inputs, branch="both", branch_order=("conditional", "perturbed"))
+    assert both.branches == ("conditional", "perturbed")
     rows = [both.rows(CROSS, step=0, query=(3, 4), branch=branch) for branch in both.branches]
     assert not torch.equal(*rows)
     assert torch.equal(both.rows(CROSS, step=0, query=(3, 4)), rows[1])
 
 
-def test_record_refuses_a_branch_or_picture_that_is_missing(tiny_unet):
-    with pytest.raises(ValueError, match="needs a guided batch"), record(tiny_unet, branch="unconditional"):
-        tiny_unet(torch.randn(2, 3, 64, 64), 40, torch.randn(2, 7, 64))
-    with pytest.raises(ValueError, match="the batch holds 1"), record(tiny_unet, picture=1):
-        tiny_unet(torch.randn(1, 3, 64, 64), 40, torch.randn(1, 7, 64))
-    with pytest.raises(ValueError, match="branch must be"), record(tiny_unet, branch="left"):
-        pass
+@torch.no_grad()
+def test_record_raises_for_a_branch_or_picture_that_is_missing(tiny_unet):
+    with pytest.raises(ValueError, match="needs a batch whose order is known"):
+        recorded(tiny_unet, torch.randn(2, 3, 64, 64), 40, torch.randn(2, 7, 64), branch="unconditional")
+    with pytest.raises(ValueError, match="the batch holds 1"):
+        recorded(tiny_unet, torch.randn(1, 3, 64, 64), 40, torch.randn(1, 7, 64), picture=1)
 
 
 def hooks_of(network) -> int:
@@ -206,24 +206,14 @@ def record_once(network, inputs) -> Trace:
 def test_record_does_not_take_two_pictures_of_one_noise_for_a_guided_batch(tiny_unet):
     noise, words = torch.randn(1, 3, 64, 64).repeat(2, 1, 1, 1), torch.randn(2, 7, 64)
     later = torch.randn(2, 3, 64, 64)
-    with (
-        pytest.raises(ValueError, match="at earlier steps and are different ones at step 1"),
-        record(tiny_unet),
-    ):
-        tiny_unet(noise, 900, words)
-        tiny_unet(later, 500, words)
-    with record(tiny_unet, guided=False, picture=1) as trace:
-        tiny_unet(noise, 900, words)
-        tiny_unet(later, 500, words)
-    for step, inputs in enumerate([(noise, 900, words), (later, 500, words)]):
-        assert_equal_maps(trace, eager_maps(tiny_unet, *inputs), 1, step)
-    with pytest.raises(ValueError, match="guided=False if it is not"):
-        recorded(tiny_unet, noise, 900, words, picture=1)
-    with record(tiny_unet, guided=True, branch="both") as trace:  # halves that were made different on purpose
-        tiny_unet(later, 500, words)
-    assert trace.branches == ("unconditional", "conditional")
-    with pytest.raises(ValueError, match="two equal halves, got 1"):
-        recorded(tiny_unet, later[:1], 500, words[:1], guided=True)
+    calls = [(noise, 900, words), (later, 500, words)]
+    for options, branch, index in [({}, "picture 1 of 2", 0), ({"guided": False, "picture": 1}, "conditional", 1)]:
+        with record(tiny_unet, **options) as trace:
+            for call in calls:
+                tiny_unet(*call)
+        assert trace.branches == (branch,)
+        for step, inputs in enumerate(calls):
+            assert_equal_maps(trace, eager_maps(tiny_unet, *inputs), index, step)
 
 
 def test_record_filters_layers_and_steps(tiny_pipeline):
@@ -344,6 +334,6 @@ def test_record_keeps_normalised_queries_and_keys():
     torch.manual_seed(0)
     trace = recorded(Network(), torch.randn(1, 16, 6, 4), torch.tensor([7]))
     assert trace.timesteps == {0: 7.0} and trace.layers["attention"].grid == (6, 4)
-    q = trace.queries["conditional", "attention", 0]
+    q = trace.queries[trace.branches[0], "attention", 0]
     assert q.mean(-1).abs().max() < 1e-5
     assert trace.verify()["attention"] < 1e-5

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(not rivals.installed(), reason="make test instal
 def test_rows_agree_with_attention_map_diffusers(tiny_unet, heads):
     """A guided batch, whose second half is what we keep; and both kinds of hooks at once."""
     sample, words = torch.randn(1, 3, 64, 64), torch.randn(2, 7, 64)
-    with torch.no_grad(), rivals.captured(tiny_unet, heads=heads) as capture, record(tiny_unet) as trace:
+    with torch.no_grad(), rivals.captured(tiny_unet, heads=heads) as capture, record(tiny_unet, guided=True) as trace:
         for timestep in (40, 20):
             tiny_unet(torch.cat([sample, sample]), timestep, words)
     theirs = [each for each in capture.compute() if each.relation == rivals.IMAGE]

@@ -90,7 +90,7 @@ def position_scores(block: RelativeAttention) -> dict[str, torch.Tensor]:
 @torch.no_grad()
 def where_heads_look(network: nn.Module, call: Call) -> list[tuple[Layer, torch.Tensor]]:
     """Every self-attention layer of a network in one call, with the `row_moments` (H, N, 5) of its rows."""
-    with record(network, steps=(0,)) as trace:
+    with record(network, steps=(0,), guided=False, picture=call.index) as trace:
         network(*call.args, **call.kwargs)
     layers = []
     for layer in trace:

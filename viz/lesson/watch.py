@@ -23,7 +23,8 @@ from viz.layer import Layer
 from viz.probes import Site, Tap, find_sites, into
 from viz.probes.site import attribute, first_result, weights_of
 from viz.recipe import Recipe
-from viz.recording.call import PictureChoice, find_sample, find_timestep, timestep_number
+from viz.recording.branches import PictureChoice
+from viz.recording.call import find_sample, find_timestep, timestep_number
 from viz.recording.recorder import record
 from viz.recording.run import perform
 from viz.trace import Trace
@@ -39,20 +40,16 @@ NORMS_AROUND = {
 
 @dataclass(frozen=True)
 class Call:
-    """The arguments of one call of a network."""
+    """The arguments of one call of a network, and the picture of its batch to watch."""
 
     args: tuple
     kwargs: dict = field(default_factory=dict)
+    index: int = 0
 
     @property
     def sample(self) -> torch.Tensor:
         """The noisy pictures, (B, C, h, w)."""
         return find_sample(self.args, self.kwargs)
-
-    @property
-    def index(self) -> int:
-        """The picture to watch: the first one of the batch, in its conditional half if it is guided."""
-        return PictureChoice().indices(self.sample, step=0)["conditional"]
 
     def timestep(self, network: nn.Module) -> float | None:
         """The timestep among these arguments of `network`."""
@@ -123,11 +120,16 @@ def watch_recipe(pipeline: Pipeline, recipe: Recipe, layer: str, step: int) -> L
 
 
 def replay(pipeline: Pipeline, recipe: Recipe) -> Replay:
-    """Follow a recipe again and keep the arguments of the network's calls."""
+    """Follow a recipe again and keep the arguments of the network's calls.
+
+    The picture to watch is the first conditional one, where the pipeline's order is known, otherwise the first.
+    """
     calls: list[Call] = []
 
-    def keep(_: nn.Module, args: tuple, kwargs: dict) -> None:
-        calls.append(Call(tuple(map(_copy, args)), {name: _copy(value) for name, value in kwargs.items()}))
+    def keep(network: nn.Module, args: tuple, kwargs: dict) -> None:
+        pictures, _ = PictureChoice().indices(network, args, kwargs, len(find_sample(args, kwargs)))
+        index = next(iter(pictures.values()), 0)
+        calls.append(Call(tuple(map(_copy, args)), {name: _copy(value) for name, value in kwargs.items()}, index))
 
     with pipeline.unet.register_forward_pre_hook(keep, with_kwargs=True):
         picture = perform(recipe, pipeline, record_steps=1).picture
@@ -157,7 +159,9 @@ def watch_layer(network: nn.Module, call: Call, layer: str) -> LayerCall:
             hooks.enter_context(tap.hook(partial(_keep_tensor, tensors, name, tap)))
         keep = partial(_keep_other_arguments, other_arguments, call)
         hooks.enter_context(module.register_forward_pre_hook(keep, with_kwargs=True))
-        trace = hooks.enter_context(record(network, layers=layer, steps=(0,), proof_width=None))
+        trace = hooks.enter_context(
+            record(network, layers=layer, steps=(0,), proof_width=None, guided=False, picture=call.index)
+        )
         network(*call.args, **call.kwargs)
     for name in outer:  # whole blocks take and return (B, C, h, w) or (B, N, C)
         taps[name] = replace(taps[name], channels_first=tensors[name].ndim == 4)

@@ -1,11 +1,10 @@
-"""One call of a denoiser: its sample, its timestep, which pictures of its batch to record, the grid of a layer."""
+"""One call of a denoiser: its sample, its timestep, the grid of a layer."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import torch
@@ -13,12 +12,12 @@ from torch import nn
 
 from viz.layer import Branch
 
-BranchChoice = Literal["conditional", "unconditional", "both"]
-
 # Names that denoisers give to the argument for the noise level of their input.
 TIMESTEP_NAMES = ("timestep", "timesteps", "t", "time", "time_step", "noise_level", "noise_labels", "sigma", "sigmas")
 # Names that denoisers give to other arguments of one number per picture.
 OTHER_NAMES = ("y", "label", "labels", "class_labels", "classes", "class_label", "guidance", "guidance_scale", "scale")
+# Networks of diffusers that cut a timestep that is a Python number down to an integer.
+CUTS_TIMESTEP = {"UNet2DModel", "UNet1DModel", "PriorTransformer"}
 # The most tokens without a pixel (class and register tokens, learned keys) that a layer may have. If there are more,
 # they must be something else.
 MAX_EXTRA = 16
@@ -44,39 +43,8 @@ class RecordedCall:
 
     @property
     def last_picture(self) -> int:
-        """Index in the batch of the picture that proofs and previews are made of: the conditional one, if recorded."""
+        """Index in the batch of the picture that proofs and previews are made of: that of the last branch."""
         return list(self.pictures.values())[-1]
-
-
-@dataclass
-class PictureChoice:
-    """Which pictures of each batch to record; the arguments are those of `viz.record`."""
-
-    branch: BranchChoice = "conditional"
-    guided: bool | None = None
-    picture: int = 0
-    _looked_guided: dict[int, bool] = field(default_factory=dict)  # {size of a batch: whether the first such batch did}
-
-    def indices(self, sample: torch.Tensor, step: int) -> dict[Branch, int]:
-        """{branch: index in the batch} for the call at `step`.
-
-        Raises:
-            ValueError: when the batch has no such picture or half, or when its halves are the same sample at some
-                steps and different ones at others.
-        """
-        return picture_indices(len(sample), self._is_guided(sample, step), self.branch, self.picture)
-
-    def _is_guided(self, sample: torch.Tensor, step: int) -> bool:
-        if self.guided is not None:
-            return self.guided
-        guided = looks_guided(sample)
-        if self._looked_guided.setdefault(len(sample), guided) != guided:
-            before, now = ("the same sample", "different ones") if not guided else ("different", "the same sample")
-            raise ValueError(
-                f"the halves of the batch were {before} at earlier steps and are {now} at step {step}, which leaves "
-                "open whether the batch is guided: pass guided=True or guided=False"
-            )
-        return guided
 
 
 def find_sample(args: tuple, kwargs: dict) -> torch.Tensor:
@@ -92,7 +60,7 @@ def find_sample(args: tuple, kwargs: dict) -> torch.Tensor:
 
 
 def find_timestep(network: nn.Module, args: tuple, kwargs: dict) -> torch.Tensor | float | None:
-    """The noise level that a denoiser was called with, or None if there is none.
+    """The noise level that a denoiser was called with, as the network uses it, or None if there is none.
 
     An argument with one of `TIMESTEP_NAMES` comes first. Without one, the first number, or tensor of one number per
     picture, whose name is not among `OTHER_NAMES`.
@@ -103,6 +71,8 @@ def find_timestep(network: nn.Module, args: tuple, kwargs: dict) -> torch.Tensor
         pictures = len(find_sample(args, kwargs))
         candidates = (value for name, value in arguments.items() if name.lower() not in OTHER_NAMES)
         timestep = next((value for value in candidates if _may_be_timestep(value, pictures)), None)
+    if isinstance(timestep, float) and CUTS_TIMESTEP & {base.__name__ for base in type(network).__mro__}:
+        return int(timestep)
     return timestep  # type: ignore[return-value]
 
 
@@ -143,45 +113,32 @@ def _may_be_timestep(value: object, pictures: int) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def timestep_number(timestep: torch.Tensor | float | None) -> float | None:
-    """A timestep as one number; None for a tensor on the meta device, which has none."""
-    if timestep is None or (isinstance(timestep, torch.Tensor) and timestep.is_meta):
-        return None
-    return float(torch.as_tensor(timestep).flatten()[0])
-
-
-def looks_guided(sample: torch.Tensor) -> bool:
-    """Whether a batch looks like one of classifier-free guidance: the same pictures twice."""
-    half, odd = divmod(len(sample), 2)
-    return half > 0 and not odd and torch.equal(sample[:half], sample[half:])
-
-
-def picture_indices(batch: int, guided: bool, branch: BranchChoice, picture: int) -> dict[Branch, int]:
-    """{branch: index in a batch} of a picture. Guided batches are (unconditional, conditional), diffusers' order.
+def timestep_number(timestep: torch.Tensor | float | None, picture: int = 0) -> float | None:
+    """A timestep as one number; None for a tensor on the meta device, which has none.
 
     Args:
-        batch: number of pictures in the batch, both halves together.
-        picture: index in each half of a guided batch, or in an unguided batch.
-
-    Raises:
-        ValueError: when the batch has no such picture or no such half.
+        picture: which picture's, where each has its own.
     """
-    half, odd = divmod(batch, 2)
-    if guided and odd:
-        raise ValueError(f"expected a guided batch, which has two equal halves, got {batch} pictures")
-    available = half if guided else batch
-    if not 0 <= picture < available:
-        halves = " in each half; its halves are the same sample, so it counts as guided (guided=False if it is not)"
-        raise ValueError(f"no picture {picture}: the batch holds {available}{halves if guided else ''}")
-    if not guided:
-        if branch != "conditional":
-            raise ValueError(
-                f"branch={branch!r} needs a guided batch, but the halves of this one are different samples: "
-                "pass guided=True if it is one"
-            )
-        return {"conditional": picture}
-    both: dict[Branch, int] = {"unconditional": picture, "conditional": half + picture}
-    return both if branch == "both" else {branch: both[branch]}
+    if timestep is None or (isinstance(timestep, torch.Tensor) and timestep.is_meta):
+        return None
+    numbers = torch.as_tensor(timestep).flatten()
+    return float(numbers[picture if picture < len(numbers) else 0])
+
+
+def calls_at(timesteps: Mapping[int, float | None]) -> dict[int, tuple[int, int]]:
+    """{step: (i, n)}: the step is the i-th, counted from 1, of n > 1 calls in a row that were told one timestep.
+
+    Args:
+        timesteps: {step: timestep} of all calls of a run. Where steps are missing, a row ends.
+    """
+    rows: list[list[int]] = []
+    for step in sorted(timesteps):
+        last = rows[-1][-1] if rows else None
+        if last == step - 1 and timesteps[step] is not None and timesteps[last] == timesteps[step]:
+            rows[-1].append(step)
+        else:
+            rows.append([step])
+    return {step: (i + 1, len(row)) for row in rows if len(row) > 1 for i, step in enumerate(row)}
 
 
 def infer_grid(size: tuple[int, int], tokens: int) -> tuple[tuple[int, int], int]:

@@ -22,8 +22,8 @@ from viz.layer import Key, Layer
 from viz.probes import Reading, find_sites
 from viz.proof import PROOF_QUERIES, proof_channels
 from viz.recipe import spread
+from viz.recording.branches import PictureChoice
 from viz.recording.budget import amount
-from viz.recording.call import PictureChoice
 from viz.recording.keeper import Evidence
 from viz.recording.recorder import LayerFilter, Recorder, select_sites
 from viz.trace import Trace

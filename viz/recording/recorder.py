@@ -12,16 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import get_args
 
 import numpy as np
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from viz.layer import Branch
 from viz.probes import Site, find_sites
 from viz.proof import PROOF_WIDTH
-from viz.recording.call import BranchChoice, PictureChoice, RecordedCall, find_sample, find_timestep, timestep_number
+from viz.recording.branches import BranchOrder, PictureChoice
+from viz.recording.call import RecordedCall, find_sample, find_timestep, timestep_number
 from viz.recording.keeper import Keeper, TraceKeeper
 from viz.recording.layer_recorder import LayerRecorder
 from viz.trace import Trace
@@ -37,8 +38,9 @@ def record(
     *,
     layers: LayerFilter = None,
     steps: StepFilter = None,
-    branch: BranchChoice = "conditional",
+    branch: Branch = "conditional",
     guided: bool | None = None,
+    branch_order: BranchOrder | None = None,
     picture: int = 0,
     dtype: torch.dtype | None = None,
     preview: Preview | None = None,
@@ -50,10 +52,14 @@ def record(
         network: any module that is called once per step.
         layers: a name, names, or a function of a name; all by default.
         steps: indices of the network's calls, or a function of one; all by default.
-        branch: which halves of a guided batch: "conditional", "unconditional" or "both". A batch without guidance is
-            recorded as conditional.
-        guided: whether batches are guided; by default a batch is if its two halves are the same sample.
-        picture: which picture of the batch.
+        branch: which part of each batch: "conditional", "unconditional" or another of its names, or "both" for all that
+            it has. The names are known where a pipeline of diffusers makes the call, or where you say the order.
+            Otherwise the default records one picture as "picture i of n", which is also a branch to ask for.
+        guided: the order, said by you: True for (unconditional, conditional), that of most pipelines; False for a
+            batch that is conditional throughout.
+        branch_order: the order, said by you: names of the equal parts of each batch, such as ("conditional",
+            "unconditional"), or a function of the number of pictures that returns them, or None where unknown.
+        picture: which picture of each part.
         dtype: the precision to keep Q and K in; the network's own by default.
         preview: `f(sample, timestep, output)`, (B, C, h, w) each, which returns the predicted clean pictures
             (B, 3, h, w) in [-1, 1]; see `viz.recording.run.previewer`.
@@ -61,19 +67,17 @@ def record(
 
     Raises:
         ValueError: when no probe finds attention in the network, a filter matches no layer, the batch lacks the
-            picture or the half to record, halves that were the same sample at one step differ at another, or, at the
-            end, no layer could be recorded.
+            picture or the branch to record, or, at the end, no layer could be recorded.
 
     A layer whose output cannot be recomputed from its q, k and v is left out and named in `trace.skipped`. A step that
     ends in an exception is left out, too.
     """
-    if branch not in get_args(BranchChoice):
-        raise ValueError(f"branch must be 'conditional', 'unconditional' or 'both', got {branch!r}")
+    pictures = PictureChoice(branch, guided, picture, branch_order)
     sites, skipped = find_sites(network)
     sites = select_sites(sites, skipped, layers)
     trace = Trace(skipped=skipped)
     keeper = TraceKeeper(trace, dtype, proof_width)
-    recorder = Recorder(trace, sites, keeper, PictureChoice(branch, guided, picture), step_filter(steps), preview)
+    recorder = Recorder(trace, sites, keeper, pictures, step_filter(steps), preview)
     with recorder.watching(network):
         yield trace
     if trace.timesteps and not trace.layers:
@@ -158,9 +162,12 @@ class Recorder:
         if self.is_recorded(self.step):
             sample = find_sample(args, kwargs)
             height, width = sample.shape[-2:]
-            call = RecordedCall(self.step, len(sample), (height, width), self.pictures.indices(sample, self.step))
+            pictures, reason = self.pictures.indices(network, args, kwargs, len(sample))
+            if reason is not None:
+                raise ValueError(reason)
+            call = RecordedCall(self.step, len(sample), (height, width), pictures)
             self.trace.size, self.trace.branches = call.size, tuple(call.pictures)
-            self.trace.timesteps[call.step] = timestep_number(find_timestep(network, args, kwargs))
+            self.trace.timesteps[call.step] = timestep_number(find_timestep(network, args, kwargs), call.last_picture)
             self.call = call
         for layer in self.layers:
             layer.begin(self.call)
