@@ -1,6 +1,6 @@
 # make app            open the page (the first time, create the virtual environment and install)
 # make test           all tests, in a real Chromium too
-# make test-quick     the tests without a browser, training or whole runs, in a minute or two
+# make test-quick     the tests without a browser, training or whole runs, in under 90 seconds
 # make versions       the recording tests on the two diffusers releases before the pinned one
 # make lint           check format, lint and types, of Python and JavaScript
 # make bench          measure all figures of the bundled model and the page, in under ten minutes
@@ -32,8 +32,9 @@ app: $(VENV)/app
 	$(BIN)/python app.py --open
 
 test: $(VENV)/dev $(VENV)/chromium $(RIVAL)
-	$(PYTEST) -n 2 -m "not browser"
-	$(PYTEST) -m browser # one after another: some of them measure milliseconds
+	$(PYTEST) -n 2 --ignore tests/browser
+	$(PYTEST) -n 2 --dist loadfile tests/browser -m "not timed"
+	$(PYTEST) tests/browser -m timed
 
 test-quick: $(VENV)/dev
 	$(PYTEST) -n 2 --ignore tests/browser -m "not training and not slow"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.chromium import VIEWER, export_file, look, open_offline, open_page, server, wait_for_frame
+from tests.support.chromium import VIEWER, export_file, look, open_offline, wait_for_frame
 from viz import Trace
 from viz.export import rows_on_show, write_html
 from viz.labels import layer_label
@@ -173,18 +173,14 @@ def test_export_menu_works_with_keyboard(alone):
     set_view(alone)
 
 
-def test_page_export_menu_writes_one_html_file(chromium, tmp_path):
-    with server() as (url, _):
-        page = open_page(chromium, url, accept_downloads=True)
-        page.evaluate(
-            f"(view) => {VIEWER}.view(view)", {"pins": [PIXEL, BOX], "active": 1, "layer": EXHIBIT.layer, "step": 8}
-        )
-        view = page.evaluate(f"{VIEWER}.viewNow()")
-        name, content = export_file(page, "one HTML file")
-        assert name.startswith("pixelgaze-a-round-purple-monster") and name.endswith(".html")
-        page.get_by_text(re.compile(r"Saved, \d+\.\d MB")).wait_for()
-        assert page.complaints == []
-        page.close()
+def test_page_export_menu_writes_one_html_file(page, chromium, tmp_path):
+    page.evaluate(
+        f"(view) => {VIEWER}.view(view)", {"pins": [PIXEL, BOX], "active": 1, "layer": EXHIBIT.layer, "step": 8}
+    )
+    view = page.evaluate(f"{VIEWER}.viewNow()")
+    name, content = export_file(page, "one HTML file")
+    assert name.startswith("pixelgaze-a-round-purple-monster") and name.endswith(".html")
+    page.get_by_text(re.compile(r"Saved, \d+\.\d MB")).wait_for()
     (tmp_path / "page.html").write_bytes(content)
     alone = open_offline(chromium, tmp_path / "page.html")
     assert alone.evaluate(f"{VIEWER}.viewNow()") == view

@@ -193,6 +193,7 @@ def test_lesson_head_places_equal_centre_and_spread_of_rows(page, layer_call):
     assert state(page)["query"] == 0
 
 
+@pytest.mark.timed
 def test_lesson_is_painted_within_300_ms_of_click(chromium, url):
     # The best of five, so that other work of the machine does not count.
     durations = []  # ms

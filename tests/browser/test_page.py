@@ -188,14 +188,14 @@ def test_generate_shows_progress_and_ends_in_new_picture(page):
 def test_stop_button_cancels_waiting_run(chromium, url, page):
     """Another visitor's run goes on; the run that waits for it never starts."""
     other = open_page(chromium, url)
-    other.locator("#steps input").fill("60")
+    other.locator("#steps input").fill("40")
     other.locator("#generate").click()
-    other.get_by_text(re.compile(r"step \d+ of 60")).wait_for(timeout=60_000)
+    other.get_by_text(re.compile(r"step \d+ of 40")).wait_for(timeout=60_000)
     page.locator("#seed input").fill("5")
     page.locator("#generate").click()
     page.get_by_text("Waiting for the model").wait_for()
     page.get_by_role("button", name="Stop").click()
-    other.wait_for_function(f"{VIEWER}.trace.recipe.steps === 60", timeout=60_000)
+    other.wait_for_function(f"{VIEWER}.trace.recipe.steps === 40", timeout=60_000)
     page.get_by_role("progressbar", name="Drawing").wait_for(state="hidden")
     assert page.locator(".pg-title").inner_text() == exhibits()[0].caption
     assert page.evaluate(f"{VIEWER}.trace.recipe.seed") == exhibits()[0].seed

@@ -22,13 +22,18 @@ PIXEL = Pixel((0.3, 0.7))
 BOX = Box((0.1, 0.2), (0.53, 0.61))
 
 
-@pytest.fixture
-def saved(tiny_unet, tmp_path, monkeypatch):
-    monkeypatch.setattr(served, "GALLERY", tmp_path)
-    with torch.no_grad(), record(tiny_unet) as trace:
+@pytest.fixture(scope="module")
+def recorded(shared_pipeline) -> Trace:
+    with torch.no_grad(), record(shared_pipeline.unet) as trace:
         for timestep in (40, 20):
-            tiny_unet(torch.randn(1, 3, 64, 64), timestep, torch.randn(1, 7, 64))
-    return trace.save(tmp_path / "run.safetensors")
+            shared_pipeline.unet(torch.randn(1, 3, 64, 64), timestep, torch.randn(1, 7, 64))
+    return trace
+
+
+@pytest.fixture
+def saved(recorded, tmp_path, monkeypatch):
+    monkeypatch.setattr(served, "GALLERY", tmp_path)
+    return recorded.save(tmp_path / "run.safetensors")
 
 
 def request(path, *queries, maps, mode="row", special=False, turn=0) -> dict:

@@ -45,11 +45,17 @@ def browser() -> Iterator[Browser]:
 
 @contextmanager
 def server(*arguments: str) -> Iterator[tuple[str, float]]:
-    """Run `python app.py`; yields its address and the seconds until it printed it."""
+    """Run `python app.py`; yields its address and the seconds until it printed it.
+
+    Each has its own folder of uploads: Gradio names them by content and deletes them when a server ends.
+    """
     began = time.perf_counter()
     command = [sys.executable, "-u", "app.py", *arguments]
-    with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, text=True)
+    with tempfile.TemporaryFile("w+") as log, tempfile.TemporaryDirectory() as uploads:
+        environment = os.environ | {"GRADIO_TEMP_DIR": uploads}
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            environment["OMP_NUM_THREADS"] = "1"  # the other worker's server has the other core
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True)
         try:
             while not (address := re.search(r"http://\S+", _read_log(log))):
                 if process.poll() is not None or time.perf_counter() - began > 120:

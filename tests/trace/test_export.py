@@ -131,6 +131,7 @@ def test_write_gif_of_a_column_ignores_special(trace, tmp_path):
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
+@pytest.mark.slow
 def test_write_html_needs_no_gradio(tmp_path):
     """A notebook without Gradio can write the file, from a trace in memory and from its file."""
     code = """
