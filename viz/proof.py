@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
-import torch
+import math
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
 
-# The largest difference between softmax(QKᵀ)·V and the module's own output, relative to the output's largest entry,
-# that counts as rounding. Rounding itself stays a few times below each of these.
-TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 2e-2, torch.bfloat16: 1e-1}
-MAX_NOISE = 1e-3  # with more rounding than this from a subtracted tensor, too little is left to compare
-PROOF_QUERIES = 64
+import torch
+import torch.nn.functional as F
+
+from viz.layer import Layer
+
+# The largest difference between softmax(QKᵀ)·V and the module's own output that counts as rounding: relative to the
+# spread of V, so that it says how far off the weights can be, plus some units in the last place of the output.
+TOLERANCE = 1e-5
+UNITS = {torch.float64: 16, torch.float32: 16, torch.float16: 4, torch.bfloat16: 4}
+# With more rounding than this, too little is left to compare.
+MOST = {torch.float64: 1e-3, torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+FIRST_ROWS = 64  # compared at a layer's first step
+MOST_ROWS, LATER_SCORES = 16, 2**14  # compared at each later one: at most so many rows, and scores of all heads
 PROOF_WIDTH = 16
+SPREAD_KEYS = 64  # at most, of which the spread of V is taken
 BLOCK_SCORES = 2**16  # at a time; a larger block leaves a core's cache, and a score can then cost ten times as much
+
+Spread = tuple[float, float]  # how far apart the values of different keys lie, and how large they are
+Arithmetic = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
+
+
+def scattered(grid: tuple[int, int], count: int, step: int, name: str) -> list[int]:
+    """Some cells of a grid, by index, spread over it; others at every step, and other ones for every layer.
+
+    The points of a Kronecker sequence that goes on from step to step (Roberts 2018, "R2"): after n points, every
+    rectangle of more than about 2/n of the grid has been visited. A fault in a share f of the rows, wherever they lie,
+    is missed with a probability of about (1 - f)ⁿ.
+    """
+    height, width = grid
+    start = zlib.crc32(name.encode()) % 2**16
+    points = range(start + step * FIRST_ROWS, start + step * FIRST_ROWS + min(count, height * width))
+    rows = (int(n * 0.7548776662466927 % 1 * height) for n in points)
+    columns = (int(n * 0.5698402909980532 % 1 * width) for n in points)
+    return sorted({row * width + column for row, column in zip(rows, columns, strict=True)})
+
+
+def later_rows(layer: Layer) -> int:
+    """How many rows of a layer to compare at each step after its first: few where a row costs much."""
+    return max(2, min(MOST_ROWS, LATER_SCORES // (layer.heads * layer.key_count)))
 
 
 def attended(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, width: int) -> torch.Tensor:
@@ -19,10 +54,132 @@ def attended(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, wi
     Returns (n, width): the heads side by side if `width` is H·dv, otherwise added up.
     """
     q, k, v = (x.cpu().double() for x in (q, k, v))
-    keys = k.transpose(-1, -2) * scale
     blocks = q.split(max(1, BLOCK_SCORES // (len(k) * k.shape[1])), dim=1)
-    heads = torch.cat([torch.softmax(queries @ keys, dim=-1) @ v for queries in blocks], dim=1)  # (H, n, dv)
+    return _join(torch.cat([_softmax_of(queries, k, v, scale) for queries in blocks], dim=1), width)
+
+
+def _join(heads: torch.Tensor, width: int) -> torch.Tensor:
+    """(H, n, dv) to (n, width)."""
     return heads.transpose(0, 1).flatten(1) if width == heads.shape[0] * heads.shape[2] else heads.sum(0)
+
+
+def _fused(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+    return F.scaled_dot_product_attention(q[None], k[None], v[None], scale=scale)[0]
+
+
+def _softmax_of(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+    return torch.softmax(q @ (k.transpose(-1, -2) * scale), dim=-1) @ v
+
+
+def _softmax_of_scaled_scores(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+    return torch.softmax(q @ k.transpose(-1, -2) * scale, dim=-1) @ v
+
+
+def _softmax_of_scaled_queries(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+    return torch.softmax((q * scale) @ k.transpose(-1, -2), dim=-1) @ v
+
+
+def _softmax_of_both_scaled(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+    root = math.sqrt(scale)
+    return torch.softmax((q * root) @ (k * root).transpose(-1, -2), dim=-1) @ v
+
+
+def _float_softmax(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+    scores = q @ k.transpose(-1, -2) * scale
+    return torch.softmax(scores.float(), dim=-1).to(v.dtype) @ v
+
+
+def _double(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+    return _softmax_of(q.double(), k.double(), v.double(), scale)
+
+
+# How modules compute attention. In half precision they differ by far more than a proof can allow.
+_IN_FULL: tuple[Arithmetic, ...] = (_fused, _double)
+_IN_HALF: tuple[Arithmetic, ...] = (
+    _fused,
+    _double,
+    _float_softmax,
+    _softmax_of_scaled_scores,
+    _softmax_of_scaled_queries,
+    _softmax_of,
+    _softmax_of_both_scaled,
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Some rows of a module's output beside the same rows recomputed.
+
+    Attributes:
+        error: how far off the weights can be: the largest difference, relative to the spread of V, as a weight that is
+            wrong by w changes the output by about w times that. In half precision, at least the rounding of scores.
+        holds: whether rounding explains the difference.
+        rounding: the largest error that it explains.
+        output_error: the largest difference, relative to the largest entry of these rows of the output.
+    """
+
+    error: float
+    holds: bool
+    rounding: float
+    output_error: float
+
+
+def compare(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    output: torch.Tensor,
+    scale: float,
+    noise: float = 0.0,
+    *,
+    precise: bool = False,
+    spread: Spread | None = None,
+) -> Comparison:
+    """Compare rows of a module's output (n, C) with softmax(q·Kᵀ)·V of q (H, n, d), k (H, M, d), v (H, M, dv).
+
+    Computed as the module may have done it, one way after the other.
+
+    Args:
+        noise: a difference in the output that something else explains, as an absolute number.
+        precise: compute in double precision first, which takes ten times as long.
+        spread: of v, if it is known.
+
+    Raises:
+        ValueError: when the shapes differ, or nothing could be proved: an output or a V that is the same everywhere.
+    """
+    apart, size = spread or spread_of(v)
+    if not size:
+        raise ValueError("its values are zero everywhere, which proves nothing about its map")
+    if apart <= 1e-6 * size:
+        raise ValueError("its values are the same for all keys, which proves nothing about its map")
+    dtype = v.dtype if v.dtype in UNITS else torch.float32
+    best = math.inf
+    largest = float(output.abs().max())
+    rounding = UNITS[dtype] * torch.finfo(dtype).eps * largest + noise
+    limit = TOLERANCE + rounding / apart
+    ways = _IN_HALF if dtype.itemsize == 2 else _IN_FULL
+    for arithmetic in (_double, *ways) if precise else ways:
+        recomputed = _join(arithmetic(q, k, v, scale), output.shape[-1])
+        if recomputed.shape != output.shape:
+            raise ValueError(f"its output has the shape {tuple(output.shape)}, expected {tuple(recomputed.shape)}")
+        difference = float((recomputed - output).abs().max())
+        best = min(best, difference if math.isfinite(difference) else math.inf)
+        if best <= limit * apart:
+            break
+    error = best / apart
+    if dtype.itemsize == 2:  # each score is rounded, more so if it is large, and that moves the weights
+        error = max(
+            error, torch.finfo(dtype).eps * float((q.double() @ k.double().transpose(-1, -2) * scale).abs().max())
+        )
+    return Comparison(error, best / apart <= min(limit, MOST[dtype]), limit, best / largest if largest else math.inf)
+
+
+def spread_of(v: torch.Tensor) -> Spread:
+    """How far apart the values (H, M, dv) of different keys lie, and how large they are; of some keys if M is large."""
+    some = v[:, :: max(1, v.shape[1] // SPREAD_KEYS)]
+    low, high = some.aminmax(dim=1)
+    size = float(torch.maximum(high, -low).max())
+    return (size if v.shape[1] == 1 else float((high - low).max())), size
 
 
 def difference(recomputed: torch.Tensor, output: torch.Tensor) -> float:
@@ -40,10 +197,9 @@ def difference(recomputed: torch.Tensor, output: torch.Tensor) -> float:
     return ((recomputed - output).abs().max() / largest).item()
 
 
-def rounding(carried: torch.Tensor, output: torch.Tensor) -> float:
-    """The `difference` that rounding alone can cause in an `output` (n, C) obtained by subtracting `carried`."""
-    largest = output.abs().max().item()
-    return 4 * torch.finfo(carried.dtype).eps * carried.abs().max().item() / max(largest, 1e-30)
+def rounding(carried: torch.Tensor) -> float:
+    """The largest difference that rounding alone can cause in an output obtained by subtracting `carried`."""
+    return 4 * torch.finfo(carried.dtype).eps * float(carried.abs().max())
 
 
 def proof_channels(
@@ -59,17 +215,18 @@ def proof_channels(
     return v[..., :most], channels
 
 
-def why_not(error: float, linear: bool, noise: float = 0.0) -> str:
+def why_not(comparison: Comparison, linear: bool, subtracted: bool = False) -> str:
     """The reason to report for an output that is not softmax(QKᵀ)·V.
 
     Args:
-        error: the `difference`.
         linear: whether `is_linear` explains the output.
-        noise: the part of the difference that `rounding` explains.
+        subtracted: whether the output was obtained by subtraction.
     """
-    if error <= noise:
-        return f"its contribution is too small to tell from rounding (relative difference {error:.1e})"
-    mismatch = f"its output is not softmax(QKᵀ)·V of its q, k and v (relative difference {error:.1e})"
+    if subtracted and comparison.error <= comparison.rounding:
+        return (
+            f"its contribution is too small to tell from rounding (relative difference {comparison.output_error:.1e})"
+        )
+    mismatch = f"its output is not softmax(QKᵀ)·V of its q, k and v (relative difference {comparison.output_error:.1e})"
     if linear:
         reason = "it adds up keys and values before any query, so no map says where a pixel looks"
         return f"it is linear attention: {reason}; {mismatch}"

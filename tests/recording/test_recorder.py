@@ -3,7 +3,7 @@
 import pytest
 import torch
 from diffusers import UNet2DModel
-from diffusers.models.attention_processor import Attention, AttnProcessor
+from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0, FusedAttnProcessor2_0
 from torch import nn
 
 from viz import record
@@ -309,9 +309,19 @@ def test_record_moves_tensors_off_the_gpu(tiny_pipeline):
 
 
 def test_record_skips_fused_projections(tiny_unet):
-    tiny_unet.get_submodule(SELF).fuse_projections()
+    attention = tiny_unet.get_submodule(SELF)
+    attention.fuse_projections()
+    attention.processor = FusedAttnProcessor2_0()
     trace = recorded(tiny_unet, torch.randn(1, 3, 64, 64), 40, torch.randn(1, 7, 64))
     assert "fused" in trace.skipped[SELF] and SELF not in trace.layers
+
+
+def test_record_does_not_believe_the_flag_that_fusing_leaves_behind(tiny_unet):
+    attention = tiny_unet.get_submodule(SELF)
+    attention.fuse_projections()
+    attention.processor = AttnProcessor2_0()
+    assert attention.fused_projections
+    assert not recorded(tiny_unet, torch.randn(1, 3, 64, 64), 40, torch.randn(1, 7, 64)).skipped
 
 
 def test_record_refuses_a_network_without_attention():

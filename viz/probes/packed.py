@@ -49,11 +49,14 @@ def _packed(module: nn.Module, fits: Callable[[Tensor], bool]) -> Site | None:
     heads = heads_of(module)
     scale = attribute(module, "scale", "scaling")
     scale = float(scale) if isinstance(scale, (int, float)) else None
-    readings = tuple(_reading(module, heads, order, scale) for order in (ORDERS if heads > 1 else ("3Hd", "Hd3")))
+    head_dim = weight.shape[0] // (3 * heads)
+    readings = tuple(
+        _reading(module, heads, head_dim, order, scale) for order in (ORDERS if heads > 1 else ("3Hd", "Hd3"))
+    )
     return Site((out_of(projection),), into(first_of_sequence(output)), readings)
 
 
-def _reading(module: nn.Module, heads: int, order: str, scale: float | None) -> Reading:
+def _reading(module: nn.Module, heads: int, head_dim: int, order: str, scale: float | None) -> Reading:
     norms = attribute(module, "q_norm", "norm_q"), attribute(module, "k_norm", "norm_k")
     memory = attribute(module, "mem_kv")
 
@@ -64,7 +67,7 @@ def _reading(module: nn.Module, heads: int, order: str, scale: float | None) -> 
     def values(qkv: Tensor) -> Tensor:
         return _with_memory(memory, 1, to_heads(unpack(qkv, heads, order, 2), heads))
 
-    return Reading(scores, values, scale)
+    return Reading(scores, values, scale, 0 if memory is None else memory[0, 0].numel() // head_dim)
 
 
 def unpack(qkv: Tensor, heads: int, order: str, which: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -28,14 +29,33 @@ def separate_projections(module: Any) -> Site | None:
     """`to_q`, `to_k`, `to_v`, `to_out`: diffusers' `Attention`, latent diffusion's `CrossAttention`, k-diffusion's."""
     if not all(hasattr(module, name) for name in ("to_q", "to_k", "to_v", "to_out")):
         return None
-    if getattr(module, "fused_projections", False):
+    if _is_fused(module):
         raise Unprovable("its projections are fused, so to_q and to_k are never called; unfuse them before recording")
     if module.to_q is None or module.to_k is None or module.to_v is None:
         raise Unprovable("it lacks one of to_q, to_k and to_v")
     if getattr(module, "added_kv_proj_dim", None) is not None:
         raise Unprovable("it joins added keys (added_kv_proj_dim), which belong to no pixel, to its own")
+    projection = first_of_sequence(module.to_out)
+    if not isinstance(projection, nn.Module):
+        raise Unprovable("it has no output projection (to_out is None), so its output shows nowhere")
     # diffusers' fused kernel scales by 1/√d whatever `attn.scale` is; in the other libraries `scale` is 1/√d.
-    return _site(module, ("to_q", "to_k", "to_v"), into(first_of_sequence(module.to_out)), heads_of(module), None)
+    site = _site(module, ("to_q", "to_k", "to_v"), into(projection), heads_of(module), None)
+    return replace(site, hint=lambda: _hint(module))
+
+
+def _is_fused(module: Any) -> bool:
+    """Whether one projection makes q, k and v. diffusers leaves the flag when it undoes that, but not the processor."""
+    processor = type(getattr(module, "processor", None)).__name__
+    return getattr(module, "fused_projections", False) and not processor.startswith("AttnProcessor")
+
+
+def _hint(module: Any) -> str | None:
+    processor = getattr(module, "processor", None)
+    if getattr(processor, "to_k_ip", None) is not None:
+        return "a second attention, to an image prompt, is added to its output (to_k_ip)"
+    if "PAG" in type(processor).__name__:
+        return "perturbed-attention guidance replaces its map for one part of the batch"
+    return None
 
 
 @looks_for("query", "q_proj")

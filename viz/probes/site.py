@@ -74,13 +74,15 @@ class Reading:
 
     Attributes:
         scores: returns q (H, N, d) and k (H, M, d).
-        values: returns v (H, M, dv). Called once per layer, for the proof.
+        values: returns v (H, M, dv), for the proof.
         scale: multiplies q·K before the softmax; None means 1/√d.
+        registers: how many keys `scores` puts before those of the tokens, such as learned ones.
     """
 
     scores: Callable[..., Heads]
     values: Callable[..., torch.Tensor]
     scale: float | None = None
+    registers: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class Site:
         readings: ways to read the taps. The one that reproduces the module's own output is used.
         gamma: the learned factor of the attention's contribution, if there is one; `Reading.values` includes it.
         values_projected: whether `Reading.values` includes the output projection, too, so that heads add up.
+        hint: called when the module's output cannot be recomputed; returns the reason if the module shows one.
     """
 
     taps: tuple[Tap, ...]
@@ -100,6 +103,7 @@ class Site:
     readings: tuple[Reading, ...]
     gamma: torch.Tensor | float | None = None
     values_projected: bool = False
+    hint: Callable[[], str | None] = lambda: None
 
     @property
     def query_projection(self) -> nn.Module | None:

@@ -33,13 +33,15 @@ class RecordedCall:
         step: index of the call in the run.
         batch: number of pictures in the batch.
         size: (height, width) of the sample.
-        pictures: {branch: index in the batch} of the recorded pictures.
+        pictures: {branch: index in the batch} of the recorded pictures; none if the call has none of them.
+        reason: why it has none.
     """
 
     step: int
     batch: int
     size: tuple[int, int]
     pictures: dict[Branch, int]
+    reason: str = ""
 
     @property
     def last_picture(self) -> int:
@@ -65,7 +67,7 @@ def find_timestep(network: nn.Module, args: tuple, kwargs: dict) -> torch.Tensor
     An argument with one of `TIMESTEP_NAMES` comes first. Without one, the first number, or tensor of one number per
     picture, whose name is not among `OTHER_NAMES`.
     """
-    arguments = _named_arguments(network, args, kwargs)
+    arguments = named_arguments(network, args, kwargs)
     timestep: object = next((arguments[name] for name in TIMESTEP_NAMES if arguments.get(name) is not None), None)
     if timestep is None:
         pictures = len(find_sample(args, kwargs))
@@ -76,7 +78,7 @@ def find_timestep(network: nn.Module, args: tuple, kwargs: dict) -> torch.Tensor
     return timestep  # type: ignore[return-value]
 
 
-def _named_arguments(network: nn.Module, args: tuple, kwargs: dict) -> dict[str, object]:
+def named_arguments(network: nn.Module, args: tuple, kwargs: dict) -> dict[str, object]:
     """{argument: value} of a call; those without a name of their own are numbered."""
     try:
         signature = _signature(network)

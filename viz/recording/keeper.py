@@ -7,85 +7,80 @@ from typing import Protocol
 
 import torch
 
-from viz.layer import Key, Layer, Proof, Segment
+from viz.layer import Key, Layer, Proof
 from viz.precision import require_fit
-from viz.probes import Reading, Site
+from viz.probes import Reading
 from viz.proof import (
-    MAX_NOISE,
-    PROOF_QUERIES,
+    FIRST_ROWS,
     PROOF_WIDTH,
-    TOLERANCE,
-    attended,
-    difference,
+    Comparison,
+    Spread,
+    compare,
     is_linear,
+    later_rows,
     proof_channels,
-    rounding,
+    scattered,
+    spread_of,
     why_not,
 )
-from viz.recording.call import MAX_EXTRA, RecordedCall, infer_grid
 from viz.trace import Trace
+
+SPREAD_STEPS = 8  # after which the spread of V is measured again
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The tensors of one layer for one picture: everything needed to decide how to read its site.
+    """One picture in one call of one layer, its pixels row by row.
 
     Attributes:
-        name: of the layer.
-        call: the call of the network that it belongs to.
-        site: of the layer.
-        inputs: the tensors of the site's taps, one (tokens, channels) each.
-        output: the tensor of its end, (N, C).
-        carried: the tensor that was subtracted to get the output, if any; see `Tap.carried`.
-        one_source: whether q, k and v were all made from one tensor.
+        query, key, value: (H, N, d), (H, M, d), (H, M, dv).
+        output: (N, C), the module's own.
+        noise: a difference in the output that rounding explains, where the output was obtained by subtraction.
     """
 
-    name: str
-    call: RecordedCall
-    site: Site
-    inputs: list[torch.Tensor]
+    query: torch.Tensor
+    key: torch.Tensor
+    value: torch.Tensor
     output: torch.Tensor
-    carried: torch.Tensor | None
-    one_source: bool
+    noise: float = 0.0
 
-    def describe(self, reading: Reading, q: torch.Tensor, k: torch.Tensor) -> Layer:
-        """The layer that q (H, n, d) and k (H, M, d) belong to.
-
-        Raises:
-            ValueError: when its queries fit no grid of the sample.
-        """
-        heads, queries, head_dim = q.shape
-        grid, before = infer_grid(self.call.size, queries)
-        extra = k.shape[1] - (queries - before)
-        is_self = self.one_source and (extra == before or (before == 0 and 0 < extra <= MAX_EXTRA))
-        scale = head_dim**-0.5 if reading.scale is None else reading.scale
-        pixels = Segment("pixels", queries - before, grid)
-        keys = (*_registers(extra), pixels) if is_self else (Segment("words", k.shape[1]),)
-        return Layer(self.name, (*_registers(before), pixels), keys, heads, head_dim, scale)
-
-
-def _registers(count: int) -> tuple[Segment, ...]:
-    return (Segment("registers", count),) if count else ()
+    def compare(
+        self, layer: Layer, rows: torch.Tensor, precise: bool = True, spread: Spread | None = None
+    ) -> Comparison:
+        """Compare some rows of the output with those recomputed. Raises as `viz.proof.compare`."""
+        rows = rows.to(self.query.device)
+        tensors = self.query[:, rows], self.key, self.value, self.output[rows]
+        return compare(*tensors, layer.scale, self.noise, precise=precise, spread=spread)
 
 
 class Keeper(Protocol):
     """Decides how each layer is read, and takes its q and k at every step."""
 
-    def prove(self, evidence: Evidence) -> tuple[Reading, Layer]:
+    def choose(self, candidates: list[tuple[Reading, Layer, Evidence]], step: int) -> tuple[Reading, Layer]:
         """Choose the reading of a site that explains the module's own output.
 
         Raises:
             ValueError: when none does, with the reason.
         """
 
+    def prove(self, key: Key, layer: Layer, evidence: Evidence) -> None:
+        """Check what was read of one picture at one step.
+
+        Raises:
+            ValueError: when it does not explain the module's own output.
+        """
+
     def keep(self, key: Key, q: torch.Tensor, k: torch.Tensor) -> None:
-        """Take the q (H, n, d) and the k (H, M, d) of a layer, which may be views of the network's own tensors."""
+        """Take the q (H, N, d) and the k (H, M, d) of a layer, which may be views of the network's own tensors."""
+
+    def leave_gap(self, name: str, step: int, reason: str) -> None:
+        """Forget one step of a layer that has other steps, and report why."""
 
     def refuse(self, name: str, reason: str) -> None:
         """Forget a layer, and report why."""
 
     def forget(self, name: str, step: int) -> None:
-        """Forget one step of a layer, and the layer itself if it was proved at that step."""
+        """Forget one step of a layer, and the layer itself if it has no other."""
 
 
 class TraceKeeper:
@@ -98,52 +93,91 @@ class TraceKeeper:
 
     def __init__(self, trace: Trace, dtype: torch.dtype | None = None, proof_width: int | None = PROOF_WIDTH) -> None:
         self.trace, self.dtype, self.proof_width = trace, dtype, proof_width
+        self._spreads: dict[tuple, tuple[int, Spread]] = {}  # {(branch, layer): (step, spread of V at it)}
 
-    def prove(self, evidence: Evidence) -> tuple[Reading, Layer]:
+    def choose(self, candidates: list[tuple[Reading, Layer, Evidence]], step: int) -> tuple[Reading, Layer]:
         """Recompute some of the module's own output from q, k and v, with one reading after the other."""
-        output, carried = evidence.output, evidence.carried
-        noise = 0.0 if carried is None else rounding(carried, output)
-        failures = []
-        for reading in evidence.site.readings:
-            (q, k), v = reading.scores(*evidence.inputs), reading.values(*evidence.inputs)
-            layer = evidence.describe(reading, q, k)
-            cells = torch.linspace(0, layer.tokens - 1, min(PROOF_QUERIES, layer.tokens)).round().long()
-            queries = cells + layer.first_query
-            tokens = queries.to(q.device)
-            expected = output[tokens]
-            error = difference(attended(q[:, tokens], k, v, layer.scale, expected.shape[-1]), expected)
-            if error <= TOLERANCE.get(q.dtype, 1e-5) + min(noise, MAX_NOISE):
-                value, expected = (self._copy(part) for part in proof_channels(v, expected, self.proof_width))
-                self.trace.layers[layer.name], self.trace.proved[layer.name] = layer, error
-                branch = list(evidence.call.pictures)[-1]
-                self.trace.proofs[layer.name] = Proof(branch, evidence.call.step, queries, value, expected)
+        if len(candidates) == 1:
+            return candidates[0][:2]
+        for reading, layer, evidence in candidates:
+            if evidence.compare(layer, proof_rows(layer, FIRST_ROWS, step)).holds:
                 return reading, layer
-            failures.append((error, is_linear(q[:, tokens], k, v, expected)))
-        raise ValueError(why_not(min(failures)[0], any(linear for _, linear in failures), noise))
+        _, layer, evidence = candidates[0]
+        raise ValueError(_reason(layer, evidence, step))
+
+    def prove(self, key: Key, layer: Layer, evidence: Evidence) -> None:
+        """Recompute some rows of the module's own output from q, k and v: other rows at every step."""
+        name, step = layer.name, key[2]
+        first = name not in self.trace.layers
+        rows = proof_rows(layer, FIRST_ROWS if first else later_rows(layer), step)
+        comparison = evidence.compare(layer, rows, precise=first, spread=self._spread(key, evidence))
+        if not comparison.holds:
+            raise ValueError(_reason(layer, evidence, step, comparison))
+        self.trace.layers.setdefault(name, layer)
+        self.trace.proved[name] = max(comparison.error, self.trace.proved.get(name, 0.0))
+        self.trace.proved_rows[name] = self.trace.proved_rows.get(name, 0) + len(rows)
+        if name not in self.trace.proofs:
+            parts = proof_channels(evidence.value, evidence.output[rows.to(evidence.output.device)], self.proof_width)
+            self.trace.proofs[name] = Proof(key[0], step, rows, *map(self._copy, parts))
+
+    def _spread(self, key: Key, evidence: Evidence) -> Spread:
+        """The spread of a layer's values, which changes slowly and costs as much to measure as a proof."""
+        place = key[:2]
+        step, spread = self._spreads.get(place, (-SPREAD_STEPS, (0.0, 0.0)))
+        if key[2] - step >= SPREAD_STEPS:
+            step, spread = self._spreads[place] = key[2], spread_of(evidence.value)
+        return spread
 
     def keep(self, key: Key, q: torch.Tensor, k: torch.Tensor) -> None:
         self.trace.queries[key], self.trace.keys[key] = self._copy(q), self._copy(k)
+        self.trace.skipped.pop(key[1], None)
+
+    def leave_gap(self, name: str, step: int, reason: str) -> None:
+        self.forget(name, step)
+        if name in self.trace.layers:
+            self.trace.gaps.setdefault(name, {})[step] = reason
+        else:
+            self.refuse(name, reason)
 
     def refuse(self, name: str, reason: str) -> None:
         self.trace.skipped[name] = reason
         self._drop_layer(name)
-        self._drop_keys([key for key in self.trace.queries if key[1] == name])
 
     def forget(self, name: str, step: int) -> None:
-        if name in self.trace.proofs and self.trace.proofs[name].step == step:
-            self._drop_layer(name)
-        self._drop_keys([key for key in self.trace.queries if key[1:] == (name, step)])
-
-    def _drop_layer(self, name: str) -> None:
-        for store in (self.trace.layers, self.trace.proved, self.trace.proofs):
-            store.pop(name, None)
-
-    def _drop_keys(self, keys: list[Key]) -> None:
-        for key in keys:
+        for key in [key for key in self.trace.queries if key[1:] == (name, step)]:
             del self.trace.queries[key]
             self.trace.keys.pop(key, None)
+        self.trace.gaps.get(name, {}).pop(step, None)
+        if not any(key[1] == name for key in self.trace.queries):
+            self._drop_layer(name)
+        elif name in self.trace.proofs and self.trace.proofs[name].step == step:
+            del self.trace.proofs[name]
+
+    def _drop_layer(self, name: str) -> None:
+        stores = self.trace.layers, self.trace.proved, self.trace.proved_rows, self.trace.proofs, self.trace.gaps
+        for store in stores:
+            store.pop(name, None)
 
     def _copy(self, tensor: torch.Tensor) -> torch.Tensor:
         copy = tensor.detach().to("cpu", self.dtype or tensor.dtype, copy=True)
         require_fit(copy, tensor)
         return copy
+
+
+def proof_rows(layer: Layer, count: int, step: int) -> torch.Tensor:
+    """The queries to prove at a step: scattered cells, and one of those that are no cells."""
+    first, cells = layer.first_query, layer.tokens
+    rows = [first + cell for cell in scattered(layer.grid, count, step, layer.name)]
+    if others := layer.query_count - cells:
+        other = step % others
+        rows.append(other if other < first else other + cells)
+    return torch.tensor(rows)
+
+
+def _reason(layer: Layer, evidence: Evidence, step: int, comparison: Comparison | None = None) -> str:
+    """Why a layer's output is not what its reading says."""
+    rows = proof_rows(layer, FIRST_ROWS, step)
+    comparison = comparison or evidence.compare(layer, rows)
+    rows = rows.to(evidence.query.device)
+    linear = is_linear(evidence.query[:, rows], evidence.key, evidence.value, evidence.output[rows])
+    return why_not(comparison, linear, evidence.noise > 0)

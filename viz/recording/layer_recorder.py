@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,37 +10,52 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from viz.layer import Layer, Segment
 from viz.probes import Reading, Site, Tap
 from viz.probes.site import first_argument
+from viz.proof import rounding
 from viz.recording.call import RecordedCall
 from viz.recording.keeper import Evidence, Keeper
+from viz.recording.likeness import equal
+from viz.recording.sequence import CountedSources, Sequence, shifted
+from viz.recording.sources import Sources
 from viz.recording.views import View, find_views
 
 
 @dataclass(frozen=True)
-class _ProvedReading:
-    """How a layer is read from the step on at which it was proved."""
+class _Plan:
+    """How a layer is read, from the step on at which it was first proved."""
 
     reading: Reading
+    layer: Layer
     step: int
-    shapes: tuple[torch.Size, torch.Size]  # of its q and k
+    queries: Sequence
+    keys: Sequence
+    same_input: bool  # whether its queries and keys are made of one tensor
+    query_order: torch.Tensor | None  # that puts pixels row by row; None if they are
+    key_order: torch.Tensor | None
 
 
 class LayerRecorder:
     """Captures the tensors of one attention module in each call of the network, and hands its q and k to a keeper.
 
-    A layer is proved when it is first called. If that fails, or if a later call contradicts it, it is refused for good.
+    A layer is proved at every step. From a step on at which that fails, it is left out; a step at which it is not
+    called is a gap.
     """
 
-    def __init__(self, name: str, site: Site, keeper: Keeper) -> None:
-        self.name, self.site, self.keeper = name, site, keeper
+    def __init__(
+        self, name: str, site: Site, keeper: Keeper, sources: Callable[[RecordedCall, int], Sources | CountedSources]
+    ) -> None:
+        self.name, self.site, self.keeper, self.sources = name, site, keeper, sources
         self.call: RecordedCall | None = None  # the call in progress, if it is recorded
         self.steps: set[int] = set()  # at which q and k were kept
-        self.refused = False
+        self.refused: str | None = None  # why it is left out, from some step on
+        self.runs_outside = False  # whether it ran while no call of the network was in progress
+        self._gaps: dict[int, str] = {}
         self._captured: dict[int, torch.Tensor] = {}  # {tap: the tensor that it saw in this call}
-        self._sources: dict[int, int] = {}  # {tap: id of the tensor that the captured one was made from}
-        self._proved: _ProvedReading | None = None
-        self._views: dict[int, tuple[View, ...] | None] = {}  # {picture: its q and k, if both are views}
+        self._inputs: dict[int, torch.Tensor] = {}  # {tap: the tensor that the captured one was made of}
+        self._plan: _Plan | None = None
+        self._views: dict[int, tuple[View, ...] | None] = {}  # {picture: its q, k and v, if all are views}
 
     def hooks(self) -> Iterator[RemovableHandle]:
         """Register the hooks one by one, so that the caller can remove the first ones if a later one fails."""
@@ -48,115 +63,233 @@ class LayerRecorder:
             yield tap.hook(partial(self._capture, index, tap))
         yield self.site.end.hook(self._finish)
 
+    @property
+    def needs_sources(self) -> bool:
+        """Whether its queries and keys have still, or again, to be followed to their source."""
+        return not self.refused and (self._plan is None or (self.is_followed and not self._plan.same_input))
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether its keys are pixels that are not simply made of the same tensor as its queries."""
+        return self._plan is not None and self._plan.keys.has_pixels
+
     def begin(self, call: RecordedCall | None) -> None:
         """Start a call of the network; None for one that is not recorded."""
         self.call = call
         self._captured.clear()
+        self._inputs.clear()
 
-    def end(self, steps: Sequence[int]) -> None:
-        """Finish a recorded call, and refuse the layer if it is missing at any of the `steps` recorded so far."""
+    def end(self, call: RecordedCall) -> None:
+        """Finish a recorded call."""
         self.call = None
-        if self.refused:
-            return
-        if self._captured:
-            self.refuse("its output projection was not called")
-        elif self.steps and len(self.steps) < len(steps):
-            missing = next(step for step in steps if step not in self.steps)
-            self.refuse(f"it was not called at step {missing}")
+        if not self.refused and self._captured:
+            self.refuse("its output projection was not called", call.step)
+        if call.step not in self.steps:
+            reason = self.refused or call.reason or "it was not called at this step"
+            self._leave_gap(call.step, reason)
+        self._captured.clear()
+        self._inputs.clear()
 
     def forget(self, step: int) -> None:
         """Undo what was recorded at a step."""
         self.call = None
         self._captured.clear()
+        self._inputs.clear()
+        self._gaps.pop(step, None)
         self.steps.discard(step)
         self.keeper.forget(self.name, step)
-        if self._proved and self._proved.step == step:
-            self._proved = None
+        if self._plan and self._plan.step == step:
+            self._plan = None
             self._views.clear()
 
-    def refuse(self, reason: str) -> None:
-        """Leave this layer out of the recording."""
-        self.refused = True
+    def refuse(self, reason: str, step: int) -> None:
+        """Leave this layer out of the recording from a step on."""
+        self.refused = reason
+        self.steps.discard(step)
         self._captured.clear()
-        self.keeper.refuse(self.name, reason)
+        self._inputs.clear()
+        self._leave_gap(step, reason)
+
+    def _leave_gap(self, step: int, reason: str) -> None:
+        self._gaps[step] = reason
+        if self.steps:
+            self.keeper.leave_gap(self.name, step, reason)
+        else:
+            self.keeper.refuse(self.name, reason)
 
     def _capture(
         self, index: int, tap: Tap, module: nn.Module, args: tuple, kwargs: dict, output: object = None
     ) -> None:
         """Hook on a tap."""
+        if torch.compiler.is_compiling():
+            return
         if self.call is None or self.refused:
+            self.runs_outside = self.runs_outside or self.call is None
+            return
+        if not self.call.pictures:
             return
         try:
             tensor = _read_tap(tap, args, kwargs, output, self.call.batch)
+            self._captured[index] = tensor.detach()
+            self._inputs[index] = (tensor if tap.before else first_argument(args, kwargs)).detach()
         except Exception as error:  # a mistake in a probe must not stop the network
-            self.refuse(str(error))
-            return
-        self._captured[index] = tensor.detach()
-        if self._proved is None:
-            self._sources[index] = id(tensor if tap.before else first_argument(args, kwargs))
+            self.refuse(self.site.hint() or _text(error), self.call.step)
 
     def _finish(self, module: nn.Module, args: tuple, kwargs: dict, output: object = None) -> None:
-        """Hook on the end. Only now are q and k read, as a module may write into them after their projection."""
-        if self.call is None or self.refused:
+        """Hook on the end. Only now are q, k and v read, as a module may write into them after their projection."""
+        if torch.compiler.is_compiling() or self.call is None or self.refused or not self.call.pictures:
             return
         try:
-            if len(self._captured) < len(self.site.taps):
-                raise ValueError("not all of its projections were called before its output")
-            if self.call.step in self.steps:
-                raise ValueError("it is called more than once per step, so no single map belongs to a step")
-            if self._proved is None:
-                self._proved = self._prove(self.call, args, kwargs, output)
-            self._keep(self.call, self._proved)
-            self._captured.clear()
-        except torch.OutOfMemoryError:
-            raise
+            with torch.no_grad():
+                self._record(self.call, args, kwargs, output)
         except Exception as error:  # as above
-            self.refuse(str(error))
+            self.refuse(self.site.hint() or _text(error), self.call.step)
+        self._captured.clear()
+        self._inputs.clear()
 
-    @torch.no_grad()
-    def _prove(self, call: RecordedCall, args: tuple, kwargs: dict, output: object) -> _ProvedReading:
+    def _record(self, call: RecordedCall, args: tuple, kwargs: dict, output: object) -> None:
+        if len(self._captured) < len(self.site.taps):
+            raise ValueError("not all of its projections were called before its output")
+        if call.step in self.steps:
+            raise ValueError("it is called more than once per step, so no single map belongs to a step")
         end = self.site.end
         result = _read_tap(end, args, kwargs, output, call.batch).detach()
-        evidence = Evidence(
-            self.name,
-            call,
-            self.site,
-            inputs=self._inputs(call.last_picture),
-            output=end.picture(result, call.last_picture),
-            carried=end.carried(args, kwargs, output) if end.carried else None,
-            one_source=len(set(self._sources.values())) == 1,
-        )
-        reading, _ = self.keeper.prove(evidence)
-        q, k = reading.scores(*evidence.inputs)
-        return _ProvedReading(reading, call.step, (q.shape, k.shape))
-
-    def _keep(self, call: RecordedCall, proved: _ProvedReading) -> None:
+        noise = rounding(end.carried(args, kwargs, output)) if end.carried else 0.0
+        if self._plan is None:
+            self._plan = self._make_plan(call, end.picture(result, call.last_picture), noise)
+        elif self.is_followed:
+            self._check_sources(call, self._plan)
         for branch, picture in call.pictures.items():
-            q, k = self._take_views(picture) or self._read(picture, call, proved)
-            self.keeper.keep((branch, self.name, call.step), q, k)
+            key = branch, self.name, call.step
+            evidence = self._evidence(picture, self._plan, end.picture(result, picture), noise)
+            self.keeper.prove(key, self._plan.layer, evidence)
+            self.keeper.keep(key, evidence.query, evidence.key)
+        first = not self.steps
         self.steps.add(call.step)
+        if first:
+            for step, reason in self._gaps.items():
+                self.keeper.leave_gap(self.name, step, reason)
 
-    def _take_views(self, picture: int) -> list[torch.Tensor] | None:
-        """q and k as `_read` returns them, if they are known to be views of the captured tensors."""
-        views = self._views.get(picture)
-        tensors = [view.of(self._captured) for view in views or ()]
-        present = [tensor for tensor in tensors if tensor is not None]
-        return present if present and len(present) == len(tensors) else None
+    def _make_plan(self, call: RecordedCall, output: torch.Tensor, noise: float) -> _Plan:
+        """Follow the layer's queries and keys to their source, and choose its reading."""
+        picture = call.last_picture
+        sources = self.sources(call, picture)
+        queries, keys, same_input = self._follow(sources)
+        candidates = []
+        for reading in self.site.readings:
+            q, k, v = self._read(picture, reading)
+            layer = _layer(self.name, reading, queries, keys, q, k)
+            candidates.append((reading, layer, Evidence(q, k, v, output, noise)))
+        reading, layer = self.keeper.choose(candidates, call.step)
+        joined = layer.key_count - keys.tokens
+        orders = queries.order, keys.order if not joined else shifted(keys.order, joined, layer.key_count)
+        return _Plan(reading, layer, call.step, queries, keys, same_input, *orders)
 
-    @torch.no_grad()
-    def _read(self, picture: int, call: RecordedCall, proved: _ProvedReading) -> list[torch.Tensor]:
-        """The q (H, n, d) and k (H, M, d) of one picture, with all of its queries."""
-        q, k = proved.reading.scores(*self._inputs(picture))
-        if (q.shape, k.shape) != proved.shapes:
-            now, before = (tuple(q.shape), tuple(k.shape)), tuple(map(tuple, proved.shapes))
-            raise ValueError(f"the shapes of its q and k are {now} at step {call.step} and were {before} before")
-        tensors = [q, k]
-        self._views[picture] = find_views(tensors, self._captured)
-        return tensors
+    def _follow(self, sources: Sources | CountedSources) -> tuple[Sequence, Sequence, bool]:
+        """What the queries and the keys are, and whether they are made of the same tensor.
 
-    def _inputs(self, picture: int) -> list[torch.Tensor]:
-        """The captured tensors of one picture, (tokens, channels) each."""
-        return [tap.picture(self._captured[index], picture) for index, tap in enumerate(self.site.taps)]
+        Raises:
+            ValueError: when the queries are not the cells of a map.
+        """
+        taps = self.site.taps
+        last = len(taps) - 1
+        query, key, value = (self._inputs[min(i, last)] for i in range(3))
+        queries = sources.follow(query, taps[0].batch, taps[0].channels_first)
+        same_input = key is query or (key.data_ptr() == query.data_ptr() and _layout(key) == _layout(query))
+        if same_input and not key.is_meta:
+            keys = queries
+        else:
+            place = taps[min(1, last)]
+            keys = sources.follow(key, place.batch, place.channels_first)
+            same_input = queries is not None and key.shape == query.shape and _is_equal(query, key, sources.picture)
+            keys = keys or (queries if same_input else None) or sources.follow(value, place.batch, place.channels_first)
+        if queries is None and keys is not None and key.shape == query.shape and keys.has_pixels and same_input:
+            queries = keys  # positions were added to queries and keys, but not to values
+        if queries is None or not queries.has_pixels:
+            raise ValueError(sources.why_not(query, taps[0].batch))
+        return queries, keys or Sequence(()), same_input
+
+    def _check_sources(self, call: RecordedCall, plan: _Plan) -> None:
+        """Check that keys that were pixels still are.
+
+        Raises:
+            ValueError: when they are made of something else now.
+        """
+        if plan.same_input:
+            last = len(self.site.taps) - 1
+            query, key = self._inputs[0], self._inputs[min(1, last)]
+            if key is query or all(_is_equal(query, key, picture) for picture in call.pictures.values()):
+                return
+        else:
+            queries, keys, _ = self._follow(self.sources(call, call.last_picture))
+            if (queries.segments, keys.segments) == (plan.queries.segments, plan.keys.segments):
+                return
+        raise ValueError(f"its keys are no longer made of the pixels of its queries from step {call.step} on")
+
+    def _evidence(self, picture: int, plan: _Plan, output: torch.Tensor, noise: float) -> Evidence:
+        """q, k, v and the output of one picture, its pixels row by row."""
+        views = [view.of(self._captured) for view in self._views.get(picture) or ()]
+        tensors = [view for view in views if view is not None]
+        if len(tensors) < 3:
+            tensors = list(self._read(picture, plan.reading))
+            tensors = _in_order(tensors, plan)
+            self._views[picture] = find_views(tensors, self._captured)
+        q, k, v = tensors
+        if (q.shape[1], k.shape[1]) != (plan.layer.query_count, plan.layer.key_count):
+            now, before = (q.shape[1], k.shape[1]), (plan.layer.query_count, plan.layer.key_count)
+            raise ValueError(f"it has {now[0]} queries and {now[1]} keys, and had {before[0]} and {before[1]} before")
+        return Evidence(q, k, v, output if plan.query_order is None else output[plan.query_order], noise)
+
+    def _read(self, picture: int, reading: Reading) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The q (H, N, d), k (H, M, d) and v (H, M, dv) of one picture, in the order of the module."""
+        inputs = [tap.picture(self._captured[index], picture) for index, tap in enumerate(self.site.taps)]
+        q, k = reading.scores(*inputs)
+        return q, k, reading.values(*inputs)
+
+
+def _is_equal(query: torch.Tensor, key: torch.Tensor, picture: int) -> bool:
+    return query.shape == key.shape and equal(query[picture], key[picture])
+
+
+def _layer(name: str, reading: Reading, queries: Sequence, keys: Sequence, q: torch.Tensor, k: torch.Tensor) -> Layer:
+    """The layer that q (H, N, d) and k (H, M, d) belong to.
+
+    Raises:
+        ValueError: when the module made more or fewer of them than it was given.
+    """
+    heads, count, head_dim = q.shape
+    if (len(k), k.shape[2]) != (heads, head_dim):
+        shapes = f"{heads} heads of {head_dim} for queries and {len(k)} of {k.shape[2]} for keys"
+        raise ValueError(f"it has {shapes}; grouped queries are not recorded")
+    if count != queries.tokens:
+        raise ValueError(f"it has {count} queries where it was given {queries.tokens} tokens")
+    key_segments = keys.segments or (Segment("unknown", k.shape[1]),)
+    joined = k.shape[1] - sum(segment.tokens for segment in key_segments)
+    if joined and joined != reading.registers:
+        raise ValueError(f"it has {k.shape[1]} keys where it was given {k.shape[1] - joined} tokens")
+    if joined:
+        key_segments = (Segment("registers", joined), *key_segments)
+    scale = head_dim**-0.5 if reading.scale is None else reading.scale
+    return Layer(name, queries.segments, key_segments, heads, head_dim, scale)
+
+
+def _in_order(tensors: list[torch.Tensor], plan: _Plan) -> list[torch.Tensor]:
+    """q (H, N, d), k (H, M, d) and v (H, M, dv), their pixels row by row."""
+    orders = plan.query_order, plan.key_order, plan.key_order
+    return [tensor if order is None else tensor[:, order] for tensor, order in zip(tensors, orders, strict=True)]
+
+
+def _layout(tensor: torch.Tensor) -> tuple:
+    return tensor.shape, tensor.stride(), tensor.dtype
+
+
+def _text(error: Exception) -> str:
+    """The reason to report for an error: a probe's or our own words, never PyTorch's."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return "there was not enough memory to record it"
+    if isinstance(error, ValueError) and str(error):
+        return str(error)
+    return "its queries, keys, values and output do not fit together as those of softmax attention do"
 
 
 def _read_tap(tap: Tap, args: tuple, kwargs: dict, output: object, batch: int) -> torch.Tensor:
@@ -170,8 +303,14 @@ def _read_tap(tap: Tap, args: tuple, kwargs: dict, output: object, batch: int) -
         raise ValueError(f"expected a part of it to return a tensor, got {type(tensor).__name__}")
     pieces = tensor.shape[tap.batch]
     if pieces != batch:
-        raise ValueError(
-            f"it works on {pieces} pieces where the network has {batch} pictures; "
-            "attention within windows is not recorded"
-        )
+        raise ValueError(_why_other_pieces(pieces, batch))
     return tensor
+
+
+def _why_other_pieces(pieces: int, batch: int) -> str:
+    if pieces < batch:
+        return f"it is called with {pieces} of the {batch} pictures of the batch at a time, each part in its own way"
+    return (
+        f"it works on {pieces} pieces where the network has {batch} pictures: it looks within windows, along frames or "
+        "along one side of the picture, which is not recorded"
+    )

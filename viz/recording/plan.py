@@ -20,11 +20,11 @@ from torch import nn
 from models.protocol import Pipeline
 from viz.layer import Key, Layer
 from viz.probes import Reading, find_sites
-from viz.proof import PROOF_QUERIES, proof_channels
+from viz.proof import FIRST_ROWS, proof_channels
 from viz.recipe import spread
 from viz.recording.branches import PictureChoice
 from viz.recording.budget import amount
-from viz.recording.keeper import Evidence
+from viz.recording.keeper import Evidence, proof_rows
 from viz.recording.recorder import LayerFilter, Recorder, select_sites
 from viz.trace import Trace
 
@@ -178,19 +178,23 @@ class ByteCounter:
         self.once: dict[str, int] = {}
         self.skipped: dict[str, str] = {}
 
-    def prove(self, evidence: Evidence) -> tuple[Reading, Layer]:
+    def choose(self, candidates: list[tuple[Reading, Layer, Evidence]], step: int) -> tuple[Reading, Layer]:
         """Take the first reading: without numbers, none can be proved, and all have the same shapes."""
-        reading = evidence.site.readings[0]
-        (q, k), v = reading.scores(*evidence.inputs), reading.values(*evidence.inputs)
-        layer = evidence.describe(reading, q, k)
-        queries = min(PROOF_QUERIES, layer.tokens)
-        floats = sum(part.numel() for part in proof_channels(v, evidence.output[:queries]))
+        return candidates[0][:2]
+
+    def prove(self, key: Key, layer: Layer, evidence: Evidence) -> None:
+        if layer.name in self.layers:
+            return
+        rows = proof_rows(layer, FIRST_ROWS, key[2])
+        floats = sum(part.numel() for part in proof_channels(evidence.value, evidence.output[: len(rows)]))
         self.layers[layer.name], self.by_layer[layer.name] = layer, 0
-        self.once[layer.name] = floats * self.itemsize + queries * torch.int64.itemsize
-        return reading, layer
+        self.once[layer.name] = floats * self.itemsize + rows.nbytes
 
     def keep(self, key: Key, q: torch.Tensor, k: torch.Tensor) -> None:
         self.by_layer[key[1]] += (q.numel() + k.numel()) * self.itemsize
+
+    def leave_gap(self, name: str, step: int, reason: str) -> None:
+        self.refuse(name, reason)
 
     def refuse(self, name: str, reason: str) -> None:
         self.skipped[name] = reason

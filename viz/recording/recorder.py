@@ -22,9 +22,12 @@ from viz.layer import Branch
 from viz.probes import Site, find_sites
 from viz.proof import PROOF_WIDTH
 from viz.recording.branches import BranchOrder, PictureChoice
-from viz.recording.call import RecordedCall, find_sample, find_timestep, timestep_number
+from viz.recording.call import RecordedCall, calls_at, find_sample, find_timestep, timestep_number
 from viz.recording.keeper import Keeper, TraceKeeper
 from viz.recording.layer_recorder import LayerRecorder
+from viz.recording.sequence import CountedSources
+from viz.recording.sources import Sources
+from viz.recording.surroundings import Surroundings
 from viz.trace import Trace
 
 LayerFilter = str | Collection[str] | Callable[[str], bool] | None
@@ -66,11 +69,12 @@ def record(
         proof_width: how many channels per head of V and of the output `trace.proofs` keeps; None for all.
 
     Raises:
-        ValueError: when no probe finds attention in the network, a filter matches no layer, the batch lacks the
-            picture or the branch to record, or, at the end, no layer could be recorded.
+        ValueError: before the network runs, for arguments that contradict each other, a network without attention that
+            a probe finds, or a filter that matches no layer; when the block ends, if no layer could be recorded.
 
-    A layer whose output cannot be recomputed from its q, k and v is left out and named in `trace.skipped`. A step that
-    ends in an exception is left out, too.
+    Every layer is proved at every recorded step: the output of some of its queries is recomputed from its q, k and v. From
+    a step on at which they differ, it is left out; a step without it is a gap, whose reason stands in `trace.gaps`. A
+    layer that has no step at all is named in `trace.skipped`. A step that ends in an exception is left out, too.
     """
     pictures = PictureChoice(branch, guided, picture, branch_order)
     sites, skipped = find_sites(network)
@@ -80,9 +84,8 @@ def record(
     recorder = Recorder(trace, sites, keeper, pictures, step_filter(steps), preview)
     with recorder.watching(network):
         yield trace
-    if trace.timesteps and not trace.layers:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
-        raise ValueError(f"no layer could be recorded: {reasons}")
+    if not trace.layers:
+        raise ValueError(f"no layer could be recorded: {recorder.why_nothing(network)}")
 
 
 def select_sites(sites: dict[str, Site], skipped: dict[str, str], layers: LayerFilter) -> dict[str, Site]:
@@ -121,6 +124,8 @@ def step_filter(steps: StepFilter) -> Callable[[int], bool]:
 class Recorder:
     """Follows the calls of a network: which step each is, and which pictures of its batch are recorded.
 
+    Nothing that goes wrong here stops the network. It is kept as a reason, and reported when the recording ends.
+
     Args:
         trace: takes what belongs to a call as a whole: its timestep, the size, the branches, the preview.
         keeper: takes what belongs to the layers.
@@ -136,18 +141,41 @@ class Recorder:
         preview: Preview | None = None,
     ) -> None:
         self.trace, self.pictures, self.is_recorded, self.preview = trace, pictures, is_recorded, preview
-        self.layers = [LayerRecorder(name, site, keeper) for name, site in sites.items()]
+        self.layers = [LayerRecorder(name, site, keeper, self._sources) for name, site in sites.items()]
         self.step = -1
         self.call: RecordedCall | None = None  # the one in progress, if it is recorded
+        self.failure: Exception | None = None  # the first thing that went wrong with a call as a whole
+        self._timesteps: dict[int, float | None] = {}  # of all calls, recorded or not
+        self._surroundings = Surroundings()
+        self._following = ExitStack()  # the hooks by which sequences are followed, while they are needed
+        self._sources_of: dict[int, Sources | CountedSources] = {}  # {picture: its sources in this call}
 
     @contextmanager
     def watching(self, network: nn.Module) -> Iterator[None]:
         """Keep the hooks registered within the `with` block, and remove them even after an exception."""
         with ExitStack() as stack:
             stack.callback(self._drop_unfinished_call)
+            stack.callback(self._following.close)
             for handle in self._hooks(network):
                 stack.callback(handle.remove)
             yield
+
+    def why_nothing(self, network: nn.Module) -> str:
+        """Why no layer was recorded."""
+        if self.failure is not None:
+            return str(self.failure)
+        if is_compiled(network):
+            return (
+                f"{type(network).__name__} is compiled, and compiled code calls no hooks: record it before compiling it"
+            )
+        if self.trace.timesteps:
+            reasons = {reason: name for name, reason in reversed(self.trace.skipped.items())}
+            return "; ".join(f"{name}: {reason}" for reason, name in reversed(reasons.items()))
+        if self.step >= 0:
+            return f"none of its {self.step + 1} calls was among the steps to record"
+        if any(layer.runs_outside for layer in self.layers):
+            return f"its parts ran, but {type(network).__name__} itself was not called: call it, not its forward method"
+        return f"{type(network).__name__} was not called while it was recorded"
 
     def _hooks(self, network: nn.Module) -> Iterator[RemovableHandle]:
         yield network.register_forward_pre_hook(self._begin, with_kwargs=True)
@@ -157,45 +185,92 @@ class Recorder:
         yield network.register_forward_hook(self._leave, always_call=True)
 
     def _begin(self, network: nn.Module, args: tuple, kwargs: dict) -> None:
+        if torch.compiler.is_compiling():
+            return
         self._drop_unfinished_call()
         self.step += 1
-        if self.is_recorded(self.step):
-            sample = find_sample(args, kwargs)
-            height, width = sample.shape[-2:]
-            pictures, reason = self.pictures.indices(network, args, kwargs, len(sample))
-            if reason is not None:
-                raise ValueError(reason)
-            call = RecordedCall(self.step, len(sample), (height, width), pictures)
-            self.trace.size, self.trace.branches = call.size, tuple(call.pictures)
-            self.trace.timesteps[call.step] = timestep_number(find_timestep(network, args, kwargs), call.last_picture)
-            self.call = call
+        try:
+            self._timesteps[self.step] = timestep_number(find_timestep(network, args, kwargs), self.pictures.picture)
+            if self.is_recorded(self.step):
+                self.call = self._open_call(network, args, kwargs)
+        except Exception as error:
+            self.failure = self.failure or error
         for layer in self.layers:
             layer.begin(self.call)
+
+    def _open_call(self, network: nn.Module, args: tuple, kwargs: dict) -> RecordedCall:
+        sample = find_sample(args, kwargs)
+        height, width = sample.shape[-2:]
+        pictures, reason = self.pictures.indices(network, args, kwargs, len(sample))
+        call = RecordedCall(self.step, len(sample), (height, width), pictures, reason or "")
+        self.trace.size, self.trace.branches = call.size, self.trace.branches or tuple(pictures)
+        self.trace.timesteps[call.step] = self._timesteps[call.step]
+        calls = calls_at(self._timesteps)
+        self.trace.calls = {step: calls[step] for step in self.trace.timesteps if step in calls}
+        self._follow(network, args, kwargs)
+        return call
+
+    def _follow(self, network: nn.Module, args: tuple, kwargs: dict) -> None:
+        """Watch all modules in this call if a layer's queries and keys have to be followed to their source."""
+        self._sources_of.clear()
+        self._following.close()
+        if any(layer.needs_sources for layer in self.layers):
+            self._surroundings.begin(network, args, kwargs)
+            for handle in self._surroundings.hooks(network):
+                self._following.callback(handle.remove)
+
+    def _sources(self, call: RecordedCall, picture: int) -> Sources | CountedSources:
+        """What follows sequences of one picture to their source, in the call in progress."""
+        if picture not in self._sources_of:
+            on_meta = any(tensor.is_meta for frame in self._surroundings.stack[:1] for tensor in frame.inputs)
+            self._sources_of[picture] = (
+                CountedSources(call.size, self._surroundings.arguments)
+                if on_meta
+                else Sources(self._surroundings, picture, call.batch)
+            )
+        return self._sources_of[picture]
 
     def _end(self, network: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
         """Called when the network returns."""
         if self.call is None:
             return
         call, self.call = self.call, None
+        self._surroundings.end()
+        self._sources_of.clear()
         for layer in self.layers:
-            layer.end(self.trace.steps)
-        if self.preview is not None:
-            sample, timestep = find_sample(args, kwargs), find_timestep(network, args, kwargs)
-            result = output if isinstance(output, torch.Tensor) else output[0]  # type: ignore[index]
-            self.trace.previews[call.step] = _preview(self.preview, sample, timestep, result, call.last_picture)
+            layer.end(call)
+        if self.preview is not None and call.pictures:
+            try:
+                sample, timestep = find_sample(args, kwargs), find_timestep(network, args, kwargs)
+                result = output if isinstance(output, torch.Tensor) else output[0]  # type: ignore[index]
+                self.trace.previews[call.step] = _preview(self.preview, sample, timestep, result, call.last_picture)
+            except Exception as error:
+                self.failure = self.failure or error
 
     def _leave(self, *_: object) -> None:
         """Called after `_end`, or instead of it when the network raises an exception."""
-        self._drop_unfinished_call()
+        if not torch.compiler.is_compiling():
+            self._drop_unfinished_call()
 
     def _drop_unfinished_call(self) -> None:
         """Forget the step at which the network raised an exception, and the layers recorded at no other step."""
+        self._surroundings.end()
         if self.call is None:
             return
         self.trace.timesteps.pop(self.call.step, None)
         for layer in self.layers:
             layer.forget(self.call.step)
         self.call = None
+
+
+def is_compiled(network: nn.Module) -> bool:
+    """Whether a network, or a part of it, runs as compiled code."""
+    return any(
+        isinstance(module, torch.jit.ScriptModule)
+        or hasattr(module, "_orig_mod")
+        or getattr(module, "_compiled_call_impl", None) is not None
+        for module in network.modules()
+    )
 
 
 def _preview(

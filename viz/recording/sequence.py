@@ -1,0 +1,95 @@
+"""What the tokens of a sequence are, in order: the sequence that a layer's queries or keys are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from viz.layer import Segment, SegmentKind
+from viz.recording.call import infer_grid
+
+# Parts of the names of a network's arguments, and what their tokens are.
+ARGUMENT_KINDS: tuple[tuple[str, SegmentKind], ...] = (
+    ("gligen", "objects"),
+    ("object", "objects"),
+    ("boxes", "objects"),
+    ("image", "image prompt"),
+    ("ip_", "image prompt"),
+    ("encoder_hidden_states", "words"),
+    ("context", "words"),
+    ("text", "words"),
+    ("prompt", "words"),
+    ("caption", "words"),
+    ("words", "words"),
+)
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """What the tokens of a sequence are.
+
+    Attributes:
+        order: (tokens,) the index of each token once its pixels are put row by row; None if they are already.
+    """
+
+    segments: tuple[Segment, ...]
+    order: torch.Tensor | None = None
+
+    @property
+    def tokens(self) -> int:
+        return sum(segment.tokens for segment in self.segments)
+
+    @property
+    def has_pixels(self) -> bool:
+        return any(segment.kind == "pixels" for segment in self.segments)
+
+
+def kind_of_argument(name: str) -> SegmentKind:
+    """What the tokens of a network's argument are, by its name."""
+    return next((kind for part, kind in ARGUMENT_KINDS if part in name.lower()), "unknown")
+
+
+def pixels(grid: tuple[int, ...], by_columns: bool = False) -> Sequence:
+    """The cells of a map of that (height, width), row by row or column by column."""
+    height, width = grid
+    order = torch.arange(height * width).reshape(width, height).T.flatten() if by_columns and min(grid) > 1 else None
+    return Sequence((Segment("pixels", height * width, (height, width)),), order)
+
+
+def shifted(order: torch.Tensor | None, first: int, tokens: int) -> torch.Tensor | None:
+    """The order of all `tokens`, of which those from `first` on are put into an order of their own."""
+    if order is None:
+        return None
+    everything = torch.arange(tokens)
+    everything[first : first + len(order)] = order + first
+    return everything
+
+
+class CountedSources:
+    """Stands in for `Sources` where tensors have shapes but no numbers: for planning, never for what is shown."""
+
+    def __init__(self, size: tuple[int, int], arguments: Mapping[str, torch.Tensor]) -> None:
+        self.size, self.arguments, self.picture = size, arguments, 0
+
+    def follow(self, tensor: torch.Tensor, batch_dimension: int = 0, channels_first: bool = False) -> Sequence | None:
+        """What the tokens of a tensor can be, by their number."""
+        tensor = tensor.movedim(batch_dimension, 0)
+        if tensor.ndim == 4 and channels_first:
+            return pixels(tensor.shape[-2:])
+        for name, argument in self.arguments.items():
+            if argument.shape == tensor.shape:
+                return Sequence((Segment(kind_of_argument(name), tensor.shape[1]),))
+        tensor = tensor.flatten(1, 2) if tensor.ndim == 4 else tensor
+        count = tensor.shape[2] if channels_first else tensor.shape[1]
+        try:
+            grid, before = infer_grid(self.size, count)
+        except ValueError:
+            return Sequence((Segment("unknown", count),))
+        registers = (Segment("registers", before),) if before else ()
+        return Sequence((*registers, Segment("pixels", count - before, grid)))
+
+    def why_not(self, tensor: torch.Tensor, batch_dimension: int = 0) -> str:
+        """Why a sequence cannot be the cells of a map."""
+        return f"its tokens, {tuple(tensor.shape)}, fit no halving of the {self.size[0]}×{self.size[1]} sample"

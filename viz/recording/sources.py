@@ -1,0 +1,307 @@
+"""Where a layer's queries and keys come from: followed, by their values, back to feature maps and to what was given.
+
+A count of tokens says nothing: merged tokens, frames and padded sequences can have as many as a map has cells. Tokens
+count as pixels only if they are found to be made of a map, cell by cell: they are its numbers, row by row or column by
+column, or what modules and code make of these (norms, modulations, positions, residuals). A module that takes N tokens
+and returns N is taken to keep their order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from viz.layer import Segment
+from viz.recording.likeness import equal, explains
+from viz.recording.sequence import Sequence, kind_of_argument, pixels, shifted
+from viz.recording.surroundings import Frame, Surroundings, makes_tokens
+
+MAX_DEPTH = 200  # of modules between a layer and the map that its tokens are made of
+MAX_CANDIDATES = 10  # tensors around a layer that its tokens may be made of by code
+
+
+class Sources:
+    """Follows sequences of one picture to their source, within one call of a network."""
+
+    def __init__(self, surroundings: Surroundings, picture: int, batch: int) -> None:
+        self.surroundings, self.picture, self.batch = surroundings, picture, batch
+        self._known: dict[tuple, tuple[torch.Tensor, Sequence | None]] = {}  # {place: (the tensor, to keep it, source)}
+        self._visible: tuple[int, list[torch.Tensor]] = (-1, [])  # (number of changes, the tensors visible after them)
+
+    def follow(self, tensor: torch.Tensor, batch_dimension: int = 0, channels_first: bool = False) -> Sequence | None:
+        """What the tokens of a tensor are; None if that is unknown.
+
+        Args:
+            tensor: (B, N, C) or (B, h, w, C); with `channels_first`, (B, C, N) or a map (B, C, h, w).
+        """
+        tensor = tensor.movedim(batch_dimension, 0)
+        if tensor.ndim == 4 and channels_first:
+            return pixels(tensor.shape[-2:])
+        if tensor.ndim == 4:
+            tensor = tensor.flatten(1, 2)
+        return self._follow(tensor.transpose(1, 2) if channels_first else tensor, 0) if tensor.ndim == 3 else None
+
+    def why_not(self, tensor: torch.Tensor, batch_dimension: int = 0) -> str:
+        """Why a sequence could not be followed to the cells of a map."""
+        count = tensor.movedim(batch_dimension, 0)[0].numel() // tensor.shape[-1]
+        maps = (t for frame in reversed(self.surroundings.stack) for t in frame.inputs if t.ndim == 4)
+        grid = next((tuple(t.shape[2:]) for t in maps if len(t) == self.batch), None)
+        if grid is None:
+            return f"its {count} tokens belong to no feature map"
+        height, width = grid
+        if count != height * width:
+            others = "they may be patches, merged or left out, or no pixels at all"
+            return f"its {count} tokens are not the cells of the {height}×{width} map around it; {others}"
+        return (
+            f"its {count} tokens could not be followed to the cells of the {height}×{width} map around it; they may be "
+            "frames, or in an order of their own"
+        )
+
+    def _follow(self, tensor: torch.Tensor, depth: int) -> Sequence | None:
+        place = tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
+        if place in self._known:
+            return self._known[place][1]
+        self._known[place] = tensor, None  # what leads back to itself explains nothing
+        sequence = None
+        if len(tensor) == self.batch and depth < MAX_DEPTH:
+            tokens = tensor[self.picture]
+            sequence = (
+                self._argument(tokens)
+                or self._map(tokens)
+                or self._module(tokens, depth)
+                or self._added(tokens, depth)
+                or self._join(tokens, depth)
+                or self._code(tokens, depth)
+            )
+        self._known[place] = tensor, sequence
+        return sequence
+
+    def _argument(self, tokens: torch.Tensor) -> Sequence | None:
+        """Tokens that are an argument of the network."""
+        for name, argument in self.surroundings.arguments.items():
+            if len(argument) == self.batch and equal(tokens, argument[self.picture]):
+                return Sequence((Segment(kind_of_argument(name), len(tokens)),))
+        return None
+
+    def _map(self, tokens: torch.Tensor) -> Sequence | None:
+        """Tokens that hold the cells of a map, the same numbers or with positions added."""
+        for cells in self._maps(tokens):
+            for positions in (None, *self._positions(tokens)):
+                if (sequence := self._cells(tokens, cells, positions)) is not None:
+                    return sequence
+        return None
+
+    def _cells(self, tokens: torch.Tensor, cells: torch.Tensor, positions: torch.Tensor | None) -> Sequence | None:
+        """Tokens (N, C), less positions (N, C), of which a run is the cells (C, h, w) of a map, in either order."""
+        bare, tolerance = (tokens, 0.0) if positions is None else (tokens - positions, 1e-4)
+        by_row, by_column = cells.flatten(1).T, cells.transpose(1, 2).flatten(1).T
+        count = len(by_row)
+        for first in _starts(bare, by_row[0], len(tokens) - count, tolerance):
+            for by_columns, expected in ((False, by_row), (True, by_column)):
+                if equal(bare[first : first + count], expected, tolerance):
+                    return self._between(bare, first, pixels(cells.shape[1:], by_columns))
+        return None
+
+    def _module(self, tokens: torch.Tensor, depth: int) -> Sequence | None:
+        """Tokens that a module returned: made of its N input tokens, or of the map that it cuts into patches."""
+        for frame in self.surroundings.visible():
+            if not any(equal(tokens, form[self.picture]) for form in self._forms(frame.outputs)):
+                continue
+            if makes_tokens(frame) and (sequence := self._patches(frame, tokens)) is not None:
+                return sequence
+            for source in self._forms(frame.inputs):
+                if source.shape[1] == len(tokens) and (sequence := self._follow(source, depth + 1)) is not None:
+                    return sequence
+        return None
+
+    def _patches(self, frame: Frame, tokens: torch.Tensor) -> Sequence | None:
+        """Tokens that a patch embedding returned: the map that one of its convolutions returned, flattened."""
+        for cells in self._maps(tokens, _inner_outputs(frame)):
+            for positions in (None, *self._positions(tokens, frame.module)):
+                if (sequence := self._cells(tokens, cells, positions)) is not None:
+                    return sequence
+            if (sequence := self._embedded(tokens, cells, frame.module)) is not None:
+                return sequence
+        return None
+
+    def _embedded(self, tokens: torch.Tensor, cells: torch.Tensor, module: nn.Module) -> Sequence | None:
+        """Tokens of which a run is made of the cells (C, h, w) of a map and of a module's tables, by code."""
+        count = cells[0].numel()
+        tables = [None, *(table for table in self._tables(None, module) if len(table) >= count)]
+        for first in range(min(len(tokens) - count, MAX_CANDIDATES) + 1):
+            run = tokens[first : first + count]
+            for table in tables:
+                if table is not None and table.shape[1] != tokens.shape[1]:
+                    continue
+                by_columns = likely_order(run, cells, None if table is None else table[-count:])
+                if by_columns is not None:
+                    return self._between(tokens, first, pixels(cells.shape[1:], by_columns))
+        return None
+
+    def _added(self, tokens: torch.Tensor, depth: int) -> Sequence | None:
+        """Tokens that are visible ones with positions added."""
+        for positions in self._positions(tokens):
+            for source in self._forms(self._tensors()):
+                is_source = equal(tokens - positions, source[self.picture], 1e-4)
+                if is_source and (sequence := self._follow(source, depth + 1)) is not None:
+                    return sequence
+        return None
+
+    def _join(self, tokens: torch.Tensor, depth: int) -> Sequence | None:
+        """Tokens that are several sequences joined, one of which is visible and holds pixels."""
+        for source in self._forms(self._tensors()):
+            one = source[self.picture]
+            if not 0 < len(one) < len(tokens) or one.shape[1] != tokens.shape[1]:
+                continue
+            for first in _starts(tokens, one[0], len(tokens) - len(one), 0.0):
+                inner = equal(tokens[first : first + len(one)], one) and self._follow(source, depth + 1)
+                if inner and inner.has_pixels:
+                    return self._between(tokens, first, inner)
+        return None
+
+    def _code(self, tokens: torch.Tensor, depth: int) -> Sequence | None:
+        """Tokens that code made of visible ones without a module: a residual, a norm, a modulation."""
+        sources = [
+            source
+            for source in self._forms(self._tensors())
+            if source.shape[1:] == tokens.shape and not equal(source[self.picture], tokens)
+        ][:MAX_CANDIDATES]
+        ones = [source[self.picture] for source in sources]
+        for source in self._summands(sources, ones, lambda one, other: equal(tokens, one + other, 1e-5)):
+            if (sequence := self._follow(source, depth + 1)) is not None:
+                return sequence
+        for bare in (tokens, *(tokens - positions for positions in self._positions(tokens))):
+            if (sequence := self._run(bare)) is not None:
+                return sequence
+            for source, one in zip(sources, ones, strict=True):
+                if explains(bare, [one]) and (sequence := self._follow(source, depth + 1)) is not None:
+                    return sequence
+        for source in self._summands(sources, ones, lambda one, other: explains(tokens, [one, other])):
+            if (sequence := self._follow(source, depth + 1)) is not None:
+                return sequence
+        return None
+
+    def _run(self, tokens: torch.Tensor) -> Sequence | None:
+        """Tokens of which a run is what code made of the cells of a map."""
+        lengths = [argument.shape[1] for argument in self.surroundings.arguments.values()]
+        for cells in islice(self._maps(tokens), MAX_CANDIDATES):
+            room = len(tokens) - cells[0].numel()
+            starts = {*range(min(room, MAX_CANDIDATES) + 1), room, *lengths, *(room - length for length in lengths)}
+            for first in sorted(start for start in starts if 0 <= start <= room):
+                by_columns = likely_order(tokens[first : first + cells[0].numel()], cells)
+                if by_columns is not None:
+                    return self._between(tokens, first, pixels(cells.shape[1:], by_columns))
+        return None
+
+    def _summands(
+        self,
+        sources: list[torch.Tensor],
+        ones: list[torch.Tensor],
+        test: Callable[[torch.Tensor, torch.Tensor], bool],
+    ) -> Iterator[torch.Tensor]:
+        """The sources that pass a test together with another one."""
+        for i, source in enumerate(sources):
+            if any(test(ones[i], other) for j, other in enumerate(ones) if j != i):
+                yield source
+
+    def _between(self, tokens: torch.Tensor, first: int, inner: Sequence) -> Sequence:
+        """A sequence that is known from token `first` on; the other tokens are whatever they can be shown to be."""
+        before, after = self._part(tokens[:first]), self._part(tokens[first + inner.tokens :])
+        return Sequence((*before, *inner.segments, *after), shifted(inner.order, first, len(tokens)))
+
+    def _part(self, tokens: torch.Tensor) -> tuple[Segment, ...]:
+        """The segments of tokens beside the pixels."""
+        if not len(tokens):
+            return ()
+        if any(equal(tokens, table) for table in self._tables(tokens.shape)):
+            return (Segment("registers", len(tokens)),)
+        sequence = self._follow(tokens.expand(self.batch, *tokens.shape), 0)
+        known = sequence is not None and not sequence.has_pixels
+        return sequence.segments if known and sequence else (Segment("unknown", len(tokens)),)
+
+    def _maps(self, tokens: torch.Tensor, tensors: Iterable[torch.Tensor] | None = None) -> Iterator[torch.Tensor]:
+        """The visible maps (C, h, w) of the picture, cut into patches if need be, that tokens (N, C) may be made of."""
+        for tensor in self._tensors() if tensors is None else tensors:
+            if tensor.ndim == 4 and len(tensor) == self.batch:
+                for cells in _patched(tensor[self.picture], tokens.shape[1]):
+                    if cells[0].numel() <= len(tokens):
+                        yield cells
+
+    def _forms(self, tensors: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """Tensors that may hold sequences of the batch, as (B, N, C); they may be (B, C, N) or (B, h, w, C)."""
+        for tensor in tensors:
+            if tensor.ndim == 3 and len(tensor) == self.batch:
+                yield tensor
+                yield tensor.transpose(1, 2)
+            elif tensor.ndim == 4 and len(tensor) == self.batch:
+                yield tensor.flatten(1, 2)
+
+    def _tensors(self) -> list[torch.Tensor]:
+        """All visible tensors, each once, the nearest first."""
+        if self._visible[0] != self.surroundings.changes:
+            every = (t for frame in self.surroundings.visible() for t in (*frame.outputs, *frame.inputs))
+            tensors = {(tensor.data_ptr(), tensor.shape, tensor.stride()): tensor for tensor in every}
+            self._visible = self.surroundings.changes, list(tensors.values())
+        return self._visible[1]
+
+    def _positions(self, tokens: torch.Tensor, within: nn.Module | None = None) -> Iterator[torch.Tensor]:
+        """Learned tables, or the first rows of them, that may have been added to (N, C)."""
+        count, width = tokens.shape
+        for table in self._tables(None, within):
+            if table.shape[1] == width and len(table) >= count > 1:
+                yield table[:count].to(tokens)
+
+    def _tables(self, shape: torch.Size | None, within: nn.Module | None = None) -> Iterator[torch.Tensor]:
+        """Parameters and buffers (…, N, C), or of any length, of one module or else of the running ones."""
+        modules = [frame.module for frame in reversed(self.surroundings.stack)] if within is None else [within]
+        for module in modules:
+            for tables in (module.parameters(within is not None), module.buffers(within is not None)):
+                for table in tables:
+                    if shape is None and table.ndim >= 2:
+                        yield table.detach().reshape(-1, table.shape[-1])
+                    elif shape is not None and table.numel() == math.prod(shape) and table.shape[-1:] == shape[-1:]:
+                        yield table.detach().reshape(shape)
+
+
+def likely_order(tokens: torch.Tensor, cells: torch.Tensor, table: torch.Tensor | None = None) -> bool | None:
+    """Whether tokens (N, C) are made of the cells (C, h, w), and a table (N, C), column by column.
+
+    None if they are made of them in neither order.
+    """
+    more = [] if table is None else [table.to(tokens)]
+    if explains(tokens, [cells.flatten(1).T, *more]):
+        return False
+    return True if explains(tokens, [cells.transpose(1, 2).flatten(1).T, *more]) else None
+
+
+def _patched(cells: torch.Tensor, width: int) -> Iterator[torch.Tensor]:
+    """A map (C, h, w) with `width` channels: as it is, or cut into square patches whose numbers are channels."""
+    channels, height, side = cells.shape
+    patch = math.isqrt(width // channels)
+    if patch == 1 and channels == width:
+        yield cells
+    elif patch > 1 and channels * patch**2 == width and not height % patch and not side % patch:
+        patches = F.pixel_unshuffle(cells, patch)  # (C·p·p, h/p, w/p)
+        yield patches
+        yield patches.unflatten(0, (channels, patch**2)).transpose(0, 1).flatten(0, 1)
+
+
+def _inner_outputs(frame: Frame) -> Iterator[torch.Tensor]:
+    """What the modules within one returned."""
+    for child in frame.finished:
+        yield from child.outputs
+        yield from _inner_outputs(child)
+
+
+def _starts(tokens: torch.Tensor, row: torch.Tensor, last: int, tolerance: float) -> Iterator[int]:
+    """Where in (N, C) a run that begins with `row` can begin, from 0 to `last`."""
+    if last == 0:
+        return iter((0,))
+    width = min(16, len(row))
+    differences = (tokens[: last + 1, :width].float() - row[:width].float()).abs().amax(1)
+    return islice(iter(torch.nonzero(differences <= tolerance * row.abs().max()).flatten().tolist()), 4)

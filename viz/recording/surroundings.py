@@ -1,0 +1,130 @@
+"""The modules around an attention module while its network runs: what they were given, and what they returned.
+
+Only while a layer's queries and keys have still to be followed to their source; see `viz.recording.sources`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from viz.recording.call import named_arguments
+
+
+@dataclass
+class Frame:
+    """One call of a module: running, or finished.
+
+    Attributes:
+        inputs, outputs: its tensors of three and four dimensions, detached.
+        finished: calls of its children that have returned, in order.
+    """
+
+    module: nn.Module
+    inputs: list[torch.Tensor]
+    outputs: list[torch.Tensor] = field(default_factory=list)
+    finished: list[Frame] = field(default_factory=list)
+
+
+class Surroundings:
+    """The stack of running modules of one call of a network, outermost first.
+
+    Attributes:
+        arguments: {name: tensor of three dimensions} that the network was called with; parts of dictionaries are named
+            by their path.
+        changes: how often a module was entered or left.
+    """
+
+    def __init__(self) -> None:
+        self.arguments: dict[str, torch.Tensor] = {}
+        self.stack: list[Frame] = []
+        self.changes = 0
+
+    def begin(self, network: nn.Module, args: tuple, kwargs: dict) -> None:
+        """Start a call of the network."""
+        self.arguments = {
+            name: value.detach()
+            for name, value in _named_tensors(named_arguments(network, args, kwargs))
+            if value.ndim == 3
+        }
+        self.stack = [Frame(network, _tensors((args, kwargs)))]
+        self.changes += 1
+
+    def end(self) -> None:
+        """Finish it, and let go of all tensors."""
+        self.arguments, self.stack = {}, []
+
+    def hooks(self, network: nn.Module) -> Iterator[RemovableHandle]:
+        """Register hooks on the parts of a network, one by one."""
+        for module in _parts(network):
+            if module is not network:
+                yield module.register_forward_pre_hook(self._enter, with_kwargs=True)
+                yield module.register_forward_hook(self._leave, with_kwargs=True)
+
+    def visible(self) -> Iterator[Frame]:
+        """Running modules and their finished children, from the innermost and latest to the outermost and first."""
+        for frame in reversed(self.stack):
+            yield from reversed(frame.finished)
+            yield frame
+
+    def _enter(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
+        if self.stack and not torch.compiler.is_compiling():
+            self.stack.append(Frame(module, _tensors((args, kwargs))))
+            self.changes += 1
+
+    def _leave(self, module: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
+        if torch.compiler.is_compiling() or not any(frame.module is module for frame in self.stack[1:]):
+            return
+        while (frame := self.stack.pop()).module is not module:
+            pass  # modules that an exception left
+        frame.outputs = _tensors(output)
+        self.changes += 1
+        if not makes_tokens(frame):
+            frame.finished = []  # its inner tensors are not needed any longer
+        self.stack[-1].finished.append(frame)
+
+
+def makes_tokens(frame: Frame) -> bool:
+    """Whether a module takes a map (B, C, h, w) and returns tokens, (B, N, C) or (B, h, w, C): a patch embedding."""
+    if not frame.outputs or not any(tensor.ndim == 4 for tensor in frame.inputs):
+        return False
+    turned = {
+        tuple(output.movedim(1, -1).shape) for child in frame.finished for output in child.outputs if output.ndim == 4
+    }
+    return all(tensor.ndim == 3 or tuple(tensor.shape) in turned for tensor in frame.outputs)
+
+
+def _parts(module: nn.Module) -> Iterator[nn.Module]:
+    """The modules within one, without those whose result would change in the last bits if they had hooks.
+
+    PyTorch runs its own encoder layers as one operation, in eval mode, unless a module in them has hooks.
+    """
+    fused = not module.training and torch.backends.mha.get_fastpath_enabled()
+    if isinstance(module, torch.jit.ScriptModule) or (
+        fused and isinstance(module, (nn.TransformerEncoder, nn.TransformerEncoderLayer))
+    ):
+        return
+    yield module
+    if not isinstance(module, nn.MultiheadAttention):
+        for child in module.children():
+            yield from _parts(child)
+
+
+def _tensors(value: object) -> list[torch.Tensor]:
+    return [tensor.detach() for _, tensor in _named_tensors(value) if tensor.ndim in (3, 4)]
+
+
+def _named_tensors(value: object, path: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """(path, tensor) of every tensor in nested tuples, lists and dictionaries."""
+    if isinstance(value, torch.Tensor):
+        yield path, value
+    elif isinstance(value, dict):
+        for name, part in value.items():
+            yield from _named_tensors(part, f"{path}.{name}" if path else str(name))
+    elif isinstance(value, (tuple, list)):
+        for index, part in enumerate(value):
+            yield from _named_tensors(part, f"{path}.{index}" if path else str(index))
