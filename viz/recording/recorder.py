@@ -72,9 +72,9 @@ def record(
         ValueError: before the network runs, for arguments that contradict each other, a network without attention that
             a probe finds, or a filter that matches no layer; when the block ends, if no layer could be recorded.
 
-    Every layer is proved at every recorded step: the output of some of its queries is recomputed from its q, k and v. From
-    a step on at which they differ, it is left out; a step without it is a gap, whose reason stands in `trace.gaps`. A
-    layer that has no step at all is named in `trace.skipped`. A step that ends in an exception is left out, too.
+    Every layer is proved at every recorded step: the output of some of its queries is recomputed from its q, k and v.
+    From a step on at which they differ, it is left out; a step without it is a gap, whose reason stands in `trace.gaps`.
+    A layer that has no step at all is named in `trace.skipped`. A step that ends in an exception is left out, too.
     """
     pictures = PictureChoice(branch, guided, picture, branch_order)
     sites, skipped = find_sites(network)
@@ -205,10 +205,13 @@ class Recorder:
         call = RecordedCall(self.step, len(sample), (height, width), pictures, reason or "")
         self.trace.size, self.trace.branches = call.size, self.trace.branches or tuple(pictures)
         self.trace.timesteps[call.step] = self._timesteps[call.step]
-        calls = calls_at(self._timesteps)
-        self.trace.calls = {step: calls[step] for step in self.trace.timesteps if step in calls}
+        self._count_calls()
         self._follow(network, args, kwargs)
         return call
+
+    def _count_calls(self) -> None:
+        calls = calls_at(self._timesteps)
+        self.trace.calls = {step: calls[step] for step in self.trace.timesteps if step in calls}
 
     def _follow(self, network: nn.Module, args: tuple, kwargs: dict) -> None:
         """Watch all modules in this call if a layer's queries and keys have to be followed to their source."""
@@ -258,6 +261,7 @@ class Recorder:
         if self.call is None:
             return
         self.trace.timesteps.pop(self.call.step, None)
+        self._count_calls()
         for layer in self.layers:
             layer.forget(self.call.step)
         self.call = None
