@@ -73,7 +73,7 @@ def record(
             a probe finds, or a filter that matches no layer; when the block ends, if no layer could be recorded.
 
     Every layer is proved at every recorded step: the output of some of its queries is recomputed from its q, k and v.
-    From a step on at which they differ, it is left out; a step without it is a gap, whose reason stands in `trace.gaps`.
+    From a step on at which they differ, it is left out; a step without it is a gap, and `trace.gaps` says why.
     A layer that has no step at all is named in `trace.skipped`. A step that ends in an exception is left out, too.
     """
     pictures = PictureChoice(branch, guided, picture, branch_order)
