@@ -309,7 +309,7 @@ def test_viewer_keeps_proportions_of_wide_picture(page, tmp_path, shared_pipelin
         ({"status": 404}, "no longer on the server; draw it again"),
         ({"body": b"short"}, "it is shorter than its own header"),
         ({"body": bytes(8) + b"x" * 100}, "its header is not JSON"),
-        ({"body": b"\x02" + bytes(7) + b"{}"}, "not a version 1 trace of PixelGaze"),
+        ({"body": b"\x02" + bytes(7) + b"{}"}, "not a version 1 or 2 trace of PixelGaze"),
         ({"body": b"\xff" * 100}, "it ends inside its header"),
     ],
 )

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.support.traces import trace_of_segments
 from viz import Trace
 from viz.page.gallery import exhibits
 from viz.page.plots import plot
@@ -43,6 +44,17 @@ def test_plot_of_columns(maps):
     value = plot(maps, replace(VIEW, mode="column"), region=1)
     assert keys(value) == ["received", "distance", "weight", "map"]
     assert "Pin 1: who looks at it" in value["note"] and "Columns don't sum to one" in value["note"]
+
+
+def test_plot_leaves_gaps_empty():
+    maps = Maps(trace_of_segments())
+    for mode, shape in (("row", (2, 2)), ("column", (3, 4))):
+        view = View((0.5, 0.5), "joint", 6, pins=PINS, active=0, mode=mode)
+        figures = {each["key"]: each["figure"]["data"] for each in plot(maps, view)["figures"]}
+        assert figures["map"][0]["z"] == [[None] * shape[1]] * shape[0]
+        lines = {line["meta"]: line["y"] for line in figures["distance"]}
+        assert [value is None for value in lines["joint"]] == [False, False, True]
+        assert [value is None for value in lines["plain"]] == [False, True, False]
 
 
 def test_plot_says_that_only_the_map_is_special(maps):

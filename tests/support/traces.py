@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection
+from pathlib import Path
+
 import numpy as np
 import torch
+from safetensors.torch import save_file
 
 from viz import Trace
 from viz.layer import Branch, Grid, Key, Layer, Proof, Segment
@@ -75,6 +80,16 @@ def trace_of_segments() -> Trace:
     return trace
 
 
+def add_gaps(trace: Trace, layer: str, steps: Collection[int], reason: str) -> None:
+    """Take Q and K of some steps out of a trace."""
+    trace.gaps[layer] = dict.fromkeys(steps, reason)
+    for store in (trace.queries, trace.keys):
+        for key in [key for key in store if key[1] == layer and key[2] in steps]:
+            del store[key]
+    if layer in trace.proofs and trace.proofs[layer].step in steps:
+        del trace.proofs[layer]
+
+
 def attention_of(trace: Trace, name: str, step: int, branch: Branch | None = None) -> torch.Tensor:
     """(H, N, pixel keys or M): the plain formula in double precision, cut to the pixels."""
     layer, key = trace.layers[name], (branch or trace.branches[-1], name, step)
@@ -126,3 +141,34 @@ def trace_with_everything() -> Trace:
     value, output = torch.tensor([[[1.0], [2], [3], [4], [5]]]), torch.tensor([[3.0], [3.0]])
     trace.proofs["a"] = Proof("picture 1 of 2", 3, torch.tensor([0, 4]), value, output)
     return trace
+
+
+def save_first_version(path: Path, **changes) -> None:
+    """Write a file as version 1 of the format did: a layer with an extra key and one of words, at two steps."""
+    sizes = {"heads": 1, "head_dim": 2, "scale": 0.5}
+    description = {
+        "layers": [
+            {"name": "a", "kind": "self", "grid": [2, 3], "keys": 7, "extra": 1, **sizes},
+            {"name": "b", "kind": "cross", "grid": [1, 2], "keys": 4, "extra": 0, **sizes},
+        ],
+        "timesteps": [[0, 999.0], [2, None]],
+        "branches": ["unconditional", "conditional"],
+        "skipped": {"c": "no probe knows it"},
+        "proved": {"a": 1e-7},
+        "verified": 2e-7,
+        "proof_steps": {"a": 2},
+        "size": [4, 6],
+        "recipe": {"caption": "a red monster"},
+    }
+    generator = torch.Generator().manual_seed(0)
+    tensors = {}
+    for branch in ("unconditional", "conditional"):
+        for name, queries, keys in (("a", 6, 7), ("b", 2, 4)):
+            for step in (0, 2):
+                tensors[f"{branch}/query/{name}/{step}"] = torch.randn(1, queries, 2, generator=generator)
+                tensors[f"{branch}/key/{name}/{step}"] = torch.randn(1, keys, 2, generator=generator)
+    value, (q, k) = torch.randn(1, 7, 2), (tensors[f"conditional/{part}/a/2"].double() for part in ("query", "key"))
+    output = (torch.softmax(q @ k.transpose(-1, -2) * 0.5, -1) @ value.double())[0, [1, 4]].float()
+    tensors |= {"proof/queries/a": torch.tensor([1, 4]), "proof/value/a": value, "proof/output/a": output}
+    metadata = {"format": "pixelgaze-trace", "version": "1", "trace": json.dumps(description | changes)}
+    save_file(tensors, path, metadata)

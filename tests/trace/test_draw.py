@@ -50,6 +50,22 @@ def test_sheet_holds_every_map():
     assert (np.asarray(sheet(maps, [1.0] * 3, cell=20)).shape[0]) < pixels.shape[0]
 
 
+def test_sheet_frames_a_map_that_does_not_exist():
+    maps = np.full((2, 2, 2), 32.0)
+    maps[1] = np.nan
+    pixels = np.asarray(sheet({"down 1": maps}, [999.0, 500.0], cell=20))
+    assert (pixels == palette()[255]).all(-1).sum() == 20 * 20
+    assert not (pixels == palette()[0]).all(-1).any()
+    frame = (pixels == (0x56, 0x5D, 0x6B)).all(-1)  # as are the timesteps below
+    assert frame[:33].sum() == 4 * 20 - 4
+
+
+def test_overlay_without_a_map_is_the_dimmed_picture():
+    picture = np.full((4, 4, 3), 200, np.uint8)
+    dimmed = np.asarray(overlay(picture, None, size=8))
+    assert dimmed.shape == (8, 8, 3) and (dimmed == np.round(200 * 0.65 + np.array([8, 6, 14]) * 0.35)).all()
+
+
 def test_animation_repeats_and_rests_on_its_last_frame():
     frames = [Image.new("RGB", (8, 6), color) for color in ("red", "green", "blue")]
     gif = Image.open(io.BytesIO(animation(frames, milliseconds=100)))

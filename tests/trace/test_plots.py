@@ -1,5 +1,7 @@
 """Plotly figures."""
 
+import json
+
 import numpy as np
 
 from viz.plots import heatmap, over_steps
@@ -13,6 +15,11 @@ def test_over_steps_styles_lines_and_labels_steps_by_timestep():
     assert first.line.color == second.line.color != third.line.color and first.line.dash != second.line.dash
     assert list(first.x) == [0, 3] and list(first.y) == [1, 2]
     assert figure.layout.xaxis.ticktext == ("999", "3")
+
+
+def test_over_steps_breaks_a_line_at_a_gap():
+    line = json.loads(over_steps({"a": [1, np.nan, 3]}, [0, 1, 2], [None] * 3, title="", unit="").to_json())["data"][0]
+    assert line["y"] == [1, None, 3] and not line.get("connectgaps")
 
 
 def test_heatmap_has_row_0_on_top_and_0_in_the_middle_if_diverging():

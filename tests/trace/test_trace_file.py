@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.support.traces import trace_with_everything
+from tests.support.traces import save_first_version, trace_with_everything
 from viz import Trace
 from viz.layer import Segment
 from viz.page.gallery import exhibits
@@ -81,39 +81,8 @@ def test_save_refuses_two_tensors_of_one_name(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def first_version(path, **changes) -> None:
-    """Write a file as version 1 of the format did: a layer with an extra key and one of words, at two steps."""
-    sizes = {"heads": 1, "head_dim": 2, "scale": 0.5}
-    description = {
-        "layers": [
-            {"name": "a", "kind": "self", "grid": [2, 3], "keys": 7, "extra": 1, **sizes},
-            {"name": "b", "kind": "cross", "grid": [1, 2], "keys": 4, "extra": 0, **sizes},
-        ],
-        "timesteps": [[0, 999.0], [2, None]],
-        "branches": ["unconditional", "conditional"],
-        "skipped": {"c": "no probe knows it"},
-        "proved": {"a": 1e-7},
-        "verified": 2e-7,
-        "proof_steps": {"a": 2},
-        "size": [4, 6],
-        "recipe": {"caption": "a red monster"},
-    }
-    generator = torch.Generator().manual_seed(0)
-    tensors = {}
-    for branch in ("unconditional", "conditional"):
-        for name, queries, keys in (("a", 6, 7), ("b", 2, 4)):
-            for step in (0, 2):
-                tensors[f"{branch}/query/{name}/{step}"] = torch.randn(1, queries, 2, generator=generator)
-                tensors[f"{branch}/key/{name}/{step}"] = torch.randn(1, keys, 2, generator=generator)
-    value, (q, k) = torch.randn(1, 7, 2), (tensors[f"conditional/{part}/a/2"].double() for part in ("query", "key"))
-    output = (torch.softmax(q @ k.transpose(-1, -2) * 0.5, -1) @ value.double())[0, [1, 4]].float()
-    tensors |= {"proof/queries/a": torch.tensor([1, 4]), "proof/value/a": value, "proof/output/a": output}
-    metadata = {"format": "pixelgaze-trace", "version": "1", "trace": json.dumps(description | changes)}
-    save_file(tensors, path, metadata)
-
-
 def test_load_reads_version_1_as_segments(tmp_path):
-    first_version(tmp_path / "old.safetensors")
+    save_first_version(tmp_path / "old.safetensors")
     trace = Trace.load(tmp_path / "old.safetensors")
     pixels = Segment("pixels", 6, (2, 3))
     layer = trace.layers["a"]
@@ -157,7 +126,7 @@ FIRST_HOSTILE = {
 @pytest.mark.parametrize("case", FIRST_HOSTILE)
 def test_load_refuses_hostile_files_of_version_1(tmp_path, case):
     changes, message = FIRST_HOSTILE[case]
-    first_version(tmp_path / "old.safetensors", **changes)
+    save_first_version(tmp_path / "old.safetensors", **changes)
     with pytest.raises(TraceFileError, match=message):
         Trace.load(tmp_path / "old.safetensors")
 

@@ -20,7 +20,8 @@ export function describeProof(trace) {
     ...gapped.map((layer) => [layer.name, formatGaps(trace, layer).join("; ")]),
   ];
   const rest = [leftOut.length && `${leftOut.length} left out`, gapped.length && `${gapped.length} with gaps`];
-  const badge = [proof.layers ? provedText(trace, leftOut.length) : "not verified", ...rest].filter(Boolean).join(", ");
+  const verified = proof.layers ? provedText(trace, leftOut.length) : "not verified";
+  const badge = [verified, rest.filter(Boolean).join(", ")].filter(Boolean).join("; ");
   return { badge, isProved: proof.layers > 0, details: detailsOf(proof), missing };
 }
 

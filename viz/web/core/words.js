@@ -50,7 +50,7 @@ export const formatGrid = ({ height, width }) => `${height}×${width}`;
 
 const isSame = (grid, other) => grid.height === other.height && grid.width === other.width;
 
-// How many of each kind: "77 words and 4 registers".
+// How many of each kind: "77 words", "4 registers".
 function formatKinds(kinds) {
   const names = {
     words: "word",
@@ -61,16 +61,18 @@ function formatKinds(kinds) {
     unknown: "key of an unknown kind",
   };
   const plural = (name) => name.replace(/^\w+/, (word) => `${word}s`);
-  const texts = Object.entries(kinds).map(([kind, count]) => `${count} ${count > 1 ? plural(names[kind]) : names[kind]}`);
-  return texts.length > 1 ? `${texts.slice(0, -1).join(", ")} and ${texts[texts.length - 1]}` : texts.join("");
+  return Object.entries(kinds).map(([kind, count]) => `${count} ${count > 1 ? plural(names[kind]) : names[kind]}`);
 }
+
+// "a, b and c"
+const joinWords = (texts) => (texts.length > 1 ? `${texts.slice(0, -1).join(", ")} and ${texts[texts.length - 1]}` : texts.join(""));
 
 // What a layer's keys are: "self-attention · 32×32", "looks at 32×32 cells and 4 registers".
 export function formatKeys(layer) {
   const others = formatKinds(layer.otherKeys);
   const coarser = isSame(layer, layer.keyGrid) ? "" : " of a coarser map";
-  if (!others && !coarser) return `self-attention · ${formatGrid(layer)}`;
-  return `looks at ${formatGrid(layer.keyGrid)} cells${coarser}${others ? ` and ${others}` : ""}`;
+  if (!others.length && !coarser) return `self-attention · ${formatGrid(layer)}`;
+  return `looks at ${joinWords([`${formatGrid(layer.keyGrid)} cells${coarser}`, ...others])}`;
 }
 
 // The same for a narrow column: "32×32", "32×32 → 16×16", "32×32 + 4".
@@ -95,9 +97,8 @@ function formatSteps(steps) {
     if (last && last[1] === step - 1) last[1] = step;
     else runs.push([step, step]);
   }
-  const texts = runs.map(([from, to]) => (from === to ? `${from}` : `${from} ${to === from + 1 ? "and" : "to"} ${to}`));
-  const list = texts.length > 1 ? `${texts.slice(0, -1).join(", ")} and ${texts[texts.length - 1]}` : texts[0];
-  return `${steps.length > 1 ? "steps" : "step"} ${list}`;
+  const texts = runs.flatMap(([from, to]) => (to - from > 1 ? [`${from} to ${to}`] : from === to ? [from] : [from, to]));
+  return `${steps.length > 1 ? "steps" : "step"} ${joinWords(texts)}`;
 }
 
 // A pin's name: its query on a grid.
@@ -171,7 +172,7 @@ function offsetOf(peak, middle, { width }) {
 
 function rowNumbers(map, layer, measures, offset) {
   const outside = `${Math.round(100 * (1 - measures.total))}%`;
-  const others = formatKinds(layer.otherKeys);
+  const others = joinWords(formatKinds(layer.otherKeys));
   return [
     ...(others ? [[`on ${others}`, outside]] : []),
     ["peak, times uniform", formatTimes(map[measures.peak])],

@@ -24,7 +24,7 @@ function showProof({ node, summary, more }, { badge, isProved, details, missing 
   node.open = false;
   summary.textContent = `${isProved ? "✓ " : ""}${badge}`;
   node.classList.toggle("pg-unproved", !isProved);
-  const entries = missing.map(([name, text]) => h("li", {}, h("strong", {}, name), ` ${text}`));
+  const entries = missing.map(([name, text]) => h("li", {}, h("strong", {}, name), `: ${text}`));
   const sentences = [MEANING, ...details, ...(entries.length ? ["Not shown, and why:"] : ["No layer was left out."])];
   more.replaceChildren(...sentences.map((text) => h("p", {}, text)), ...(entries.length ? [h("ul", {}, ...entries)] : []));
 }

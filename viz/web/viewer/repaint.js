@@ -34,8 +34,9 @@ function drawChosen(desk, query, layer) {
 function drawHeads(desk, query, layer) {
   for (const { head, canvas } of desk.ui.heads.tiles) {
     const colors = desk.gap ? null : shade(desk, query, layer, desk.state.step, head);
+    const { width, height } = desk.mapGrid();
     if (colors) paintMap(canvas, desk.mapGrid(), colors);
-    else canvas.width = desk.mapGrid().width; // clears it
+    else Object.assign(canvas, { width, height }); // clears it
   }
 }
 

@@ -93,9 +93,12 @@ function buildSide(choices) {
   return { card, heads: { strip, note, tiles: [] }, numbers };
 }
 
+// It can be scrolled, so it can have the focus.
+const proofList = () => h("div", { class: "pg-proof-more", tabIndex: 0, role: "region", "aria-label": "What was verified" });
+
 // One line that says what was verified; opened, it lists what is not shown. Escape closes it.
 function buildProof() {
-  const [summary, more] = [h("summary"), h("div", { class: "pg-proof-more" })];
+  const [summary, more] = [h("summary"), proofList()];
   const node = h("details", { class: "pg-proof" }, summary, more);
   node.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || !node.open) return;
