@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from viz.recording.call import find_sample, find_timestep, infer_grid, timestep_number
+from tests.support.pipelines import unconditional
+from viz.recording.call import calls_at, find_sample, find_timestep, infer_grid, timestep_number
 
 X = torch.zeros(2, 3, 8, 8)
 
@@ -49,3 +50,23 @@ def test_infer_grid_of_patches_and_extra_tokens():
     assert infer_grid((224, 224), 16 * 16) == ((16, 16), 0)
     assert infer_grid((224, 224), 197) == ((14, 14), 1)
     assert infer_grid((224, 112), 16 * 8 + 5) == ((16, 8), 5)
+
+
+@pytest.mark.parametrize("timestep", [999.9, 1e-4, 7, torch.tensor(0.5)])
+def test_find_timestep_is_what_the_network_makes_of_it(timestep):
+    """Against the network's own output: UNet2DModel cuts a Python number down to an integer, but no tensor."""
+    network = unconditional(size=8)
+    shown = timestep_number(find_timestep(network, (X[:1],), {"timestep": timestep}))
+    with torch.no_grad():
+        expected, output = network(X[:1], timestep).sample, network(X[:1], torch.tensor([shown])).sample
+    assert torch.equal(expected, output)
+
+
+def test_timestep_number_is_that_of_the_picture_if_each_has_its_own():
+    assert timestep_number(torch.tensor([3, 5]), picture=1) == 5
+    assert timestep_number(torch.tensor([3]), picture=1) == 3
+
+
+def test_calls_at_counts_calls_in_a_row_at_one_timestep():
+    timesteps = {0: 9.0, 1: 7.0, 2: 7.0, 3: 7.0, 4: 5.0, 6: 5.0, 7: None, 8: None, 9: 7.0}
+    assert calls_at(timesteps) == {1: (1, 3), 2: (2, 3), 3: (3, 3)}

@@ -16,6 +16,7 @@ from torch import nn
 from viz.recording.caller import Caller
 from viz.recording.orders import GUIDER_ORDERS, ORDERS
 
+GUIDER_BATCH = "guider_state_batch"  # the variable of the loop in which diffusers calls a network for a guider
 # Frames between the network's call and its caller's: PyTorch's, and the recorder's hooks.
 BETWEEN = ("torch.", "viz.recording.", "accelerate.")
 
@@ -41,8 +42,8 @@ def _order_of_frame(
 ) -> tuple[bool, tuple[str, ...] | None]:
     """Whether a frame is the one that calls the network for a pipeline, and the order that it gives the batch."""
     code, from_diffusers = frame.f_code, frame.f_globals.get("__name__", "").startswith("diffusers.")
-    if from_diffusers and "guider_state_batch" in code.co_varnames:
-        return True, _order_of_guider(frame.f_locals["guider_state_batch"])
+    if from_diffusers and GUIDER_BATCH in code.co_varnames + code.co_cellvars:
+        return True, _order_of_guider(frame.f_locals[GUIDER_BATCH])
     if code.co_varnames[:1] != ("self",) or code.co_argcount == 0:
         return False, None
     pipeline: Any = frame.f_locals.get("self")
