@@ -14,6 +14,7 @@ from diffusers.modular_pipelines.modular_pipeline import BlockState
 from diffusers.modular_pipelines.stable_diffusion_xl.denoise import StableDiffusionXLLoopDenoiser
 
 from tests.support.batch_samples import CONTROLLED, PIPELINES
+from tests.support.batch_samples_more import MORE_PIPELINES
 from tests.support.batches import PIXELS, SIZE, Watched, build, prompts, run, stable, unet_xl, watching, words
 from viz import record
 from viz.recording.branches import PictureChoice, pick
@@ -21,6 +22,7 @@ from viz.recording.orders import ORDERS
 
 CONDITIONAL, UNCONDITIONAL = "conditional", "unconditional"
 GUIDED = (UNCONDITIONAL, CONDITIONAL)
+SAMPLES = PIPELINES | MORE_PIPELINES
 
 
 def check(call: Watched) -> None:
@@ -34,11 +36,11 @@ def check(call: Watched) -> None:
             assert set(call.kinds[first : first + count]) == {UNCONDITIONAL if negative else CONDITIONAL}, call
 
 
-@pytest.mark.parametrize("name", PIPELINES)
+@pytest.mark.parametrize("name", SAMPLES)
 def test_indices_name_the_parts_of_the_batch_of_a_pipeline(name):
     """Against what the network was given: ones for the prompt, minus ones for the negative prompt."""
-    for guided in PIPELINES[name].runs:
-        calls = run(name, PIPELINES[name], guided)
+    for guided in SAMPLES[name].runs:
+        calls = run(name, SAMPLES[name], guided)
         for call in calls:
             check(call)
         names = {branch for call in calls for branch in call.pictures}
@@ -136,6 +138,11 @@ def test_record_guesses_nothing_from_equal_noise(shared_pipeline):
         sample = torch.randn(1, 3, 64, 64).repeat(2, 1, 1, 1)
         shared_pipeline.unet(sample, 500, shared_pipeline.encode_captions(["a red monster", "an eye"]))
     assert trace.branches == ("picture 1 of 2",)
+
+
+def test_pick_puts_the_conditional_part_last():
+    """It is the branch of a trace that is shown unless another is asked for."""
+    assert list(pick((CONDITIONAL, UNCONDITIONAL, "perturbed"), 3, "both", 0)[0])[-1] == CONDITIONAL
 
 
 def test_indices_keep_to_the_names_of_the_first_recorded_call():

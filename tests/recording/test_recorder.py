@@ -120,7 +120,7 @@ def test_record_keeps_the_chosen_parts_of_a_batch(tiny_unet):
     assert_equal_maps(recorded(tiny_unet, *inputs, guided=True, branch="unconditional"), maps, 0)
     assert_equal_maps(recorded(tiny_unet, *inputs, branch="picture 2 of 2"), maps, 1)
     both = recorded(tiny_unet, *inputs, branch="both", branch_order=("conditional", "perturbed"))
-    assert both.branches == ("conditional", "perturbed")
+    assert both.branches == ("perturbed", "conditional")
     rows = [both.rows(CROSS, step=0, query=(3, 4), branch=branch) for branch in both.branches]
     assert not torch.equal(*rows)
     assert torch.equal(both.rows(CROSS, step=0, query=(3, 4)), rows[1])

@@ -128,8 +128,8 @@ def pick(
             "pass guided= or branch_order="
         )
     pictures = {name: part * available + picture for part, name in enumerate(order)}
-    if branch == ALL:
-        return pictures, None
+    if branch == ALL:  # the conditional one last, for the last branch of a trace is the one that is shown first
+        return dict(sorted(pictures.items(), key=lambda entry: entry[0] == DEFAULT)), None
     if branch not in pictures:
         return {}, f"this call has no {branch} picture: its batch is {', '.join(order)}"
     return {branch: pictures[branch]}, None
