@@ -19,28 +19,31 @@ UNITS = {torch.float64: 16, torch.float32: 16, torch.float16: 4, torch.bfloat16:
 # With more rounding than this, too little is left to compare.
 MOST = {torch.float64: 1e-3, torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 FIRST_ROWS = 64  # compared at a layer's first step
-MOST_ROWS, LATER_SCORES = 16, 2**14  # compared at each later one: at most so many rows, and scores of all heads
+MOST_ROWS, LATER_SCORES = 64, 2**14  # compared at each later one: at most so many rows, and scores of all heads
 PROOF_WIDTH = 16
 SPREAD_KEYS = 64  # at most, of which the spread of V is taken
 BLOCK_SCORES = 2**16  # at a time; a larger block leaves a core's cache, and a score can then cost ten times as much
 
+R2 = 0.7548776662466927, 0.5698402909980532  # 1/g and 1/g² of the g with g³ = g + 1
 Spread = tuple[float, float]  # how far apart the values of different keys lie, and how large they are
 Arithmetic = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
 
 
-def scattered(grid: tuple[int, int], count: int, step: int, name: str) -> list[int]:
-    """Some cells of a grid, by index, spread over it; others at every step, and other ones for every layer.
+def scattered(grid: tuple[int, int], count: int, steps: range, name: str) -> torch.Tensor:
+    """Some cells of a grid for each of several steps, by index, (steps, count) int64: others for every layer.
+
+    All of them, (steps, h·w), if there are no more.
 
     The points of a Kronecker sequence that goes on from step to step (Roberts 2018, "R2"): after n points, every
     rectangle of more than about 2/n of the grid has been visited. A fault in a share f of the rows, wherever they lie,
     is missed with a probability of about (1 - f)ⁿ.
     """
-    height, width = grid
+    if count >= grid[0] * grid[1]:
+        return torch.arange(grid[0] * grid[1]).expand(len(steps), -1)
     start = zlib.crc32(name.encode()) % 2**16
-    points = range(start + step * FIRST_ROWS, start + step * FIRST_ROWS + min(count, height * width))
-    rows = (int(n * 0.7548776662466927 % 1 * height) for n in points)
-    columns = (int(n * 0.5698402909980532 % 1 * width) for n in points)
-    return sorted({row * width + column for row, column in zip(rows, columns, strict=True)})
+    points = torch.arange(steps.start * count, steps.stop * count, dtype=torch.float64) + start
+    row, column = ((points * step % 1 * side).long() for step, side in zip(R2, grid, strict=True))
+    return (row * grid[1] + column).view(len(steps), count)
 
 
 def later_rows(layer: Layer) -> int:
@@ -93,11 +96,10 @@ def _double(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> 
     return _softmax_of(q.double(), k.double(), v.double(), scale)
 
 
-# How modules compute attention. In half precision they differ by far more than a proof can allow.
-_IN_FULL: tuple[Arithmetic, ...] = (_fused, _double)
+# How modules compute attention in half precision, where they differ by more than a proof can allow.
 _IN_HALF: tuple[Arithmetic, ...] = (
-    _fused,
     _double,
+    _fused,
     _float_softmax,
     _softmax_of_scaled_scores,
     _softmax_of_scaled_queries,
@@ -124,41 +126,49 @@ class Comparison:
     output_error: float
 
 
+def agrees(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, output: torch.Tensor, scale: float, spread: Spread
+) -> float | None:
+    """The `Comparison.error` of rows as `compare` takes them, if a quick look shows that it holds; None if not."""
+    if v.dtype.itemsize < 4 or not spread[0]:
+        return None
+    heads, rows, width = _fused(q, k, v, scale), len(output), v.shape[2]  # (H, n, dv)
+    if output.shape[1] == len(heads) * width:
+        error = float((heads - output.view(rows, len(heads), width).transpose(0, 1)).abs().max()) / spread[0]
+    elif output.shape[1] == width:
+        error = float((heads.sum(0) - output).abs().max()) / spread[0]
+    else:
+        return None
+    return error if error <= min(MOST[v.dtype], _rounding(v.dtype, *spread)) else None
+
+
+def _rounding(dtype: torch.dtype, apart: float, size: float) -> float:
+    """The largest error that rounding explains."""
+    return TOLERANCE + UNITS[dtype] * torch.finfo(dtype).eps * size / apart
+
+
 def compare(
-    q: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
-    output: torch.Tensor,
-    scale: float,
-    noise: float = 0.0,
-    *,
-    precise: bool = False,
-    spread: Spread | None = None,
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, output: torch.Tensor, scale: float, noise: float = 0.0
 ) -> Comparison:
     """Compare rows of a module's output (n, C) with softmax(q·Kᵀ)·V of q (H, n, d), k (H, M, d), v (H, M, dv).
 
-    Computed as the module may have done it, one way after the other.
+    Computed in double precision, and as the module may have done it, one way after the other.
 
     Args:
         noise: a difference in the output that something else explains, as an absolute number.
-        precise: compute in double precision first, which takes ten times as long.
-        spread: of v, if it is known.
 
     Raises:
         ValueError: when the shapes differ, or nothing could be proved: an output or a V that is the same everywhere.
     """
-    apart, size = spread or spread_of(v)
+    apart, size = spread_of(v)
     if not size:
         raise ValueError("its values are zero everywhere, which proves nothing about its map")
     if apart <= 1e-6 * size:
         raise ValueError("its values are the same for all keys, which proves nothing about its map")
     dtype = v.dtype if v.dtype in UNITS else torch.float32
-    best = math.inf
-    largest = float(output.abs().max())
-    rounding = UNITS[dtype] * torch.finfo(dtype).eps * largest + noise
-    limit = TOLERANCE + rounding / apart
-    ways = _IN_HALF if dtype.itemsize == 2 else _IN_FULL
-    for arithmetic in (_double, *ways) if precise else ways:
+    rounding, best, largest = _rounding(dtype, apart, size) + noise / apart, math.inf, float(output.abs().max())
+    limit = min(MOST[dtype], rounding)
+    for arithmetic in _IN_HALF if dtype.itemsize == 2 else (_double,):
         recomputed = _join(arithmetic(q, k, v, scale), output.shape[-1])
         if recomputed.shape != output.shape:
             raise ValueError(f"its output has the shape {tuple(output.shape)}, expected {tuple(recomputed.shape)}")
@@ -168,10 +178,9 @@ def compare(
             break
     error = best / apart
     if dtype.itemsize == 2:  # each score is rounded, more so if it is large, and that moves the weights
-        error = max(
-            error, torch.finfo(dtype).eps * float((q.double() @ k.double().transpose(-1, -2) * scale).abs().max())
-        )
-    return Comparison(error, best / apart <= min(limit, MOST[dtype]), limit, best / largest if largest else math.inf)
+        scores = q.double() @ k.double().transpose(-1, -2) * scale
+        error = max(error, torch.finfo(dtype).eps * float(scores.abs().max()))
+    return Comparison(error, best <= limit * apart, rounding, best / largest if largest else math.inf)
 
 
 def spread_of(v: torch.Tensor) -> Spread:

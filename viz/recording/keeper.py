@@ -15,6 +15,7 @@ from viz.proof import (
     PROOF_WIDTH,
     Comparison,
     Spread,
+    agrees,
     compare,
     is_linear,
     later_rows,
@@ -26,6 +27,7 @@ from viz.proof import (
 from viz.trace import Trace
 
 SPREAD_STEPS = 8  # after which the spread of V is measured again
+STEPS_AT_A_TIME = 64
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,16 @@ class Evidence:
     output: torch.Tensor
     noise: float = 0.0
 
-    def compare(
-        self, layer: Layer, rows: torch.Tensor, precise: bool = True, spread: Spread | None = None
-    ) -> Comparison:
+    def compare(self, layer: Layer, rows: torch.Tensor) -> Comparison:
         """Compare some rows of the output with those recomputed. Raises as `viz.proof.compare`."""
         rows = rows.to(self.query.device)
-        tensors = self.query[:, rows], self.key, self.value, self.output[rows]
-        return compare(*tensors, layer.scale, self.noise, precise=precise, spread=spread)
+        return compare(self.query[:, rows], self.key, self.value, self.output[rows], layer.scale, self.noise)
+
+    def agrees(self, layer: Layer, rows: torch.Tensor, spread: Spread) -> float | None:
+        """The same quickly, if it holds; see `viz.proof.agrees`."""
+        if rows.device != self.query.device:
+            rows = rows.to(self.query.device)
+        return agrees(self.query[:, rows], self.key, self.value, self.output[rows], layer.scale, spread)
 
 
 class Keeper(Protocol):
@@ -94,38 +99,54 @@ class TraceKeeper:
     def __init__(self, trace: Trace, dtype: torch.dtype | None = None, proof_width: int | None = PROOF_WIDTH) -> None:
         self.trace, self.dtype, self.proof_width = trace, dtype, proof_width
         self._spreads: dict[tuple, tuple[int, Spread]] = {}  # {(branch, layer): (step, spread of V at it)}
+        self._rows: dict[
+            tuple, tuple[torch.Tensor, ...]
+        ] = {}  # {(layer, block of steps): the queries to prove at each}
 
     def choose(self, candidates: list[tuple[Reading, Layer, Evidence]], step: int) -> tuple[Reading, Layer]:
         """Recompute some of the module's own output from q, k and v, with one reading after the other."""
         if len(candidates) == 1:
             return candidates[0][:2]
+        reasons = []
         for reading, layer, evidence in candidates:
-            if evidence.compare(layer, proof_rows(layer, FIRST_ROWS, step)).holds:
+            rows = proof_rows(layer, FIRST_ROWS, step)
+            comparison = evidence.compare(layer, rows)
+            if comparison.holds:
                 return reading, layer
-        _, layer, evidence = candidates[0]
-        raise ValueError(_reason(layer, evidence, step))
+            reasons.append(_reason(layer, evidence, comparison, rows))
+        raise ValueError(reasons[0])
 
     def prove(self, key: Key, layer: Layer, evidence: Evidence) -> None:
         """Recompute some rows of the module's own output from q, k and v: other rows at every step."""
         name, step = layer.name, key[2]
         first = name not in self.trace.layers
-        rows = proof_rows(layer, FIRST_ROWS if first else later_rows(layer), step)
-        comparison = evidence.compare(layer, rows, precise=first, spread=self._spread(key, evidence))
-        if not comparison.holds:
-            raise ValueError(_reason(layer, evidence, step, comparison))
+        rows = proof_rows(layer, FIRST_ROWS, step) if first else self._later_rows(layer, step)
+        error = None if first else evidence.agrees(layer, rows, self._spread(key, evidence))
+        if error is None:
+            comparison = evidence.compare(layer, rows)
+            if not comparison.holds:
+                raise ValueError(_reason(layer, evidence, comparison, rows))
+            error = comparison.error
         self.trace.layers.setdefault(name, layer)
-        self.trace.proved[name] = max(comparison.error, self.trace.proved.get(name, 0.0))
+        self.trace.proved[name] = max(error, self.trace.proved.get(name, 0.0))
         self.trace.proved_rows[name] = self.trace.proved_rows.get(name, 0) + len(rows)
         if name not in self.trace.proofs:
             parts = proof_channels(evidence.value, evidence.output[rows.to(evidence.output.device)], self.proof_width)
             self.trace.proofs[name] = Proof(key[0], step, rows, *map(self._copy, parts))
 
+    def _later_rows(self, layer: Layer, step: int) -> torch.Tensor:
+        """The queries to prove at a step after the first, worked out for some steps at a time."""
+        block = step // STEPS_AT_A_TIME
+        if (layer.name, block) not in self._rows:
+            steps = range(block * STEPS_AT_A_TIME, (block + 1) * STEPS_AT_A_TIME)
+            self._rows[layer.name, block] = rows_of_steps(layer, later_rows(layer), steps).unbind()
+        return self._rows[layer.name, block][step % STEPS_AT_A_TIME]
+
     def _spread(self, key: Key, evidence: Evidence) -> Spread:
         """The spread of a layer's values, which changes slowly and costs as much to measure as a proof."""
-        place = key[:2]
-        step, spread = self._spreads.get(place, (-SPREAD_STEPS, (0.0, 0.0)))
+        step, spread = self._spreads.get(key[:2], (-SPREAD_STEPS, (0.0, 0.0)))
         if key[2] - step >= SPREAD_STEPS:
-            step, spread = self._spreads[place] = key[2], spread_of(evidence.value)
+            step, spread = self._spreads[key[:2]] = key[2], spread_of(evidence.value)
         return spread
 
     def keep(self, key: Key, q: torch.Tensor, k: torch.Tensor) -> None:
@@ -165,19 +186,23 @@ class TraceKeeper:
 
 
 def proof_rows(layer: Layer, count: int, step: int) -> torch.Tensor:
-    """The queries to prove at a step: scattered cells, and one of those that are no cells."""
-    first, cells = layer.first_query, layer.tokens
-    rows = [first + cell for cell in scattered(layer.grid, count, step, layer.name)]
-    if others := layer.query_count - cells:
-        other = step % others
-        rows.append(other if other < first else other + cells)
-    return torch.tensor(rows)
+    """The queries to prove at a step: scattered cells, and one of those that are no cells; no more than there are."""
+    return rows_of_steps(layer, min(count, layer.tokens), range(step, step + 1))[0]
 
 
-def _reason(layer: Layer, evidence: Evidence, step: int, comparison: Comparison | None = None) -> str:
+def rows_of_steps(layer: Layer, count: int, steps: range) -> torch.Tensor:
+    """The queries to prove at each of several steps, (steps, count), or (steps, count + 1) with one that is no cell."""
+    rows = scattered(layer.grid, count, steps, layer.name) + layer.first_query
+    others = layer.query_count - layer.tokens
+    if not others:
+        return rows
+    other = torch.arange(steps.start, steps.stop) % others
+    other = torch.where(other < layer.first_query, other, other + layer.tokens)
+    return torch.cat([rows, other[:, None]], dim=1)
+
+
+def _reason(layer: Layer, evidence: Evidence, comparison: Comparison, rows: torch.Tensor) -> str:
     """Why a layer's output is not what its reading says."""
-    rows = proof_rows(layer, FIRST_ROWS, step)
-    comparison = comparison or evidence.compare(layer, rows)
     rows = rows.to(evidence.query.device)
     linear = is_linear(evidence.query[:, rows], evidence.key, evidence.value, evidence.output[rows])
     return why_not(comparison, linear, evidence.noise > 0)

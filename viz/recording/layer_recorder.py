@@ -130,8 +130,8 @@ class LayerRecorder:
             return
         try:
             tensor = _read_tap(tap, args, kwargs, output, self.call.batch)
-            self._captured[index] = tensor.detach()
-            self._inputs[index] = (tensor if tap.before else first_argument(args, kwargs)).detach()
+            self._captured[index] = tensor
+            self._inputs[index] = tensor if tap.before else first_argument(args, kwargs)
         except Exception as error:  # a mistake in a probe must not stop the network
             self.refuse(self.site.hint() or _text(error), self.call.step)
 

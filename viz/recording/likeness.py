@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 RESIDUAL = 1e-3  # the most that may be left of a sequence, relative, where others explain it
+NORM_EPS = 1e-5  # PyTorch's
 CHANNELS = 8  # compared where all would take long
 
 
@@ -47,7 +48,7 @@ def explains(tokens: torch.Tensor, sources: Sequence[torch.Tensor]) -> bool:
 def _normalised(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Tokens (N, C) after a layer norm, and after a root-mean-square norm, without learned factors."""
     centered = x - x.mean(1, keepdim=True)
-    return tuple(y / y.square().mean(1, keepdim=True).clamp(min=1e-12).sqrt() for y in (centered, x))
+    return tuple(y / (y.square().mean(1, keepdim=True) + NORM_EPS).sqrt() for y in (centered, x))
 
 
 def _left_over(y: torch.Tensor, x: Sequence[torch.Tensor]) -> float:

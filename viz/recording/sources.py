@@ -181,7 +181,10 @@ class Sources:
             for source, one in zip(sources, ones, strict=True):
                 if explains(bare, [one]) and (sequence := self._follow(source, depth + 1)) is not None:
                     return sequence
-        for source in self._summands(sources, ones, lambda one, other: explains(tokens, [one, other])):
+        alone = {other.data_ptr(): explains(tokens, [other]) for other in ones}  # such a one needs no other
+        for source in self._summands(
+            sources, ones, lambda one, other: not alone[other.data_ptr()] and explains(tokens, [one, other])
+        ):
             if (sequence := self._follow(source, depth + 1)) is not None:
                 return sequence
         return None
