@@ -77,6 +77,8 @@ def test_atlas_leaves_gaps_empty_and_the_readout_says_why(page, trace):
     assert page.locator(f"{ROOT}.pg-readout").inner_text().endswith(f"no map: {CACHED}")
     label = page.locator(f"{ROOT}.pg-label").nth(2).get_attribute("title")
     steps = [str(step) for step in trace.steps[3:6]]
+    spoken = page.locator(f"{ROOT}.pg-maps canvas").get_attribute("aria-label")
+    assert f"down 3 · attention 0 has no map at steps {steps[0]}, {steps[1]} and {steps[2]}: {CACHED}." in spoken
     assert label.endswith(f"no map at steps {steps[0]}, {steps[1]} and {steps[2]}: {CACHED}")
 
 

@@ -33,5 +33,12 @@ def test_describe_memory_says_that_a_browser_cannot_hold_it(plan, monkeypatch):
 
 
 def test_describe_skipped_gives_each_layer_a_line():
-    assert describe_skipped({}) == ""
-    assert describe_skipped({"up.attn": "is fused", "": "is compiled"}) == "up.attn: is fused\nthe network: is compiled"
+    assert describe_skipped({}, {}) == ""
+    assert (
+        describe_skipped({"up.attn": "is fused", "": "is compiled"}, {})
+        == "up.attn: is fused\nthe network: is compiled"
+    )
+    gaps = {"mid.attn": {3: "it did not run", 4: "it did not run"}}
+    assert describe_skipped({"up.attn": "is fused"}, gaps) == (
+        "up.attn: is fused\nmid.attn: no map at steps 3 and 4: it did not run"
+    )

@@ -1,6 +1,7 @@
 """Traces that Python wrote, opened by viz/web/core: both versions of the format, and the same numbers as in Python."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from viz.web import WEB
 QUERIES = (Pixel((0.7, 0.3)), Box((0.1, 0.2), (0.6, 0.9)), Region((2, 2), b"\x90"))
 
 
-def opened(path: Path, expression: str) -> Any:
+def opened(path: Path, expression: str, *, remote: str = "null") -> Any:
     """The value of an expression of `trace`, the trace in a file, and `core`, what the modules export."""
     modules = ("trace", "answers", "words", "proof", "query")
     imports = "".join(f"import * as {name} from {json.dumps(str(WEB / 'core' / f'{name}.js'))};\n" for name in modules)
@@ -26,7 +27,7 @@ def opened(path: Path, expression: str) -> Any:
     read = f"new Uint8Array(readFileSync({json.dumps(str(path))})).buffer"
     return evaluate(
         f'import {{ readFileSync }} from "node:fs";\n{imports}const core = {{ {core} }};\n'
-        f"const opened = core.openTrace({read});\n"
+        f"const opened = core.openTrace({read}, {remote});\n"
         f"answer((({{ trace, core }}) => {expression})({{ trace: opened, core }}));"
     )
 
@@ -89,6 +90,13 @@ def test_open_trace_reads_every_field_of_version_2(tmp_path):
     }
     trace = Trace.load(path)
     assert fields["keys"] == trace.keys["picture 2 of 2", "a", 3].flatten().tolist()
+
+
+def test_open_trace_reads_the_outline_of_a_trace_that_stays_on_the_server(tmp_path):
+    outline = replace(trace_of_segments(), queries={}, keys={}, proofs={})
+    path = outline.save(tmp_path / "outline.safetensors")
+    gaps, keys = opened(path, "[trace.layers.map(({ gaps }) => [...gaps]), trace.layers[0].keys]", remote="{}")
+    assert gaps == [[[2, "its output could not be recomputed"]], [[1, "it did not run"]]] and keys == [None] * 3
 
 
 def test_open_trace_reads_version_1_as_segments(tmp_path):

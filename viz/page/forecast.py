@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from viz.labels import describe_gaps
 from viz.page.limits import browser_limit, memory_limit
 from viz.recording.budget import amount
 
@@ -25,6 +26,7 @@ def describe_memory(plan: Plan) -> str:
     return text
 
 
-def describe_skipped(skipped: dict[str, str]) -> str:
-    """The attention that was not recorded, {name: reason}, one per line."""
-    return "\n".join(f"{name or 'the network'}: {reason}" for name, reason in skipped.items())
+def describe_skipped(skipped: dict[str, str], gaps: dict[str, dict[int, str]]) -> str:
+    """The attention not recorded at all, {name: reason}, or not at some steps, {name: {step: reason}}; one per line."""
+    lines = skipped | {name: describe_gaps(reasons) for name, reasons in gaps.items()}
+    return "\n".join(f"{name or 'the network'}: {reason}" for name, reason in lines.items())

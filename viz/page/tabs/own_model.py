@@ -253,7 +253,7 @@ class Handlers:
                     if isinstance(update, dict):
                         yield {self.strip: update}
                     else:
-                        skipped = self._show_skipped(update.skipped)
+                        skipped = self._show_skipped(update.skipped, update.gaps)
                         yield {self.viewer: present(update), self.strip: None, **skipped}
         except Stopped:
             yield {self.strip: None}
@@ -269,8 +269,8 @@ class Handlers:
         model = SERVER_SLOT.get(values[self.box.model])
         return model, model.build_order(**{name: values[getattr(self.box, name)] for name in FIELDS}, mask=mask)
 
-    def _show_skipped(self, skipped: dict[str, str]) -> Values:
-        text = describe_skipped(skipped)
+    def _show_skipped(self, skipped: dict[str, str], gaps: dict[str, dict[int, str]] | None = None) -> Values:
+        text = describe_skipped(skipped, gaps or {})
         return {self.box.skipped: gr.Textbox(text, visible=bool(text))}
 
 

@@ -98,7 +98,7 @@ export function openTrace(buffer, remote = null) {
   const { size, recipe, skipped, branches, timesteps } = description;
   const steps = timesteps.map(([step]) => step);
   const branch = branches[branches.length - 1];
-  const gapsOf = (name) => new Map((description.gaps?.[name] ?? []).map(([step, reason]) => [steps.indexOf(step), reason]));
+  const gapsOf = (name) => new Map((own(description.gaps, name) ?? []).map(([step, reason]) => [steps.indexOf(step), reason]));
   const shapes = description.layers.map((entry) => readLayer(entry, metadata.version)).filter(Boolean);
   const layers = shapes.map((shape, index) => {
     const gaps = gapsOf(shape.name);
@@ -126,8 +126,8 @@ export function openTrace(buffer, remote = null) {
 // many rows were recomputed, stored: the largest difference as stored, often in half precision }. Numbers that the file does
 // not give are null.
 function proofOf({ proved, proved_rows: counts, verified }, layers) {
-  const names = layers.map(({ name }) => name).filter((name) => Object.hasOwn(proved, name));
-  const rows = names.reduce((sum, name) => sum + (counts?.[name] ?? NaN), 0);
+  const names = layers.map(({ name }) => name).filter((name) => own(proved, name) !== undefined);
+  const rows = names.reduce((sum, name) => sum + (own(counts, name) ?? NaN), 0);
   return {
     layers: names.length,
     error: names.length ? Math.max(...names.map((name) => proved[name])) : null,
@@ -135,6 +135,9 @@ function proofOf({ proved, proved_rows: counts, verified }, layers) {
     stored: typeof verified === "number" ? verified : null,
   };
 }
+
+// A field of an object, which may be missing, by a name from a file, such as "constructor".
+const own = (object, name) => (object && Object.hasOwn(object, name) ? object[name] : undefined);
 
 function takeTensor(tensors, name, count) {
   const tensor = tensors.get(name);

@@ -5,6 +5,7 @@ import { formatGaps, formatGrids, formatKeys, formatTick, nameOf, shortNameOf } 
 import { h, imageCanvas, makeButton } from "../dom.js";
 import { GAP, PIN_COLORS } from "./paint.js";
 import { removePin } from "./pins.js";
+import { ATLAS_LABEL } from "./skeleton.js";
 
 // All in CSS pixels.
 const CARD = 38; // a card's left and right padding and borders
@@ -88,8 +89,15 @@ function labelAtlas(desk) {
     return label;
   });
   ui.atlas.labels.replaceChildren(...labels);
+  ui.atlas.canvas.setAttribute("aria-label", [ATLAS_LABEL, ...gapsOf(trace)].join(" "));
   ui.atlas.ticks.replaceChildren(...columns.map((step) => tickNode(trace, step, painter.css)));
   ui.atlas.previews.replaceChildren(...columns.map((step, column) => previewNode(trace, step, column, painter.css)));
+}
+
+// A sentence for each layer with gaps, for those who cannot see the hatch.
+function gapsOf(trace) {
+  const gapped = trace.layers.filter(({ gaps }) => gaps.size);
+  return gapped.map((layer) => `${layer.label} has ${formatGaps(trace, layer).join("; ")}.`);
 }
 
 function tickNode(trace, step, { pitch, side }) {

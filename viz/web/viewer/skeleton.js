@@ -4,6 +4,8 @@ import { h, labelledCanvas, makeButton } from "../dom.js";
 import { Choices } from "./choices.js";
 import { buildHelp } from "./help.js";
 
+export const ATLAS_LABEL = "Maps of every layer, top to bottom, at every step, left to right.";
+
 const heading = (text, ...nodes) => h("div", { class: "pg-heading" }, h("h2", {}, text), ...nodes);
 
 function buildTools(choices) {
@@ -49,7 +51,7 @@ function buildPicture(choices) {
 
 function buildAtlasCard(choices) {
   const note = h("span", { class: "pg-note" });
-  const canvas = labelledCanvas("Maps of every layer, top to bottom, at every step, left to right");
+  const canvas = labelledCanvas(ATLAS_LABEL);
   const mark = h("div", { class: "pg-mark" });
   const [predicted, axis] = [h("div", { class: "pg-corner" }), h("div", { class: "pg-corner" })];
   const [previews, labels, ticks] = ["previews", "labels", "ticks"].map((name) => h("div", { class: `pg-${name}` }));
