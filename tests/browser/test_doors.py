@@ -61,7 +61,7 @@ def hostile_trace(text: str, pipeline) -> Trace:
     for store in (trace.queries, trace.keys):
         for branch, name, step in list(store):
             store[branch, rename[name], step] = store.pop((branch, name, step))
-    trace.proofs, trace.proved = {}, {rename[first]: 1e-6}
+    trace.proofs, trace.proved, trace.proved_rows = {}, {rename[first]: 1e-6}, {rename[first]: 64}
     trace.skipped = {text: text}
     trace.recipe = {name: text for name in ("caption", "seed", "steps", "guidance", "model", "sampler", text)}
     return trace
