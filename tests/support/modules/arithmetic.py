@@ -78,7 +78,7 @@ class Moment:
         elif change.kind == "box":  # the first rows of the map may look only into the first half of the keys
             added[: queries // 2, max(1, keys // 2) :] = -torch.inf
         else:
-            for query in torch.randperm(queries, generator=generator)[:3]:
+            for query in torch.randperm(queries, generator=generator)[: -(-queries // 2)]:
                 hidden = torch.randperm(keys, generator=generator)[: keys // 2]
                 added[query, hidden] = -torch.inf
         return added

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
@@ -66,7 +68,7 @@ class Core(nn.Module):
             setattr(self, out, wrapped.get(plan.output, output))
         self.scale = d**-0.5
 
-    def forward(self, x: Tensor, context: Tensor | None = None, *, moment: Moment, places: list[Tensor] | None = None):
+    def forward(self, x: Tensor, context: Tensor | None = None, *, moment: Moment, places: Sequence | None = None):
         plan, d = self.plan, self.plan.head_dim
         made = self._project(x, x if context is None else context, places)
         raw_q, raw_k, _ = made
@@ -82,11 +84,11 @@ class Core(nn.Module):
         out = attend(q, k, v, moment, scale, plan.arithmetic).transpose(1, 2).flatten(2)
         moment.overwrite(raw_q, raw_k)
         module = getattr(self, self.names[3], None)
-        if plan.output == "list":
+        if isinstance(module, nn.ModuleList):
             module = module[0]
         return out if module is None else module(out)
 
-    def _project(self, x: Tensor, context: Tensor, places: list[Tensor] | None) -> list[Tensor]:
+    def _project(self, x: Tensor, context: Tensor, places: Sequence | None) -> list[Tensor]:
         """q, k and v as their projections return them, (B, N, H·d) each."""
         plan = self.plan
         if plan.family == "packed":
@@ -140,7 +142,7 @@ class ConvolutionalCore(nn.Module):
         self.to_out = nn.Conv2d(plan.width, plan.width, 1)
 
     def forward(self, x: Tensor, *, moment: Moment, order: Tensor | None = None) -> Tensor:
-        grid, raw = x.shape[2:], self.to_qkv(x)
+        grid, raw = (x.shape[2], x.shape[3]), self.to_qkv(x)
         q, k, v = (to_heads(flatten_map(part, self.plan.flatten), self.plan.head_dim) for part in raw.chunk(3, dim=1))
         if order is not None:
             q, k, v = q[:, :, order], k[:, :, order], v[:, :, order]
@@ -169,7 +171,9 @@ def make_core(plan: Plan) -> nn.Module:
     return Core(plan, context)
 
 
-def call_core(core: nn.Module, plan: Plan, x: Tensor, context: Tensor, moment: Moment, places: tuple | None) -> Tensor:
+def call_core(
+    core: nn.Module, plan: Plan, x: Tensor, context: Tensor, moment: Moment, places: Sequence | None
+) -> Tensor:
     """Call a core of tokens: x (B, N, C), context (B, M, C'), which is x itself where both are the same tokens."""
     if isinstance(core, nn.MultiheadAttention):
         return _call_multihead(core, plan, x, context, moment, places)
@@ -181,7 +185,7 @@ def call_core(core: nn.Module, plan: Plan, x: Tensor, context: Tensor, moment: M
 
 
 def _call_multihead(
-    core: nn.MultiheadAttention, plan: Plan, x: Tensor, context: Tensor, moment: Moment, places: tuple | None
+    core: nn.MultiheadAttention, plan: Plan, x: Tensor, context: Tensor, moment: Moment, places: Sequence | None
 ) -> Tensor:
     mask = moment.mask(x.shape[1], context.shape[1])
     masks: dict[str, Tensor] = {}

@@ -209,6 +209,7 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor, words: Tensor | None, moment: Moment) -> Tensor:
         plan = self.block.plan
+        moment = replace(moment, plan=plan)
         if plan.family == "convolution":
             return _run(self.block, x, words, moment)
         tokens = _run(self.block, flatten_map(x, plan.flatten), words, moment)
@@ -235,10 +236,8 @@ class Net(nn.Module):
             )  # fmt: skip
             plans.append(plain)
         self.stem = nn.Conv2d(CHANNELS, plan.width, plan.stride, stride=plan.stride)
-        if plan.flatten_at == "network":
-            self.blocks = nn.ModuleList(map(Block, plans))
-        else:
-            self.stages = nn.ModuleList(map(Stage, plans))
+        kind, name = (Block, "blocks") if plan.flatten_at == "network" else (Stage, "stages")
+        self.add_module(name, nn.ModuleList(map(kind, plans)))
         self.head = nn.Conv2d(plan.width, CHANNELS, 1)
         self._randomize()
         self.to(plan.dtype)
@@ -260,15 +259,14 @@ class Net(nn.Module):
         x = x + 0.001 * torch.as_tensor(timestep, dtype=x.dtype).reshape(-1, 1, 1, 1)
         moment = Moment(self.plan, self.step, (x.shape[2], x.shape[3]), len(x))
         self.step += 1
-        if self.plan.flatten_at == "network":
-            tokens = flatten_map(x, self.plan.flatten)
-            for block in self.blocks:
-                tokens = _run(block, tokens, encoder_hidden_states, replace(moment, plan=block.plan))
-            x = unflatten_map(tokens, moment.grid, self.plan.flatten)
-        else:
-            for stage in self.stages:
-                x = stage(x, encoder_hidden_states, replace(moment, plan=stage.block.plan))
-        return self.head(x)
+        if self.plan.flatten_at == "stage":
+            for stage in self.get_submodule("stages").children():
+                x = stage(x, encoder_hidden_states, moment)
+            return self.head(x)
+        tokens = flatten_map(x, self.plan.flatten)
+        for block in self.attention_blocks().values():
+            tokens = _run(block, tokens, encoder_hidden_states, replace(moment, plan=block.plan))
+        return self.head(unflatten_map(tokens, moment.grid, self.plan.flatten))
 
     def inputs(self) -> list[tuple[Tensor, Tensor | float, Tensor | None]]:
         """The arguments of each call."""

@@ -113,7 +113,7 @@ class Plan:
 def draw(seed: int) -> Plan:
     """The plan of a seed: about half of all plans are plain, with no change and nothing odd."""
     random = Random(seed)
-    family: Family = random.choice(["separate"] * 4 + ["query", "q_proj", "packed", "packed", "convolution"]
+    family = random.choice(["separate"] * 4 + ["query", "q_proj", "packed", "packed", "convolution"]
                                    + ["multihead", "multihead", "diffusers", "diffusers"])  # fmt: skip
     keys, queries = _segments(random, family)
     plan = {
@@ -178,6 +178,8 @@ def _draw_family(random: Random, plan: dict) -> None:
             plan["key_map"] = random.choice(["same", "same", "pooled", "convolved", "lower"])
     if family == "packed":
         plan["packing"] = random.choice(["3Hd", "H3d", "Hd3"])
+        # Heads and parts in this order make copies, so that writing into q would be hidden from what was projected.
+        plan["scaled_in_place"] = plan["scaled_in_place"] and plan["packing"] == "3Hd"
     if family == "convolution":
         plan["flatten_at"] = "stage"
         plan["arithmetic"] = plan["arithmetic"] if plan["keys"] == ("pixels",) else "written"

@@ -1,0 +1,297 @@
+"""Watching stops no run, and nothing is left out without a word."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+import torch
+from diffusers.models.attention_processor import PAGCFGIdentitySelfAttnProcessor2_0, PAGIdentitySelfAttnProcessor2_0
+from torch import nn
+
+from tests.support import families as f
+from tests.support.faults import MID, assert_right, calls, inputs, unet, watch
+from tests.support.random_weights import numbers
+from tests.support.strangers import Eighth, Odd, Pair, run_pair
+from viz import record
+
+LAYERS = 8  # of `unet()`
+# PyTorch's and Python's own words, which are no reason for a reader.
+FOREIGN = re.compile(r"weak object|tensor a|must match|has no attribute|NoneType|Error\b|Traceback|recompile")
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler():
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+# -- a network that is not called, or not as a module -----------------------------------------------------------------
+
+
+def test_record_says_that_the_network_was_never_called():
+    with pytest.raises(ValueError, match="not called"), record(unet()):
+        pass
+
+
+@torch.no_grad()
+def test_record_says_that_forward_was_called_instead_of_the_network():
+    network = unet()
+    plain = network(*inputs(0))[0]
+    with pytest.raises(ValueError, match="forward"), record(network):
+        watched = network.forward(*inputs(0))[0]
+    assert torch.equal(plain, watched)
+
+
+def test_record_says_that_no_call_was_among_the_steps():
+    network = unet()
+    with pytest.raises(ValueError, match="step"), record(network, steps=[7]), torch.no_grad():
+        network(*inputs(0))
+
+
+# -- compiled networks ------------------------------------------------------------------------------------------------
+
+
+def eager(network: nn.Module) -> Callable:
+    """Compiled, by the backend that only traces."""
+    return torch.compile(network, backend="eager")
+
+
+def in_place(network: nn.Module) -> nn.Module:
+    network.compile(backend="eager")
+    return network
+
+
+def in_blocks(network: nn.Module) -> nn.Module:
+    """As diffusers' `compile_repeated_blocks` does it."""
+    for block in network.children():
+        block.compile(backend="eager")
+    return network
+
+
+NOT_SAID = ("torch.compile", "what it wraps")
+WAYS = {"torch.compile": eager, "compile in place": in_place, "repeated blocks": in_blocks}
+
+
+def step_of(network: Callable, step: int) -> torch.Tensor:
+    return network(numbers(2, 16, 4, 6, seed=step), torch.tensor(900.0 - step))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("ran", [False, True])
+@pytest.mark.parametrize(
+    ("way", "what"),
+    [(way, what) for way in WAYS for what in ("what was compiled", "what it wraps") if (way, what) != NOT_SAID],
+)
+def test_record_of_a_compiled_network_is_right_or_says_why_not(way, ran, what):
+    network = Pair(Odd())
+    plain = [step_of(network, step) for step in range(2)]
+    compiled = WAYS[way](network)
+    if ran:  # compiled for good by an earlier call
+        step_of(compiled, 0)
+    recorded, said, trace = [], "", None
+    try:
+        with record(compiled if what == "what was compiled" else network) as trace:
+            for step in range(2):
+                recorded.append(step_of(compiled, step))
+    except ValueError as error:
+        said = str(error)
+    assert len(recorded) == 2, f"the run was stopped: {said}"
+    for before, after in zip(plain, recorded, strict=True):
+        assert (before - after).abs().max() < 1e-5
+    if said:
+        assert "compile" in said and not FOREIGN.search(said)
+        return
+    names = {name.removeprefix("_orig_mod.") for name in (*trace.layers, *trace.skipped)}
+    assert {"plain", "odd"} <= names
+    assert all("compile" in reason for reason in trace.skipped.values())
+    assert all(error < 1e-5 for error in trace.verify().values())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("way", WAYS)
+def test_record_lets_a_network_be_compiled_while_it_is_recorded(way):
+    network = Pair(Odd())
+    plain = [step_of(network, step) for step in range(3)]
+    recorded, said = [], ""
+    try:
+        with record(network) as trace:
+            compiled = network
+            for step in range(3):
+                compiled = WAYS[way](network) if step == 1 else compiled
+                recorded.append(step_of(compiled, step))
+    except ValueError as error:
+        said = str(error)
+    assert len(recorded) == 3, f"the run was stopped: {said}"
+    assert all((a - b).abs().max() < 1e-5 for a, b in zip(plain, recorded, strict=True))
+    assert not FOREIGN.search(said)
+    if not said:
+        assert 0 in trace.timesteps and all(trace.steps_of(name)[0] == 0 for name in trace.layers)
+        reasons = (*trace.skipped.values(), *(r for gaps in trace.gaps.values() for r in gaps.values()))
+        assert not any(FOREIGN.search(reason) for reason in reasons)
+    torch.compiler.reset()
+    assert (step_of(network, 0) - plain[0]).abs().max() < 1e-5  # what was compiled works after the recording, too
+
+
+# -- parts that cannot be read -----------------------------------------------------------------------------------------
+
+
+ODD = {
+    "no output projection": lambda: Odd(output=False),
+    "grouped queries": lambda: Odd(heads=4, kv_heads=2),
+    "one key head": lambda: Odd(heads=4, kv_heads=1),
+    "γ on meta": lambda: with_gamma_on_meta(),
+}
+
+
+def with_gamma_on_meta() -> nn.Module:
+    """SAGAN's block without its factor, which stayed on the meta device."""
+
+    class Unscaled(f.SAGANAttention):
+        def forward(self, x):
+            B, C, h, w = x.shape
+            q = self.query_conv(x).view(B, -1, h * w).permute(0, 2, 1)
+            weights = torch.bmm(q, self.key_conv(x).view(B, -1, h * w)).softmax(dim=-1)
+            return torch.bmm(self.value_conv(x).view(B, C, h * w), weights.permute(0, 2, 1)).view(B, C, h, w) + x
+
+    torch.manual_seed(4)
+    block = Unscaled(16)
+    block.gamma = nn.Parameter(torch.empty(1, device="meta"))
+    return block
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_record_names_what_it_cannot_read_and_goes_on(odd):
+    watched = watch(lambda: Pair(ODD[odd]()), run_pair)
+    trace = watched.trace
+    assert trace.steps_of("plain") == [0, 1]
+    assert_right(watched, batch=2)
+    named = [reason for name, reason in trace.skipped.items() if name.startswith("odd")]
+    recorded = [name for name in trace.layers if name.startswith("odd")]
+    assert named or recorded
+    assert not any(FOREIGN.search(reason) or not reason.strip() for reason in named), named
+
+
+def test_record_reads_weights_of_eight_bits():
+    def make():
+        odd = Odd()
+        odd.to_q, odd.to_k = Eighth(16), Eighth(16)
+        return Pair(odd)
+
+    assert assert_right(watch(make, run_pair), batch=2) == 4
+
+
+def test_record_reads_a_network_with_layerwise_casting():
+    def make():
+        network = unet()
+        network.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.float32)
+        return network
+
+    @torch.no_grad()
+    def run(network):
+        return [network(*inputs(step))[0] for step in range(2)]
+
+    with_hooks = make()
+    plain, recorded = run(with_hooks), []
+    with record(with_hooks) as trace:
+        recorded = run(with_hooks)
+    assert all(torch.equal(a, b) for a, b in zip(plain, recorded, strict=True))
+    assert len(trace.layers) == LAYERS and not trace.skipped and max(trace.verify().values()) < 1e-5
+
+
+def test_record_raises_only_at_its_own_end():
+    """A network of which nothing can be recorded runs to its end first."""
+
+    class Alone(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.odd = Odd(output=False)
+
+        def forward(self, sample, timestep):
+            return self.odd(sample)
+
+    watched = watch(Alone, run_pair)
+    assert "odd" in watched.error and watched.trace.skipped["odd"] in watched.error
+
+
+def test_record_survives_a_network_that_is_given_no_picture():
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = f.TimmAttention(16)
+
+        def forward(self, tokens, timestep):
+            return self.attention(tokens)
+
+    @torch.no_grad()
+    def run(network):
+        return [network(numbers(2, 24, 16, seed=step), 5) for step in range(2)]
+
+    torch.manual_seed(0)
+    network = Tokens()
+    plain, recorded = run(network), []
+    with pytest.raises(ValueError, match="picture"), record(network):
+        recorded = run(network)
+    assert all(torch.equal(a, b) for a, b in zip(plain, recorded, strict=True)) and len(recorded) == 2
+
+
+# -- gradient checkpointing, fused projections, perturbed attention ---------------------------------------------------
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_checkpoint_that_runs_again_is_no_step(training):
+    def make():
+        network = unet()
+        network.enable_gradient_checkpointing()
+        return network.train(training)
+
+    def run(network):
+        outputs = []
+        for step in range(2):
+            output = network(*inputs(step))[0]
+            output.square().mean().backward()
+            outputs.append(output.detach())
+        return outputs
+
+    watched = watch(make, run)
+    assert list(watched.trace.timesteps) == [0, 1] and not watched.trace.skipped
+    assert assert_right(watched, batch=2) == 2 * LAYERS
+    assert any(call is None for _, call in watched.oracle.ran()), "no block ran again"
+
+
+def test_record_does_not_believe_the_flag_that_unfusing_leaves_behind():
+    def make():
+        network = unet()
+        network.fuse_qkv_projections()
+        network.unfuse_qkv_projections()
+        return network
+
+    assert assert_right(watch(make, calls()), batch=2) == 3 * LAYERS
+
+
+def test_record_says_that_projections_are_fused():
+    def make():
+        network = unet()
+        network.fuse_qkv_projections()
+        return network
+
+    watched = watch(make, calls())
+    assert_right(watched, batch=2)
+    for name in watched.trace.skipped:
+        assert "fuse" in watched.trace.skipped[name]
+    assert len(watched.trace.skipped) + len(watched.trace.layers) == LAYERS
+
+
+@pytest.mark.parametrize("guided", [False, True])
+def test_record_says_what_perturbed_attention_does(guided):
+    def make():
+        network = unet()
+        processor = PAGCFGIdentitySelfAttnProcessor2_0 if guided else PAGIdentitySelfAttnProcessor2_0
+        network.get_submodule(f"{MID}.attn1").processor = processor()
+        return network
+
+    watched = watch(make, calls(batch=3 if guided else 2))
+    reason = watched.trace.skipped[f"{MID}.attn1"]
+    assert "window" not in reason and "frame" not in reason
+    assert re.search(r"perturbed|identity|part of the batch|some of the pictures", reason), reason
+    assert len(watched.trace.layers) == LAYERS - 1
