@@ -177,10 +177,23 @@ def compare(
         if best <= limit * apart:
             break
     error = best / apart
-    if dtype.itemsize == 2:  # each score is rounded, more so if it is large, and that moves the weights
-        scores = q.double() @ k.double().transpose(-1, -2) * scale
-        error = max(error, torch.finfo(dtype).eps * float(scores.abs().max()))
+    if dtype.itemsize == 2:
+        error = max(error, _hidden_weight(q, k, v, scale, best + torch.finfo(dtype).eps * largest))
     return Comparison(error, best <= limit * apart, rounding, best / largest if largest else math.inf)
+
+
+def _hidden_weight(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, difference: float) -> float:
+    """The largest weight that can be wrong although the output differs by `difference` only, in half precision.
+
+    A key that is masked moves a head's output away from its value, by its weight times their distance: the closer they
+    lie, the more weight can hide. And each score is rounded, the larger the more, which moves the weights.
+    """
+    dtype, (q, k, v) = v.dtype, (x.double() for x in (q, k, v))
+    scores = q @ k.transpose(-1, -2) * scale  # (H, n, M)
+    weights = torch.softmax(scores, dim=-1)
+    distances = torch.cdist(weights @ v, v, p=torch.inf).clamp(min=1e-30)  # (H, n, M)
+    hidden = torch.minimum(weights, difference / distances)
+    return max(float(hidden.max()), torch.finfo(dtype).eps * float(scores.abs().max()))
 
 
 def spread_of(v: torch.Tensor) -> Spread:

@@ -27,7 +27,8 @@ from viz.proof import (
 from viz.trace import Trace
 
 SPREAD_STEPS = 8  # after which the spread of V is measured again
-STEPS_AT_A_TIME = 64
+STEPS_AT_A_TIME = 64  # for which the queries to prove are worked out
+OTHER_ROWS = 16  # of queries that are no cells, compared at each step
 
 
 @dataclass(frozen=True)
@@ -186,19 +187,19 @@ class TraceKeeper:
 
 
 def proof_rows(layer: Layer, count: int, step: int) -> torch.Tensor:
-    """The queries to prove at a step: scattered cells, and one of those that are no cells; no more than there are."""
+    """The queries to prove at a step; no more than there are."""
     return rows_of_steps(layer, min(count, layer.tokens), range(step, step + 1))[0]
 
 
 def rows_of_steps(layer: Layer, count: int, steps: range) -> torch.Tensor:
-    """The queries to prove at each of several steps, (steps, count), or (steps, count + 1) with one that is no cell."""
+    """The queries to prove at each of several steps: `count` scattered cells, and some of those that are no cells."""
     rows = scattered(layer.grid, count, steps, layer.name) + layer.first_query
     others = layer.query_count - layer.tokens
     if not others:
         return rows
-    other = torch.arange(steps.start, steps.stop) % others
-    other = torch.where(other < layer.first_query, other, other + layer.tokens)
-    return torch.cat([rows, other[:, None]], dim=1)
+    some = min(others, OTHER_ROWS)
+    other = (torch.arange(steps.start, steps.stop)[:, None] * some + torch.arange(some)) % others
+    return torch.cat([rows, torch.where(other < layer.first_query, other, other + layer.tokens)], dim=1)
 
 
 def _reason(layer: Layer, evidence: Evidence, comparison: Comparison, rows: torch.Tensor) -> str:

@@ -183,7 +183,12 @@ class LayerRecorder:
         reading, layer = self.keeper.choose(candidates, call.step)
         joined = layer.key_count - keys.tokens
         orders = queries.order, keys.order if not joined else shifted(keys.order, joined, layer.key_count)
-        return _Plan(reading, layer, call.step, queries, keys, same_input, *orders)
+        plan = _Plan(reading, layer, call.step, queries, keys, same_input, *orders)
+        if not all(self._is_as_planned(call, plan, other) for other in call.pictures.values() if other != picture):
+            raise ValueError(
+                "its queries and keys are made of other things in one picture of the batch than in another"
+            )
+        return plan
 
     def _follow(self, sources: Sources | CountedSources) -> tuple[Sequence, Sequence, bool]:
         """What the queries and the keys are, and whether they are made of the same tensor.
@@ -201,7 +206,11 @@ class LayerRecorder:
         else:
             place = taps[min(1, last)]
             keys = sources.follow(key, place.batch, place.channels_first)
-            same_input = queries is not None and key.shape == query.shape and _is_equal(query, key, sources.picture)
+            same_input = (
+                queries is not None
+                and key.shape == query.shape
+                and _is_equal(query, key, taps[0].batch, sources.picture)
+            )
             keys = keys or (queries if same_input else None) or sources.follow(value, place.batch, place.channels_first)
         if queries is None and keys is not None and key.shape == query.shape and keys.has_pixels and same_input:
             queries = keys  # positions were added to queries and keys, but not to values
@@ -217,14 +226,17 @@ class LayerRecorder:
         """
         if plan.same_input:
             last = len(self.site.taps) - 1
-            query, key = self._inputs[0], self._inputs[min(1, last)]
-            if key is query or all(_is_equal(query, key, picture) for picture in call.pictures.values()):
+            query, key, batch = self._inputs[0], self._inputs[min(1, last)], self.site.taps[0].batch
+            if key is query or all(_is_equal(query, key, batch, picture) for picture in call.pictures.values()):
                 return
-        else:
-            queries, keys, _ = self._follow(self.sources(call, call.last_picture))
-            if (queries.segments, keys.segments) == (plan.queries.segments, plan.keys.segments):
-                return
+        elif all(self._is_as_planned(call, plan, picture) for picture in call.pictures.values()):
+            return
         raise ValueError(f"its keys are no longer made of the pixels of its queries from step {call.step} on")
+
+    def _is_as_planned(self, call: RecordedCall, plan: _Plan, picture: int) -> bool:
+        """Whether the queries and keys of one picture are what they are in the plan."""
+        queries, keys, _ = self._follow(self.sources(call, picture))
+        return (queries.segments, keys.segments) == (plan.queries.segments, plan.keys.segments)
 
     def _evidence(self, picture: int, plan: _Plan, output: torch.Tensor, noise: float) -> Evidence:
         """q, k, v and the output of one picture, its pixels row by row."""
@@ -247,8 +259,12 @@ class LayerRecorder:
         return q, k, reading.values(*inputs)
 
 
-def _is_equal(query: torch.Tensor, key: torch.Tensor, picture: int) -> bool:
-    return query.shape == key.shape and equal(query[picture], key[picture])
+def _is_equal(query: torch.Tensor, key: torch.Tensor, batch_dimension: int, picture: int) -> bool:
+    """Whether two inputs are the same in one picture."""
+    if query.shape != key.shape:
+        return False
+    one, other = (tensor.select(batch_dimension, picture).flatten(0, -2) for tensor in (query, key))
+    return equal(one, other)
 
 
 def _layer(name: str, reading: Reading, queries: Sequence, keys: Sequence, q: torch.Tensor, k: torch.Tensor) -> Layer:
