@@ -47,9 +47,9 @@ from tests.support.batches import (
 
 CONTROLLED = stable(controlnet=lambda: control(unet()))
 CONTROLLED_XL = stable(unet_xl, controlnet=lambda: control(unet_xl()))
-READING = {"tokenizer": Tokenizer(), "text_encoder": Encoder()}
-EDITED = {"image": PIXELS, "strength": 1.0}
-PAINTED = SIZE | {"image": PIXELS, "mask_image": MASK, "strength": 1.0}
+READING: dict[str, Any] = {"tokenizer": Tokenizer(), "text_encoder": Encoder()}
+EDITED: dict[str, Any] = {"image": PIXELS, "strength": 1.0}
+PAINTED: dict[str, Any] = SIZE | {"image": PIXELS, "mask_image": MASK, "strength": 1.0}
 
 STABLE = {
     "StableDiffusionPipeline": Sample(stable(), called(**SIZE, num_images_per_prompt=2)),
@@ -112,7 +112,7 @@ PERTURBED = {
     "StableDiffusionXLControlNetPAGPipeline": Sample(CONTROLLED_XL, called(pooled, image=PIXELS, pag_scale=2.0)),
 }
 
-SANA = {
+SANA: dict[str, Any] = {
     "patch_size": 1,
     "in_channels": 4,
     "out_channels": 4,
@@ -125,7 +125,7 @@ SANA = {
     "caption_channels": WIDTH,
     "sample_size": 8,
 }
-PIXART = {
+PIXART: dict[str, Any] = {
     "num_attention_heads": 2,
     "attention_head_dim": 4,
     "in_channels": 4,
@@ -137,7 +137,7 @@ PIXART = {
     "use_additional_conditions": False,
     "norm_type": "ada_norm_single",
 }
-SD3 = {
+SD3: dict[str, Any] = {
     "sample_size": 8,
     "patch_size": 1,
     "in_channels": 4,
@@ -150,7 +150,7 @@ SD3 = {
     "pooled_projection_dim": WIDTH,
     "pos_embed_max_size": 16,
 }
-UNBINNED = SIZE | {"use_resolution_binning": False, "negative_prompt": None}
+UNBINNED: dict[str, Any] = SIZE | {"use_resolution_binning": False, "negative_prompt": None}
 
 TRANSFORMERS = {
     "DiTPipeline": Sample(

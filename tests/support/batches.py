@@ -21,6 +21,7 @@ from diffusers import (
 from torch import nn
 from transformers import BatchEncoding, PretrainedConfig
 
+from tests.support.pipelines import conditional
 from viz.recording.branches import PictureChoice
 
 WIDTH, WORDS = 16, 5  # of the conditioning
@@ -60,22 +61,7 @@ def words(value: float, *, count: int = 1, width: int = WIDTH, length: int = WOR
 
 
 def unet(in_channels: int = 4, **options: Any) -> UNet2DConditionModel:
-    torch.manual_seed(0)
-    return UNet2DConditionModel(
-        **{
-            "sample_size": 8,
-            "in_channels": in_channels,
-            "out_channels": 4,
-            "block_out_channels": (4, 8),
-            "layers_per_block": 1,
-            "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
-            "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
-            "norm_num_groups": 2,
-            "cross_attention_dim": WIDTH,
-            "attention_head_dim": 2,
-        }
-        | options
-    ).eval()
+    return conditional(in_channels, WIDTH, **{"block_out_channels": (4, 8), "norm_num_groups": 2} | options)
 
 
 def unet_xl(in_channels: int = 4) -> UNet2DConditionModel:
@@ -90,20 +76,19 @@ def unet_xl(in_channels: int = 4) -> UNet2DConditionModel:
 @cache
 def vae(channels: int = 4) -> AutoencoderKL:
     torch.manual_seed(1)
-    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
     return AutoencoderKL(
         block_out_channels=(4, 4),
         norm_num_groups=2,
         sample_size=16,
         latent_channels=channels,
         shift_factor=0.0,
-        **blocks,
+        **BLOCKS,
     ).eval()
 
 
 def build(kind: type, components: dict[str, Any]) -> Any:
     """A pipeline of these components; those that are missing are None."""
-    parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
+    parameters = inspect.signature(kind).parameters.values()
     required = {p.name: None for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}
     known = {p.name for p in parameters}
     pipeline = kind(**required | {name: part for name, part in components.items() if name in known})
@@ -195,7 +180,7 @@ class Encoder(nn.Module):
 
 
 PIXELS, MASK = torch.zeros(1, 3, 16, 16), torch.ones(1, 1, 16, 16)
-SIZE = {"height": 16, "width": 16}
+SIZE: dict[str, Any] = {"height": 16, "width": 16}
 
 
 def stable(network: Callable[[], nn.Module] = lambda: unet(), **components: Any) -> Callable[[], dict[str, Any]]:

@@ -9,6 +9,11 @@ from typing import Literal
 import torch
 
 Family = Literal["separate", "query", "q_proj", "packed", "convolution", "multihead", "diffusers"]
+# The more often in this list, the likelier.
+FAMILIES: list[Family] = [
+    "separate", "separate", "separate", "separate", "query", "q_proj", "packed", "packed", "convolution",
+    "multihead", "multihead", "diffusers", "diffusers",
+]  # fmt: skip
 Arithmetic = Literal[
     "fused", "written", "folded", "einsum", "keys first", "both scaled", "upcast", "sliced heads", "sliced queries"
 ]
@@ -113,8 +118,7 @@ class Plan:
 def draw(seed: int) -> Plan:
     """The plan of a seed: about half of all plans are plain, with no change and nothing odd."""
     random = Random(seed)
-    family = random.choice(["separate"] * 4 + ["query", "q_proj", "packed", "packed", "convolution"]
-                                   + ["multihead", "multihead", "diffusers", "diffusers"])  # fmt: skip
+    family = random.choice(FAMILIES)
     keys, queries = _segments(random, family)
     plan = {
         "seed": seed,
