@@ -44,6 +44,33 @@ def test_plain_module_is_recorded_at_every_step(family, flatten):
     assert verdict.recorded >= 3 and verdict.worst < judging.TOLERANCE
 
 
+# -- self or cross ----------------------------------------------------------------------------------------------------
+
+WAYS = {
+    "each": {"norm": "each"},
+    "positions": {"positions": True},
+    "copies": {"copies": True},
+    "both": {"positions": True, "copies": True},
+    "functional norm": {"norm": "functional"},
+    "all": {"norm": "each", "positions": True, "copies": True},
+}
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("family", ["separate", "multihead"])
+def test_self_attention_is_known_however_its_tokens_are_prepared(way, gradients, family):
+    options = {k: v for k, v in WAYS[way].items() if family == "separate" or v != "each"}
+    verdict = judge(replace(PLAIN, family=family, gradients=gradients, **options))
+    assert not verdict.faults and verdict.recorded >= 2 and not verdict.unknown
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+def test_cross_attention_is_known_whatever_is_done_to_its_words(gradients):
+    verdict = judge(replace(PLAIN, keys=("words",), norm="each", copies=True, gradients=gradients))
+    assert not verdict.faults and verdict.recorded >= 2
+
+
 # -- the judge has teeth ---------------------------------------------------------------------------------------------
 
 
