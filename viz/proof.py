@@ -18,8 +18,9 @@ TOLERANCE = 1e-5
 UNITS = {torch.float64: 16, torch.float32: 16, torch.float16: 4, torch.bfloat16: 4}
 # With more rounding than this, too little is left to compare.
 MOST = {torch.float64: 1e-3, torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
-FIRST_ROWS = 64  # compared at a layer's first step
-MOST_ROWS, LATER_SCORES = 64, 2**14  # compared at each later one: at most so many rows, and scores of all heads
+# Rows to compare at a layer's first step and at each later one: at most so many, and so many scores of all heads.
+FIRST_ROWS, FIRST_SCORES = 64, 2**16
+LATER_ROWS, LATER_SCORES = 32, 2**12
 PROOF_WIDTH = 16
 SPREAD_KEYS = 64  # at most, of which the spread of V is taken
 BLOCK_SCORES = 2**16  # at a time; a larger block leaves a core's cache, and a score can then cost ten times as much
@@ -46,9 +47,10 @@ def scattered(grid: tuple[int, int], count: int, steps: range, name: str) -> tor
     return (row * grid[1] + column).view(len(steps), count)
 
 
-def later_rows(layer: Layer) -> int:
-    """How many rows of a layer to compare at each step after its first: few where a row costs much."""
-    return max(2, min(MOST_ROWS, LATER_SCORES // (layer.heads * layer.key_count)))
+def row_count(layer: Layer, first: bool) -> int:
+    """How many rows of a layer to compare at its first step, or at each later one: few where a row costs much."""
+    most, scores = (FIRST_ROWS, FIRST_SCORES) if first else (LATER_ROWS, LATER_SCORES)
+    return min(layer.tokens, most, max(2, scores // (layer.heads * layer.key_count)))
 
 
 def attended(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, width: int) -> torch.Tensor:

@@ -11,15 +11,14 @@ from viz.layer import Key, Layer, Proof
 from viz.precision import require_fit
 from viz.probes import Reading
 from viz.proof import (
-    FIRST_ROWS,
     PROOF_WIDTH,
     Comparison,
     Spread,
     agrees,
     compare,
     is_linear,
-    later_rows,
     proof_channels,
+    row_count,
     scattered,
     spread_of,
     why_not,
@@ -27,7 +26,7 @@ from viz.proof import (
 from viz.trace import Trace
 
 SPREAD_STEPS = 8  # after which the spread of V is measured again
-STEPS_AT_A_TIME = 64  # for which the queries to prove are worked out
+STEPS_AT_A_TIME = 16  # for which the queries to prove are worked out
 OTHER_ROWS = 16  # of queries that are no cells, compared at each step
 
 
@@ -110,7 +109,7 @@ class TraceKeeper:
             return candidates[0][:2]
         reasons = []
         for reading, layer, evidence in candidates:
-            rows = proof_rows(layer, FIRST_ROWS, step)
+            rows = first_rows(layer, step)
             comparison = evidence.compare(layer, rows)
             if comparison.holds:
                 return reading, layer
@@ -121,7 +120,7 @@ class TraceKeeper:
         """Recompute some rows of the module's own output from q, k and v: other rows at every step."""
         name, step = layer.name, key[2]
         first = name not in self.trace.layers
-        rows = proof_rows(layer, FIRST_ROWS, step) if first else self._later_rows(layer, step)
+        rows = first_rows(layer, step) if first else self._later_rows(layer, step)
         error = None if first else evidence.agrees(layer, rows, self._spread(key, evidence))
         if error is None:
             comparison = evidence.compare(layer, rows)
@@ -140,7 +139,7 @@ class TraceKeeper:
         block = step // STEPS_AT_A_TIME
         if (layer.name, block) not in self._rows:
             steps = range(block * STEPS_AT_A_TIME, (block + 1) * STEPS_AT_A_TIME)
-            self._rows[layer.name, block] = rows_of_steps(layer, later_rows(layer), steps).unbind()
+            self._rows[layer.name, block] = rows_of_steps(layer, row_count(layer, first=False), steps).unbind()
         return self._rows[layer.name, block][step % STEPS_AT_A_TIME]
 
     def _spread(self, key: Key, evidence: Evidence) -> Spread:
@@ -186,9 +185,9 @@ class TraceKeeper:
         return copy
 
 
-def proof_rows(layer: Layer, count: int, step: int) -> torch.Tensor:
-    """The queries to prove at a step; no more than there are."""
-    return rows_of_steps(layer, min(count, layer.tokens), range(step, step + 1))[0]
+def first_rows(layer: Layer, step: int) -> torch.Tensor:
+    """The queries to prove at a layer's first step."""
+    return rows_of_steps(layer, row_count(layer, first=True), range(step, step + 1))[0]
 
 
 def rows_of_steps(layer: Layer, count: int, steps: range) -> torch.Tensor:

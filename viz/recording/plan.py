@@ -20,11 +20,11 @@ from torch import nn
 from models.protocol import Pipeline
 from viz.layer import Key, Layer
 from viz.probes import Reading, find_sites
-from viz.proof import FIRST_ROWS, proof_channels
+from viz.proof import proof_channels
 from viz.recipe import spread
 from viz.recording.branches import PictureChoice
 from viz.recording.budget import amount
-from viz.recording.keeper import Evidence, proof_rows
+from viz.recording.keeper import Evidence, first_rows
 from viz.recording.recorder import LayerFilter, Recorder, select_sites
 from viz.trace import Trace
 
@@ -185,7 +185,7 @@ class ByteCounter:
     def prove(self, key: Key, layer: Layer, evidence: Evidence) -> None:
         if layer.name in self.layers:
             return
-        rows = proof_rows(layer, FIRST_ROWS, key[2])
+        rows = first_rows(layer, key[2])
         floats = sum(part.numel() for part in proof_channels(evidence.value, evidence.output[: len(rows)]))
         self.layers[layer.name], self.by_layer[layer.name] = layer, 0
         self.once[layer.name] = floats * self.itemsize + rows.nbytes

@@ -219,7 +219,7 @@ class Recorder:
         self._following.close()
         if any(layer.needs_sources for layer in self.layers):
             self._surroundings.begin(network, args, kwargs)
-            for handle in self._surroundings.hooks(network):
+            for handle in self._surroundings.hooks(network, (layer.name for layer in self.layers)):
                 self._following.callback(handle.remove)
 
     def _sources(self, call: RecordedCall, picture: int) -> Sources | CountedSources:

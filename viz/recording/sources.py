@@ -90,8 +90,9 @@ class Sources:
 
     def _map(self, tokens: torch.Tensor) -> Sequence | None:
         """Tokens that hold the cells of a map, the same numbers or with positions added."""
-        for cells in self._maps(tokens):
-            for positions in (None, *self._positions(tokens)):
+        maps = list(self._maps(tokens))
+        for positions in (None, *self._positions(tokens)) if maps else ():
+            for cells in maps:
                 if (sequence := self._cells(tokens, cells, positions)) is not None:
                     return sequence
         return None
@@ -99,12 +100,12 @@ class Sources:
     def _cells(self, tokens: torch.Tensor, cells: torch.Tensor, positions: torch.Tensor | None) -> Sequence | None:
         """Tokens (N, C), less positions (N, C), of which a run is the cells (C, h, w) of a map, in either order."""
         bare, tolerance = (tokens, 0.0) if positions is None else (tokens - positions, 1e-4)
-        by_row, by_column = cells.flatten(1).T, cells.transpose(1, 2).flatten(1).T
-        count = len(by_row)
-        for first in _starts(bare, by_row[0], len(tokens) - count, tolerance):
-            for by_columns, expected in ((False, by_row), (True, by_column)):
-                if equal(bare[first : first + count], expected, tolerance):
-                    return self._between(bare, first, pixels(cells.shape[1:], by_columns))
+        grid, count = cells.shape[1:], cells[0].numel()
+        for first in _starts(bare, cells[:, 0, 0], len(tokens) - count, tolerance):
+            run = bare[first : first + count]
+            for by_columns, ordered in ((False, cells), (True, cells.transpose(1, 2))):
+                if equal(run, ordered.flatten(1).T, tolerance):
+                    return self._between(bare, first, pixels(grid, by_columns))
         return None
 
     def _module(self, tokens: torch.Tensor, depth: int) -> Sequence | None:
@@ -301,10 +302,9 @@ def _inner_outputs(frame: Frame) -> Iterator[torch.Tensor]:
         yield from _inner_outputs(child)
 
 
-def _starts(tokens: torch.Tensor, row: torch.Tensor, last: int, tolerance: float) -> Iterator[int]:
+def _starts(tokens: torch.Tensor, row: torch.Tensor, last: int, tolerance: float) -> list[int]:
     """Where in (N, C) a run that begins with `row` can begin, from 0 to `last`."""
-    if last == 0:
-        return iter((0,))
     width = min(16, len(row))
-    differences = (tokens[: last + 1, :width].float() - row[:width].float()).abs().amax(1)
-    return islice(iter(torch.nonzero(differences <= tolerance * row.abs().max()).flatten().tolist()), 4)
+    limit = tolerance * float(row.abs().max()) if tolerance else 0.0
+    differences = (tokens[: last + 1, :width] - row[:width]).abs().amax(1)
+    return [int(start) for start in torch.nonzero(differences <= limit).flatten().tolist()[:4]]

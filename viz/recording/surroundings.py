@@ -5,7 +5,7 @@ Only while a layer's queries and keys have still to be followed to their source;
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -58,12 +58,11 @@ class Surroundings:
         """Finish it, and let go of all tensors."""
         self.arguments, self.stack = {}, []
 
-    def hooks(self, network: nn.Module) -> Iterator[RemovableHandle]:
-        """Register hooks on the parts of a network, one by one."""
-        for module in _parts(network):
-            if module is not network:
-                yield module.register_forward_pre_hook(self._enter, with_kwargs=True)
-                yield module.register_forward_hook(self._leave, with_kwargs=True)
+    def hooks(self, network: nn.Module, layers: Iterable[str]) -> Iterator[RemovableHandle]:
+        """Register hooks on the parts of a network that its layers lie in or beside, one by one."""
+        for module in _parts(network, set(layers)):
+            yield module.register_forward_pre_hook(self._enter, with_kwargs=True)
+            yield module.register_forward_hook(self._leave, with_kwargs=True)
 
     def visible(self) -> Iterator[Frame]:
         """Running modules and their finished children, from the innermost and latest to the outermost and first."""
@@ -98,20 +97,33 @@ def makes_tokens(frame: Frame) -> bool:
     return all(tensor.ndim == 3 or tuple(tensor.shape) in turned for tensor in frame.outputs)
 
 
-def _parts(module: nn.Module) -> Iterator[nn.Module]:
-    """The modules within one, without those whose result would change in the last bits if they had hooks.
+def _parts(network: nn.Module, layers: set[str]) -> Iterator[nn.Module]:
+    """The modules that contain a layer, and the children of these; of a child that cuts patches, all parts."""
+    containing = {".".join(name.split(".")[:depth]) for name in layers for depth in range(name.count(".") + 2)}
+    for name in containing & dict(network.named_modules()).keys():
+        module = network.get_submodule(name)
+        if name and not _is_fused(module):
+            yield module
+        for child_name, child in module.named_children():
+            if f"{name}.{child_name}".strip(".") in containing or _is_fused(module) or _is_fused(child):
+                continue
+            yield from (child.modules() if any(map(_cuts_patches, child.modules())) else (child,))
+
+
+def _is_fused(module: nn.Module) -> bool:
+    """Whether hooks on a module or its parts would change its result in the last bits, or cannot be had.
 
     PyTorch runs its own encoder layers as one operation, in eval mode, unless a module in them has hooks.
     """
-    fused = not module.training and torch.backends.mha.get_fastpath_enabled()
-    if isinstance(module, torch.jit.ScriptModule) or (
-        fused and isinstance(module, (nn.TransformerEncoder, nn.TransformerEncoderLayer))
-    ):
-        return
-    yield module
-    if not isinstance(module, nn.MultiheadAttention):
-        for child in module.children():
-            yield from _parts(child)
+    if isinstance(module, (nn.TransformerEncoder, nn.TransformerEncoderLayer)):
+        return not module.training and torch.backends.mha.get_fastpath_enabled()
+    return isinstance(module, torch.jit.ScriptModule)
+
+
+def _cuts_patches(module: nn.Module) -> bool:
+    """Whether a module is a convolution whose windows do not overlap."""
+    kernel, stride = getattr(module, "kernel_size", None), getattr(module, "stride", None)
+    return isinstance(kernel, tuple) and kernel == stride and max(kernel) > 1
 
 
 def _tensors(value: object) -> list[torch.Tensor]:
