@@ -7,11 +7,12 @@ import pytest
 import torch
 from diffusers.models.attention_processor import PAGCFGIdentitySelfAttnProcessor2_0, PAGIdentitySelfAttnProcessor2_0
 from torch import nn
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from tests.support import families as f
 from tests.support.faults import MID, assert_right, calls, inputs, unet, watch
 from tests.support.random_weights import numbers
-from tests.support.strangers import Eighth, Odd, Pair, run_pair
+from tests.support.strangers import Eighth, Odd, Pair, Stranger, run_pair
 from viz import record
 
 LAYERS = 8  # of `unet()`
@@ -170,6 +171,40 @@ def test_record_names_what_it_cannot_read_and_goes_on(odd):
     recorded = [name for name in trace.layers if name.startswith("odd")]
     assert named or recorded
     assert not any(FOREIGN.search(reason) or not reason.strip() for reason in named), named
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("filtered", [None, "plain"])
+def test_record_names_modules_in_which_attention_ran_that_no_probe_knows(nested, filtered):
+    def make():
+        return Pair(nn.Sequential(Block(), Stranger()) if nested else Stranger())
+
+    class Block(nn.Module):
+        """No attention, but a softmax over single numbers."""
+
+        def forward(self, x):
+            return x * torch.softmax(x.sum(1, keepdim=True), dim=1)
+
+    plain = run_pair(make())
+    network = make()
+    with record(network, layers=filtered) as trace:
+        watched = run_pair(network)
+    assert all(torch.equal(one, other) for one, other in zip(plain, watched, strict=True))
+    assert trace.skipped == {"odd": "attention ran in it, but no probe knows its parts"} and list(trace.layers) == [
+        "plain"
+    ]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_record_listens_no_longer_after_a_stranger_raises(error):
+    class Raises(nn.Module):
+        def forward(self, x):
+            raise error
+
+    network = Pair(Raises())
+    with pytest.raises(error), record(network):
+        run_pair(network)
+    assert not _get_current_dispatch_mode_stack()
 
 
 def test_record_reads_weights_of_eight_bits():

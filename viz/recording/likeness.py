@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 RESIDUAL = 1e-3  # the most that may be left of a sequence, relative, where others explain it
+SUM_ROUNDING = 1e-5
 NORM_EPS = 1e-5  # PyTorch's
 CHANNELS = 8  # compared where all would take long
 
@@ -25,6 +26,12 @@ def equal(a: torch.Tensor, b: torch.Tensor, tolerance: float = 0.0) -> bool:
         return torch.equal(a[few], b[few]) and torch.equal(a, b)
     limit = tolerance * b.abs().max()
     return all(bool(((x - y).abs() <= limit).all()) for x, y in ((a[few], b[few]), (a, b)))
+
+
+def is_sum(tokens: torch.Tensor, one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether tokens (N, C) are the sum of two others, up to rounding; a few of them are looked at first."""
+    few = slice(None, None, max(1, len(tokens) // 4))
+    return all(equal(tokens[some], one[some] + other[some], SUM_ROUNDING) for some in (few, slice(None)))
 
 
 def explains(tokens: torch.Tensor, sources: Sequence[torch.Tensor]) -> bool:

@@ -27,6 +27,7 @@ from viz.recording.keeper import Keeper, TraceKeeper
 from viz.recording.layer_recorder import LayerRecorder
 from viz.recording.sequence import CountedSources
 from viz.recording.sources import Sources
+from viz.recording.strangers import REASON, Strangers
 from viz.recording.surroundings import Surroundings
 from viz.trace import Trace
 
@@ -78,10 +79,10 @@ def record(
     """
     pictures = PictureChoice(branch, guided, picture, branch_order)
     sites, skipped = find_sites(network)
-    sites = select_sites(sites, skipped, layers)
+    selected = select_sites(sites, skipped, layers)
     trace = Trace(skipped=skipped)
     keeper = TraceKeeper(trace, dtype, proof_width)
-    recorder = Recorder(trace, sites, keeper, pictures, step_filter(steps), preview)
+    recorder = Recorder(trace, selected, keeper, pictures, step_filter(steps), preview, Strangers({*sites, *skipped}))
     with recorder.watching(network):
         yield trace
     if not trace.layers:
@@ -129,6 +130,7 @@ class Recorder:
     Args:
         trace: takes what belongs to a call as a whole: its timestep, the size, the branches, the preview.
         keeper: takes what belongs to the layers.
+        strangers: looks for attention that no probe knows, in the first recorded call.
     """
 
     def __init__(
@@ -139,8 +141,10 @@ class Recorder:
         pictures: PictureChoice,
         is_recorded: Callable[[int], bool] = lambda step: True,
         preview: Preview | None = None,
+        strangers: Strangers | None = None,
     ) -> None:
         self.trace, self.pictures, self.is_recorded, self.preview = trace, pictures, is_recorded, preview
+        self.strangers = strangers
         self.layers = [LayerRecorder(name, site, keeper, self._sources) for name, site in sites.items()]
         self.step = -1
         self.call: RecordedCall | None = None  # the one in progress, if it is recorded
@@ -221,6 +225,10 @@ class Recorder:
             self._surroundings.begin(network, args, kwargs)
             for handle in self._surroundings.hooks(network, (layer.name for layer in self.layers)):
                 self._following.callback(handle.remove)
+        if self.strangers is not None and not self.strangers.called:
+            self._following.callback(self.strangers.close)
+            for handle in self.strangers.hooks(network):
+                self._following.callback(handle.remove)
 
     def _sources(self, call: RecordedCall, picture: int) -> Sources | CountedSources:
         """What follows sequences of one picture to their source, in the call in progress."""
@@ -240,6 +248,8 @@ class Recorder:
         call, self.call = self.call, None
         self._surroundings.end()
         self._sources_of.clear()
+        if self.strangers is not None:
+            self.trace.skipped.update(dict.fromkeys(self.strangers.found, REASON))
         for layer in self.layers:
             layer.end(call)
         if self.preview is not None and call.pictures:
@@ -258,6 +268,8 @@ class Recorder:
     def _drop_unfinished_call(self) -> None:
         """Forget the step at which the network raised an exception, and the layers recorded at no other step."""
         self._surroundings.end()
+        if self.strangers is not None:
+            self.strangers.close()
         if self.call is None:
             return
         self.trace.timesteps.pop(self.call.step, None)

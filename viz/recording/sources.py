@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from viz.layer import Segment
-from viz.recording.likeness import equal, explains
+from viz.recording.likeness import equal, explains, is_sum
 from viz.recording.sequence import Sequence, kind_of_argument, pixels, shifted
 from viz.recording.surroundings import Frame, Surroundings, makes_tokens
 
@@ -173,7 +173,7 @@ class Sources:
             if source.shape[1:] == tokens.shape and not equal(source[self.picture], tokens)
         ][:MAX_CANDIDATES]
         ones = [source[self.picture] for source in sources]
-        for source in self._summands(sources, ones, lambda one, other: equal(tokens, one + other, 1e-5)):
+        for source in self._summands(sources, ones, lambda one, other: is_sum(tokens, one, other)):
             if (sequence := self._follow(source, depth + 1)) is not None:
                 return sequence
         for bare in (tokens, *(tokens - positions for positions in self._positions(tokens))):
