@@ -279,7 +279,7 @@ class Video(nn.Module):
         return self.motion(self.space(sample, timestep), num_frames=self.frames).sample
 
 
-@pytest.mark.parametrize("frames", [16])
+@pytest.mark.parametrize("frames", [16, 8])
 def test_frames_are_named_and_not_drawn(frames):
     watched = watch(lambda: Video(frames), one_call(16, 16, 4, 4))
     temporal = [name for name in watched.trace.skipped if name.startswith("motion")]

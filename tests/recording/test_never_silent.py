@@ -44,6 +44,14 @@ def test_record_says_that_forward_was_called_instead_of_the_network():
     assert torch.equal(plain, watched)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("way", [torch.jit.script, lambda small: torch.jit.trace(small, numbers(2, 16, 4, 6))])
+def test_record_says_that_torchscript_calls_no_hooks(way):
+    network = way(Small())
+    with pytest.raises(ValueError, match=r"TorchScript|calls no hooks"), record(network):
+        network(numbers(2, 16, 4, 6))
+
+
 def test_record_says_that_no_call_was_among_the_steps():
     network = unet()
     with pytest.raises(ValueError, match="step"), record(network, steps=[7]), torch.no_grad():
@@ -70,7 +78,6 @@ def in_blocks(network: nn.Module) -> nn.Module:
     return network
 
 
-NOT_SAID = ("torch.compile", "what it wraps")
 WAYS = {"torch.compile": eager, "compile in place": in_place, "repeated blocks": in_blocks}
 
 
@@ -79,11 +86,9 @@ def step_of(network: Callable, step: int) -> torch.Tensor:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("what", ["what was compiled", "what it wraps"])
 @pytest.mark.parametrize("ran", [False, True])
-@pytest.mark.parametrize(
-    ("way", "what"),
-    [(way, what) for way in WAYS for what in ("what was compiled", "what it wraps") if (way, what) != NOT_SAID],
-)
+@pytest.mark.parametrize("way", WAYS)
 def test_record_of_a_compiled_network_is_right_or_says_why_not(way, ran, what):
     network = Pair(Odd())
     plain = [step_of(network, step) for step in range(2)]
@@ -137,11 +142,30 @@ def test_record_lets_a_network_be_compiled_while_it_is_recorded(way):
 # -- parts that cannot be read -----------------------------------------------------------------------------------------
 
 
+class Small(nn.Module):
+    """Attention that TorchScript takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.heads = 1
+        self.to_q, self.to_k, self.to_v, self.to_out = (nn.Linear(16, 16) for _ in range(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = x.flatten(2).transpose(1, 2)
+        weights = torch.softmax(self.to_q(tokens) @ self.to_k(tokens).transpose(1, 2), -1)
+        return self.to_out(weights @ self.to_v(tokens)).transpose(1, 2).reshape(x.shape)
+
+
 ODD = {
+    "torch.jit.trace": lambda: torch.jit.trace(Small(), numbers(2, 16, 4, 6), check_trace=False),
+    "torch.jit.script": lambda: torch.jit.script(Small()),
     "no output projection": lambda: Odd(output=False),
     "grouped queries": lambda: Odd(heads=4, kv_heads=2),
     "one key head": lambda: Odd(heads=4, kv_heads=1),
     "γ on meta": lambda: with_gamma_on_meta(),
+    "a stranger": Stranger,
+    "a stranger in a stranger": lambda: nn.Sequential(nn.Identity(), Stranger()),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 from torch import nn
 
 from viz.probes.multihead import fused_encoder_layer, multihead_attention
@@ -39,6 +40,8 @@ def find_sites(network: nn.Module) -> tuple[dict[str, Site], dict[str, str]]:
             continue
         try:
             site = next((site for probe in _candidates(module) if (site := probe(module)) is not None), None)
+            if site is not None and isinstance(module, torch.jit.ScriptModule):
+                raise Unprovable("it is TorchScript, which runs without calling hooks")
         except Unprovable as reason:
             skipped[name] = str(reason)
         else:
@@ -57,5 +60,7 @@ def _candidates(module: nn.Module) -> Iterator[Probe]:
     """The probes that may recognise a module, by the names they look for."""
     for probe in PROBES:
         names = getattr(probe, "looks_for", None)
-        if names is None or not (names.isdisjoint(module._modules) and names.isdisjoint(module._parameters)):
+        if names is None or not (
+            names.isdisjoint(module._modules.keys()) and names.isdisjoint(module._parameters.keys())
+        ):
             yield probe

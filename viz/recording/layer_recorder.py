@@ -327,6 +327,6 @@ def _why_other_pieces(pieces: int, batch: int) -> str:
     if pieces < batch:
         return f"it is called with {pieces} of the {batch} pictures of the batch at a time, each part in its own way"
     return (
-        f"it works on {pieces} pieces where the network has {batch} pictures: it looks within windows, along frames or "
-        "along one side of the picture, which is not recorded"
+        f"it works on {pieces} pieces where the network has {batch} pictures: it looks within parts of a picture, or "
+        "at one place in several frames, which is not recorded"
     )

@@ -179,9 +179,12 @@ class Recorder:
             return f"none of its {self.step + 1} calls was among the steps to record"
         if any(layer.runs_outside for layer in self.layers):
             return f"its parts ran, but {type(network).__name__} itself was not called: call it, not its forward method"
-        return f"{type(network).__name__} was not called while it was recorded"
+        name = type(network).__name__
+        return f"{name} was not called while it was recorded, or only by compiled code, which calls no hooks"
 
     def _hooks(self, network: nn.Module) -> Iterator[RemovableHandle]:
+        if isinstance(network, torch.jit.ScriptModule):
+            return  # it takes none
         yield network.register_forward_pre_hook(self._begin, with_kwargs=True)
         for layer in self.layers:
             yield from layer.hooks()
