@@ -1,7 +1,6 @@
 """Watching stops no run, and nothing is left out without a word."""
 
 import re
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -12,19 +11,10 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from tests.support import families as f
 from tests.support.faults import MID, assert_right, calls, inputs, unet, watch
 from tests.support.random_weights import numbers
-from tests.support.strangers import Eighth, Odd, Pair, Stranger, run_pair
+from tests.support.strangers import FOREIGN, Eighth, Odd, Pair, Stranger, run_pair
 from viz import record
 
 LAYERS = 8  # of `unet()`
-# PyTorch's and Python's own words, which are no reason for a reader.
-FOREIGN = re.compile(r"weak object|tensor a|must match|has no attribute|NoneType|Error\b|Traceback|recompile")
-
-
-@pytest.fixture(autouse=True)
-def fresh_compiler():
-    torch.compiler.reset()
-    yield
-    torch.compiler.reset()
 
 
 # -- a network that is not called, or not as a module -----------------------------------------------------------------
@@ -56,87 +46,6 @@ def test_record_says_that_no_call_was_among_the_steps():
     network = unet()
     with pytest.raises(ValueError, match="step"), record(network, steps=[7]), torch.no_grad():
         network(*inputs(0))
-
-
-# -- compiled networks ------------------------------------------------------------------------------------------------
-
-
-def eager(network: nn.Module) -> Callable:
-    """Compiled, by the backend that only traces."""
-    return torch.compile(network, backend="eager")
-
-
-def in_place(network: nn.Module) -> nn.Module:
-    network.compile(backend="eager")
-    return network
-
-
-def in_blocks(network: nn.Module) -> nn.Module:
-    """As diffusers' `compile_repeated_blocks` does it."""
-    for block in network.children():
-        block.compile(backend="eager")
-    return network
-
-
-WAYS = {"torch.compile": eager, "compile in place": in_place, "repeated blocks": in_blocks}
-
-
-def step_of(network: Callable, step: int) -> torch.Tensor:
-    return network(numbers(2, 16, 4, 6, seed=step), torch.tensor(900.0 - step))
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("what", ["what was compiled", "what it wraps"])
-@pytest.mark.parametrize("ran", [False, True])
-@pytest.mark.parametrize("way", WAYS)
-def test_record_of_a_compiled_network_is_right_or_says_why_not(way, ran, what):
-    network = Pair(Odd())
-    plain = [step_of(network, step) for step in range(2)]
-    compiled = WAYS[way](network)
-    if ran:  # compiled for good by an earlier call
-        step_of(compiled, 0)
-    recorded, said, trace = [], "", None
-    try:
-        with record(compiled if what == "what was compiled" else network) as trace:
-            for step in range(2):
-                recorded.append(step_of(compiled, step))
-    except ValueError as error:
-        said = str(error)
-    assert len(recorded) == 2, f"the run was stopped: {said}"
-    for before, after in zip(plain, recorded, strict=True):
-        assert (before - after).abs().max() < 1e-5
-    if said:
-        assert "compile" in said and not FOREIGN.search(said)
-        return
-    names = {name.removeprefix("_orig_mod.") for name in (*trace.layers, *trace.skipped)}
-    assert {"plain", "odd"} <= names
-    assert all("compile" in reason for reason in trace.skipped.values())
-    assert all(error < 1e-5 for error in trace.verify().values())
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("way", WAYS)
-def test_record_lets_a_network_be_compiled_while_it_is_recorded(way):
-    network = Pair(Odd())
-    plain = [step_of(network, step) for step in range(3)]
-    recorded, said = [], ""
-    try:
-        with record(network) as trace:
-            compiled = network
-            for step in range(3):
-                compiled = WAYS[way](network) if step == 1 else compiled
-                recorded.append(step_of(compiled, step))
-    except ValueError as error:
-        said = str(error)
-    assert len(recorded) == 3, f"the run was stopped: {said}"
-    assert all((a - b).abs().max() < 1e-5 for a, b in zip(plain, recorded, strict=True))
-    assert not FOREIGN.search(said)
-    if not said:
-        assert 0 in trace.timesteps and all(trace.steps_of(name)[0] == 0 for name in trace.layers)
-        reasons = (*trace.skipped.values(), *(r for gaps in trace.gaps.values() for r in gaps.values()))
-        assert not any(FOREIGN.search(reason) for reason in reasons)
-    torch.compiler.reset()
-    assert (step_of(network, 0) - plain[0]).abs().max() < 1e-5  # what was compiled works after the recording, too
 
 
 # -- parts that cannot be read -----------------------------------------------------------------------------------------
