@@ -18,9 +18,10 @@ TOLERANCE = 1e-5
 UNITS = {torch.float64: 16, torch.float32: 16, torch.float16: 4, torch.bfloat16: 4}
 # With more rounding than this, too little is left to compare.
 MOST = {torch.float64: 1e-3, torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
-# Rows to compare at a layer's first step and at each later one: at most so many, and so many scores of all heads.
-FIRST_ROWS, FIRST_SCORES = 64, 2**16
-LATER_ROWS, LATER_SCORES = 32, 2**12
+# Rows to compare at a layer's first step and at each later one: at most so many; so many scores of all heads, or that
+# share of all rows if it is more.
+FIRST_ROWS, FIRST_SCORES, FIRST_SHARE = 64, 2**16, 1 / 64
+LATER_ROWS, LATER_SCORES, LATER_SHARE = 32, 2**12, 1 / 256
 PROOF_WIDTH = 16
 SPREAD_KEYS = 64  # at most, of which the spread of V is taken
 BLOCK_SCORES = 2**16  # at a time; a larger block leaves a core's cache, and a score can then cost ten times as much
@@ -49,8 +50,9 @@ def scattered(grid: tuple[int, int], count: int, steps: range, name: str) -> tor
 
 def row_count(layer: Layer, first: bool) -> int:
     """How many rows of a layer to compare at its first step, or at each later one: few where a row costs much."""
-    most, scores = (FIRST_ROWS, FIRST_SCORES) if first else (LATER_ROWS, LATER_SCORES)
-    return min(layer.tokens, most, max(2, scores // (layer.heads * layer.key_count)))
+    most, scores, share = (FIRST_ROWS, FIRST_SCORES, FIRST_SHARE) if first else (LATER_ROWS, LATER_SCORES, LATER_SHARE)
+    affordable = max(2, scores // (layer.heads * layer.key_count), round(share * layer.tokens))
+    return min(layer.tokens, most, affordable)
 
 
 def attended(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, width: int) -> torch.Tensor:
