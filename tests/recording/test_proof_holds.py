@@ -20,11 +20,14 @@ from tests.support.judge import Judgement, judge
 from tests.support.modules import Plan, draw
 from tests.support.oracle import Oracle
 
-SEEDS = 320
+SEEDS, QUICK = 320, 80  # the first of them also in the quick tests
 PER_TEST = 40
 
 
-@pytest.mark.parametrize("first", range(0, SEEDS, PER_TEST))
+@pytest.mark.parametrize(
+    "first",
+    [pytest.param(first, marks=() if first < QUICK else pytest.mark.slow) for first in range(0, SEEDS, PER_TEST)],
+)
 def test_recorded_weights_equal_the_oracle_or_the_layer_is_named(first):
     verdicts = [judge(draw(seed)) for seed in range(first, first + PER_TEST)]
     faults = [f"seed {verdict.seed}: {fault}" for verdict in verdicts for fault in verdict.faults]
