@@ -28,10 +28,15 @@ def equal(a: torch.Tensor, b: torch.Tensor, tolerance: float = 0.0) -> bool:
     return all(bool(((x - y).abs() <= limit).all()) for x, y in ((a[few], b[few]), (a, b)))
 
 
-def is_sum(tokens: torch.Tensor, one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether tokens (N, C) are the sum of two others, up to rounding; a few of them are looked at first."""
+def sums(tokens: torch.Tensor, others: Sequence[torch.Tensor]) -> list[tuple[int, int]]:
+    """The pairs of others (N, C) of which tokens (N, C) are the sum, up to rounding; a few are looked at first."""
+    if len(others) < 2:
+        return []
     few = slice(None, None, max(1, len(tokens) // 4))
-    return all(equal(tokens[some], one[some] + other[some], SUM_ROUNDING) for some in (few, slice(None)))
+    some = torch.stack([other[few].to(tokens.dtype) for other in others])  # (K, n, C)
+    left = (some[:, None] + some[None] - tokens[few]).abs().amax((2, 3))
+    pairs = torch.nonzero(left <= SUM_ROUNDING * tokens[few].abs().max()).tolist()
+    return [(i, j) for i, j in pairs if i < j and equal(tokens, others[i] + others[j], SUM_ROUNDING)]
 
 
 def explains(tokens: torch.Tensor, sources: Sequence[torch.Tensor]) -> bool:

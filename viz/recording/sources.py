@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from viz.layer import Segment
-from viz.recording.likeness import equal, explains, is_sum
+from viz.recording.likeness import equal, explains, sums
 from viz.recording.sequence import Sequence, kind_of_argument, pixels, shifted
 from viz.recording.surroundings import Frame, Surroundings, makes_tokens
 
@@ -31,6 +31,7 @@ class Sources:
     def __init__(self, surroundings: Surroundings, picture: int, batch: int) -> None:
         self.surroundings, self.picture, self.batch = surroundings, picture, batch
         self._known: dict[tuple, tuple[torch.Tensor, Sequence | None]] = {}  # {place: (the tensor, to keep it, source)}
+        self._heads: dict[tuple, tuple[torch.Tensor, list[float]]] = {}  # {place: (the tensor, to keep it, its head)}
         self._visible: tuple[int, list[torch.Tensor]] = (-1, [])  # (number of changes, the tensors visible after them)
 
     def follow(self, tensor: torch.Tensor, batch_dimension: int = 0, channels_first: bool = False) -> Sequence | None:
@@ -100,7 +101,10 @@ class Sources:
     def _cells(self, tokens: torch.Tensor, cells: torch.Tensor, positions: torch.Tensor | None) -> Sequence | None:
         """Tokens (N, C), less positions (N, C), of which a run is the cells (C, h, w) of a map, in either order."""
         bare, tolerance = (tokens, 0.0) if positions is None else (tokens - positions, 1e-4)
-        grid, count = cells.shape[1:], cells[0].numel()
+        grid, count = cells.shape[1:], cells.shape[1] * cells.shape[2]
+        is_whole = positions is None and count == len(tokens) and tokens.dtype == cells.dtype
+        if is_whole and self._head(tokens, 0) != self._head(cells, 1):
+            return None
         for first in _starts(bare, cells[:, 0, 0], len(tokens) - count, tolerance):
             run = bare[first : first + count]
             for by_columns, ordered in ((False, cells), (True, cells.transpose(1, 2))):
@@ -108,15 +112,23 @@ class Sources:
                     return self._between(bare, first, pixels(grid, by_columns))
         return None
 
+    def _head(self, tensor: torch.Tensor, kind: int) -> list[float]:
+        """The first numbers of the first token of (N, C), or of the first cell of (C, h, w)."""
+        place = tensor.data_ptr(), kind, tensor.stride(), tensor.dtype
+        if place not in self._heads:
+            self._heads[place] = tensor, (tensor[0, :8] if kind == 0 else tensor[:8, 0, 0]).tolist()
+        return self._heads[place][1]
+
     def _module(self, tokens: torch.Tensor, depth: int) -> Sequence | None:
         """Tokens that a module returned: made of its N input tokens, or of the map that it cuts into patches."""
+        fits = self._fits(tokens)
         for frame in self.surroundings.visible():
-            if not any(equal(tokens, form[self.picture]) for form in self._forms(frame.outputs)):
+            if not any(equal(tokens, form[self.picture]) for form in self._forms(frame.outputs, fits)):
                 continue
             if makes_tokens(frame) and (sequence := self._patches(frame, tokens)) is not None:
                 return sequence
-            for source in self._forms(frame.inputs):
-                if source.shape[1] == len(tokens) and (sequence := self._follow(source, depth + 1)) is not None:
+            for source in self._forms(frame.inputs, lambda count, _: count == len(tokens)):
+                if (sequence := self._follow(source, depth + 1)) is not None:
                     return sequence
         return None
 
@@ -147,7 +159,7 @@ class Sources:
     def _added(self, tokens: torch.Tensor, depth: int) -> Sequence | None:
         """Tokens that are visible ones with positions added."""
         for positions in self._positions(tokens):
-            for source in self._forms(self._tensors()):
+            for source in self._forms(self._tensors(), self._fits(tokens)):
                 is_source = equal(tokens - positions, source[self.picture], 1e-4)
                 if is_source and (sequence := self._follow(source, depth + 1)) is not None:
                     return sequence
@@ -155,10 +167,9 @@ class Sources:
 
     def _join(self, tokens: torch.Tensor, depth: int) -> Sequence | None:
         """Tokens that are several sequences joined, one of which is visible and holds pixels."""
-        for source in self._forms(self._tensors()):
+        length, channels = tokens.shape
+        for source in self._forms(self._tensors(), lambda count, width: 0 < count < length and width == channels):
             one = source[self.picture]
-            if not 0 < len(one) < len(tokens) or one.shape[1] != tokens.shape[1]:
-                continue
             for first in _starts(tokens, one[0], len(tokens) - len(one), 0.0):
                 inner = equal(tokens[first : first + len(one)], one) and self._follow(source, depth + 1)
                 if inner and inner.has_pixels:
@@ -169,13 +180,14 @@ class Sources:
         """Tokens that code made of visible ones without a module: a residual, a norm, a modulation."""
         sources = [
             source
-            for source in self._forms(self._tensors())
-            if source.shape[1:] == tokens.shape and not equal(source[self.picture], tokens)
+            for source in self._forms(self._tensors(), self._fits(tokens))
+            if not equal(source[self.picture], tokens)
         ][:MAX_CANDIDATES]
         ones = [source[self.picture] for source in sources]
-        for source in self._summands(sources, ones, lambda one, other: is_sum(tokens, one, other)):
-            if (sequence := self._follow(source, depth + 1)) is not None:
-                return sequence
+        for i, j in sums(tokens, ones):
+            for source in (sources[i], sources[j]):
+                if (sequence := self._follow(source, depth + 1)) is not None:
+                    return sequence
         for bare in (tokens, *(tokens - positions for positions in self._positions(tokens))):
             if (sequence := self._run(bare)) is not None:
                 return sequence
@@ -230,20 +242,33 @@ class Sources:
 
     def _maps(self, tokens: torch.Tensor, tensors: Iterable[torch.Tensor] | None = None) -> Iterator[torch.Tensor]:
         """The visible maps (C, h, w) of the picture, cut into patches if need be, that tokens (N, C) may be made of."""
+        count, width = tokens.shape
         for tensor in self._tensors() if tensors is None else tensors:
             if tensor.ndim == 4 and len(tensor) == self.batch:
-                for cells in _patched(tensor[self.picture], tokens.shape[1]):
-                    if cells[0].numel() <= len(tokens):
-                        yield cells
+                patches, rest = divmod(width, tensor.shape[1])
+                if patches and not rest and tensor.shape[2] * tensor.shape[3] <= count * patches:
+                    yield from _patched(tensor[self.picture], width)
 
-    def _forms(self, tensors: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
-        """Tensors that may hold sequences of the batch, as (B, N, C); they may be (B, C, N) or (B, h, w, C)."""
+    def _forms(self, tensors: Iterable[torch.Tensor], fits: Callable[[int, int], bool]) -> Iterator[torch.Tensor]:
+        """Tensors that may hold sequences of the batch, as (B, N, C); they may be (B, C, N) or (B, h, w, C).
+
+        Args:
+            fits: a function of N and C that says which are of use; it saves making the others.
+        """
         for tensor in tensors:
-            if tensor.ndim == 3 and len(tensor) == self.batch:
-                yield tensor
-                yield tensor.transpose(1, 2)
-            elif tensor.ndim == 4 and len(tensor) == self.batch:
+            if len(tensor) != self.batch:
+                continue
+            if tensor.ndim == 3:
+                _, first, second = tensor.shape
+                if fits(first, second):
+                    yield tensor
+                if fits(second, first):
+                    yield tensor.transpose(1, 2)
+            elif tensor.ndim == 4 and fits(tensor.shape[1] * tensor.shape[2], tensor.shape[3]):
                 yield tensor.flatten(1, 2)
+
+    def _fits(self, tokens: torch.Tensor) -> Callable[[int, int], bool]:
+        return lambda count, width: (count, width) == tokens.shape
 
     def _tensors(self) -> list[torch.Tensor]:
         """All visible tensors, each once, the nearest first."""
