@@ -50,8 +50,8 @@ class Trace:
             their order is known, otherwise "picture 1 of 2".
         gaps: {layer: {step: reason}} of the recorded steps at which a layer has no Q and K.
         skipped: {name: reason} of attention modules that were found but not recorded at any step.
-        proved: {name: largest difference between the module's own output and the one recomputed from q, k, v,
-            relative to the output's largest entry}, measured while recording, in the network's own precision.
+        proved: {name: largest difference between the module's own output and the one recomputed from q, k, v, relative
+            to how far apart the values of different keys lie}, measured while recording; see `viz.proof`.
         proved_rows: {name: number of rows that were recomputed while recording, all steps and branches together}.
         size: (height, width) of the network's sample.
         previews: {step: (h, w, 3) uint8}, the clean picture that the recorded branch predicted at that step.

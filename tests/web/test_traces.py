@@ -118,6 +118,7 @@ def test_open_trace_reads_the_gallery_which_is_of_version_1():
     trace = Trace.load(exhibit.trace)
     badge, values = opened(exhibit.trace, f"[core.describeProof(trace), {map_of(2, 3, -1, QUERIES[1], 'row', True)}]")
     assert badge["badge"].startswith("10 layers verified at one step, to ") and badge["missing"] == []
+    assert badge["details"][0].endswith("relative to the output's largest entry.")
     name = list(trace.layers)[2]
     expected = Maps(trace).one(QUERIES[1], name, trace.steps[3], special=True).flatten()
     assert np.abs(np.array(values) - expected).max() < 1e-2
@@ -131,6 +132,7 @@ def test_proof_and_gaps_in_words(tmp_path):
             trace.layers.map((layer) => core.formatGaps(trace, layer)), core.formatStep(trace, 1)]""",
     )
     assert proof["badge"] == "2 of 3 layers verified, 256 rows, to 7e\u20117; 1 left out, 2 with gaps"
+    assert "relative to how far apart the values of different keys lie" in proof["details"][0]
     assert proof["missing"] == [
         ["refused", "left out: a mask is added to its scores"],
         ["joint", "no map at step 6: its output could not be recomputed"],

@@ -2,9 +2,18 @@
 
 import { formatGaps } from "./words.js";
 
-export const MEANING =
+const VERIFIED =
   "A layer is verified if the output of some of its rows, recomputed from the recorded q, k and v, equals the module's own " +
-  "output. The number is the largest difference, relative to the output's largest entry.";
+  "output.";
+
+// What the number in the badge is. A file that gives no number of rows is of the first version, which measured otherwise.
+function meaningOf({ proof }) {
+  const measure =
+    proof.rows === null
+      ? "relative to the output's largest entry"
+      : "relative to how far apart the values of different keys lie: a weight that is wrong by that much would show";
+  return `${VERIFIED} The number is the largest difference, ${measure}.`;
+}
 
 const digits = (error) => error.toExponential(0).replace("-", "\u2011"); // a hyphen at which no line ends
 const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
@@ -22,7 +31,7 @@ export function describeProof(trace) {
   const rest = [leftOut.length && `${leftOut.length} left out`, gapped.length && `${gapped.length} with gaps`];
   const verified = proof.layers ? provedText(trace, leftOut.length) : "not verified";
   const badge = [verified, rest.filter(Boolean).join(", ")].filter(Boolean).join("; ");
-  return { badge, isProved: proof.layers > 0, details: detailsOf(proof), missing };
+  return { badge, isProved: proof.layers > 0, details: [meaningOf(trace), ...detailsOf(proof)], missing };
 }
 
 function provedText({ proof, layers, steps }, leftOut) {

@@ -1,6 +1,6 @@
 // The texts of the viewer: what was drawn, and what the chosen map shows.
 
-import { MEANING, describeProof } from "../core/proof.js";
+import { describeProof } from "../core/proof.js";
 import { describeMap } from "../core/words.js";
 import { h } from "../dom.js";
 
@@ -25,7 +25,7 @@ function showProof({ node, summary, more }, { badge, isProved, details, missing 
   summary.textContent = `${isProved ? "✓ " : ""}${badge}`;
   node.classList.toggle("pg-unproved", !isProved);
   const entries = missing.map(([name, text]) => h("li", {}, h("strong", {}, name), `: ${text}`));
-  const sentences = [MEANING, ...details, ...(entries.length ? ["Not shown, and why:"] : ["No layer was left out."])];
+  const sentences = [...details, ...(entries.length ? ["Not shown, and why:"] : ["No layer was left out."])];
   more.replaceChildren(...sentences.map((text) => h("p", {}, text)), ...(entries.length ? [h("ul", {}, ...entries)] : []));
 }
 
