@@ -43,6 +43,12 @@ def test_api_records_trace(client):
     assert trace.skipped == {}
 
 
+def test_api_records_both_halves_if_asked(client):
+    result = client.predict("a round green monster", 3, 1, 2.5, True, api_name="/trace")
+    trace = Trace.load(Path(result["path"] if isinstance(result, dict) else result))
+    assert list(trace.branches) == ["unconditional", "conditional"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

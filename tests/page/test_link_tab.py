@@ -85,6 +85,17 @@ def test_draw_recipe_warns_of_ignored_words_and_missing_layers(pipeline, warning
     assert "'yelow'" in warnings[0] and "the layer “no.such.layer” and step 7" in warnings[1]
 
 
+def test_draw_recipe_records_both_halves_where_there_are_two(pipeline, warnings):
+    def branches(guidance: float, both: bool) -> list[str]:
+        recipe = Recipe("a red monster", steps=1, guidance=guidance)
+        *_, (shown, _) = generate.draw_recipe(recipe, None, "a visitor", both=both)
+        return list(Trace.load(shown["trace"]["path"]).branches)
+
+    assert branches(1.5, False) == ["conditional"]
+    assert branches(1.5, True) == ["unconditional", "conditional"] and warnings == []
+    assert branches(1, True) == ["conditional"] and warnings == [generate.ONE_HALF]
+
+
 def test_draw_recipe_warns_of_failure_and_hides_the_strip(pipeline, warnings, monkeypatch):
     assert list(generate.draw_recipe(Recipe("xyzzy"), None, "a visitor")) == [(SKIP, None)]
     assert "knows none of these words" in warnings.pop()

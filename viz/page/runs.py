@@ -26,7 +26,8 @@ Result = TypeVar("Result")
 Session = str | None  # Gradio's name for one visitor's page; None for a call from Python
 OnStep = Callable[[int, "np.ndarray | None"], None]
 
-# A browser holds all Q and K of a trace in memory; this many steps of the bundled model are a download of 22 MB.
+# A browser holds all Q and K of a trace in memory; this many steps of the bundled model are a download of 22 MB, and of
+# 45 MB with both halves of guidance.
 BROWSER_STEPS = 25
 
 # While diffusers opens a model, every thread creates tensors without storage, so models are opened one at a time.
@@ -97,8 +98,13 @@ def stop_runs(request: gr.Request) -> None:
         event.set()
 
 
-def follow_recipe(recipe: Recipe, pipeline: CritterPipeline, stopped: threading.Event) -> Iterator[Progress | Trace]:
+def follow_recipe(
+    recipe: Recipe, pipeline: CritterPipeline, stopped: threading.Event, *, both: bool = False
+) -> Iterator[Progress | Trace]:
     """Follow a recipe; yields the progress after each step and then the trace.
+
+    Args:
+        both: record both halves of guidance, where the run has two; by default the conditional one.
 
     Raises:
         Stopped: when `stopped` was set before the end.
@@ -106,7 +112,8 @@ def follow_recipe(recipe: Recipe, pipeline: CritterPipeline, stopped: threading.
     from viz.recording.run import perform
 
     def run(on_step: OnStep) -> Trace:
-        return perform(recipe, pipeline, on_step=on_step, record_steps=BROWSER_STEPS)
+        branch = "both" if both else "conditional"
+        return perform(recipe, pipeline, on_step=on_step, record_steps=BROWSER_STEPS, branch=branch)
 
     yield from run_with_progress(run, recipe.steps, stopped)
 

@@ -11,6 +11,7 @@ import torch
 from models.opening.revision import versions
 from models.pipeline import x0_estimate
 from models.protocol import Pipeline
+from viz.layer import Branch
 from viz.recipe import Recipe, spread
 from viz.recording.recorder import Preview, record
 from viz.trace import Trace
@@ -34,6 +35,7 @@ def perform(
     *,
     on_step: Callable[[int, np.ndarray | None], None] | None = None,
     record_steps: int | None = None,
+    branch: Branch = "conditional",
 ) -> Trace:
     """Follow a recipe and record it.
 
@@ -42,9 +44,10 @@ def perform(
         on_step: called as `f(step, preview)` after each denoising step; `preview` is the (h, w, 3) uint8 picture
             predicted so far, or None for a step that is not recorded. An exception in it ends the run.
         record_steps: record at most this many steps, spread evenly from the first to the last; all by default.
+        branch: which half of guidance, or "both"; as for `viz.record`.
     """
     recorded_steps = range(recipe.steps) if record_steps is None else spread(recipe.steps, record_steps)
-    with record(pipeline.unet, steps=recorded_steps, preview=previewer(pipeline)) as trace:
+    with record(pipeline.unet, steps=recorded_steps, branch=branch, preview=previewer(pipeline)) as trace:
 
         def report(_, step: int, timestep: torch.Tensor, state: dict) -> dict:
             if on_step is not None:

@@ -70,6 +70,7 @@ class _Request:
     dice: gr.Button
     steps: gr.Number
     guidance: gr.Number
+    both: gr.Checkbox
     generate: gr.Button
 
     @property
@@ -90,14 +91,14 @@ def _lay_out_request(first: Exhibit) -> _Request:
                 elem_id="caption",
             )
         with gr.Column(scale=5, min_width=320), gr.Row(elem_id="settings"):
-            return _Request(
-                caption,
-                gr.Number(first.seed, label="Seed", precision=None, min_width=90, elem_id="seed"),
-                gr.Button("⚄ Random seed", size="sm", min_width=84, scale=0, elem_id="dice"),
-                gr.Number(25, label="Steps", precision=None, min_width=80, elem_id="steps"),
-                gr.Number(1.5, label="Guidance", step=0.5, min_width=92, elem_id="guidance"),
-                gr.Button("Generate", variant="primary", scale=2, min_width=120, elem_id="generate"),
-            )
+            seed = gr.Number(first.seed, label="Seed", precision=None, min_width=90, elem_id="seed")
+            dice = gr.Button("⚄ Random seed", size="sm", min_width=84, scale=0, elem_id="dice")
+            steps = gr.Number(25, label="Steps", precision=None, min_width=80, elem_id="steps")
+            guidance = gr.Number(1.5, label="Guidance", step=0.5, min_width=92, elem_id="guidance")
+            with gr.Column(scale=2, min_width=150, elem_id="start"):
+                both = gr.Checkbox(False, label="Both halves of guidance", container=False, elem_id="both")
+                generate = gr.Button("Generate", variant="primary", elem_id="generate")
+    return _Request(caption, seed, dice, steps, guidance, both, generate)
 
 
 def _wire_request(request: _Request, viewer: Viewer, strip: ProgressStrip) -> None:
@@ -109,7 +110,7 @@ def _wire_request(request: _Request, viewer: Viewer, strip: ProgressStrip) -> No
         strip,
         concurrency_limit=None,
         **PRIVATE,
-    ).then(_generate, request.fields, [viewer, strip], **ONE_RUN, **PRIVATE)
+    ).then(_generate, [*request.fields, request.both], [viewer, strip], **ONE_RUN, **PRIVATE)
 
 
 def _lay_out_gallery(gallery: Sequence[Exhibit]) -> gr.Gallery:
@@ -150,26 +151,34 @@ def _announce(caption: str, seed: int, steps: int, guidance: float, request: gr.
     return describe_progress(0, recipe.steps)
 
 
-def _generate(caption: str, seed: int, steps: int, guidance: float, request: gr.Request) -> Iterator[tuple]:
+def _generate(caption: str, seed: int, steps: int, guidance: float, both: bool, request: gr.Request) -> Iterator[tuple]:
     """Draw and record. Until the new trace is complete, the viewer keeps the one it has."""
     try:
         recipe = pin_revision(Recipe(caption, seed, steps, guidance))
     except RecipeError:  # _announce has warned
         yield gr.skip(), None
         return
-    yield from draw_recipe(recipe, None, request.session_hash)
+    yield from draw_recipe(recipe, None, request.session_hash, both=both)
 
 
 def record_trace(
-    caption: str, seed: int = 0, steps: int = 25, guidance: float = 1.5, request: gr.Request | None = None
+    caption: str,
+    seed: int = 0,
+    steps: int = 25,
+    guidance: float = 1.5,
+    both_halves: bool = False,
+    request: gr.Request | None = None,
 ) -> FileData:
-    """Draw a picture; returns its trace, a file for `viz.Trace.load` with every layer and up to 25 steps."""
+    """Draw a picture; returns its trace, a file for `viz.Trace.load` with every layer and up to 25 steps.
+
+    It holds the conditional half of guidance, or with `both_halves` the unconditional one, too.
+    """
     try:
         recipe = pin_revision(Recipe(caption, seed, steps, guidance))
         check_words(recipe, load_bundled(recipe))
     except RecipeError as error:
         raise gr.Error(str(error)) from error
     with stoppable_run(request.session_hash if request else None) as stopped:
-        *_, trace = follow_recipe(recipe, load_bundled(recipe), stopped)
+        *_, trace = follow_recipe(recipe, load_bundled(recipe), stopped, both=both_halves)
     assert not isinstance(trace, dict)  # the last is the trace
     return FileData(path=str(save_temporary(trace)))

@@ -13,25 +13,30 @@ from viz.page.viewer import present
 from viz.recipe import Recipe, RecipeError, check_words
 from viz.view import View
 
+ONE_HALF = "Guidance of 1 or less is no guidance, so this run has one half only, the conditional one."
 
-def draw_recipe(recipe: Recipe, view: View | None, session: Session) -> Iterator[tuple]:
+
+def draw_recipe(recipe: Recipe, view: View | None, session: Session, *, both: bool = False) -> Iterator[tuple]:
     """Follow a recipe; yields values for a `Viewer` and a `ProgressStrip`, and warns if the run fails.
 
     Args:
         view: the view to open the trace with; None keeps the present one.
         session: of the visitor; the run ends when they leave the page.
+        both: record both halves of guidance.
     """
     try:
         with stoppable_run(session) as stopped:
             pipeline = load_bundled(recipe)
             for message in check_words(recipe, pipeline):
                 warn(message)
-            for update in follow_recipe(recipe, pipeline, stopped):
+            for update in follow_recipe(recipe, pipeline, stopped, both=both):
                 if isinstance(update, dict):
                     yield gr.skip(), update
                     continue
                 if view is not None:
                     warn_if_missing(view, [layer.name for layer in update if layer.kind == "self"], update.steps)
+                if both and len(update.branches) < 2:
+                    warn(ONE_HALF)
                 yield present(update, view), None
     except Stopped:
         yield gr.skip(), None
