@@ -48,11 +48,11 @@ def test_model_box_opens_forecasts_draws_and_records_photo(page, served):
     assert not field(page, "name").is_visible()  # collapsed
     open_model(page, "Stable-Diffusion")
     wait_for_text(page, "status", "Stable-Diffusion is open: StableDiffusionPipeline, 16×16 pixels")
-    wait_for_text(page, "forecast", "4 layers × 11 calls of the network); the limit is 1 MB.")
+    wait_for_text(page, "forecast", "8 layers × 11 calls of the network); the limit is 1 MB.")
     field(page, "prompt").fill("a red monster")
     field(page, "steps").fill("4")
     field(page, "steps").press("Tab")
-    wait_for_text(page, "forecast", "4 layers × 5 calls")
+    wait_for_text(page, "forecast", "8 layers × 5 calls")
     page.locator("#model-draw").click()
     page.wait_for_function(f"{VIEWER}.trace.steps.length === 5", timeout=90_000)
     assert page.evaluate(f"{VIEWER}.trace.layers.length") == 4

@@ -86,11 +86,20 @@ def test_build_order_opens_mask_where_the_model_takes_one(open_saved, tmp_path, 
         open_saved("inpainting").build_order(**FIELDS, mask=tmp_path / "broken.png")
 
 
-def test_plan_run_keeps_self_attention_only(open_saved):
+def test_plan_run_keeps_every_layer(open_saved):
     model = open_saved("Stable-Diffusion")
     plan = model.plan_run(model.build_order(**FIELDS))
-    assert {layer.kind for layer in plan.layers.values()} == {"self"} and plan.skipped == {}
+    assert {layer.kind for layer in plan.layers.values()} == {"self", "cross"} and plan.skipped == {}
     assert len(plan.steps) == model.count_calls(model.build_order(**FIELDS)) == 4  # PNDM takes one more for 3 steps
+
+
+def test_plan_run_counts_both_halves_of_a_guided_run(open_saved):
+    model = open_saved("Stable-Diffusion")
+    order = model.build_order(**FIELDS)
+    one = model.plan_run(order).step_bytes
+    assert model.plan_run(order, both=True).step_bytes == 2 * one
+    assert model.plan_run(replace(order, guidance=1.0), both=True).step_bytes == one
+    assert not open_saved("DDPM").has_halves and open_saved("DDPM").plan_run(order, both=True).step_bytes > 0
 
 
 def test_plan_run_names_layers_it_cannot_record(saved_models):
@@ -108,7 +117,16 @@ def test_draw_records_run(open_saved):
     trace = model.draw(order, "DDIMScheduler", None, False, lambda step, preview: steps.append(step))
     assert trace.recipe["sampler"] == "DDIMScheduler" and trace.recipe["model"] == "Stable-Diffusion"
     assert steps == trace.steps == [0, 1, 2] and trace.picture.shape == (16, 24, 3)
-    assert {layer.kind for layer in trace} == {"self"}
+    assert {layer.kind for layer in trace} == {"self", "cross"} and list(trace.branches) == ["conditional"]
+
+
+def test_draw_records_both_halves_if_the_run_is_guided(open_saved):
+    model = open_saved("Stable-Diffusion")
+    order, sampler = model.build_order(**FIELDS), model.samplers[0]
+    trace = model.draw(order, sampler, None, False, ignore, both=True)
+    assert list(trace.branches) == ["unconditional", "conditional"]
+    trace = model.draw(replace(order, guidance=1.0), sampler, None, False, ignore, both=True)
+    assert list(trace.branches) == ["conditional"]
 
 
 def test_draw_starts_from_photo_where_the_model_does(open_saved, photo):

@@ -52,7 +52,9 @@ def test_open_name_shows_what_the_model_takes(handlers):
     assert outputs[box.model] == "DDPM" and outputs[box.status].startswith("DDPM is open: DDPMPipeline")
     assert outputs[box.settings].visible and not outputs[box.words].visible and not outputs[box.mask].visible
     assert (outputs[box.height], outputs[box.width]) == (16, 16)
-    assert open_name(handlers, "inpainting")[box.mask].visible
+    assert not outputs[box.both].visible  # there is no guidance
+    guided = open_name(handlers, "inpainting")
+    assert guided[box.mask].visible and guided[box.both].visible
 
 
 def test_open_name_warns_and_closes_settings_on_failure(handlers, warnings):
@@ -91,6 +93,14 @@ def test_draw_yields_progress_and_then_the_trace(handlers):
     assert [outputs[strip]["step"] for outputs in news] == [0, 1, 2]
     assert last[strip] is None and not last[box.skipped].visible
     assert Trace.load(last[viewer]["trace"]["path"]).steps == [0, 1]
+
+
+def test_draw_records_both_halves_if_chosen(handlers):
+    box = handlers.box
+    sampler = open_name(handlers, "Stable-Diffusion")[box.sampler].value
+    chosen = values(handlers, model="Stable-Diffusion", sampler=sampler, prompt="a red monster", both=True)
+    *_, last = handlers.draw(chosen, REQUEST)
+    assert list(Trace.load(last[handlers.viewer]["trace"]["path"]).branches) == ["unconditional", "conditional"]
 
 
 def test_draw_ends_when_stopped(handlers, warnings):

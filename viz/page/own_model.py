@@ -23,6 +23,7 @@ from viz.page.notices import as_sentence
 from viz.page.runs import OnStep
 from viz.page.uploads import open_picture
 from viz.recipe import MAX_GUIDANCE, MAX_SEED, MAX_STEPS, RecipeError, spread
+from viz.recording.orders import UNCONDITIONAL_FIRST
 from viz.recording.photo import look_at
 from viz.recording.plan import Plan, plan
 from viz.recording.recorder import record
@@ -66,8 +67,18 @@ def open_model(
         takes_prompt=not arguments.isdisjoint({"prompt", "caption"}),
         takes_image="image" in arguments,
         takes_mask="mask_image" in arguments,
+        has_halves=_has_halves(pipeline),
         geometry=geometry_of(pipeline),
     )
+
+
+def _has_halves(pipeline: Pipeline) -> bool:
+    """Whether its guided batches are known to have two halves, the unconditional and the conditional one."""
+    if callable(getattr(pipeline, "branch_order", None)):
+        return True
+    call = type(pipeline).__call__
+    name = call.__qualname__.removesuffix("Pipeline.__call__")
+    return call.__module__.startswith("diffusers.") and name in UNCONDITIONAL_FIRST.split()
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,7 @@ class OwnModel:
     Attributes:
         name: as the visitor entered it.
         samplers: names of the schedulers that fit it, its own first.
+        has_halves: whether both halves of guidance can be recorded.
     """
 
     name: str
@@ -85,6 +97,7 @@ class OwnModel:
     takes_prompt: bool
     takes_image: bool
     takes_mask: bool
+    has_halves: bool
     geometry: Geometry
 
     @property
@@ -138,17 +151,27 @@ class OwnModel:
         """How often the network is called while drawing."""
         return len(sampling.timesteps(self.pipeline, order))
 
-    def plan_run(self, order: Order) -> Plan:
-        """The plan of everything the page shows: self-attention in half precision, at every call of the network."""
-        calls = self.count_calls(order)
-        whole = plan(self.pipeline, steps=calls, size=order.size, dtype=torch.float16)
-        layers = [name for name, layer in whole.layers.items() if layer.kind == "self"]
-        return whole.select(layers, whole.steps)
+    def plan_run(self, order: Order, both: bool = False) -> Plan:
+        """The plan of everything the page shows: every layer in half precision, at every call of the network.
 
-    def draw(self, order: Order, sampler: str, photo: Path | None, thin: bool, on_step: OnStep) -> Trace:
+        Args:
+            both: with both halves of guidance, if the run is guided.
+        """
+        branches = 2 if self._splits(order, both) else 1
+        calls = self.count_calls(order)
+        return plan(self.pipeline, steps=calls, size=order.size, branches=branches, dtype=torch.float16)
+
+    def _splits(self, order: Order, both: bool) -> bool:
+        """Whether a run has two halves to record."""
+        return both and self.has_halves and (order.guidance or 0) > 1
+
+    def draw(
+        self, order: Order, sampler: str, photo: Path | None, thin: bool, on_step: OnStep, *, both: bool = False
+    ) -> Trace:
         """Draw and record; a model that takes an image starts from `photo`.
 
         Args:
+            both: record both halves of guidance, if the run is guided.
             thin: if the recording exceeds the memory limit, record the steps and layers that fit.
 
         Raises:
@@ -157,14 +180,15 @@ class OwnModel:
         """
         image = open_picture(photo) if photo and self.takes_image else None
         with self._use_sampler(sampler):
-            return self._draw(replace(order, image=image), thin, on_step)
+            return self._draw(replace(order, image=image), thin, on_step, both)
 
-    def _draw(self, order: Order, thin: bool, on_step: OnStep) -> Trace:
-        part = self._fit(order, thin)
+    def _draw(self, order: Order, thin: bool, on_step: OnStep, both: bool) -> Trace:
+        part = self._fit(order, thin, both)
         with record(
             self.pipeline.unet,
             layers=list(part.layers),
             steps=part.steps,
+            branch="both" if self._splits(order, both) else "conditional",
             dtype=torch.float16,
             preview=previewer(self.pipeline),
         ) as trace:
@@ -215,13 +239,13 @@ class OwnModel:
         except ValueError as error:
             raise RecipeError(as_sentence(error)) from error
 
-    def _fit(self, order: Order, thin: bool) -> Plan:
+    def _fit(self, order: Order, thin: bool, both: bool = False) -> Plan:
         """What to record of a run.
 
         Raises:
             viz.recording.plan.OverBudget: when it exceeds the memory limit and must not be thinned, or nothing fits.
         """
-        whole, limit = self.plan_run(order), memory_limit()
+        whole, limit = self.plan_run(order, both), memory_limit()
         if thin and (part := whole.fit(limit)) is not None:
             return part
         whole.check(limit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,7 @@ class ModelBox:
     width: gr.Number
     memory: gr.Textbox
     thin: gr.Checkbox
+    both: gr.Checkbox
     draw: gr.Button
     photo: gr.UploadButton
     mask: gr.UploadButton
@@ -144,7 +146,8 @@ def _lay_out_memory() -> dict[str, Any]:
             elem_id="model-forecast",
         )
         thin = gr.Checkbox(label="If it doesn't all fit, record what does", scale=1, min_width=200)
-    return {"memory": memory, "thin": thin}
+        both = gr.Checkbox(label="Both halves of guidance", visible=False, scale=1, min_width=200)
+    return {"memory": memory, "thin": thin, "both": both}
 
 
 def _lay_out_buttons() -> dict[str, Any]:
@@ -202,6 +205,7 @@ class Handlers:
             box.words: gr.Row(visible=model.takes_prompt),
             box.sampler: gr.Dropdown(model.samplers, value=model.samplers[0]),
             box.guidance: gr.Number(visible=model.takes_prompt),
+            box.both: gr.Checkbox(visible=model.has_halves),
             box.height: height,
             box.width: width,
             box.mask: gr.UploadButton(visible=model.takes_mask),
@@ -222,7 +226,7 @@ class Handlers:
             return {box.memory: ""}
         try:
             model, order = self._order(values)
-            plan = model.plan_run(order)
+            plan = model.plan_run(order, bool(values[box.both]))
         except ValueError as error:  # RecipeError is one
             return {box.memory: str(error)}
         return {box.memory: describe_memory(plan), **self._show_skipped(plan.skipped)}
@@ -237,11 +241,11 @@ class Handlers:
 
     def _run(self, values: Values, request: gr.Request, *, draws: bool) -> Iterator[Values]:
         box = self.box
-        sampler, thin = values[box.sampler], values[box.thin]
+        sampler, thin, both = values[box.sampler], values[box.thin], bool(values[box.both])
         photo, mask = (Path(values[part]) if values[part] else None for part in (box.photo, box.mask))
         try:
             model, order = self._order(values, mask)
-            record = model.draw if draws else model.record_photo
+            record = partial(model.draw, both=both) if draws else model.record_photo
             calls = model.count_calls(order)
             yield {self.strip: describe_progress(0, calls)}
 
@@ -281,7 +285,7 @@ def _label_file(path: str | None, label: str) -> gr.UploadButton:
 def wire(box: ModelBox, viewer: Viewer, strip: ProgressStrip) -> None:
     """Connect the box to the viewer that shows its traces and to the progress strip."""
     handlers = Handlers(box, viewer, strip)
-    fields = {box.model, *(getattr(box, name) for name in FIELDS)}
+    fields = {box.model, box.both, *(getattr(box, name) for name in FIELDS)}
     forecast: dict[str, Any] = {
         "fn": handlers.forecast,
         "inputs": fields,
@@ -290,7 +294,7 @@ def wire(box: ModelBox, viewer: Viewer, strip: ProgressStrip) -> None:
     }
 
     opening: dict[str, Any] = {
-        "outputs": {box.status, box.settings, box.model, box.words, box.sampler, box.guidance}
+        "outputs": {box.status, box.settings, box.model, box.words, box.sampler, box.guidance, box.both}
         | {box.height, box.width, box.mask},
         "concurrency_id": "open",
         "concurrency_limit": 1,
@@ -299,7 +303,8 @@ def wire(box: ModelBox, viewer: Viewer, strip: ProgressStrip) -> None:
     options = {box.dtype, box.device, box.config}
     box.open.click(handlers.open_name, {box.name, *options}, **opening).then(**forecast)
     box.upload.upload(handlers.open_upload, {box.upload, *options}, **opening).then(**forecast)
-    gr.on([box.steps.change, box.height.change, box.width.change], trigger_mode="always_last", **forecast)
+    resized = [part.change for part in (box.steps, box.height, box.width, box.guidance, box.both)]
+    gr.on(resized, trigger_mode="always_last", **forecast)
 
     box.photo.upload(handlers.label_photo, box.photo, box.photo, **PRIVATE)
     box.mask.upload(handlers.label_mask, box.mask, box.mask, **PRIVATE)
