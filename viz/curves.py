@@ -10,7 +10,7 @@ import numpy as np
 from viz.labels import layer_label
 from viz.measures import entropy, mean_distance, region_weight
 from viz.query import Maps, coverage, map_grid, middle, query_grid
-from viz.view import Mode, Query
+from viz.view import Area, Mode
 
 Lines = dict[str, np.ndarray]
 
@@ -37,12 +37,12 @@ class Curves:
 
 def measure_over_steps(
     maps: Maps,
-    query: Query,
+    query: Area,
     *,
     mode: Mode = "row",
     layer: str | None = None,
     head: int = -1,
-    region: Query | None = None,
+    region: Area | None = None,
     outside: bool = False,
 ) -> Curves:
     """Measure, at every recorded step, what a query looks at (its rows) or who looks at it (its columns).
@@ -81,7 +81,7 @@ def measure_over_steps(
     )
 
 
-def _over_steps(maps: Maps, query: Query, name: str, mode: Mode) -> np.ndarray:
+def _over_steps(maps: Maps, query: Area, name: str, mode: Mode) -> np.ndarray:
     """(S, H, h, w), the maps of a query in one layer; NaN at its gaps."""
     trace, layer = maps.trace, maps.trace.layers[name]
     values = np.full((len(trace.steps), layer.heads, *map_grid(layer, mode)), np.nan, np.float32)

@@ -83,16 +83,15 @@ def write_gif(trace: Trace, path: str | Path, view: View, *, size: int = 384) ->
 
 
 def for_browser(trace: Trace) -> Trace:
-    """The part of a trace that a browser needs: self-attention only, in half precision."""
-    layers = [layer.name for layer in trace if layer.kind == "self"]
-    return trace.select(layers=layers, dtype=torch.float16)
+    """The part of a trace that a browser needs: everything, in half precision."""
+    return trace.select(dtype=torch.float16)
 
 
 def write_html(trace: Trace | str | Path, path: str | Path, view: View | None = None) -> Path:
     """Write one HTML file with a trace and the viewer. Its content policy forbids all requests.
 
     Args:
-        trace: a trace, whose self-attention is kept in half precision; or the file of a trace prepared for the viewer.
+        trace: a trace, which is kept in half precision; or the file of a trace prepared for the viewer.
         view: the view it opens with.
 
     Raises:

@@ -18,7 +18,7 @@ from cachetools import LRUCache, cachedmethod
 from viz.attention import RowSums
 from viz.layer import Grid, Layer
 from viz.trace import Trace
-from viz.view import Mode, Pixel, Place, Query, Region, View
+from viz.view import Area, Mode, Pixel, Place, Query, Region, View, ViewError, WordQuery
 
 CACHE_BYTES = 256_000_000  # of row sums; Stable Diffusion's largest layer needs 262 kB a step
 
@@ -72,6 +72,8 @@ class Maps:
 
     def _maps(self, query: Query, name: str, step: int, head: int | None, mode: Mode, special: bool) -> torch.Tensor:
         """(H, h, w), or (h, w) of one head."""
+        if isinstance(query, WordQuery):
+            raise ViewError("Maps of words are not computed here yet.")
         trace, heads = self.trace, slice(None) if head is None else head
         grid = query_grid(trace.layers[name], mode)
         if mode == "column":
@@ -109,7 +111,7 @@ def cell_of(point: Place, grid: Grid) -> tuple[int, int]:
     return row, column
 
 
-def coverage(query: Query, grid: Grid) -> np.ndarray:
+def coverage(query: Area, grid: Grid) -> np.ndarray:
     """(h, w), the share of every cell of a grid, 0 to 1, that a query covers. A pixel covers its whole cell."""
     if isinstance(query, Pixel):
         covered = np.zeros(grid)
@@ -128,13 +130,13 @@ def coverage(query: Query, grid: Grid) -> np.ndarray:
     return np.outer(down, across)
 
 
-def shares(query: Query, grid: Grid) -> np.ndarray:
+def shares(query: Area, grid: Grid) -> np.ndarray:
     """(h, w), the weight of every cell in an average over a query; sums to 1."""
     covered = coverage(query, grid)
     return covered / covered.sum()
 
 
-def middle(query: Query, grid: Grid, counted_on: Grid | None = None) -> tuple[float, float]:
+def middle(query: Area, grid: Grid, counted_on: Grid | None = None) -> tuple[float, float]:
     """The middle of the cells that a query covers on a grid, (row, column); of a pixel, its cell.
 
     Args:

@@ -13,10 +13,10 @@ the queries for columns. The two differ in layers that look at a coarser map.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterator, MutableMapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -30,12 +30,10 @@ from viz.attention import (
     compute_row_sums,
 )
 from viz.layer import Branch, Key, Layer, Proof
-from viz.precision import require_fit
 from viz.proof import attended, difference
+from viz.selection import select
 from viz.trace_file import Contents, read, write
-
-K = TypeVar("K")
-V = TypeVar("V")
+from viz.words import Caption
 
 
 @dataclass
@@ -60,6 +58,7 @@ class Trace:
         queries: {(branch, layer, step): (H, n, d)}, all n queries of the layer; see `Layer.queries`.
         keys: {(branch, layer, step): (H, M, d)}, all keys.
         proofs: {layer: the data to recompute some of its output}.
+        words: {branch: the caption it was given, and what its tokens are}, for the branches where that is known.
     """
 
     layers: dict[str, Layer] = field(default_factory=dict)
@@ -77,6 +76,7 @@ class Trace:
     calls: dict[int, tuple[int, int]] = field(default_factory=dict)
     gaps: dict[str, dict[int, str]] = field(default_factory=dict)
     proved_rows: dict[str, int] = field(default_factory=dict)
+    words: dict[Branch, Caption] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers.values())
@@ -240,43 +240,7 @@ class Trace:
             KeyError: for a layer or step that was not recorded.
             ValueError: if a number does not fit into `dtype`.
         """
-        names = list(self.layers) if layers is None else [self._layer(name).name for name in layers]
-        missing = sorted(set(steps or ()) - set(self.timesteps))
-        if missing:
-            raise KeyError(f"steps {missing} were not recorded; recorded are {self.steps}")
-        kept_steps = [step for step in self.steps if steps is None or step in steps]
-        empty = {name: _reasons(self.gaps[name], kept_steps) for name in names if not self._has_any(name, kept_steps)}
-        names = [name for name in self.layers if name in names and name not in empty]
-
-        selected = {key for key in self.queries if key[1] in names and key[2] in kept_steps}
-
-        def converted(store: MutableMapping[Key, torch.Tensor]) -> dict[Key, torch.Tensor]:
-            return {key: _convert(tensor, dtype) for key, tensor in _only(store, selected).items()}
-
-        gaps = {name: _only(reasons, kept_steps) for name, reasons in _only(self.gaps, names).items()}
-        return replace(
-            self,
-            layers=_only(self.layers, names),
-            timesteps=_only(self.timesteps, kept_steps),
-            calls=_only(self.calls, kept_steps),
-            skipped=self.skipped | empty,
-            gaps={name: reasons for name, reasons in gaps.items() if reasons},
-            proved=_only(self.proved, names),
-            proved_rows=_only(self.proved_rows, names),
-            previews=_only(self.previews, kept_steps),
-            recipe=dict(self.recipe),
-            queries=converted(self.queries),
-            keys=converted(self.keys),
-            proofs={
-                name: replace(proof, value=_convert(proof.value, dtype), output=_convert(proof.output, dtype))
-                for name, proof in _only(self.proofs, names).items()
-                if proof.step in kept_steps
-            },
-        )
-
-    def _has_any(self, name: str, steps: list[int]) -> bool:
-        """Whether a layer has Q and K at any of these steps."""
-        return not steps or any(step not in self.gaps.get(name, {}) for step in steps)
+        return select(self, layers, steps, dtype)
 
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file, whole or not at all. See `viz.trace_file` for its format."""
@@ -324,23 +288,6 @@ class Trace:
         return self.queries[key][heads], self.keys[key][heads]
 
 
-def _only(values: Mapping[K, V], kept: Collection[K]) -> dict[K, V]:
-    return {key: value for key, value in values.items() if key in kept}
-
-
-def _reasons(gaps: dict[int, str], steps: list[int]) -> str:
-    """Why a layer has no map at any of these steps."""
-    return "; ".join(dict.fromkeys(gaps[step] for step in steps))
-
-
 def _require_finite(numbers: torch.Tensor, key: Key) -> None:
     if not numbers.isfinite().all():  # the numbers of a large file are not checked when it is opened
         raise ValueError(f"{key[1]!r} holds an infinity or a NaN at step {key[2]}: the trace is damaged")
-
-
-def _convert(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
-    if dtype is None:
-        return tensor
-    converted = tensor.to(dtype)
-    require_fit(converted, tensor)
-    return converted

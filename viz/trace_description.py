@@ -1,6 +1,8 @@
 """The description in a trace's file: everything that is not a tensor, as JSON holds it, in both versions of the format.
 
-Version 2 describes queries and keys by their segments, and knows gaps, calls, and how many rows were proved.
+Version 2 describes queries and keys by their segments, and knows gaps, calls, how many rows were proved and, in the
+optional field "words", the captions: {branch: {"text", "encodings": [{"encoder", "tokens": [text, …], "words": [[text,
+kind, [indices of its tokens]], …]}, …], "notes": {text of a word: sentence}}}.
 Version 1 knew only a grid, a number of extra keys that came first, and the kind of a layer.
 """
 
@@ -15,6 +17,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 
 from viz.layer import Branch, Layer, Segment, SegmentKind
+from viz.words import Caption, caption_from_json, caption_to_json
 
 VERSION, VERSIONS = "2", ("1", "2")
 # The branches that a file of version 1 may have.
@@ -49,6 +52,7 @@ class Description(NamedTuple):
     gaps: dict[str, dict[int, str]]
     proved_rows: dict[str, int]
     proofs: dict[str, tuple[Branch, int]]  # {layer: the branch and the step of its proof}
+    words: dict[Branch, Caption]
 
 
 def describe(contents: Mapping[str, Any], differences: Mapping[str, float]) -> str:
@@ -75,6 +79,8 @@ def describe(contents: Mapping[str, Any], differences: Mapping[str, float]) -> s
         "size": contents["size"],
         "recipe": contents["recipe"],
     }
+    if contents["words"]:
+        description["words"] = {branch: caption_to_json(caption) for branch, caption in contents["words"].items()}
     try:
         return json.dumps(description, allow_nan=False)
     except ValueError as error:
@@ -102,7 +108,7 @@ def _parse_first(values: dict) -> Description:
     if branches not in FIRST_BRANCHES:
         raise DescriptionError("the branches of a guided batch", branches)
     proofs = {str(name): (branches[-1], int(step)) for name, step in values["proof_steps"].items()}
-    return _checked(Description(layers, timesteps, branches, *_shared(values), {}, {}, {}, proofs))
+    return _checked(Description(layers, timesteps, branches, *_shared(values), {}, {}, {}, proofs, {}))
 
 
 def _parse_second(values: dict) -> Description:
@@ -114,7 +120,8 @@ def _parse_second(values: dict) -> Description:
         raise DescriptionError("each gap once", values["gaps"])
     rows = {name: _whole(n, "a number of proved rows", 0, MAX_ROWS) for name, n in values["proved_rows"].items()}
     proofs = {str(name): (branch, int(step)) for name, (branch, step) in values["proofs"].items()}
-    return _checked(Description(layers, timesteps, branches, *_shared(values), calls, gaps, rows, proofs))
+    words = {branch: caption_from_json(caption) for branch, caption in values.get("words", {}).items()}
+    return _checked(Description(layers, timesteps, branches, *_shared(values), calls, gaps, rows, proofs, words))
 
 
 def _shared(values: dict) -> tuple[dict[str, str], dict[str, float], tuple[int, int], dict]:
@@ -144,6 +151,8 @@ def _checked(description: Description) -> Description:
             raise DescriptionError("proofs of recorded layers and steps", (name, branch, step))
     if not set(description.proved_rows) <= set(layers):
         raise DescriptionError("proved rows of recorded layers", set(description.proved_rows) - set(layers))
+    if not set(description.words) <= set(description.branches):
+        raise DescriptionError("captions of recorded branches", set(description.words) - set(description.branches))
     return description
 
 

@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 
 from viz.layer import Branch, Key, Layer, Proof
 from viz.trace_description import VERSION, VERSIONS, DescriptionError, describe, parse
+from viz.words import Caption
 
 FORMAT = "pixelgaze-trace"
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -55,6 +56,7 @@ class Contents(TypedDict):
     calls: dict[int, tuple[int, int]]
     gaps: dict[str, dict[int, str]]
     proved_rows: dict[str, int]
+    words: dict[Branch, Caption]
 
 
 def write(contents: Contents, path: Path, *, differences: dict[str, float]) -> Path:

@@ -12,19 +12,27 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from viz.checks import Checks, is_number, short
+from viz.layer import Branch
+from viz.trace_description import MAX_BRANCH
+from viz.words import KINDS, MAX_ENCODING, MAX_ENCODINGS, MAX_WORD, WordKind
 
 Place = tuple[float, float]  # (row, column) in 0..1 of the picture
 Mode = Literal["row", "column"]
 Range = Literal["common", "own"]
 Base = Literal["picture", "preview"]
 Lines = Literal["layers", "heads"]  # of the plots: one for each layer, or for each head of one layer
+Reading = Literal["spent", "used", "looks"]
+Bars = Literal["layer", "grid"]
+DIFFERENCE = "difference"  # in place of a branch: the last of two minus the first
 
 MAX_PINS, MAX_NAME, MAX_STEP, MAX_HEAD, MAX_GRID = 4, 300, 9_999, 1_023, 256
 CHOICES: dict[str, tuple] = {
     "mode": get_args(Mode),
     "range": get_args(Range),
     "base": get_args(Base),
-    **dict.fromkeys(("special", "log", "smooth", "heads"), (True, False)),
+    "reading": get_args(Reading),
+    "bars": get_args(Bars),
+    **dict.fromkeys(("special", "log", "smooth", "heads", "winner"), (True, False)),
 }
 
 
@@ -71,7 +79,26 @@ class Region:
         }
 
 
-Query = Pixel | Box | Region
+@dataclass(frozen=True)
+class WordQuery:
+    """A query of a word, by its text, so that it can be asked of another trace. Fields as of `viz.words.Word`."""
+
+    text: str
+    nth: int = 0
+    of: WordKind = "word"
+    encoder: int = 0
+
+    def to_json(self) -> dict:
+        optional = {
+            "nth": self.nth or None,
+            "of": self.of if self.of != "word" else None,
+            "encoder": self.encoder or None,
+        }
+        return {"kind": "word", "text": self.text} | {name: value for name, value in optional.items() if value}
+
+
+Area = Pixel | Box | Region  # a part of the picture
+Query = Area | WordQuery
 
 
 @dataclass(frozen=True)
@@ -90,6 +117,11 @@ class View:
         smooth: blend the cells.
         base: the image under the map, the "picture" or the "preview" of the step.
         heads: show all heads of the layer side by side.
+        reading: of a word, "spent", what the pixels spend on it; "used", where it is used: the same relative to its
+            mean; or "looks", what the word looks at, in layers where words are queries.
+        branch: the picture of the batch, the last by default; or "difference", the last of two minus the first.
+        winner: show which word wins in each cell.
+        bars: under the words, the shares in the chosen "layer" and head, or the mean of all on its "grid".
     """
 
     point: Place
@@ -105,6 +137,10 @@ class View:
     smooth: bool | None = None
     base: Base | None = None
     heads: bool | None = None
+    reading: Reading | None = None
+    branch: Branch | None = None
+    winner: bool | None = None
+    bars: Bars | None = None
 
     @property
     def query(self) -> Query:
@@ -142,6 +178,7 @@ class View:
             head=CHECKS.whole(given.get("head", -1), "The view's head", -1, MAX_HEAD),
             pins=pins,
             active=active,
+            branch=_branch(given["branch"]) if "branch" in given else None,
             **choices,
         )
 
@@ -162,11 +199,25 @@ def query_from_json(value: object) -> Query:
     if kind == "region":
         given = _fields(value, "A pinned region", "grid", "mask")
         return _region(given["grid"], given["mask"])
-    raise ViewError(f"A pin must be a pixel, a box or a region; got {short(kind)}.")
+    if kind == "word":
+        return _word(value)
+    raise ViewError(f"A pin must be a pixel, a box, a region or a word; got {short(kind)}.")
 
 
 def _fields(value: object, subject: str, *names: str) -> dict[str, Any]:
     return CHECKS.object_with(value, subject, set(names), {"kind", *names})
+
+
+def _word(value: object) -> WordQuery:
+    given = CHECKS.object_with(value, "A pinned word", {"text"}, {"kind", "text", "nth", "of", "encoder"})
+    if not given["text"]:
+        raise ViewError("A pinned word must have a text.")
+    return WordQuery(
+        CHECKS.text(given["text"], "A pinned word", MAX_WORD),
+        CHECKS.whole(given.get("nth", 0), "The number of a pinned word", 0, MAX_ENCODING),
+        CHECKS.choice(given.get("of", "word"), "The kind of a pinned word", KINDS),
+        CHECKS.whole(given.get("encoder", 0), "The encoder of a pinned word", 0, 2 * MAX_ENCODINGS),
+    )
 
 
 def _region(grid: object, mask: object) -> Region:
@@ -195,6 +246,12 @@ def _place(value: object, subject: str) -> Place:
     if len(pair) != 2 or not all(is_number(part) and 0 <= part <= 1 for part in pair):
         raise ViewError(f"{subject} must be a row and a column from 0 to 1; got {short(value)}.")
     return float(pair[0]), float(pair[1])
+
+
+def _branch(value: object) -> Branch:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_BRANCH:
+        raise ViewError(f"The view's branch must be a name of at most {MAX_BRANCH} characters; got {short(value)}.")
+    return value
 
 
 def _name(value: object) -> str:

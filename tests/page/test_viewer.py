@@ -19,7 +19,7 @@ def test_viewer_value_is_small_and_names_a_file(shared_pipeline):
     assert value["view"] == {"point": (0.2, 0.3), "layer": "a", "step": 1, "head": 2}
     assert viewer_value(path)["view"] == {}
     packed = Trace.load(path)
-    assert {layer.kind for layer in packed} == {"self"}
+    assert {layer.kind for layer in packed} == {"self", "cross"}
     assert {q.dtype for q in packed.queries.values()} == {torch.float16}
     assert packed.recipe == trace.recipe and packed.proved.items() <= trace.proved.items()
     path.unlink()

@@ -4,7 +4,9 @@ import numpy as np
 from hypothesis import strategies as st
 
 from viz.recipe import MAX_CAPTION, MAX_GUIDANCE, MAX_SEED, MAX_STEPS, MAX_VERSION, MAX_VERSIONS, Recipe
-from viz.view import MAX_HEAD, MAX_NAME, MAX_PINS, MAX_STEP, Box, Pixel, Region, View
+from viz.trace_description import MAX_BRANCH
+from viz.view import MAX_HEAD, MAX_NAME, MAX_PINS, MAX_STEP, Box, Pixel, Region, View, WordQuery
+from viz.words import KINDS, MAX_ENCODING, MAX_ENCODINGS, MAX_WORD
 
 SIDES = st.integers(1, 24)
 GRIDS = st.tuples(SIDES, SIDES)
@@ -27,7 +29,15 @@ def _region(grid: tuple[int, int], data: st.DataObject) -> Region:
 PIXELS = st.builds(Pixel, PLACES)
 BOXES = st.builds(_box, _EDGES, _EDGES)
 REGIONS = st.builds(_region, GRIDS, st.data())
-QUERIES = PIXELS | BOXES | REGIONS
+AREAS = PIXELS | BOXES | REGIONS
+WORDS = st.builds(
+    WordQuery,
+    st.text(min_size=1, max_size=MAX_WORD),
+    st.integers(0, MAX_ENCODING),
+    st.sampled_from(KINDS),
+    st.integers(0, 2 * MAX_ENCODINGS),
+)
+QUERIES = AREAS | WORDS
 
 
 @st.composite
@@ -44,7 +54,12 @@ def views(draw: st.DrawFn) -> View:
         mode=draw(st.sampled_from([None, "row", "column"])),
         range=draw(st.sampled_from([None, "common", "own"])),
         base=draw(st.sampled_from([None, "picture", "preview"])),
-        **{name: draw(st.sampled_from([None, False, True])) for name in ("special", "log", "smooth", "heads")},
+        reading=draw(st.sampled_from([None, "spent", "used", "looks"])),
+        branch=draw(st.none() | st.text(min_size=1, max_size=MAX_BRANCH)),
+        bars=draw(st.sampled_from([None, "layer", "grid"])),
+        **{
+            name: draw(st.sampled_from([None, False, True])) for name in ("special", "log", "smooth", "heads", "winner")
+        },
     )
 
 

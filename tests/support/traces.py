@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+import struct
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from viz import Trace
 from viz.layer import Branch, Grid, Key, Layer, Proof, Segment
+from viz.words import Caption, Entry
 
 # softmax of its logarithm: all .25; .1 .2 .3 .4; .6 .1 .1 .2; .1 .1 .1 .7
 ODDS = torch.tensor([[1.0, 1, 1, 1], [1, 2, 3, 4], [6, 1, 1, 2], [1, 1, 1, 7]])
@@ -143,6 +145,26 @@ def trace_with_everything() -> Trace:
     return trace
 
 
+def caption_of_everything() -> Caption:
+    """Two encoders, a word twice, a word of two tokens, what a tokenizer adds, and a note."""
+    clip: list[Entry] = [
+        ("a", "word", [1]),
+        ("red", "word", [2]),
+        ("red", "word", [3]),
+        ("monster", "word", [4, 5]),
+    ]
+    added: list[Entry] = [
+        ("start", "start", [0]),
+        ("end", "end", [6]),
+        ("padding", "padding", [7]),
+    ]
+    tokens = ["<s>", "a", "red", "red", "mon", "ster", "</s>", "</s>"]
+    t5: list[Entry] = [("red", "word", [0])]
+    encodings = [("CLIP", tokens, clip + added), ("T5", ["▁red"], t5)]
+    notes = {"red": "it lands on its part in 93 % of 500 pictures"}
+    return Caption.build("a “red” red monster", encodings, notes)
+
+
 def save_first_version(path: Path, **changes) -> None:
     """Write a file as version 1 of the format did: a layer with an extra key and one of words, at two steps."""
     sizes = {"heads": 1, "head_dim": 2, "scale": 0.5}
@@ -172,3 +194,23 @@ def save_first_version(path: Path, **changes) -> None:
     tensors |= {"proof/queries/a": torch.tensor([1, 4]), "proof/value/a": value, "proof/output/a": output}
     metadata = {"format": "pixelgaze-trace", "version": "1", "trace": json.dumps(description | changes)}
     save_file(tensors, path, metadata)
+
+
+def tampered(path: Path, change: Callable[[dict, dict], object]) -> None:
+    """Rewrite a trace file with its metadata and tensors changed."""
+    with open(path, "rb") as file:
+        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+    metadata, tensors = header["__metadata__"], load_file(path)
+    change(metadata, tensors)
+    save_file(tensors, path, metadata)
+
+
+def described(change: Callable[[dict], object]) -> Callable[[dict, dict], None]:
+    """A change of a file's metadata and tensors that changes its description."""
+
+    def edit(metadata, tensors):
+        description = json.loads(metadata["trace"])
+        change(description)
+        metadata["trace"] = json.dumps(description)
+
+    return edit

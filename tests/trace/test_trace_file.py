@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from tests.support.traces import save_first_version, trace_with_everything
+from tests.support.traces import caption_of_everything, described, save_first_version, tampered, trace_with_everything
 from viz import Trace
 from viz.layer import Segment
 from viz.page.gallery import exhibits
@@ -40,15 +40,15 @@ def test_load_gives_what_save_wrote(trace, tmp_path):
 
 FIELDS = (
     *("layers", "timesteps", "calls", "branches", "gaps", "skipped", "proved", "proved_rows", "size", "recipe"),
-    *("queries", "keys", "proofs", "previews", "picture"),
+    *("words", "queries", "keys", "proofs", "previews", "picture"),
 )
 
 
 def test_load_gives_every_field_of_every_kind(tmp_path):
-    trace = trace_with_everything()
+    trace = replace(trace_with_everything(), words={"picture 2 of 2": caption_of_everything()})
     loaded = Trace.load(trace.save(tmp_path / "run.safetensors"))
     assert set(FIELDS) == set(vars(trace))
-    for field in FIELDS[:10]:
+    for field in FIELDS[:11]:
         assert getattr(loaded, field) == getattr(trace, field), field
     assert set(loaded.queries) == set(trace.queries) == set(loaded.keys) and ("d", 0) not in {k[1:] for k in trace.keys}
     assert all(torch.equal(loaded.keys[key], tensor) for key, tensor in trace.keys.items())
@@ -154,24 +154,6 @@ def test_save_leaves_the_old_file_if_interrupted(trace, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         trace.select(steps=[0]).save(path)
     assert path.read_bytes() == before and [f.name for f in tmp_path.iterdir()] == ["run.safetensors"]
-
-
-def tampered(path, change) -> None:
-    """Rewrite a trace file with its metadata and tensors changed."""
-    with open(path, "rb") as file:
-        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
-    metadata, tensors = header["__metadata__"], load_file(path)
-    change(metadata, tensors)
-    save_file(tensors, path, metadata)
-
-
-def described(change):
-    def edit(metadata, tensors):
-        description = json.loads(metadata["trace"])
-        change(description)
-        metadata["trace"] = json.dumps(description)
-
-    return edit
 
 
 def segment(**changes):

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from tests.support.documents import FULL, PINS
-from viz.view import Box, Pixel, Region, View, ViewError
+from viz.view import Box, Pixel, Region, View, ViewError, WordQuery
 
 
 def changed(**values) -> dict:
@@ -34,6 +34,17 @@ def test_view_query_is_the_active_pin_or_the_pixel_under_the_cursor():
     assert View((0.5, 0.5), "a", 1).query == Pixel((0.5, 0.5)) == View((0.5, 0.5), "a", 1, pins=PINS, active=-1).query
 
 
+def test_word_query_writes_only_what_is_not_usual():
+    assert WordQuery("eyes").to_json() == {"kind": "word", "text": "eyes"}
+    full = {"kind": "word", "text": "padding", "nth": 1, "of": "padding", "encoder": 2}
+    assert WordQuery("padding", 1, "padding", 2).to_json() == full
+    view = View.from_json(
+        word(text="eyes") | {"reading": "used", "branch": "difference", "winner": True, "bars": "grid"}
+    )
+    assert view.query == WordQuery("eyes", 0, "word", 0)
+    assert (view.reading, view.branch, view.winner, view.bars) == ("used", "difference", True, "grid")
+
+
 def test_query_from_json_turns_a_box_drawn_backwards():
     box = {"kind": "box", "from": [0.9, 0.1], "to": [0.2, 0.6]}
     assert View.from_json(changed(pins=[box], active=0)).query == Box((0.2, 0.1), (0.9, 0.6))
@@ -41,6 +52,10 @@ def test_query_from_json_turns_a_box_drawn_backwards():
 
 def region(**values) -> dict:
     return changed(pins=[{"kind": "region", "grid": [3, 5], "mask": "gAI", **values}], active=0)
+
+
+def word(**values) -> dict:
+    return changed(pins=[{"kind": "word", **values}], active=0)
 
 
 BAD: list[tuple[object, str]] = [
@@ -70,12 +85,26 @@ BAD: list[tuple[object, str]] = [
     (changed(smooth="yes"), "“smooth” must be"),
     (changed(pins={}), "a list of at most 4"),
     (changed(pins=[PINS[0].to_json()] * 5), "a list of at most 4"),
-    (changed(pins=[{"kind": "line"}]), "a pixel, a box or a region; got line"),
-    (changed(pins=["pixel"]), "a pixel, a box or a region; got nothing"),
+    (changed(pins=[{"kind": "line"}]), "a pixel, a box, a region or a word; got line"),
+    (changed(pins=["pixel"]), "a pixel, a box, a region or a word; got nothing"),
     (changed(pins=[{"kind": "pixel"}]), "A pinned pixel lacks point"),
     (changed(pins=[{"kind": "pixel", "point": [0, 0], "x": 1}]), "A pinned pixel has an unknown field: x"),
     (changed(pins=[{"kind": "box", "from": [0, 0]}]), "A pinned box lacks to"),
     (changed(pins=[{"kind": "box", "from": [0, 0], "to": [0, 1]}]), "a height and a width"),
+    (word(), "A pinned word lacks text"),
+    (word(text=""), "A pinned word must have a text"),
+    (word(text=3), "A pinned word must be text of at most 100 characters; got 3"),
+    (word(text="x" * 101), "at most 100 characters"),
+    (word(text="red", nth=-1), "The number of a pinned word must be a whole number from 0"),
+    (word(text="red", of="verb"), "The kind of a pinned word must be word or start or end"),
+    (word(text="red", encoder=33), "The encoder of a pinned word must be a whole number from 0 to 32"),
+    (word(text="red", token=3), "A pinned word has an unknown field: token"),
+    (changed(reading="aloud"), "“reading” must be spent or used or looks; got aloud"),
+    (changed(branch=""), "branch must be a name of at most 100 characters"),
+    (changed(branch=3), "branch must be a name of at most 100 characters; got 3"),
+    (changed(branch="x" * 101), "branch must be a name"),
+    (changed(winner="red"), "“winner” must be True or False"),
+    (changed(bars="all"), "“bars” must be layer or grid; got all"),
     (region(grid=[3]), "a height and a width"),
     (region(grid=[0, 5]), "from 1 to 256; got 0"),
     (region(grid=[1000, 1000]), "from 1 to 256; got 1000"),

@@ -20,7 +20,7 @@ from viz.labels import layer_label
 from viz.page.map_server import open_trace
 from viz.page.script import js_on_load
 from viz.page.served import served_path
-from viz.view import Lines, Pixel, View, ViewError
+from viz.view import Lines, Pixel, View, ViewError, WordQuery
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -115,11 +115,12 @@ def plot(maps: Maps, view: View, *, lines: Lines = "layers", region: int = -1, o
     by_head = lines == "heads"
     pins = view.pins or ()
     area = pins[region] if isinstance(region, int) and 0 <= region < len(pins) else None
-    if isinstance(area, Pixel):
+    if isinstance(area, (Pixel, WordQuery)):
         area = None
+    query = Pixel(view.point) if isinstance(view.query, WordQuery) else view.query  # curves are those of places
     curves = measure_over_steps(
         maps,
-        view.query,
+        query,
         mode=view.mode or "row",
         layer=view.layer if by_head else None,
         head=view.head,
