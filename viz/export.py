@@ -138,12 +138,12 @@ def _document(file: Path, view: View | None) -> str:
 
 
 def _policy(script: str, style: str) -> str:
-    """No network at all; only the file's own script and style, identified by their hashes."""
+    """No network at all; only the file's own script and style, identified by their hashes, and WebAssembly of it."""
 
     def hashed(text: str) -> str:
         return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
     return (
-        f"default-src 'none'; script-src {hashed(script)}; style-src {hashed(style)}; img-src data: blob:; "
-        "worker-src blob:; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; script-src {hashed(script)} 'wasm-unsafe-eval'; style-src {hashed(style)}; "
+        "img-src data: blob:; worker-src blob:; base-uri 'none'; form-action 'none'"
     )

@@ -8,6 +8,7 @@ import pytest
 from tests.support.node import NODE, evaluate, run_node
 from viz import web
 from viz.web import WEB, ModuleError, joined
+from viz.web.assemble import MODULE, assembled
 
 MODULES = sorted(path.relative_to(WEB).as_posix() for path in WEB.rglob("*.js") if "vendor" not in path.parts)
 ENTRIES = ["hosts/page.js", "hosts/early.js", "standalone.js"]
@@ -132,3 +133,7 @@ def test_joined_refuses_forms_it_does_not_know(modules, line):
 
 def test_node_is_the_one_of_playwright():
     assert NODE.exists() and run_node("--version").startswith("v")
+
+
+def test_webassembly_is_what_its_source_assembles_to():
+    assert MODULE.read_text() == assembled()
