@@ -12,7 +12,7 @@ from viz.page.gallery import exhibits
 from viz.page.links import encode
 from viz.page.tabs import generate, link
 from viz.recipe import Recipe
-from viz.view import View
+from viz.view import View, WordQuery
 
 SKIP = gr.skip()
 
@@ -61,6 +61,38 @@ def test_open_link_warns_if_exhibit_lacks_the_layer(warnings):
     exhibit = exhibits()[1]
     open_link(encode(exhibit.recipe, View((0.5, 0.5), "no.such.layer", exhibit.steps[0])))
     assert len(warnings) == 1 and "the layer “no.such.layer”" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        {"pins": (WordQuery("eyes"),), "active": -1},
+        {"winner": True},
+        {"branch": "unconditional"},
+        {"branch": "difference"},
+    ],
+    ids=lambda shown: "-".join(shown),
+)
+def test_open_link_draws_again_what_the_exhibit_does_not_hold(warnings, monkeypatch, shown):
+    """Words, and the other half of guidance."""
+    exhibit = exhibits()[1]
+    description = {"timesteps": [[exhibit.steps[0], 1]], "layers": [], "branches": ["conditional"]}
+    monkeypatch.setattr(link, "read_description", lambda path: description)
+    view = View(exhibit.point, exhibit.layer, exhibit.steps[0], **shown)
+    opened, _, pending, *_ = open_link(encode(exhibit.recipe, view))
+    assert opened == SKIP and pending == (exhibit.recipe, view)
+    with runs.stoppable_run("a visitor"):
+        pass
+    description |= {"branches": ["unconditional", "conditional"], "words": {"conditional": {}}}
+    assert open_link(encode(exhibit.recipe, view))[0]["trace"]["path"] == str(exhibit.trace)
+
+
+def test_draw_records_both_halves_if_the_view_shows_them(pipeline, warnings):
+    request: Any = SimpleNamespace(session_hash="a visitor")
+    for branch, halves in (("difference", 2), ("unconditional", 2), ("conditional", 1), (None, 1)):
+        recipe, view = Recipe("a red monster", steps=1), View((0.5, 0.5), "a.layer", 0, branch=branch)
+        *_, (shown, _) = link._draw((recipe, view), request)
+        assert len(Trace.load(shown["trace"]["path"]).branches) == halves
 
 
 def test_open_link_queues_other_recipes(warnings):

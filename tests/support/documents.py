@@ -4,9 +4,14 @@ import base64
 import struct
 import zlib
 
-from viz.view import Box, Pixel, Region, View
+from viz.view import Box, Pixel, Region, View, WordQuery
 
-PINS = (Pixel((0.25, 0.5)), Box((0.1, 0.2), (0.5, 0.9)), Region((3, 5), b"\x80\x02"))
+PINS = (
+    Pixel((0.25, 0.5)),
+    Box((0.1, 0.2), (0.5, 0.9)),
+    Region((3, 5), b"\x80\x02"),
+    WordQuery("“red”", 1, "word", 2),
+)
 FULL = View(
     (0.5, 0.25),
     "mid_block.attentions.0",
@@ -21,6 +26,10 @@ FULL = View(
     smooth=True,
     base="preview",
     heads=True,
+    reading="used",
+    branch="difference",
+    winner=True,
+    bars="grid",
 )
 
 

@@ -24,6 +24,7 @@ def test_view_to_json_is_what_the_viewer_writes():
         {"kind": "pixel", "point": [0.25, 0.5]},
         {"kind": "box", "from": [0.1, 0.2], "to": [0.5, 0.9]},
         {"kind": "region", "grid": [3, 5], "mask": "gAI"},
+        {"kind": "word", "text": "“red”", "nth": 1, "encoder": 2},
     ]
     assert values["mode"] == "column" and values["active"] == 1 and values["log"] is False
     assert View((0.5, 0.5), "a", 1).to_json() == {"point": (0.5, 0.5), "layer": "a", "step": 1, "head": -1}
@@ -76,7 +77,7 @@ BAD: list[tuple[object, str]] = [
     (changed(step=True), "whole number"),
     (changed(step=10**400), "got a far larger one"),
     (changed(head=-2), "head must be a whole number from -1"),
-    (changed(active=3), "active pin must be a whole number from -1 to 2"),
+    (changed(active=4), "active pin must be a whole number from -1 to 3"),
     (changed(mode="diagonal"), "“mode” must be row or column; got diagonal"),
     (changed(mode=["row"]), "“mode” must be row or column"),
     (changed(range=None), "“range” must be common or own; got nothing"),

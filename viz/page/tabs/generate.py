@@ -34,7 +34,7 @@ def draw_recipe(recipe: Recipe, view: View | None, session: Session, *, both: bo
                     yield gr.skip(), update
                     continue
                 if view is not None:
-                    warn_if_missing(view, [layer.name for layer in update if layer.kind == "self"], update.steps)
+                    warn_if_missing(view, list(update.layers), update.steps)
                 if both and len(update.branches) < 2:
                     warn(ONE_HALF)
                 yield present(update, view), None

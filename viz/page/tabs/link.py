@@ -17,7 +17,7 @@ from viz.page.tabs.generate import draw_recipe, warn_if_missing
 from viz.page.viewer import viewer_value
 from viz.recipe import Recipe
 from viz.trace_header import read_description
-from viz.view import View
+from viz.view import View, WordQuery
 
 
 def wire(page: gr.Blocks, viewer: gr.HTML, strip: gr.HTML, fields: list[gr.components.Component]) -> None:
@@ -47,16 +47,30 @@ def _open_link(request: gr.Request) -> tuple:
         warn(differences)
     values = (recipe.caption, recipe.seed, recipe.steps, recipe.guidance)
     for exhibit in exhibits():
-        if exhibit.recipe == recipe and view.step in exhibit.steps:
-            layers = read_description(exhibit.trace)["layers"]
-            warn_if_missing(view, [layer["name"] for layer in layers], exhibit.steps)
+        if exhibit.recipe == recipe and _shows(description := read_description(exhibit.trace), view):
+            warn_if_missing(view, [layer["name"] for layer in description["layers"]], exhibit.steps)
             return (viewer_value(exhibit.trace, view), gr.skip(), gr.skip(), *values)
     announce_run(request.session_hash)
     return (gr.skip(), describe_progress(0, recipe.steps), (recipe, view), *values)
+
+
+def _shows(description: dict, view: View) -> bool:
+    """Whether a recorded trace holds what a view shows: its step, its half of guidance and, if it needs them, words."""
+    has_step = view.step in [step for step, _ in description["timesteps"]]
+    has_branch = not _needs_both(view) or len(description["branches"]) > 1
+    return has_step and has_branch and (bool(description.get("words")) or not _needs_words(view))
+
+
+def _needs_both(view: View) -> bool:
+    return view.branch not in (None, "conditional")
+
+
+def _needs_words(view: View) -> bool:
+    return bool(view.winner) or any(isinstance(pin, WordQuery) for pin in view.pins or ())
 
 
 def _draw(pending: tuple[Recipe, View] | None, request: gr.Request) -> Iterator[tuple]:
     if pending is None:
         yield gr.skip(), gr.skip()
     else:
-        yield from draw_recipe(*pending, request.session_hash)
+        yield from draw_recipe(*pending, request.session_hash, both=_needs_both(pending[1]))
