@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from viz.probes.joint import added_projections
 from viz.probes.multihead import fused_encoder_layer, multihead_attention
 from viz.probes.packed import packed_convolution, packed_convolution_1d, packed_linear
 from viz.probes.separate import one_head_convolutions, query_key_value, sagan, separate_projections
@@ -14,6 +15,7 @@ from viz.probes.site import Probe, Site, Unprovable
 
 PROBES: list[Probe] = [
     separate_projections,
+    added_projections,
     packed_linear,
     packed_convolution,
     packed_convolution_1d,

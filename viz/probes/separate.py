@@ -29,27 +29,28 @@ def separate_projections(module: Any) -> Site | None:
     """`to_q`, `to_k`, `to_v`, `to_out`: diffusers' `Attention`, latent diffusion's `CrossAttention`, k-diffusion's."""
     if not all(hasattr(module, name) for name in ("to_q", "to_k", "to_v", "to_out")):
         return None
-    if _is_fused(module):
+    if is_fused(module):
         raise Unprovable("its projections are fused, so to_q and to_k are never called; unfuse them before recording")
+    if attribute(module, "add_k_proj") is not None:
+        return None  # see viz.probes.joint
     if module.to_q is None or module.to_k is None or module.to_v is None:
         raise Unprovable("it lacks one of to_q, to_k and to_v")
-    if getattr(module, "added_kv_proj_dim", None) is not None:
-        raise Unprovable("it joins added keys (added_kv_proj_dim), which belong to no pixel, to its own")
     projection = first_of_sequence(module.to_out)
     if not isinstance(projection, nn.Module):
         raise Unprovable("it has no output projection (to_out is None), so its output shows nowhere")
     # diffusers' fused kernel scales by 1/√d whatever `attn.scale` is; in the other libraries `scale` is 1/√d.
     site = _site(module, ("to_q", "to_k", "to_v"), into(projection), heads_of(module), None)
-    return replace(site, hint=lambda: _hint(module))
+    return replace(site, hint=lambda: hint_of(module))
 
 
-def _is_fused(module: Any) -> bool:
+def is_fused(module: Any) -> bool:
     """Whether one projection makes q, k and v. diffusers leaves the flag when it undoes that, but not the processor."""
     processor = type(getattr(module, "processor", None)).__name__
     return getattr(module, "fused_projections", False) and not processor.startswith("AttnProcessor")
 
 
-def _hint(module: Any) -> str | None:
+def hint_of(module: Any) -> str | None:
+    """Why the output of one of diffusers' modules is no softmax(q·K)·V, if its processor shows it."""
     processor = getattr(module, "processor", None)
     if getattr(processor, "to_k_ip", None) is not None:
         return "a second attention, to an image prompt, is added to its output (to_k_ip)"

@@ -96,6 +96,9 @@ class Site:
         gamma: the learned factor of the attention's contribution, if there is one; `Reading.values` includes it.
         values_projected: whether `Reading.values` includes the output projection, too, so that heads add up.
         hint: called when the module's output cannot be recomputed; returns the reason if the module shows one.
+        more: where the module shows further parts of softmax(q·K)·V, of queries that follow those of `end`.
+        query_taps, key_taps: indices of the taps whose inputs the queries and keys are made of, in the order in which
+            `Reading.scores` joins them. The first tap makes the queries that `end` shows.
     """
 
     taps: tuple[Tap, ...]
@@ -104,6 +107,14 @@ class Site:
     gamma: torch.Tensor | float | None = None
     values_projected: bool = False
     hint: Callable[[], str | None] = lambda: None
+    more: tuple[Tap, ...] = ()
+    query_taps: tuple[int, ...] = (0,)
+    key_taps: tuple[int, ...] = (1,)
+
+    @property
+    def ends(self) -> tuple[Tap, ...]:
+        """All parts of softmax(q·K)·V, in the order of the queries."""
+        return self.end, *self.more
 
     @property
     def query_projection(self) -> nn.Module | None:

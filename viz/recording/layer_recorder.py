@@ -17,8 +17,9 @@ from viz.proof import rounding
 from viz.recording.call import RecordedCall
 from viz.recording.keeper import Evidence, Keeper
 from viz.recording.likeness import equal
-from viz.recording.sequence import CountedSources, Sequence, shifted
+from viz.recording.sequence import CountedSources, Sequence, join, shifted
 from viz.recording.sources import Sources
+from viz.recording.taps import read_tap
 from viz.recording.views import View, find_views
 
 
@@ -54,6 +55,7 @@ class LayerRecorder:
         self._gaps: dict[int, str] = {}
         self._captured: dict[int, torch.Tensor] = {}  # {tap: the tensor that it saw in this call}
         self._inputs: dict[int, torch.Tensor] = {}  # {tap: the tensor that the captured one was made of}
+        self._results: dict[int, torch.Tensor] = {}  # {end: the part of the output that it saw in this call}
         self._plan: _Plan | None = None
         self._views: dict[int, tuple[View, ...] | None] = {}  # {picture: its q, k and v, if all are views}
 
@@ -61,7 +63,8 @@ class LayerRecorder:
         """Register the hooks one by one, so that the caller can remove the first ones if a later one fails."""
         for index, tap in enumerate(self.site.taps):
             yield tap.hook(partial(self._capture, index, tap))
-        yield self.site.end.hook(self._finish)
+        for index, end in enumerate(self.site.ends):
+            yield end.hook(partial(self._finish, index, end))
 
     @property
     def needs_sources(self) -> bool:
@@ -76,8 +79,7 @@ class LayerRecorder:
     def begin(self, call: RecordedCall | None) -> None:
         """Start a call of the network; None for one that is not recorded."""
         self.call = call
-        self._captured.clear()
-        self._inputs.clear()
+        self._let_go()
 
     def end(self, call: RecordedCall) -> None:
         """Finish a recorded call."""
@@ -87,14 +89,12 @@ class LayerRecorder:
         if call.step not in self.steps:
             reason = self.refused or call.reason or "it was not called at this step"
             self._leave_gap(call.step, reason)
-        self._captured.clear()
-        self._inputs.clear()
+        self._let_go()
 
     def forget(self, step: int) -> None:
         """Undo what was recorded at a step."""
         self.call = None
-        self._captured.clear()
-        self._inputs.clear()
+        self._let_go()
         self._gaps.pop(step, None)
         self.steps.discard(step)
         self.keeper.forget(self.name, step)
@@ -106,8 +106,7 @@ class LayerRecorder:
         """Leave this layer out of the recording from a step on."""
         self.refused = reason
         self.steps.discard(step)
-        self._captured.clear()
-        self._inputs.clear()
+        self._let_go()
         self._leave_gap(step, reason)
 
     def _leave_gap(self, step: int, reason: str) -> None:
@@ -116,6 +115,12 @@ class LayerRecorder:
             self.keeper.leave_gap(self.name, step, reason)
         else:
             self.keeper.refuse(self.name, reason)
+
+    def _let_go(self) -> None:
+        """Drop the tensors of this call."""
+        self._captured.clear()
+        self._inputs.clear()
+        self._results.clear()
 
     def _capture(
         self, index: int, tap: Tap, module: nn.Module, args: tuple, kwargs: dict, output: object = None
@@ -129,39 +134,40 @@ class LayerRecorder:
         if not self.call.pictures:
             return
         try:
-            tensor = _read_tap(tap, args, kwargs, output, self.call.batch)
+            tensor = read_tap(tap, args, kwargs, output, self.call.batch)
             self._captured[index] = tensor
             self._inputs[index] = tensor if tap.before else first_argument(args, kwargs)
         except Exception as error:  # a mistake in a probe must not stop the network
             self.refuse(self.site.hint() or _text(error), self.call.step)
 
-    def _finish(self, module: nn.Module, args: tuple, kwargs: dict, output: object = None) -> None:
-        """Hook on the end. Only now are q, k and v read, as a module may write into them after their projection."""
+    def _finish(
+        self, index: int, end: Tap, module: nn.Module, args: tuple, kwargs: dict, output: object = None
+    ) -> None:
+        """Hook on an end. Only now are q, k and v read, as a module may write into them after their projection."""
         if torch.compiler.is_compiling() or self.call is None or self.refused or not self.call.pictures:
             return
         try:
             with torch.no_grad():
-                self._record(self.call, args, kwargs, output)
+                self._results[index] = read_tap(end, args, kwargs, output, self.call.batch).detach()
+                if len(self._results) < len(self.site.ends):
+                    return  # the module shows the rest of its output later
+                self._record(self.call, rounding(end.carried(args, kwargs, output)) if end.carried else 0.0)
         except Exception as error:  # as above
             self.refuse(self.site.hint() or _text(error), self.call.step)
-        self._captured.clear()
-        self._inputs.clear()
+        self._let_go()
 
-    def _record(self, call: RecordedCall, args: tuple, kwargs: dict, output: object) -> None:
+    def _record(self, call: RecordedCall, noise: float) -> None:
         if len(self._captured) < len(self.site.taps):
             raise ValueError("not all of its projections were called before its output")
         if call.step in self.steps:
             raise ValueError("it is called more than once per step, so no single map belongs to a step")
-        end = self.site.end
-        result = _read_tap(end, args, kwargs, output, call.batch).detach()
-        noise = rounding(end.carried(args, kwargs, output)) if end.carried else 0.0
         if self._plan is None:
-            self._plan = self._make_plan(call, end.picture(result, call.last_picture), noise)
+            self._plan = self._make_plan(call, noise)
         elif self.is_followed:
             self._check_sources(call, self._plan)
         for branch, picture in call.pictures.items():
             key = branch, self.name, call.step
-            evidence = self._evidence(picture, self._plan, end.picture(result, picture), noise)
+            evidence = self._evidence(picture, self._plan, noise)
             self.keeper.prove(key, self._plan.layer, evidence)
             self.keeper.keep(key, evidence.query, evidence.key)
         first = not self.steps
@@ -170,9 +176,9 @@ class LayerRecorder:
             for step, reason in self._gaps.items():
                 self.keeper.leave_gap(self.name, step, reason)
 
-    def _make_plan(self, call: RecordedCall, output: torch.Tensor, noise: float) -> _Plan:
+    def _make_plan(self, call: RecordedCall, noise: float) -> _Plan:
         """Follow the layer's queries and keys to their source, and choose its reading."""
-        picture = call.last_picture
+        picture, output = call.last_picture, self._output(call.last_picture)
         sources = self.sources(call, picture)
         queries, keys, same_input = self._follow(sources)
         candidates = []
@@ -196,6 +202,21 @@ class LayerRecorder:
         Raises:
             ValueError: when the queries are not the cells of a map.
         """
+        queries, keys, same_input = self._follow_own(sources)
+        query_taps, key_taps = self.site.query_taps, self.site.key_taps
+        if len(query_taps) + len(key_taps) > 2:
+            own = {0: queries, 1: keys} if keys.segments else {0: queries}
+            queries = join(own[tap] if tap in own else self._added(sources, tap) for tap in query_taps)
+            keys = join(own[tap] if tap in own else self._added(sources, tap) for tap in key_taps)
+        return queries, keys, same_input
+
+    def _added(self, sources: Sources | CountedSources, index: int) -> Sequence:
+        """What the tokens are that a module joins to its own."""
+        tokens, tap = self._inputs[index], self.site.taps[index]
+        return sources.follow(tokens, tap.batch) or Sequence((Segment("unknown", tokens.shape[1 - tap.batch]),))
+
+    def _follow_own(self, sources: Sources | CountedSources) -> tuple[Sequence, Sequence, bool]:
+        """The same of the tokens that a module does not join to its own."""
         taps = self.site.taps
         last = len(taps) - 1
         query, key, value = (self._inputs[min(i, last)] for i in range(3))
@@ -238,7 +259,7 @@ class LayerRecorder:
         queries, keys, _ = self._follow(self.sources(call, picture))
         return (queries.segments, keys.segments) == (plan.queries.segments, plan.keys.segments)
 
-    def _evidence(self, picture: int, plan: _Plan, output: torch.Tensor, noise: float) -> Evidence:
+    def _evidence(self, picture: int, plan: _Plan, noise: float) -> Evidence:
         """q, k, v and the output of one picture, its pixels row by row."""
         views = [view.of(self._captured) for view in self._views.get(picture) or ()]
         tensors = [view for view in views if view is not None]
@@ -250,7 +271,13 @@ class LayerRecorder:
         if (q.shape[1], k.shape[1]) != (plan.layer.query_count, plan.layer.key_count):
             now, before = (q.shape[1], k.shape[1]), (plan.layer.query_count, plan.layer.key_count)
             raise ValueError(f"it has {now[0]} queries and {now[1]} keys, and had {before[0]} and {before[1]} before")
+        output = self._output(picture)
         return Evidence(q, k, v, output if plan.query_order is None else output[plan.query_order], noise)
+
+    def _output(self, picture: int) -> torch.Tensor:
+        """The module's softmax(q·K)·V for one picture, (N, C), in its order."""
+        parts = [end.picture(self._results[index], picture) for index, end in enumerate(self.site.ends)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _read(self, picture: int, reading: Reading) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The q (H, N, d), k (H, M, d) and v (H, M, dv) of one picture, in the order of the module."""
@@ -306,27 +333,3 @@ def _text(error: Exception) -> str:
     if isinstance(error, ValueError) and str(error):
         return str(error)
     return "its queries, keys, values and output do not fit together as those of softmax attention do"
-
-
-def _read_tap(tap: Tap, args: tuple, kwargs: dict, output: object, batch: int) -> torch.Tensor:
-    """The tensor that a tap sees.
-
-    Raises:
-        ValueError: when it is not a tensor, or does not hold `batch` pictures.
-    """
-    tensor = tap.read(args, kwargs, output)
-    if not isinstance(tensor, torch.Tensor):
-        raise ValueError(f"expected a part of it to return a tensor, got {type(tensor).__name__}")
-    pieces = tensor.shape[tap.batch]
-    if pieces != batch:
-        raise ValueError(_why_other_pieces(pieces, batch))
-    return tensor
-
-
-def _why_other_pieces(pieces: int, batch: int) -> str:
-    if pieces < batch:
-        return f"it is called with {pieces} of the {batch} pictures of the batch at a time, each part in its own way"
-    return (
-        f"it works on {pieces} pieces where the network has {batch} pictures: it looks within parts of a picture, or "
-        "at one place in several frames, which is not recorded"
-    )

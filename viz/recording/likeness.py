@@ -82,3 +82,22 @@ def _left_over(y: torch.Tensor, x: Sequence[torch.Tensor]) -> float:
 def _centered(rows: torch.Tensor) -> torch.Tensor:
     rows = rows.double()
     return rows - rows.mean(1, keepdim=True)
+
+
+def likely_order(tokens: torch.Tensor, cells: torch.Tensor, table: torch.Tensor | None = None) -> bool | None:
+    """Whether tokens (N, C) are made of the cells (C, h, w), and a table (N, C), column by column.
+
+    None if they are made of them in neither order.
+    """
+    more = [] if table is None else [table.to(tokens)]
+    if explains(tokens, [cells.flatten(1).T, *more]):
+        return False
+    return True if explains(tokens, [cells.transpose(1, 2).flatten(1).T, *more]) else None
+
+
+def starts(tokens: torch.Tensor, row: torch.Tensor, last: int, tolerance: float) -> list[int]:
+    """Where in (N, C) a run that begins with `row` can begin, from 0 to `last`."""
+    width = min(16, len(row))
+    limit = tolerance * float(row.abs().max()) if tolerance else 0.0
+    differences = (tokens[: last + 1, :width] - row[:width]).abs().amax(1)
+    return [int(start) for start in torch.nonzero(differences <= limit).flatten().tolist()[:4]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -67,6 +67,21 @@ def shifted(order: torch.Tensor | None, first: int, tokens: int) -> torch.Tensor
     return everything
 
 
+def join(sequences: Iterable[Sequence]) -> Sequence:
+    """Sequences that a module joined, one after the other."""
+    parts = list(sequences)
+    if len(parts) == 1:
+        return parts[0]
+    order = torch.arange(sum(part.tokens for part in parts))
+    first = 0
+    for part in parts:
+        if part.order is not None:
+            order[first : first + part.tokens] = part.order + first
+        first += part.tokens
+    moved = any(part.order is not None for part in parts)
+    return Sequence(tuple(segment for part in parts for segment in part.segments), order if moved else None)
+
+
 class CountedSources:
     """Stands in for `Sources` where tensors have shapes but no numbers: for planning, never for what is shown."""
 
@@ -83,9 +98,14 @@ class CountedSources:
                 return Sequence((Segment(kind_of_argument(name), tensor.shape[1]),))
         tensor = tensor.flatten(1, 2) if tensor.ndim == 4 else tensor
         count = tensor.shape[2] if channels_first else tensor.shape[1]
+        argument = next((name for name, value in self.arguments.items() if value.shape[1] == count), None)
         try:
             grid, before = infer_grid(self.size, count)
         except ValueError:
+            grid, before = None, count
+        if argument is not None and before:  # it was projected to another width
+            return Sequence((Segment(kind_of_argument(argument), count),))
+        if grid is None:
             return Sequence((Segment("unknown", count),))
         registers = (Segment("registers", before),) if before else ()
         return Sequence((*registers, Segment("pixels", count - before, grid)))

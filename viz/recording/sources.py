@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from viz.layer import Segment
-from viz.recording.likeness import equal, explains, sums
+from viz.recording.likeness import equal, explains, likely_order, starts, sums
 from viz.recording.sequence import Sequence, kind_of_argument, pixels, shifted
 from viz.recording.surroundings import Frame, Surroundings, makes_tokens
 
@@ -105,7 +105,7 @@ class Sources:
         is_whole = positions is None and count == len(tokens) and tokens.dtype == cells.dtype
         if is_whole and self._head(tokens, 0) != self._head(cells, 1):
             return None
-        for first in _starts(bare, cells[:, 0, 0], len(tokens) - count, tolerance):
+        for first in starts(bare, cells[:, 0, 0], len(tokens) - count, tolerance):
             run = bare[first : first + count]
             for by_columns, ordered in ((False, cells), (True, cells.transpose(1, 2))):
                 if equal(run, ordered.flatten(1).T, tolerance):
@@ -127,15 +127,18 @@ class Sources:
                 continue
             if makes_tokens(frame) and (sequence := self._patches(frame, tokens)) is not None:
                 return sequence
-            for source in self._forms(frame.inputs, lambda count, _: count == len(tokens)):
-                if (sequence := self._follow(source, depth + 1)) is not None:
-                    return sequence
+            sources = self._forms(frame.inputs, lambda count, _: count == len(tokens))
+            found = (sequence for source in sources if (sequence := self._follow(source, depth + 1)) is not None)
+            if (first := next(found, None)) is not None:
+                alone = sum(any(True for _ in self._forms([output], fits)) for output in frame.outputs) == 1
+                # Of several sequences of one length, nothing says which result is made of which.
+                return first if alone or all(other.segments == first.segments for other in found) else None
         return None
 
     def _patches(self, frame: Frame, tokens: torch.Tensor) -> Sequence | None:
         """Tokens that a patch embedding returned: the map that one of its convolutions returned, flattened."""
         for cells in self._maps(tokens, _inner_outputs(frame)):
-            for positions in (None, *self._positions(tokens, frame.module)):
+            for positions in (None, *self._positions(tokens, frame.module), *self._cropped(cells, frame.module)):
                 if (sequence := self._cells(tokens, cells, positions)) is not None:
                     return sequence
             if (sequence := self._embedded(tokens, cells, frame.module)) is not None:
@@ -170,7 +173,7 @@ class Sources:
         length, channels = tokens.shape
         for source in self._forms(self._tensors(), lambda count, width: 0 < count < length and width == channels):
             one = source[self.picture]
-            for first in _starts(tokens, one[0], len(tokens) - len(one), 0.0):
+            for first in starts(tokens, one[0], len(tokens) - len(one), 0.0):
                 inner = equal(tokens[first : first + len(one)], one) and self._follow(source, depth + 1)
                 if inner and inner.has_pixels:
                     return self._between(tokens, first, inner)
@@ -285,6 +288,16 @@ class Sources:
             if table.shape[1] == width and len(table) >= count > 1:
                 yield table[:count].to(tokens)
 
+    def _cropped(self, cells: torch.Tensor, within: nn.Module) -> Iterator[torch.Tensor]:
+        """The middle of a module's square tables of positions, as large as a map (C, h, w)."""
+        width, *grid = cells.shape
+        for table in self._tables(None, within):
+            side = math.isqrt(len(table))
+            if table.shape[1] == width and side**2 == len(table) and side >= max(grid):
+                top, left = ((side - length) // 2 for length in grid)
+                square = table.view(side, side, width)[top : top + grid[0], left : left + grid[1]]
+                yield square.flatten(0, 1).to(cells)
+
     def _tables(self, shape: torch.Size | None, within: nn.Module | None = None) -> Iterator[torch.Tensor]:
         """Parameters and buffers (…, N, C), or of any length, of one module or else of the running ones."""
         modules = [frame.module for frame in reversed(self.surroundings.stack)] if within is None else [within]
@@ -295,17 +308,6 @@ class Sources:
                         yield table.detach().reshape(-1, table.shape[-1])
                     elif shape is not None and table.numel() == math.prod(shape) and table.shape[-1:] == shape[-1:]:
                         yield table.detach().reshape(shape)
-
-
-def likely_order(tokens: torch.Tensor, cells: torch.Tensor, table: torch.Tensor | None = None) -> bool | None:
-    """Whether tokens (N, C) are made of the cells (C, h, w), and a table (N, C), column by column.
-
-    None if they are made of them in neither order.
-    """
-    more = [] if table is None else [table.to(tokens)]
-    if explains(tokens, [cells.flatten(1).T, *more]):
-        return False
-    return True if explains(tokens, [cells.transpose(1, 2).flatten(1).T, *more]) else None
 
 
 def _patched(cells: torch.Tensor, width: int) -> Iterator[torch.Tensor]:
@@ -325,11 +327,3 @@ def _inner_outputs(frame: Frame) -> Iterator[torch.Tensor]:
     for child in frame.finished:
         yield from child.outputs
         yield from _inner_outputs(child)
-
-
-def _starts(tokens: torch.Tensor, row: torch.Tensor, last: int, tolerance: float) -> list[int]:
-    """Where in (N, C) a run that begins with `row` can begin, from 0 to `last`."""
-    width = min(16, len(row))
-    limit = tolerance * float(row.abs().max()) if tolerance else 0.0
-    differences = (tokens[: last + 1, :width] - row[:width]).abs().amax(1)
-    return [int(start) for start in torch.nonzero(differences <= limit).flatten().tolist()[:4]]
