@@ -85,7 +85,9 @@ class LayerRecorder:
         """Finish a recorded call."""
         self.call = None
         if not self.refused and self._captured:
-            self.refuse("its output projection was not called", call.step)
+            missing = len(self._captured) < len(self.site.taps)
+            part = "one of its projections" if missing else "its output projection"
+            self.refuse(f"{part} was not called", call.step)
         if call.step not in self.steps:
             reason = self.refused or call.reason or "it was not called at this step"
             self._leave_gap(call.step, reason)

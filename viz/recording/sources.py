@@ -100,15 +100,16 @@ class Sources:
 
     def _cells(self, tokens: torch.Tensor, cells: torch.Tensor, positions: torch.Tensor | None) -> Sequence | None:
         """Tokens (N, C), less positions (N, C), of which a run is the cells (C, h, w) of a map, in either order."""
-        bare, tolerance = (tokens, 0.0) if positions is None else (tokens - positions, 1e-4)
+        bare, tolerance = (tokens, 0.0) if positions is None else (tokens - positions, _rounding(tokens))
         grid, count = cells.shape[1:], cells.shape[1] * cells.shape[2]
         is_whole = positions is None and count == len(tokens) and tokens.dtype == cells.dtype
         if is_whole and self._head(tokens, 0) != self._head(cells, 1):
             return None
-        for first in starts(bare, cells[:, 0, 0], len(tokens) - count, tolerance):
-            run = bare[first : first + count]
+        for first in starts(bare, cells[:, 0, 0], len(tokens) - count, 16 * tolerance):
+            run = slice(first, first + count)
             for by_columns, ordered in ((False, cells), (True, cells.transpose(1, 2))):
-                if equal(run, ordered.flatten(1).T, tolerance):
+                made = ordered.flatten(1).T if positions is None else ordered.flatten(1).T + positions[run]
+                if equal(tokens[run], made, tolerance):
                     return self._between(bare, first, pixels(grid, by_columns))
         return None
 
@@ -163,7 +164,7 @@ class Sources:
         """Tokens that are visible ones with positions added."""
         for positions in self._positions(tokens):
             for source in self._forms(self._tensors(), self._fits(tokens)):
-                is_source = equal(tokens - positions, source[self.picture], 1e-4)
+                is_source = equal(tokens, source[self.picture] + positions, _rounding(tokens))
                 if is_source and (sequence := self._follow(source, depth + 1)) is not None:
                     return sequence
         return None
@@ -308,6 +309,11 @@ class Sources:
                         yield table.detach().reshape(-1, table.shape[-1])
                     elif shape is not None and table.numel() == math.prod(shape) and table.shape[-1:] == shape[-1:]:
                         yield table.detach().reshape(shape)
+
+
+def _rounding(tokens: torch.Tensor) -> float:
+    """How far the sum of tokens and positions may be off, relative to the largest number."""
+    return max(1e-4, torch.finfo(tokens.dtype).eps) if tokens.is_floating_point() else 1e-4
 
 
 def _patched(cells: torch.Tensor, width: int) -> Iterator[torch.Tensor]:
