@@ -22,6 +22,7 @@ from viz.recording.sequence import Sequence, kind_of_argument, pixels, shifted
 from viz.recording.surroundings import Frame, Surroundings, makes_tokens
 
 MAX_DEPTH = 200  # of modules between a layer and the map that its tokens are made of
+POSITIONS_ROUNDING = 1e-4  # of sums with positions, relative, in single precision
 MAX_CANDIDATES = 10  # tensors around a layer that its tokens may be made of by code
 
 
@@ -105,7 +106,10 @@ class Sources:
         is_whole = positions is None and count == len(tokens) and tokens.dtype == cells.dtype
         if is_whole and self._head(tokens, 0) != self._head(cells, 1):
             return None
-        for first in starts(bare, cells[:, 0, 0], len(tokens) - count, 16 * tolerance):
+        slack = (
+            tolerance if tolerance <= POSITIONS_ROUNDING else 16 * tolerance
+        )  # what is left of a sum in half precision
+        for first in starts(bare, cells[:, 0, 0], len(tokens) - count, slack):
             run = slice(first, first + count)
             for by_columns, ordered in ((False, cells), (True, cells.transpose(1, 2))):
                 made = ordered.flatten(1).T if positions is None else ordered.flatten(1).T + positions[run]
@@ -313,7 +317,7 @@ class Sources:
 
 def _rounding(tokens: torch.Tensor) -> float:
     """How far the sum of tokens and positions may be off, relative to the largest number."""
-    return max(1e-4, torch.finfo(tokens.dtype).eps) if tokens.is_floating_point() else 1e-4
+    return max(POSITIONS_ROUNDING, torch.finfo(tokens.dtype).eps) if tokens.is_floating_point() else POSITIONS_ROUNDING
 
 
 def _patched(cells: torch.Tensor, width: int) -> Iterator[torch.Tensor]:
