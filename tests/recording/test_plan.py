@@ -79,3 +79,8 @@ def test_check_says_what_would_fit(planned):
         planned.check(50_000_000)
     with pytest.raises(OverBudget, match="Not even one layer"):
         planned.check(1000)
+
+
+def test_plan_needs_disk_beyond_the_memory_allowed(planned):
+    assert planned.needs_disk(planned.total - 1) and not planned.needs_disk(planned.total)
+    assert not planned.needs_disk()

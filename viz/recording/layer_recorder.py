@@ -332,6 +332,8 @@ def _text(error: Exception) -> str:
     """The reason to report for an error: a probe's or our own words, never PyTorch's."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return "there was not enough memory to record it"
+    if isinstance(error, OSError):
+        return f"it could not be written to the disk: {error.strerror or type(error).__name__}"
     if isinstance(error, ValueError) and str(error):
         return str(error)
     return "its queries, keys, values and output do not fit together as those of softmax attention do"

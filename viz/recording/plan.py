@@ -3,6 +3,7 @@
     plan = viz.plan(pipeline, steps=50, dtype=torch.float16)
     plan.total, plan.by_layer                      # bytes in all; {layer: bytes per step}
     plan.fit(2 * 2**30)                            # the steps and layers that fit into 2 GiB
+    plan.needs_disk()                              # whether to record into a file: viz.record(…, into="run.safetensors")
 
 The shapes come from one call of a copy of the network on PyTorch's meta device, which holds no weights and computes
 nothing but shapes: a fraction of a second for Stable Diffusion, and hardly any memory.
@@ -24,6 +25,7 @@ from viz.proof import proof_channels
 from viz.recipe import spread
 from viz.recording.branches import PictureChoice
 from viz.recording.budget import amount
+from viz.recording.budget import budget as amount_allowed
 from viz.recording.keeper import Evidence, first_rows
 from viz.recording.recorder import LayerFilter, Recorder, select_sites
 from viz.trace import Trace
@@ -90,6 +92,10 @@ class Plan:
             if count >= min(FEW_STEPS, len(self.steps)) or (count >= 1 and len(remaining) == 1):
                 return self.select(remaining, [self.steps[i] for i in spread(len(self.steps), count)])
         return None
+
+    def needs_disk(self, budget: int | None = None) -> bool:
+        """Whether to record into a file (`record(…, into=…)`): more than `budget` bytes, a quarter of the free memory."""
+        return self.total > (amount_allowed() if budget is None else budget)
 
     def check(self, budget: int) -> None:
         """Raise OverBudget if this takes more than `budget` bytes."""

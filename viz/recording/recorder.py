@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from viz.recording.keeper import Keeper, TraceKeeper
 from viz.recording.layer_recorder import LayerRecorder
 from viz.recording.sequence import CountedSources
 from viz.recording.sources import Sources
+from viz.recording.spool import Spool
 from viz.recording.strangers import REASON, Strangers
 from viz.recording.surroundings import Surroundings
 from viz.trace import Trace
@@ -49,6 +51,7 @@ def record(
     dtype: torch.dtype | None = None,
     preview: Preview | None = None,
     proof_width: int | None = PROOF_WIDTH,
+    into: str | Path | None = None,
 ) -> Iterator[Trace]:
     """Watch every attention module of `network` that a probe knows; yields a trace that fills while the network runs.
 
@@ -68,8 +71,13 @@ def record(
         preview: `f(sample, timestep, output)`, (B, C, h, w) each, which returns the predicted clean pictures
             (B, 3, h, w) in [-1, 1]; see `viz.recording.run.previewer`.
         proof_width: how many channels per head of V and of the output `trace.proofs` keeps; None for all.
+        into: the file to write the trace to, for one that is too large for the memory: Q and K go to the disk at every
+            step, and when the block ends the whole trace is in the file, or none of it. What you add to the trace
+            within the block, such as `trace.picture`, is in it. Needs twice the trace's size on the disk for a moment.
 
     Raises:
+        OSError: before the network runs, if there is no such folder or nothing can be written to it; when the block
+            ends, if the file cannot be written.
         ValueError: before the network runs, for arguments that contradict each other, a network without attention that
             a probe finds, or a filter that matches no layer; when the block ends, if no layer could be recorded.
 
@@ -80,13 +88,21 @@ def record(
     pictures = PictureChoice(branch, guided, picture, branch_order)
     sites, skipped = find_sites(network)
     selected = select_sites(sites, skipped, layers)
-    trace = Trace(skipped=skipped)
+    file = None if into is None else Path(into)
+    spool = None if file is None else Spool(file.parent)
+    trace = Trace(skipped=skipped) if spool is None else Trace(skipped=skipped, **spool.stores())
     keeper = TraceKeeper(trace, dtype, proof_width)
     recorder = Recorder(trace, selected, keeper, pictures, step_filter(steps), preview, Strangers({*sites, *skipped}))
-    with recorder.watching(network):
-        yield trace
-    if not trace.layers:
-        raise ValueError(f"no layer could be recorded: {recorder.why_nothing(network)}")
+    with ExitStack() as stack:
+        if spool is not None:
+            stack.callback(spool.close)
+        with recorder.watching(network):
+            yield trace
+        if not trace.layers:
+            raise ValueError(f"no layer could be recorded: {recorder.why_nothing(network)}")
+        if file is not None:
+            whole = Trace.load(trace.save(file))
+            trace.queries, trace.keys = whole.queries, whole.keys
 
 
 def select_sites(sites: dict[str, Site], skipped: dict[str, str], layers: LayerFilter) -> dict[str, Site]:
