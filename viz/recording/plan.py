@@ -3,7 +3,7 @@
     plan = viz.plan(pipeline, steps=50, dtype=torch.float16)
     plan.total, plan.by_layer                      # bytes in all; {layer: bytes per step}
     plan.fit(2 * 2**30)                            # the steps and layers that fit into 2 GiB
-    plan.needs_disk()                              # whether to record into a file: viz.record(…, into="run.safetensors")
+    plan.needs_disk()                              # whether to record into a file: viz.record(…, into="run.trace")
 
 The shapes come from one call of a copy of the network on PyTorch's meta device, which holds no weights and computes
 nothing but shapes: a fraction of a second for Stable Diffusion, and hardly any memory.
@@ -23,9 +23,9 @@ from viz.layer import Key, Layer
 from viz.probes import Reading, find_sites
 from viz.proof import proof_channels
 from viz.recipe import spread
+from viz.recording import budget as memory
 from viz.recording.branches import PictureChoice
 from viz.recording.budget import amount
-from viz.recording.budget import budget as amount_allowed
 from viz.recording.keeper import Evidence, first_rows
 from viz.recording.recorder import LayerFilter, Recorder, select_sites
 from viz.trace import Trace
@@ -94,8 +94,11 @@ class Plan:
         return None
 
     def needs_disk(self, budget: int | None = None) -> bool:
-        """Whether to record into a file (`record(…, into=…)`): more than `budget` bytes, a quarter of the free memory."""
-        return self.total > (amount_allowed() if budget is None else budget)
+        """Whether to record into a file (`record(…, into=…)`), as this takes more than `budget` bytes.
+
+        By default a quarter of the free memory is allowed.
+        """
+        return self.total > (memory.budget() if budget is None else budget)
 
     def check(self, budget: int) -> None:
         """Raise OverBudget if this takes more than `budget` bytes."""

@@ -11,7 +11,7 @@ forward is copied: the fused kernel still runs, and the picture is bit-identical
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ from viz.recording.keeper import Keeper, TraceKeeper
 from viz.recording.layer_recorder import LayerRecorder
 from viz.recording.sequence import CountedSources
 from viz.recording.sources import Sources
-from viz.recording.spool import Spool
+from viz.recording.spool import spooled
 from viz.recording.strangers import REASON, Strangers
 from viz.recording.surroundings import Surroundings
 from viz.trace import Trace
@@ -88,21 +88,14 @@ def record(
     pictures = PictureChoice(branch, guided, picture, branch_order)
     sites, skipped = find_sites(network)
     selected = select_sites(sites, skipped, layers)
-    file = None if into is None else Path(into)
-    spool = None if file is None else Spool(file.parent)
-    trace = Trace(skipped=skipped) if spool is None else Trace(skipped=skipped, **spool.stores())
+    trace = Trace(skipped=skipped)
     keeper = TraceKeeper(trace, dtype, proof_width)
     recorder = Recorder(trace, selected, keeper, pictures, step_filter(steps), preview, Strangers({*sites, *skipped}))
-    with ExitStack() as stack:
-        if spool is not None:
-            stack.callback(spool.close)
+    with nullcontext() if into is None else spooled(trace, Path(into)):
         with recorder.watching(network):
             yield trace
         if not trace.layers:
             raise ValueError(f"no layer could be recorded: {recorder.why_nothing(network)}")
-        if file is not None:
-            whole = Trace.load(trace.save(file))
-            trace.queries, trace.keys = whole.queries, whole.keys
 
 
 def select_sites(sites: dict[str, Site], skipped: dict[str, str], layers: LayerFilter) -> dict[str, Site]:

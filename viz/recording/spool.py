@@ -8,12 +8,14 @@ from __future__ import annotations
 import mmap
 import tempfile
 from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from viz.layer import Key
+from viz.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -36,16 +38,12 @@ class Spool:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115: closed by `close`
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 (`close` closes it)
         self._end = 0
-
-    def stores(self) -> dict[str, SpooledTensors]:
-        """Empty stores for the Q and K of a trace."""
-        return {"queries": SpooledTensors(self), "keys": SpooledTensors(self)}
 
     def append(self, tensor: torch.Tensor) -> _Place:
         """Write a tensor; raises OSError if the disk is full."""
-        data = memoryview(tensor.contiguous().flatten().view(torch.uint8).numpy())
+        data = tensor.contiguous().flatten().view(torch.uint8).numpy().data
         place = _Place(self._end, tensor.shape, tensor.dtype)
         while data:
             data = data[self._file.write(data) or 0 :]
@@ -95,3 +93,22 @@ class SpooledTensors(MutableMapping[Key, torch.Tensor]):
 
     def __contains__(self, key: object) -> bool:
         return key in self._places
+
+
+@contextmanager
+def spooled(trace: Trace, file: Path) -> Iterator[None]:
+    """Keep the Q and K that an empty trace is given on the disk; when the block ends, write the trace to `file`.
+
+    Afterwards the trace's Q and K are mapped from that file. If the block raises, nothing is written.
+
+    Raises:
+        OSError: if nothing can be written.
+    """
+    spool = Spool(file.parent)
+    trace.queries, trace.keys = SpooledTensors(spool), SpooledTensors(spool)
+    try:
+        yield
+        whole = Trace.load(trace.save(file))
+        trace.queries, trace.keys = whole.queries, whole.keys
+    finally:
+        spool.close()
