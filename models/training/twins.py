@@ -15,7 +15,6 @@ from itertools import count, islice
 
 import numpy as np
 import torch
-from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from torch import nn
 
@@ -95,8 +94,11 @@ def _layer_twin_attention(heads: int, q: torch.Tensor, k: torch.Tensor, critters
 
 
 @contextmanager
-def queries_and_keys(unet: UNet2DConditionModel) -> Iterator[dict[str, tuple[Attention, dict[str, torch.Tensor]]]]:
-    """{layer: (module, {"to_q": (B, N, H·d), "to_k": (B, N, H·d)})} of the last forward through each self-attention.
+def queries_and_keys(
+    unet: nn.Module, *, cross: bool = False
+) -> Iterator[dict[str, tuple[Attention, dict[str, torch.Tensor]]]]:
+    """{layer: (module, {"to_q": (B, N, H·d), "to_k": (B, M, H·d)})} of the last forward through each self-attention,
+    or through each cross-attention, whose keys are words.
 
     Hooks on the projections, removed on exit; nothing in the network is replaced. (`viz.record` does this for every
     family of networks, but models/ must not import viz.)
@@ -105,7 +107,7 @@ def queries_and_keys(unet: UNet2DConditionModel) -> Iterator[dict[str, tuple[Att
     hooks: list[torch.utils.hooks.RemovableHandle] = []
     try:
         for name, module in unet.named_modules():
-            if isinstance(module, Attention) and not module.is_cross_attention:
+            if isinstance(module, Attention) and module.is_cross_attention == cross:
                 layers[name] = module, {}
                 hooks += [_keep(module, projection, layers[name][1]) for projection in ("to_q", "to_k")]
         yield layers
