@@ -74,8 +74,9 @@ def word_measure(
 
 def untrained(pipeline: CritterPipeline) -> CritterPipeline:
     """A pipeline of the same shape whose network and encoder have random weights."""
-    torch.manual_seed(0)
-    unet, encoder = (type(part).from_config(part.config).eval() for part in (pipeline.unet, pipeline.encoder))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        unet, encoder = (type(part).from_config(part.config).eval() for part in (pipeline.unet, pipeline.encoder))
     return CritterPipeline(unet, encoder, pipeline.scheduler)
 
 

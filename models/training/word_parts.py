@@ -2,7 +2,7 @@
 
 A word's *role* is what it says of the critter: the nouns are called after the part they name ("eyes", also for "eye";
 "crown" for "horns", "ears" and "antennas"), all others after the attribute whose value they are ("eye_count" for
-"two"). A noun and its adjectives have one part.
+"two"). A noun and its adjectives have one part. `models.notes.PHRASES` lists them.
 """
 
 from __future__ import annotations
@@ -13,18 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.critters import Critter
+from models.notes import PHRASES
 
-# {noun's role: the roles of the words before it, from left to right, in a caption that mentions everything}
-PHRASES: dict[str, tuple[str, ...]] = {
-    "monster": ("shape", "body_color"),
-    "eyes": ("eye_count", "eye_color"),
-    "crown": ("crown_color",),
-    "mouth": ("mouth_kind",),
-    "background": ("background_color",),
-}
 NOUNS = tuple(PHRASES)
-PART_OF: dict[str, str] = {role: noun for noun, before in PHRASES.items() for role in (noun, *before)}
-ROLES = (*NOUNS, *(role for before in PHRASES.values() for role in before))
+PART_OF: dict[str, str] = {role: noun for noun, values in PHRASES.items() for role in (noun, *values)}
+ROLES = (*NOUNS, *(role for values in PHRASES.values() for role in values))
 # What a pixel belongs to; the part "monster" is all of these but the last.
 REGIONS = ("body", "eyes", "crown", "mouth", "background")
 NONE = -1  # where a caption has no word in a role
@@ -83,13 +76,13 @@ def _places(critter: Critter, words: Sequence[str]) -> list[int]:
     attributes = critter.attributes
     nouns = {"eyes": "eye" if attributes.eye_count == "one" else "eyes", "crown": attributes.crown}
     found = dict.fromkeys(ROLES, NONE)
-    for role, before in PHRASES.items():
+    for role, values in PHRASES.items():
         noun = nouns.get(role, role)
         if noun == "none":
             continue
-        expected = [getattr(attributes, name.removesuffix("_kind")) for name in before] + [noun]
+        expected = [*(getattr(attributes, attribute) for attribute in values.values()), noun]
         first = next((i for i in range(len(words)) if list(words[i : i + len(expected)]) == expected), None)
         if first is None:
             raise ValueError(f"expected {' '.join(expected)!r} in the caption, got {' '.join(words)!r}")
-        found |= {name: first + index for index, name in enumerate((*before, role))}
+        found |= {name: first + index for index, name in enumerate((*values, role))}
     return [found[role] for role in ROLES]

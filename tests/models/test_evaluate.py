@@ -7,8 +7,10 @@ from models.attributes import change
 from models.critters import draw_critter
 from models.opening.revision import revision_of
 from models.training import evaluate as evaluation
+from models.training.config import HELD_OUT
 from models.training.evaluate import eyes_agree, fraction_right, mark
 from models.training.judge import JUDGE, Judge, truth
+from models.training.word_parts import ROLES
 
 EVALUATION = JUDGE.parent / "evaluation.json"
 CRITTER = draw_critter(
@@ -92,3 +94,30 @@ def test_main_writes_the_figures_it_prints(tiny_pipeline, judge, tmp_path, monke
     assert min(result["judge_accuracy"].values()) > 0.9
     assert result["attribute_accuracy"] < 0.6  # the network is not trained
     assert result["counts"]["captions"] == 5 and result["counts"]["twins_reporting"] == 3
+    assert result["words"]["pictures"] == 10 and set(result["words"]["roles"]) == set(ROLES)
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_only_words_keeps_the_other_figures_of_these_weights(tiny_pipeline, tmp_path, monkeypatch, other):
+    tiny_pipeline.save_pretrained(tmp_path / "model", safe_serialization=True)
+    revision = "another" if other else revision_of(tmp_path / "model")
+    out = tmp_path / "evaluation.json"
+    out.write_text(json.dumps({"revision": revision, "steps": 25, "words": {"of": "yesterday"}}))
+    monkeypatch.setattr(evaluation, "words_figures", lambda _pipeline, count, batch: {"pictures": count})
+    arguments = ["--model", str(tmp_path / "model"), "--only-words", "--count", "7", "--out", str(out)]
+    monkeypatch.setattr("sys.argv", ["evaluate", *arguments])
+    evaluation.main()
+    kept = {} if other else {"steps": 25}
+    expected = {"revision": revision_of(tmp_path / "model"), "words": {"pictures": 7}}
+    assert json.loads(out.read_text()) == expected | kept
+
+
+def test_words_are_measured_on_critters_of_their_own(tiny_pipeline, monkeypatch):
+    seen = []
+    monkeypatch.setattr(evaluation, "draw_critter", lambda seed: seed)
+    monkeypatch.setattr(evaluation, "word_measure", lambda _pipeline, *sets, batch: seen.extend(sets) or {})
+    evaluation.words_figures(tiny_pipeline, 500)
+    assert [len(seeds) for seeds in seen] == [100, 500]
+    assert min(map(min, seen)) >= HELD_OUT and not set(seen[0]) & set(seen[1])
+    evaluation.words_figures(tiny_pipeline, 5)
+    assert [len(seeds) for seeds in seen[2:]] == [10, 10]
