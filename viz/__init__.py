@@ -6,18 +6,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from viz.heat_maps import daam
     from viz.layer import Layer
     from viz.recording.photo import look_at
     from viz.recording.plan import plan
     from viz.recording.recorder import record
     from viz.trace import Trace
+    from viz.words import Caption, Word
 
-__all__ = ["Layer", "Trace", "look_at", "plan", "record"]
+__all__ = ["Caption", "Layer", "Trace", "Word", "daam", "look_at", "plan", "record"]
 
 # Loaded on first use: a page that shows a recorded trace needs no torch.
 _MODULES = {
+    "Caption": "viz.words",
     "Layer": "viz.layer",
     "Trace": "viz.trace",
+    "Word": "viz.words",
+    "daam": "viz.heat_maps",
     "look_at": "viz.recording.photo",
     "plan": "viz.recording.plan",
     "record": "viz.recording.recorder",

@@ -30,14 +30,19 @@ def compute_row(layer: Layer, q: torch.Tensor, k: torch.Tensor, cell: tuple[int,
     Raises:
         IndexError: for a cell outside the grid of the queries.
     """
+    return on_key_grid(layer, compute_whole_row(layer, q, k, cell))
+
+
+def compute_whole_row(layer: Layer, q: torch.Tensor, k: torch.Tensor, cell: tuple[int, int]) -> torch.Tensor:
+    """The row of one pixel over all keys, (H, M); IndexError for a cell outside the grid of the queries."""
     index = layer.first_query + _index(layer.grid, cell, f"query {tuple(cell)}", layer)
     query, keys = q[..., index, :].float(), k.float()
     scores = (query.unsqueeze(-2) @ keys.transpose(-1, -2)).squeeze(-2)  # four times as fast as keys @ query
-    return _on_key_grid(layer, torch.softmax(scores * layer.scale, dim=-1))
+    return torch.softmax(scores * layer.scale, dim=-1)
 
 
 def compute_region_rows(layer: Layer, q: torch.Tensor, k: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """The weighted mean of the rows of some pixels, (H, h, w) on the grid of the keys.
+    """The weighted mean of the rows of some pixels, (H, h, w) on the grid of the keys, or (H, M) for cross-attention.
 
     Args:
         weights: on the grid of the queries.
@@ -45,13 +50,18 @@ def compute_region_rows(layer: Layer, q: torch.Tensor, k: torch.Tensor, weights:
     Raises:
         ValueError: for weights that are not on that grid, negative, or all zero.
     """
+    return on_key_grid(layer, compute_whole_region_row(layer, q, k, weights))
+
+
+def compute_whole_region_row(layer: Layer, q: torch.Tensor, k: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """The weighted mean of the rows of some pixels over all keys, (H, M); arguments as of `compute_region_rows`."""
     shares = _shares(layer, layer.grid, weights)
     q, k = q[..., layer.pixel_queries, :].float(), k.float()
     total = torch.zeros(*q.shape[:-2], layer.key_count)  # (H, M)
     for cells in shares.nonzero().squeeze(-1).split(BLOCK):
         rows = torch.softmax(q[..., cells, :] @ k.transpose(-1, -2) * layer.scale, dim=-1)  # (H, n, M)
         total += torch.einsum("n,...nm->...m", shares[cells], rows)
-    return _on_key_grid(layer, total)
+    return total
 
 
 def compute_region_columns(
@@ -76,6 +86,33 @@ def compute_region_columns(
     return total.unflatten(-1, layer.grid)
 
 
+def compute_key_columns(
+    layer: Layer, q: torch.Tensor, k: torch.Tensor, keys: list[int], log_sums: torch.Tensor | None = None
+) -> torch.Tensor:
+    """What every pixel spends on some keys, the sum of their columns: (H, h, w).
+
+    Args:
+        keys: indices among all keys.
+        log_sums: `compute_row_sums(…).log_sums` of the same heads, if you have them.
+    """
+    if log_sums is None:
+        log_sums = compute_log_sums(layer, q, k)
+    scores = q[..., layer.pixel_queries, :].float() @ k[..., keys, :].float().transpose(-1, -2) * layer.scale
+    return torch.exp(scores - log_sums[..., None]).sum(-1).unflatten(-1, layer.grid)
+
+
+def compute_rows_of(layer: Layer, q: torch.Tensor, k: torch.Tensor, queries: list[int]) -> torch.Tensor:
+    """The rows over all keys of some queries, by their indices among all queries: (H, n, M)."""
+    scores = q[..., queries, :].float() @ k.float().transpose(-1, -2)
+    return torch.softmax(scores * layer.scale, dim=-1)
+
+
+def compute_log_sums(layer: Layer, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+    """log Σ_j exp(q_i·k_j · scale) of the row of every pixel i, (H, N)."""
+    q, k = q[..., layer.pixel_queries, :].float(), k.float()
+    return torch.cat([(block @ k.transpose(-1, -2) * layer.scale).logsumexp(-1) for block in q.split(BLOCK, -2)], -1)
+
+
 def compute_row_sums(layer: Layer, q: torch.Tensor, k: torch.Tensor) -> RowSums:
     """The sums and the mean of the rows of all pixels."""
     q, k = q[..., layer.pixel_queries, :].float(), k.float()
@@ -84,10 +121,10 @@ def compute_row_sums(layer: Layer, q: torch.Tensor, k: torch.Tensor) -> RowSums:
         scores = block @ k.transpose(-1, -2) * layer.scale  # (H, n, M)
         log_sums.append(scores.logsumexp(-1))
         mean += torch.exp(scores - log_sums[-1][..., None]).sum(-2) / layer.tokens
-    return RowSums(torch.cat(log_sums, -1), _on_key_grid(layer, mean))
+    return RowSums(torch.cat(log_sums, -1), on_key_grid(layer, mean))
 
 
-def _on_key_grid(layer: Layer, rows: torch.Tensor) -> torch.Tensor:
+def on_key_grid(layer: Layer, rows: torch.Tensor) -> torch.Tensor:
     """(…, h, w): the part of rows (…, M) that falls on pixels; (…, M) unchanged for cross-attention."""
     return rows if layer.key_grid is None else rows[..., layer.pixel_keys].unflatten(-1, layer.key_grid)
 

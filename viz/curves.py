@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from viz.areas import coverage, middle
 from viz.labels import layer_label
 from viz.measures import entropy, mean_distance, region_weight
-from viz.query import Maps, coverage, map_grid, middle, query_grid
+from viz.query import Maps, map_grid, query_grid
 from viz.view import Area, Mode
 
 Lines = dict[str, np.ndarray]
@@ -55,7 +56,7 @@ def measure_over_steps(
         region: where the weight is measured; with `outside`, everywhere else.
     """
     trace = maps.trace
-    names = [each.name for each in maps.layers] if layer is None else [layer]
+    names = [each.name for each in maps.pixel_layers] if layer is None else [layer]
     spread: Lines = {}  # entropies of rows, sums of columns
     distance: Lines = {}
     weight: Lines = {}

@@ -38,7 +38,7 @@ def rows_on_show(trace: Trace, view: View) -> dict[str, np.ndarray]:
         none); "view" and "recipe", JSON.
     """
     maps = Maps(trace)
-    layers = [layer.name for layer in maps.layers]
+    layers = [layer.name for layer in maps.pixel_layers]
     timesteps = [np.nan if t is None else t for t in trace.timesteps.values()]
     texts = {
         "layers": np.array(layers),

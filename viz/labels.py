@@ -27,10 +27,10 @@ def describe_gaps(gaps: Mapping[int, str]) -> str:
     by_reason: dict[str, list[int]] = {}
     for step, reason in sorted(gaps.items()):
         by_reason.setdefault(reason, []).append(step)
-    return "; ".join(f"no map at {_describe_steps(steps)}: {reason}" for reason, steps in by_reason.items())
+    return "; ".join(f"no map at {describe_steps(steps)}: {reason}" for reason, steps in by_reason.items())
 
 
-def _describe_steps(steps: list[int]) -> str:
+def describe_steps(steps: list[int]) -> str:
     runs: list[list[int]] = []
     for step in steps:
         if runs and runs[-1][-1] == step - 1:

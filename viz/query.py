@@ -1,4 +1,4 @@
-"""The maps of a view's query: of a pixel, a rectangle or a painted region; as rows, as columns, or minus the mean row.
+"""The maps of a view's query: of a pixel, a rectangle, a painted region or a word; as rows, columns, or minus the mean.
 
     maps = Maps(trace)
     maps.heads(Pixel((0.5, 0.3)), "mid_block.attentions.0", 12)     # (H, h, w)
@@ -9,22 +9,65 @@ Python, the page's plots and the page's server all take their maps from here. `v
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from threading import Condition
+from typing import Any
 
 import numpy as np
 import torch
 from cachetools import LRUCache, cachedmethod
 
+from viz.areas import cell_of, shares
 from viz.attention import RowSums
-from viz.layer import Grid, Layer
+from viz.layer import Branch, Grid, Layer
+from viz.mean_map import relative_to_mean
 from viz.trace import Trace
-from viz.view import Area, Mode, Pixel, Place, Query, Region, View, ViewError, WordQuery
+from viz.view import (
+    DIFFERENCE,
+    Area,
+    Bars,
+    Mode,
+    Pixel,
+    Query,
+    Reading,
+    View,
+    ViewError,
+    WordQuery,
+)
+from viz.words import Word, queries_of_keys, words_of_layer
 
 CACHE_BYTES = 256_000_000  # of row sums; Stable Diffusion's largest layer needs 262 kB a step
 
 
+@dataclass(frozen=True)
+class _Way:
+    """How a query is asked; see `Maps.heads`."""
+
+    mode: Mode
+    special: bool
+    reading: Reading
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What a place spends on the words of a layer.
+
+    Attributes:
+        words: of the layer.
+        shares: (W,) float32, 0 to 1; of a difference, -1 to 1.
+        layers: the layers whose heads were averaged.
+    """
+
+    words: tuple[Word, ...]
+    shares: np.ndarray
+    layers: tuple[str, ...]
+
+
 class Maps:
     """The maps of one trace. Caches the sums that columns and mean rows need; threads may share it.
+
+    `layers` are those with pixels or words among their keys, in the order of the trace.
 
     Args:
         cache_bytes: limit on the cached sums; the least recently used are dropped first.
@@ -32,62 +75,238 @@ class Maps:
 
     def __init__(self, trace: Trace, *, cache_bytes: int = CACHE_BYTES) -> None:
         self.trace = trace
-        self.layers: list[Layer] = [layer for layer in trace if layer.kind == "self"]
+        self.layers: list[Layer] = [layer for layer in trace if layer.kind == "self" or words_of_layer(layer, None)]
         self.cache: LRUCache = LRUCache(cache_bytes, getsizeof=lambda sums: sums.log_sums.nbytes + sums.mean_row.nbytes)
         self._computing = Condition()
 
-    def heads(self, query: Query, layer: str, step: int, *, mode: Mode = "row", special: bool = False) -> np.ndarray:
+    @property
+    def pixel_layers(self) -> list[Layer]:
+        """The layers in which pixels look at pixels."""
+        return [layer for layer in self.layers if layer.kind == "self"]
+
+    def layers_for(self, query: Query, *, reading: Reading = "spent", branch: Branch | None = None) -> list[Layer]:
+        """The layers that have a map of a query.
+
+        Raises:
+            ViewError: for a branch that the trace lacks.
+        """
+        parts = self._parts(branch)
+        return [layer for layer in self.layers if all(not self._why_not(query, layer, reading, part) for part in parts)]
+
+    def heads(
+        self,
+        query: Query,
+        layer: str,
+        step: int,
+        *,
+        mode: Mode = "row",
+        special: bool = False,
+        reading: Reading = "spent",
+        branch: Branch | None = None,
+    ) -> np.ndarray:
         """The maps of a query, averaged over its cells.
 
         Args:
-            layer, step: a self-attention layer and one of its steps, both recorded (KeyError, as for `Trace.rows`).
-            mode: "row", what the query looks at: every head's map sums to 1; or "column", who looks at it: the sum is
-                what an average cell of the query receives.
-            special: rows minus the mean row of all pixels; these sum to 0. No effect on columns.
+            layer, step: one of `layers` and one of its steps, both recorded (KeyError, as for `Trace.rows`).
+            mode: of a place: "row", what the query looks at: every head's map sums to 1; or "column", who looks at it:
+                the sum is what an average cell of the query receives.
+            special: rows of a place minus the mean row of all pixels; these sum to 0. No effect on columns and words.
+            reading: of a word: "spent", the share that every pixel spends on it; "used", the same divided by its mean;
+                or "looks", what the word looks at, the mean of its tokens' rows.
+            branch: the last by default; "difference", the last of two minus the first.
 
         Returns:
-            (H, h, w) float32, on the grid of the layer's keys for rows and of its queries for columns.
+            (H, h, w) float32, on `map_grid`.
+
+        Raises:
+            ViewError: if the layer has no map of this query, or the trace no such branch; the message says why.
         """
-        return self._maps(query, layer, step, None, mode, special).numpy()
+        parts = self._parts(branch)
+        way = _Way(mode, special, reading)
+        maps = [self._maps(query, layer, step, None, part, way) for part in parts]
+        return (maps[0] if len(maps) == 1 else maps[0] - maps[1]).numpy()
 
     def one(
-        self, query: Query, layer: str, step: int, *, head: int = -1, mode: Mode = "row", special: bool = False
+        self,
+        query: Query,
+        layer: str,
+        step: int,
+        *,
+        head: int = -1,
+        mode: Mode = "row",
+        special: bool = False,
+        reading: Reading = "spent",
+        branch: Branch | None = None,
     ) -> np.ndarray:
         """One head's map, (h, w) float32 in times uniform: 1 is what chance would give.
+
+        Chance is 1 over the number of keys that are pixels; for what is spent on a word, the word's part of all keys.
+        Where a word is used is relative to its own mean. A difference is that of the two branches' numbers.
 
         Args:
             head: -1 for the mean of all heads; the last head for a number beyond it.
 
-        Other arguments as for `heads`.
+        Other arguments and errors as for `heads`.
         """
         spec = self.trace.layers[layer]
-        maps = self._maps(query, layer, step, None if head < 0 else min(head, spec.heads - 1), mode, special)
-        chosen = maps.mean(0) if head < 0 else maps
-        return (chosen * _key_cells(spec)).numpy()
+        chosen = None if head < 0 else min(head, spec.heads - 1)
+        way = _Way(mode, special, reading)
+        numbers = [self._times_uniform(query, spec, step, chosen, part, way) for part in self._parts(branch)]
+        return (numbers[0] if len(numbers) == 1 else numbers[0] - numbers[1]).numpy()
 
     def of_view(self, view: View) -> np.ndarray:
         """The chosen map of a view, (h, w) in times uniform."""
-        special = bool(view.special)
-        return self.one(view.query, view.layer, view.step, head=view.head, mode=view.mode or "row", special=special)
+        return self.one(
+            view.query,
+            view.layer,
+            view.step,
+            head=view.head,
+            mode=view.mode or "row",
+            special=bool(view.special),
+            reading=view.reading or "spent",
+            branch=view.branch,
+        )
 
-    def _maps(self, query: Query, name: str, step: int, head: int | None, mode: Mode, special: bool) -> torch.Tensor:
+    def key_shares(
+        self, query: Query, layer: str, step: int, *, head: int = -1, branch: Branch | None = None
+    ) -> np.ndarray:
+        """What a place spends on every key that belongs to a word, in the order of `words_of_layer`: (T,) float32.
+
+        Arguments and errors as for `one`. A difference needs branches whose keys are the same words (ViewError).
+        """
+        return self._spent(self.trace.key_shares, query, layer, step, head, branch)
+
+    def shares(
+        self,
+        query: Query,
+        layer: str,
+        step: int,
+        *,
+        head: int = -1,
+        bars: Bars = "layer",
+        branch: Branch | None = None,
+    ) -> Shares:
+        """What a place spends on each word, as the bars under the words show it.
+
+        Args:
+            bars: "layer", in that layer and head; or "grid", the mean of all heads of all layers on its grid that look
+                at the same words, without those that have a gap at the step.
+
+        Other arguments and errors as for `key_shares`.
+        """
+        trace, last = self.trace, self._parts(branch)[0]
+        words, names = trace.words_of(layer, last), [layer]
+        if bars == "grid":
+            head = -1
+            on_grid = [each.name for each in self.layers if each.grid == trace.layers[layer].grid]
+            alike = [name for name in on_grid if trace.words_of(name, last) == words]
+            names = [name for name in alike if step not in trace.gaps.get(name, {})] or names
+        each = [self._spent(trace.word_shares, query, name, step, head, branch) for name in names]
+        weights = [trace.layers[name].heads for name in names] if bars == "grid" else None
+        return Shares(words, np.average(each, 0, weights).astype(np.float32), tuple(names))
+
+    def _spent(
+        self,
+        ask: Callable[..., torch.Tensor],
+        query: Query,
+        name: str,
+        step: int,
+        head: int,
+        branch: Branch | None,
+    ) -> np.ndarray:
+        """What `Trace.word_shares` or `Trace.key_shares` says of a place, of one head or as the mean of all."""
+        trace, parts = self.trace, self._parts(branch)
+        layer = trace.layers[name]
+        if isinstance(query, WordQuery) or not trace.words_of(name):
+            raise ViewError(f"Layer “{name}” has no shares of words for this query.")
+        if len({trace.words_of(name, part) for part in parts}) > 1:
+            raise ViewError("The two branches have different captions; what is spent on their words has no difference.")
+        weights = cell_of(query.point, layer.grid) if isinstance(query, Pixel) else _weights(query, layer.grid)
+        chosen = None if head < 0 else min(head, layer.heads - 1)
+        found = [ask(name, query=weights, step=step, head=chosen, branch=part) for part in parts]
+        means = [each.mean(0) if chosen is None else each for each in found]
+        return (means[0] if len(means) == 1 else means[0] - means[1]).numpy()
+
+    def _times_uniform(
+        self, query: Query, layer: Layer, step: int, head: int | None, branch: Branch, way: _Way
+    ) -> torch.Tensor:
+        """(h, w) of one head, or of the mean of all, where 1 is what chance would give."""
+        is_used = isinstance(query, WordQuery) and way.reading == "used"
+        plain = (
+            replace(way, reading="spent") if is_used else way
+        )  # the mean of all heads first, then relative to its own
+        maps = self._maps(query, layer.name, step, head, branch, plain)
+        chosen = maps.mean(0) if head is None else maps
+        if not isinstance(query, WordQuery) or way.reading == "looks":
+            return chosen * (layer.pixel_keys.stop - layer.pixel_keys.start)
+        if is_used:
+            return relative_to_mean(chosen)
+        return chosen * (layer.key_count / len(self._word(query, layer.name, branch).tokens))
+
+    def _maps(self, query: Query, name: str, step: int, head: int | None, branch: Branch, way: _Way) -> torch.Tensor:
         """(H, h, w), or (h, w) of one head."""
+        if why := self._why_not(query, self.trace.layers[name], way.reading, branch):
+            raise ViewError(why)
         if isinstance(query, WordQuery):
-            raise ViewError("Maps of words are not computed here yet.")
+            return self._word_maps(query, name, step, head, branch, way.reading)
         trace, heads = self.trace, slice(None) if head is None else head
-        grid = query_grid(trace.layers[name], mode)
-        if mode == "column":
-            weights, log_sums = torch.from_numpy(shares(query, grid)), self._sums(name, step).log_sums[heads]
-            return trace.region_columns(name, step=step, weights=weights, head=head, log_sums=log_sums)
+        where: dict[str, Any] = {"step": step, "head": head, "branch": branch}
+        grid = query_grid(trace.layers[name], way.mode)
+        if way.mode == "column":
+            weights, log_sums = _weights(query, grid), self._sums(name, step, branch).log_sums[heads]
+            return trace.region_columns(name, weights=weights, log_sums=log_sums, **where)
         if isinstance(query, Pixel):
-            maps = trace.rows(name, step=step, query=cell_of(query.point, grid), head=head)
+            maps = trace.rows(name, query=cell_of(query.point, grid), **where)
         else:
-            maps = trace.region_rows(name, step=step, weights=torch.from_numpy(shares(query, grid)), head=head)
-        return maps - self._sums(name, step).mean_row[heads] if special else maps
+            maps = trace.region_rows(name, weights=_weights(query, grid), **where)
+        return maps - self._sums(name, step, branch).mean_row[heads] if way.special else maps
+
+    def _word_maps(
+        self, query: WordQuery, name: str, step: int, head: int | None, branch: Branch, reading: Reading
+    ) -> torch.Tensor:
+        word = self._word(query, name, branch)
+        where: dict[str, Any] = {"step": step, "head": head, "branch": branch}
+        if reading == "looks":
+            return self.trace.rows(name, query=word, **where)
+        log_sums = None
+        if self.trace.layers[name].kind == "self":  # many keys; words alone are few
+            log_sums = self._sums(name, step, branch).log_sums[slice(None) if head is None else head]
+        return self.trace.word_map(name, word, relative=reading == "used", log_sums=log_sums, **where)
+
+    def _word(self, query: WordQuery, name: str, branch: Branch) -> Word:
+        """The word of a layer that a query names; ViewError if it looks at none such."""
+        for word in self.trace.words_of(name, branch):
+            if (word.text, word.nth, word.kind, word.encoder) == (query.text, query.nth, query.of, query.encoder):
+                return word
+        raise ViewError(f"Layer “{name}” looks at no such word as “{query.text}” in “{branch}”.")
+
+    def _why_not(self, query: Query, layer: Layer, reading: Reading, branch: Branch) -> str:
+        """Why a layer has no map of a query; empty if it has."""
+        if not isinstance(query, WordQuery):
+            return "" if layer.kind == "self" else f"In layer “{layer.name}” pixels look at words only, not at pixels."
+        try:
+            word = self._word(query, layer.name, branch)
+        except ViewError as error:
+            return str(error)
+        own = queries_of_keys(layer) if layer.kind == "self" else {}
+        if reading == "looks" and not all(key in own for key in self.trace.keys_of(layer.name, word, branch)):
+            return f"In layer “{layer.name}” the word “{query.text}” is looked at, but looks at nothing."
+        return ""
+
+    def _parts(self, branch: Branch | None) -> tuple[Branch, ...]:
+        """The branch to show; or two, the second of which is subtracted."""
+        branches = self.trace.branches
+        if branch is None or branch in branches:
+            return (branch or branches[-1],)
+        if branch != DIFFERENCE:
+            raise ViewError(f"This trace has no branch “{branch[:60]}”; it has {', '.join(branches)}.")
+        if len(branches) != 2:
+            raise ViewError(f"A difference needs two recorded branches; this trace has {len(branches)}.")
+        return branches[1], branches[0]
 
     @cachedmethod(lambda self: self.cache, condition=lambda self: self._computing)
-    def _sums(self, name: str, step: int) -> RowSums:
-        return self.trace.row_sums(name, step=step)
+    def _sums(self, name: str, step: int, branch: Branch) -> RowSums:
+        return self.trace.row_sums(name, step=step, branch=branch)
 
 
 def query_grid(layer: Layer, mode: Mode) -> Grid:
@@ -95,61 +314,15 @@ def query_grid(layer: Layer, mode: Mode) -> Grid:
     return layer.key_grid if mode == "column" and layer.key_grid else layer.grid
 
 
-def map_grid(layer: Layer, mode: Mode) -> Grid:
-    """The grid of a self-attention layer's maps: of its keys for rows, of its queries for columns."""
+def map_grid(layer: Layer, mode: Mode, query: Query | None = None, reading: Reading = "spent") -> Grid:
+    """The grid of a layer's maps: of its keys for rows, of its queries for columns.
+
+    Of a word, what pixels spend on it and where it is used are columns, and what it looks at is a row.
+    """
+    if isinstance(query, WordQuery):
+        mode = "row" if reading == "looks" else "column"
     return layer.grid if mode == "column" or not layer.key_grid else layer.key_grid
 
 
-def _key_cells(layer: Layer) -> int:
-    """How many keys a row is spread over by chance: those that are pixels."""
-    return layer.pixel_keys.stop - layer.pixel_keys.start
-
-
-def cell_of(point: Place, grid: Grid) -> tuple[int, int]:
-    """The cell of a grid that holds a point in 0..1."""
-    row, column = (min(n - 1, int(place * n)) for place, n in zip(point, grid, strict=True))
-    return row, column
-
-
-def coverage(query: Area, grid: Grid) -> np.ndarray:
-    """(h, w), the share of every cell of a grid, 0 to 1, that a query covers. A pixel covers its whole cell."""
-    if isinstance(query, Pixel):
-        covered = np.zeros(grid)
-        covered[cell_of(query.point, grid)] = 1
-        return covered
-    if isinstance(query, Region):
-        painted = np.unpackbits(np.frombuffer(query.mask, np.uint8))[: query.grid[0] * query.grid[1]]
-        rows, columns = (np.arange(n + 1) / n for n in query.grid)
-        down = _overlaps(grid[0], rows[:-1], rows[1:])  # (rows of the mask, h)
-        across = _overlaps(grid[1], columns[:-1], columns[1:])
-        return down.T @ painted.reshape(query.grid).astype(float) @ across
-    down, across = (
-        _overlaps(n, np.array([start]), np.array([end]))[0]
-        for n, start, end in zip(grid, query.start, query.end, strict=True)
-    )
-    return np.outer(down, across)
-
-
-def shares(query: Area, grid: Grid) -> np.ndarray:
-    """(h, w), the weight of every cell in an average over a query; sums to 1."""
-    covered = coverage(query, grid)
-    return covered / covered.sum()
-
-
-def middle(query: Area, grid: Grid, counted_on: Grid | None = None) -> tuple[float, float]:
-    """The middle of the cells that a query covers on a grid, (row, column); of a pixel, its cell.
-
-    Args:
-        counted_on: the grid in whose cells the result is given; by default `grid` itself.
-    """
-    weights = shares(query, grid)
-    row, column = float(weights.sum(1) @ np.arange(grid[0])), float(weights.sum(0) @ np.arange(grid[1]))
-    if counted_on is None or counted_on == grid:
-        return row, column
-    return (row + 0.5) * counted_on[0] / grid[0] - 0.5, (column + 0.5) * counted_on[1] / grid[1] - 0.5
-
-
-def _overlaps(cells: int, start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """(…, cells): the share of each of `cells` equal parts of 0..1 that lies between start and end."""
-    index = np.arange(cells)
-    return np.maximum(0, np.minimum(end[:, None] * cells, index + 1) - np.maximum(start[:, None] * cells, index))
+def _weights(query: Area, grid: Grid) -> torch.Tensor:
+    return torch.from_numpy(shares(query, grid))

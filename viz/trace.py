@@ -12,7 +12,6 @@ the queries for columns. The two differ in layers that look at a coarser map.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,11 +32,12 @@ from viz.layer import Branch, Key, Layer, Proof
 from viz.proof import attended, difference
 from viz.selection import select
 from viz.trace_file import Contents, read, write
-from viz.words import Caption
+from viz.word_maps import WordMaps, require_finite
+from viz.words import Caption, Word
 
 
 @dataclass
-class Trace:
+class Trace(WordMaps):
     """Q and K of every recorded layer and step, the preview pictures, and the recipe.
 
     Attributes:
@@ -103,29 +103,39 @@ class Trace:
         return sum(each)
 
     def rows(
-        self, layer: str, *, step: int, query: tuple[int, int], head: int | None = None, branch: Branch | None = None
+        self,
+        layer: str,
+        *,
+        step: int,
+        query: tuple[int, int] | str | Word,
+        head: int | None = None,
+        branch: Branch | None = None,
     ) -> torch.Tensor:
-        """What one pixel looks at: softmax(q_i·K) ("Attention Is All You Need", eq. 1).
+        """What one pixel, or one word, looks at: softmax(q_i·K) ("Attention Is All You Need", eq. 1).
 
         Args:
             layer, step: must be recorded.
-            query: (row, column) of the pixel on the grid of the layer's queries.
+            query: (row, column) of the pixel on the grid of the layer's queries; or a word, as for `word_map`, in
+                layers where words are queries: the mean of its tokens' rows.
             head: one head; all heads by default.
             branch: of a run recorded with several pictures of its batch; the last one by default.
 
         Returns:
             float32, (H, h, w) on the grid of the keys for self-attention and (H, M) for cross-attention, without H if
-            `head` is given. Every head's row sums to 1, minus the share of keys that are not pixels.
+            `head` is given. Every head's row sums to 1, minus the share of keys that are not pixels, which
+            `word_shares` and `word_matrix` give.
 
         Raises:
-            KeyError: for a layer, step or branch that was not recorded, or a step at which the layer has a gap; the
-                message names the closest, or the reason.
+            KeyError: for a layer, step, branch or word that was not recorded, or a step at which the layer has a gap;
+                the message names the closest, or the reason.
             IndexError: for a query outside the grid, or a head out of range.
-            ValueError: if a recorded number is not finite.
+            ValueError: if a recorded number is not finite, or for a word that is no query of the layer.
         """
+        if isinstance(query, (str, Word)):
+            return self._word_rows(layer, step, query, head, branch)
         key, spec = self._find(layer, step, branch)
         maps = compute_row(spec, *self._numbers(key, spec, head), query)
-        _require_finite(maps, key)
+        require_finite(maps, key)
         return maps
 
     def columns(
@@ -154,7 +164,7 @@ class Trace:
         """
         key, spec = self._self_attention(layer, step, branch)
         maps = compute_region_rows(spec, *self._numbers(key, spec, head), weights)
-        _require_finite(maps, key)
+        require_finite(maps, key)
         return maps
 
     def region_columns(
@@ -187,7 +197,7 @@ class Trace:
         """The sums and the mean of all pixels' rows in a self-attention layer. Arguments and errors as for `rows`."""
         key, spec = self._self_attention(layer, step, branch)
         sums = compute_row_sums(spec, *self._numbers(key, spec, head))
-        _require_finite(sums.mean_row, key)
+        require_finite(sums.mean_row, key)
         return sums
 
     def atlas(self, point: tuple[float, float], *, branch: Branch | None = None) -> dict[str, torch.Tensor]:
@@ -255,39 +265,8 @@ class Trace:
         """
         return cls(**read(Path(path)))
 
-    def _layer(self, name: str) -> Layer:
-        if name in self.layers:
-            return self.layers[name]
-        if name in self.skipped:
-            raise KeyError(f"layer {name!r} was found but not recorded: {self.skipped[name]}")
-        close = difflib.get_close_matches(name, self.layers, n=3, cutoff=0.3) or list(self.layers)[:3]
-        raise KeyError(f"no layer {name!r}; the closest are {', '.join(map(repr, close))}")
-
-    def _find(self, name: str, step: int, branch: Branch | None) -> tuple[Key, Layer]:
-        layer = self._layer(name)
-        branch = branch or self.branches[-1]
-        if branch not in self.branches:
-            raise KeyError(f"branch {branch!r} was not recorded; recorded are {self.branches}")
-        if step not in self.timesteps:
-            raise KeyError(f"step {step!r} was not recorded; recorded are {self.steps}")
-        if (reason := self.gaps.get(name, {}).get(step)) is not None:
-            raise KeyError(f"layer {name!r} has no map at step {step}: {reason}")
-        return (branch, name, step), layer
-
     def _self_attention(self, name: str, step: int, branch: Branch | None) -> tuple[Key, Layer]:
         key, layer = self._find(name, step, branch)
         if layer.kind != "self":
             raise ValueError(f"{name!r} is cross-attention: its keys are not pixels; use rows")
         return key, layer
-
-    def _numbers(self, key: Key, layer: Layer, head: int | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """The q and k of one head, or of all."""
-        if head is not None and not 0 <= head < layer.heads:
-            raise IndexError(f"head {head} is outside the {layer.heads} heads of {layer.name}")
-        heads = slice(None) if head is None else head
-        return self.queries[key][heads], self.keys[key][heads]
-
-
-def _require_finite(numbers: torch.Tensor, key: Key) -> None:
-    if not numbers.isfinite().all():  # the numbers of a large file are not checked when it is opened
-        raise ValueError(f"{key[1]!r} holds an infinity or a NaN at step {key[2]}: the trace is damaged")

@@ -15,11 +15,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from viz.layer import Layer
+from viz.layer import Layer, Segment, SegmentKind
 
 WordKind = Literal["word", "start", "end", "padding", "image prompt", "objects", "number"]
 Entry = tuple[str, WordKind, Sequence[int]]  # a word's text, its kind, and its tokens
 KINDS: tuple[WordKind, ...] = get_args(WordKind)
+NO_WORDS = ("pixels", "registers", "frames")  # kinds of segments
 # Characters, except of the last three, which count the encodings of a caption, the tokens of one, and the notes.
 MAX_WORD, MAX_TOKEN, MAX_TEXT, MAX_NOTE = 100, 1_000, 10_000, 1_000
 MAX_ENCODINGS, MAX_ENCODING, MAX_NOTES = 16, 65_536, 1_000
@@ -175,12 +176,38 @@ def words_of_layer(layer: Layer, caption: Caption | None) -> tuple[tuple[int, En
         known = {first for first, _ in found}
     numbered = len(encodings)
     for segment, start in zip(layer.keys, starts, strict=True):
-        if segment.kind in ("pixels", "registers", "frames") or start in known:
+        if segment.kind in NO_WORDS or start in known:
             continue
         kind: WordKind = segment.kind if segment.kind in ("image prompt", "objects") else "number"
         found.append((start, _numbers(segment.tokens, kind, numbered)))
         numbered += 1
     return tuple(sorted(found, key=lambda each: each[0]))
+
+
+def queries_of_keys(layer: Layer) -> dict[int, int]:
+    """{index of a key: index of the query that is the same token}, for words of layers in which words are queries.
+
+    Of the segments that hold neither pixels nor registers nor frames, those of the queries are those of the keys if
+    they have the same kinds and sizes in the same order; otherwise a segment is the one of its kind and size, if there
+    is one alone on either side.
+    """
+    keys, queries = _word_segments(layer.keys), _word_segments(layer.queries)
+    shapes, others = [shape for _, shape in keys], [shape for _, shape in queries]
+    pairs = list(zip(keys, queries, strict=True)) if shapes == others else []
+    if not pairs:
+        alone = {shape for shape in shapes if shapes.count(shape) == others.count(shape) == 1}
+        pairs = [(key, query) for key in keys for query in queries if key[1] == query[1] and key[1] in alone]
+    return {first + i: start + i for (first, (_, tokens)), (start, _) in pairs for i in range(tokens)}
+
+
+def _word_segments(segments: Sequence[Segment]) -> list[tuple[int, tuple[SegmentKind, int]]]:
+    """(index of the first token, (kind, tokens)) of the segments that words_of_layer tells apart."""
+    found, start = [], 0
+    for segment in segments:
+        if segment.kind not in NO_WORDS:
+            found.append((start, (segment.kind, segment.tokens)))
+        start += segment.tokens
+    return found
 
 
 def caption_to_json(caption: Caption) -> dict:

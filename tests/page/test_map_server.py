@@ -14,8 +14,9 @@ from tests.support import families
 from tests.support.memory import Peak
 from tests.support.traces import attention_of, pixel_layer, trace_of_segments
 from viz import Trace, record, trace_file
+from viz.areas import shares
 from viz.page import map_server, served
-from viz.query import Maps, shares
+from viz.query import Maps
 from viz.view import Box, Pixel
 
 PIXEL = Pixel((0.3, 0.7))
@@ -51,8 +52,10 @@ def test_answer_gives_the_maps_of_the_trace(saved, monkeypatch, head, mode, spec
     """Against the plain formula in double precision."""
     monkeypatch.setattr(map_server, "MOMENT", 100)
     trace = Trace.load(saved)
-    layers = [layer for layer in trace if layer.kind == "self"]
-    indices = [[query, i, step, head] for query in (0, 1) for i in range(len(layers)) for step in (1, 0)]
+    layers = list(trace)
+    among_pixels = [i for i, layer in enumerate(layers) if layer.kind == "self"]
+    assert among_pixels != list(range(len(among_pixels)))  # layers of words are counted, too
+    indices = [[query, i, step, head] for query in (0, 1) for i in among_pixels for step in (1, 0)]
     reply = map_server.answer(request(saved, PIXEL, BOX, maps=indices, mode=mode, special=special))
     assert reply["done"] == len(indices)
     numbers, at = numbers_of(reply), 0
@@ -70,7 +73,7 @@ def test_answer_gives_the_maps_of_the_trace(saved, monkeypatch, head, mode, spec
 
 def test_answer_stops_after_a_moment_with_the_maps_it_has(saved, monkeypatch):
     monkeypatch.setattr(map_server, "MOMENT", 0)
-    reply = map_server.answer(request(saved, PIXEL, maps=[[0, 0, 0, -1], [0, 1, 0, -1]]))
+    reply = map_server.answer(request(saved, PIXEL, maps=[[0, 0, 0, -1], [0, 2, 0, -1]]))
     assert reply["done"] == 1 and len(numbers_of(reply)) == 1024
 
 

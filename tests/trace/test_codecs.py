@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 
 from tests.support.strategies import BOXES, GRIDS, PIXELS, QUERIES, RECIPES, REGIONS, views
-from viz.query import coverage, shares
+from viz.areas import coverage, shares
 from viz.recipe import Recipe
 from viz.view import Region, View, query_from_json
 

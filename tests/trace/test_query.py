@@ -6,8 +6,9 @@ import torch
 
 from tests.support.traces import attention_of, trace_of_odds, trace_of_segments
 from viz import Trace
+from viz.areas import coverage, middle, shares
 from viz.page.gallery import exhibits
-from viz.query import Maps, coverage, middle, shares
+from viz.query import Maps
 from viz.view import Box, Pixel, Region, View
 
 NAME = "up_blocks.2.attentions.1.transformer_blocks.0.attn1"

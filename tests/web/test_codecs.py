@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.support.node import evaluate
 from tests.support.strategies import AREAS, BOXES, GRIDS, REGIONS
-from viz.query import coverage
+from viz.areas import coverage
 from viz.view import Region, query_from_json
 from viz.web import WEB
 

@@ -12,13 +12,13 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from cachetools import LRUCache, cached
 
 from viz.page.served import served_path
-from viz.view import Mode, Query, ViewError, query_from_json
+from viz.view import Mode, Query, Reading, ViewError, query_from_json
 
 if TYPE_CHECKING:  # torch is imported when a trace is opened
     from viz.query import Maps
@@ -64,28 +64,29 @@ def answer(request: dict) -> dict:
     """Maps of queries, for a page that shows a trace of this server.
 
     Args:
-        request: {"path": the trace's file, "page": the page's own name, "turn": a number that grows, "mode": "row" or
-            "column", "special": whether to subtract the mean row, "queries": as views hold them, "maps": [[index of
-            the query, of the self-attention layer, of the step, a head or -1 for the mean of all], …]}.
+        request: {"path": the trace's file, "page": the page's own name, "turn": a number that grows, "mode": "row",
+            "column", or "shares" for what places spend on words, "special": whether to subtract the mean row,
+            "reading", "branch": as views hold them, optional, "queries": likewise, "maps": [[index of the query, of the
+            layer, of the step, a head or -1 for the mean of all], …]}. Layers are those of `viz.query.Maps.layers`.
 
     Returns:
         {"turn", "done": how many of the maps were computed, at least the first, "numbers": those in half precision,
         times uniform, one after another, in base64}; {"turn", "late": True} if the same page has asked again in the
         meantime; {"turn", "error": a sentence} if the request is malformed, the trace is gone, or a layer has no map
-        at a step. Rows are on the grid of the layer's keys, columns on that of its queries.
+        at a step or of a query. Maps are on `viz.query.map_grid`. Shares are one number for each key that belongs to a
+        word, in the order of `viz.words.words_of_layer`, and not times uniform.
     """
     try:
         path, page, turn = served_path(request["path"]), str(request["page"])[:40], int(request["turn"])
         queries = [query_from_json(query) for query in request["queries"][:MAX_QUERIES]]
         indices = [tuple(map(int, each)) for each in request["maps"][:MAX_MAPS]]
-        mode: Mode = "column" if request["mode"] == "column" else "row"
-        special = bool(request["special"])
+        way = _way(request)
         trace = open_trace(path)
         trace.take_turn(page, turn)
         with trace.computing:
             if trace.is_late(page, turn):
                 return {"turn": turn, "late": True}
-            numbers = _compute(trace.maps, queries, indices, mode, special)
+            numbers = _compute(trace.maps, queries, indices, way, request["mode"] == "shares")
     except (PermissionError, ViewError) as error:
         return {"turn": -1, "error": str(error)}
     except (KeyError, TypeError, IndexError, OverflowError):
@@ -95,13 +96,22 @@ def answer(request: dict) -> dict:
     return {"turn": turn, "done": len(numbers), "numbers": base64.b64encode(b"".join(numbers)).decode()}
 
 
+def _way(request: dict) -> dict[str, Any]:
+    """How all queries of a request are asked, as `Maps.one` takes it; ViewError for an unknown reading or branch."""
+    reading, branch = request.get("reading") or "spent", request.get("branch") or None
+    if reading not in get_args(Reading) or not isinstance(branch, str | None):
+        raise ViewError("A reading must be spent, used or looks, and a branch a name.")
+    mode: Mode = "column" if request["mode"] == "column" else "row"
+    return {"mode": mode, "special": bool(request["special"]), "reading": reading, "branch": branch}
+
+
 def _compute(
-    maps: Maps, queries: list[Query], indices: list[tuple[int, ...]], mode: Mode, special: bool
+    maps: Maps, queries: list[Query], indices: list[tuple[int, ...]], way: dict[str, Any], shares: bool
 ) -> list[bytes]:
-    """As many maps as `MOMENT` allows, at least one, in half precision.
+    """As many maps, or shares, as `MOMENT` allows, at least one, in half precision.
 
     Raises:
-        ViewError: at a gap, with its reason.
+        ViewError: at a gap, with its reason, and for a query of which a layer has no map.
     """
     steps, numbers = maps.trace.steps, []
     deadline = time.monotonic() + MOMENT
@@ -111,7 +121,8 @@ def _compute(
         name = maps.layers[layer].name
         if (reason := maps.trace.gaps.get(name, {}).get(steps[step])) is not None:
             raise ViewError(f"Layer “{name}” has no map at step {steps[step]}: {reason}.")
-        one = maps.one(queries[query], name, steps[step], head=head, mode=mode, special=special)
+        where = queries[query], name, steps[step]
+        one = maps.key_shares(*where, head=head, branch=way["branch"]) if shares else maps.one(*where, head=head, **way)
         numbers.append(np.clip(one, -HALF_MAX, HALF_MAX).astype(np.float16).tobytes())
         if time.monotonic() > deadline:
             break
