@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 
 from viz.layer import Branch, Grid
 from viz.trace import Trace
-from viz.words import Word
+from viz.words import Word, find_word
 
 
 def daam(
@@ -51,9 +51,12 @@ def daam(
     Raises:
         KeyError: for layers, steps, branches or words that were not recorded; if no cross-attention layer looks at the
             word; or if a layer has a gap at one of the steps, because its mean would be another.
+        ValueError: if there is nothing to average.
     """
     branch, wanted = branch or trace.branches[-1], list(trace.timesteps) if steps is None else list(steps)
     names = _layers(trace, word, branch) if layers is None else list(layers)
+    if not names or not wanted:
+        raise ValueError(f"expected at least one layer and one step to average, got {names} and {wanted}")
     total, count = torch.zeros(size or trace.size), 0
     for name in names:
         each = [trace.token_maps(name, word, step=step, branch=branch) for step in wanted]
@@ -68,5 +71,7 @@ def daam(
 def _layers(trace: Trace, word: str | Word, branch: Branch) -> list[str]:
     names = [name for name in trace.layers_with(word, branch) if trace.layers[name].kind == "cross"]
     if not names:
+        cross = [layer.name for layer in trace if layer.kind == "cross"]
+        find_word([each for name in cross for each in trace.words_of(name, branch)], word)  # names the closest
         raise KeyError(f"no cross-attention layer looks at {word!r}")
     return [name for name in names if re.search(r"(?:^|\.)(?:down|up)_blocks?\.", name)] or names

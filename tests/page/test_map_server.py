@@ -13,11 +13,12 @@ import torch
 from tests.support import families
 from tests.support.memory import Peak
 from tests.support.traces import attention_of, pixel_layer, trace_of_segments
-from viz import Trace, record, trace_file
+from viz import Caption, Trace, record, trace_file
 from viz.areas import shares
 from viz.page import map_server, served
 from viz.query import Maps
-from viz.view import Box, Pixel
+from viz.view import Box, Pixel, WordQuery
+from viz.words import Entry
 
 PIXEL = Pixel((0.3, 0.7))
 BOX = Box((0.1, 0.2), (0.53, 0.61))
@@ -122,6 +123,14 @@ def test_answer_computes_only_the_newest_of_waiting_requests(saved, monkeypatch)
         ({"maps": [[0, 0]]}, "cannot be read|not understood"),
         ({"turn": "now"}, "cannot be read|not understood"),
         ({"mode": []}, None),
+        ({"reading": "aloud"}, "A reading must be spent, used or looks"),
+        ({"reading": []}, None),
+        ({"branch": 3}, "a branch a name"),
+        ({"branch": "left"}, "This trace has no branch “left”"),
+        ({"branch": "difference"}, "A difference needs two recorded branches; this trace has 1"),
+        ({"maps": [[0, 1, 0, 0]]}, "pixels look at words only"),
+        ({"mode": "shares"}, "has no shares of words"),
+        ({"queries": [{"kind": "word", "text": "red"}]}, "looks at no such word as “red”"),
     ],
 )
 def test_answer_refuses_malformed_requests(saved, change, sentence):
@@ -247,3 +256,58 @@ def test_answer_counts_keys_that_belong_to_no_pixel(tmp_path, monkeypatch):
         assert np.abs(pixel - expected).max() < 1e-3 * max(1, np.abs(expected).max())
         expected = Maps(trace).one(BOX, "attention", 0, mode=mode, special=special).flatten()
         assert np.abs(box - expected).max() < 1e-3 * max(1, np.abs(expected).max())
+
+
+@pytest.fixture
+def worded(tmp_path, monkeypatch):
+    """The file of a trace with a caption, two branches and layers of both kinds."""
+    monkeypatch.setattr(served, "GALLERY", tmp_path)
+    trace = trace_of_segments()
+    words: list[Entry] = [("red", "word", [1, 2]), ("eyes", "word", [3]), ("start", "start", [0, 4])]
+    trace.words["picture 2 of 2"] = Caption.build("red eyes", [("", list("abcde"), words)])
+    return trace.save(tmp_path / "words.safetensors")
+
+
+def spent(trace: Trace, branch: str, keys: list[int]) -> np.ndarray:
+    """(3, 4), what the pixels of "cross" spend on some keys, the mean of its heads: the plain formula."""
+    q, k = (store[branch, "cross", 4].double() for store in (trace.queries, trace.keys))
+    return torch.softmax(q @ k.transpose(-1, -2) * 0.5, -1)[..., keys].sum(-1).mean(0).reshape(3, 4).numpy()
+
+
+def test_answer_gives_maps_of_words(worded):
+    trace, red, number = Trace.load(worded), WordQuery("red"), WordQuery("1", 0, "number", 0)
+    for reading, factor in (("spent", 5 / 2), ("used", 1 / spent(trace, "picture 2 of 2", [1, 2]).mean())):
+        values = request(worded, red, maps=[[0, 2, 1, -1]]) | {"reading": reading}
+        found = numbers_of(map_server.answer(values)).reshape(3, 4)
+        assert np.abs(found - spent(trace, "picture 2 of 2", [1, 2]) * factor).max() < 2e-3
+    values = request(worded, number, maps=[[0, 2, 1, -1]]) | {"branch": "picture 1 of 2"}
+    found = numbers_of(map_server.answer(values)).reshape(3, 4)
+    assert np.abs(found - spent(trace, "picture 1 of 2", [0]) * 5).max() < 5e-3
+    looks = map_server.answer(request(worded, red, maps=[[0, 2, 1, -1]]) | {"reading": "looks"})
+    assert looks["error"] == "In layer “cross” the word “red” is looked at, but looks at nothing."
+
+
+def test_answer_gives_the_difference_of_branches(worded):
+    def of(branch):
+        values = request(worded, PIXEL, maps=[[0, 1, 0, 1]]) | {"branch": branch}
+        return numbers_of(map_server.answer(values)).astype(float)
+
+    last, first = of("picture 2 of 2"), of("picture 1 of 2")
+    assert np.abs(last - first).max() > 0.1 and np.array_equal(of(None), last)
+    assert np.abs(of("difference") - (last - first)).max() < 5e-3
+
+
+@pytest.mark.parametrize("head", [-1, 1])
+def test_answer_gives_shares_of_every_key_that_is_a_word(worded, head):
+    trace = Trace.load(worded)
+    maps = [[0, 2, 1, head], [1, 2, 2, head], [0, 0, 0, head]]
+    numbers = numbers_of(map_server.answer(request(worded, PIXEL, BOX, maps=maps, mode="shares")))
+    assert len(numbers) == 5 + 5 + 2  # of the five and two keys that are words
+    for index, (area, layer, step) in enumerate([(PIXEL, "cross", 4), (BOX, "cross", 6), (PIXEL, "joint", 0)]):
+        q, k = (store["picture 2 of 2", layer, step].double() for store in (trace.queries, trace.keys))
+        spec = trace.layers[layer]
+        attention = torch.softmax(q @ k.transpose(-1, -2) * spec.scale, -1)[:, spec.pixel_queries].numpy()
+        row = np.einsum("n,hnm->hm", shares(area, spec.grid).ravel(), attention)
+        expected = (row.mean(0) if head < 0 else row[head])[: 2 if layer == "joint" else 5]
+        found = numbers[10:] if layer == "joint" else numbers[5 * index : 5 * index + 5]
+        assert np.abs(found - expected).max() < 1e-3

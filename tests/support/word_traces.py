@@ -12,12 +12,14 @@ import torch
 from hypothesis import strategies as st
 
 from viz import Caption, Trace
-from viz.layer import Layer, Segment
-from viz.words import Entry
+from viz.layer import Layer, Segment, SegmentKind
+from viz.words import Entry, WordKind
 
 # What a key is: ("pixels", cell), ("encoding", encoder, token), or (kind of its segment, which segment, token).
 Label = tuple
 TEXTS = ("red", "eyes", "a", "horns")
+KINDS: st.SearchStrategy[WordKind] = st.sampled_from(("word", "start", "end", "padding"))
+OTHERS: st.SearchStrategy[SegmentKind] = st.sampled_from(("registers", "image prompt", "frames"))
 
 
 @dataclass
@@ -55,7 +57,7 @@ def captions(draw: st.DrawFn) -> Caption:
     encodings = []
     for length in lengths:
         owners = draw(st.lists(st.integers(0, 3), min_size=length, max_size=length))
-        kinds = draw(st.lists(st.sampled_from(["word", "start", "end", "padding"]), min_size=4, max_size=4))
+        kinds = draw(st.lists(KINDS, min_size=4, max_size=4))
         words: list[Entry] = [
             (draw(st.sampled_from(TEXTS)), kinds[owner], [i for i, o in enumerate(owners) if o == owner])
             for owner in sorted(set(owners))
@@ -77,7 +79,7 @@ def cases(draw: st.DrawFn, joint: bool | None = None) -> Case:
     pixels = (Segment("pixels", grid[0] * grid[1], grid), [("pixels", i) for i in range(grid[0] * grid[1])])
     words = _word_parts(draw(st.booleans()), caption)
     more = []
-    for index, kind in enumerate(draw(st.lists(st.sampled_from(["registers", "image prompt", "frames"]), max_size=2))):
+    for index, kind in enumerate(draw(st.lists(OTHERS, max_size=2))):
         tokens = draw(st.integers(1, 3))
         more.append((Segment(kind, tokens), [(kind, index, i) for i in range(tokens)]))
     keys = _shuffled(draw, [*more, *([pixels] if is_joint else [])], words)
@@ -103,6 +105,6 @@ def _word_parts(joined: bool, caption: Caption) -> list[tuple[Segment, list[Labe
 
 def _shuffled(draw: st.DrawFn, others: list, words: list) -> list:
     """Other parts in any order between those of the words, whose own order stays."""
-    order = draw(st.permutations(["words"] * len(words) + list(range(len(others)))))
+    order = draw(st.permutations([-1] * len(words) + list(range(len(others)))))
     remaining = iter(words)
-    return [next(remaining) if place == "words" else others[place] for place in order]
+    return [next(remaining) if place < 0 else others[place] for place in order]

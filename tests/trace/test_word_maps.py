@@ -1,5 +1,7 @@
 """What pixels and words spend on words and pixels, against the plain softmax in double precision."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from tests.support.word_traces import Case, cases
 from viz import Caption, Trace, Word
 from viz.layer import Layer, Segment
 
-CLOSE = {"rtol": 1e-4, "atol": 1e-6}
+CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-6}
 
 
 def close(found: torch.Tensor, expected: np.ndarray) -> bool:
