@@ -1,27 +1,35 @@
-// The answers to queries: maps, computed when they are read, and cached for pins. A worker computes the slow ones, one at a
-// time and in the order in which they were read, so that pointing stays fast.
+// The answers to queries: maps, computed when they are read, and cached for pins and words. A worker computes the slow ones,
+// one at a time and in the order in which they were read, so that pointing stays fast; when nothing is asked for, it prepares
+// what words need.
 //
 //   const answers = new Answers(trace, onResult)           // onResult() is called when a missing map has been computed
-//   answers.begin(pins)                                    // before a repaint: empties the queue
+//   answers.begin(kept)                                    // before a repaint: empties the queue; what is cached of other queries
 //   answers.read(query, layer, step, head, options, out)   // false: not computed yet; the map is queued
+//   answers.shares(query, layer, step, head, options, out) // the same of what a query spends on every key that is a word
 //   answers.work()                                         // after a repaint: computes what is queued
 
 import { answer, compute, workerSource } from "./attention.js";
-import { cellsOf, mapGrid, queryGrid } from "./query.js";
+import { DIFFERENCE, cellsOf, isWordQuery, mapGrid, modeOf, queryGrid } from "./query.js";
+import { askedOf, sideOf } from "./sides.js";
+
+const MOMENT = 50; // ms of a repaint that words' maps may take; the worker computes the others
+const PREPARED = 2e9; // products of q and k; words of larger traces are prepared when they are asked for
 
 export class Answers {
   #trace;
   #onResult;
-  #sums; // [layer][step]: what `normalise` returns, and the mean row averaged over heads
-  #pinned = new Map(); // {pin: {row: [layer][step], column: [layer][step]}}, maps of all heads
+  #sums = new Map(); // {key: what `normalise` returns, and the mean row averaged over heads}
+  #kept = new Map(); // {query: {key: maps of all heads}}
   #queue = [];
+  #later; // what words need, as jobs
   #current = null; // the job being computed
+  #began = 0; // when the repaint began
   #worker;
 
   constructor(trace, onResult) {
     this.#trace = trace;
     this.#onResult = onResult;
-    this.#sums = trace.layers.map(() => []);
+    this.#later = preparations(trace);
     this.#worker = startWorker(
       (result) => this.#finish(result),
       () => {
@@ -31,16 +39,17 @@ export class Answers {
     );
   }
 
-  begin(pins) {
+  begin(kept) {
     this.#queue = [];
-    for (const pin of this.#pinned.keys()) if (!pins.includes(pin)) this.#pinned.delete(pin);
-    const empty = () => this.#trace.layers.map(() => []);
-    for (const pin of pins) if (!this.#pinned.has(pin)) this.#pinned.set(pin, { row: empty(), column: empty() });
+    this.#began = performance.now();
+    for (const query of this.#kept.keys()) if (!kept.includes(query)) this.#kept.delete(query);
+    for (const query of kept) if (!this.#kept.has(query)) this.#kept.set(query, new Map());
   }
 
   work() {
     if (this.#current) return;
-    this.#current = this.#queue.find((job) => !this.#isDone(job)) || null;
+    while (this.#later.length && this.#isDone(this.#later[0])) this.#later.shift();
+    this.#current = this.#queue.find((job) => !this.#isDone(job)) || this.#later[0] || null;
     if (!this.#current) return;
     if (this.#worker) this.#worker.postMessage(messageOf(this.#current));
     else this.#computeHere();
@@ -51,25 +60,27 @@ export class Answers {
     return !this.#queue.length;
   }
 
-  // The layer must have Q and K at this step: no gap. Writes the map of a query to `out`, in times uniform; with `special`, its difference from the mean row. `mode` is "row" or
-  // "column". With `now` it is computed at once, however long that takes.
-  read(query, layer, step, head, { mode, special }, out, now = false) {
-    const minusMean = special && mode === "row";
-    const sum = mode === "column" || minusMean ? this.#sumOf(layer, step, now) : null;
-    if (!sum && (mode === "column" || minusMean)) return false;
-    const headIndex = Math.min(head, layer.heads - 1);
-    const logSums = mode === "column" ? sum.logSums : null;
-    if (this.#pinned.has(query) || query.kind !== "pixel") {
-      const maps = this.#mapsOf({ query, layer, step, mode, logSums }, now);
-      if (!maps) return false;
-      headOf(layer.heads, mapGrid(layer, mode), maps, headIndex, out);
-    } else {
-      const cells = cellsOf(query, queryGrid(layer, mode));
-      answer(layer, layer.queries[step], layer.keys[step], cells, logSums, headIndex, out);
-    }
-    const { tokens } = layer.keyGrid;
-    if (minusMean && headIndex < 0) subtract(tokens, sum.meanOfHeads, 0, out);
-    else if (minusMean) subtract(tokens, sum.means, headIndex * tokens, out);
+  // The layer must have Q and K at this step: no gap. Writes the map of a query to `out`, in times uniform; where it is used,
+  // relative to its own mean; with `special`, its difference from the mean row. `options` are { mode: "row" or "column",
+  // special, reading, branch }. With `now` it is computed at once, however long that takes. A word must be one of the layer's.
+  read(query, layer, step, head, options, out, now = false) {
+    const { difference, branches } = this.#trace;
+    if (!difference || options.branch !== DIFFERENCE) return this.#read(query, layer, step, head, options, out, now);
+    const [first, last] = branches.map((branch) => ({ ...options, branch }));
+    const other = new Float32Array(out.length);
+    const known = [this.#read(query, layer, step, head, last, out, now), this.#read(query, layer, step, head, first, other, now)];
+    subtract(mapGrid(layer, modeOf(query, options)).tokens, other, 0, out);
+    return known.every(Boolean);
+  }
+
+  // The shares that a query of the picture spends on the keys that are words, in their order; of two branches, the difference.
+  shares(query, layer, step, head, options, out) {
+    const { difference, branches } = this.#trace;
+    if (!difference || options.branch !== DIFFERENCE) return this.#shares(query, layer, step, head, options.branch, out);
+    const other = new Float32Array(out.length);
+    this.#shares(query, layer, step, head, branches[0], other);
+    this.#shares(query, layer, step, head, branches[1], out);
+    subtract(out.length, other, 0, out);
     return true;
   }
 
@@ -78,25 +89,66 @@ export class Answers {
 
   close() {
     this.#worker?.terminate();
-    this.#queue = [];
+    this.#queue = this.#later = [];
     this.#current = null;
   }
 
-  #sumOf(layer, step, now) {
-    const job = { layer, step };
+  #read(query, layer, step, head, options, out, now) {
+    const branch = this.#branchOf(options);
+    const asked = askedOf(layer, query, options, branch);
+    const { side, mode, cells } = asked;
+    const shape = sideOf(layer, side);
+    const isWord = isWordQuery(query);
+    const minusMean = options.special && mode === "row" && !isWord;
+    const sum = mode === "column" || minusMean ? this.#sumOf({ layer, step, branch, side }, now) : null;
+    if (!sum && (mode === "column" || minusMean)) return false;
+    const headIndex = Math.min(head, layer.heads - 1);
+    const logSums = mode === "column" ? sum.logSums : null;
+    if (this.#kept.has(query) || query.kind !== "pixel") {
+      const maps = this.#mapsOf({ query, layer, step, branch, side, mode, cells, logSums }, now);
+      if (!maps) return false;
+      headOf(layer.heads, mapGrid(shape, mode), maps, headIndex, out);
+    } else {
+      const { q, k } = layer.numbers(step, branch);
+      answer(shape, q, k, cells, logSums, headIndex, out);
+    }
+    if (isWord && options.reading === "used") divideByMean(layer.tokens, out);
+    const { tokens } = shape.keyGrid;
+    if (minusMean && headIndex < 0) subtract(tokens, sum.meanOfHeads, 0, out);
+    else if (minusMean) subtract(tokens, sum.means, headIndex * tokens, out);
+    return true;
+  }
+
+  #shares(query, layer, step, head, branch, out) {
+    const shape = sideOf(layer, "words");
+    const { q, k } = layer.numbers(step, this.#branchOf({ branch }));
+    const row = new Float32Array(layer.keyCount);
+    answer(shape, q, k, cellsOf(query, queryGrid(shape, "row")), null, Math.min(head, layer.heads - 1), row);
+    let slot = 0;
+    for (const { first, tokens } of layer.wordKeys) {
+      for (let i = 0; i < tokens; i++) out[slot++] = row[first + i] / layer.keyCount;
+    }
+    return true;
+  }
+
+  #branchOf({ branch }) {
+    const { branches } = this.#trace;
+    return branches.includes(branch) ? branch : branches[branches.length - 1];
+  }
+
+  #sumOf(job, now) {
     if (!this.#isDone(job)) {
       if (now) this.#store(job, compute(messageOf(job)));
       else this.#queue.push(job);
     }
-    return this.#sums[layer.index][step];
+    return this.#sums.get(keyOf(job));
   }
 
   #mapsOf(job, now) {
-    const { query, layer, step, mode } = job;
-    const cached = this.#pinned.get(query)?.[mode][layer.index][step];
+    const cached = this.#kept.get(job.query)?.get(keyOf(job));
     if (cached) return cached;
-    job.cells = cellsOf(query, queryGrid(layer, mode));
-    if (job.cells.tokens.length > 1 && !now) {
+    const isShort = isWordQuery(job.query) && job.mode === "column" && performance.now() - this.#began < MOMENT;
+    if (job.cells.tokens.length > 1 && !isShort && !now) {
       this.#queue.push(job);
       return null;
     }
@@ -105,19 +157,18 @@ export class Answers {
     return maps;
   }
 
-  #isDone({ layer, step, query, mode }) {
-    if (!query) return this.#sums[layer.index][step];
-    return !this.#pinned.has(query) || this.#pinned.get(query)[mode][layer.index][step];
+  #isDone(job) {
+    if (!job.query) return this.#sums.has(keyOf(job));
+    return !this.#kept.has(job.query) || this.#kept.get(job.query).has(keyOf(job));
   }
 
-  #store({ layer, step, query, mode }, result) {
-    if (!query) {
-      const { heads, keyGrid } = layer;
+  #store(job, result) {
+    if (!job.query) {
+      const { heads } = job.layer;
+      const { keyGrid } = sideOf(job.layer, job.side);
       const meanOfHeads = headOf(heads, keyGrid, result.means, -1, new Float32Array(keyGrid.tokens));
-      this.#sums[layer.index][step] = { ...result, meanOfHeads };
-    } else if (this.#pinned.has(query)) {
-      this.#pinned.get(query)[mode][layer.index][step] = result;
-    }
+      this.#sums.set(keyOf(job), { ...result, meanOfHeads });
+    } else this.#kept.get(job.query)?.set(keyOf(job), result);
   }
 
   #computeHere() {
@@ -125,18 +176,31 @@ export class Answers {
   }
 
   #finish(result) {
+    const isAwaited = this.#queue.some((job) => keyOf(job) === keyOf(this.#current));
     this.#store(this.#current, result);
     this.#current = null;
     this.work();
-    this.#onResult();
+    if (isAwaited) this.#onResult();
   }
 }
 
+// The name of a job's result among the sums, or among the maps of its query.
+const keyOf = ({ layer, step, branch, side, mode }) => `${layer.index} ${step} ${side} ${mode} ${branch}`;
+
+// The sums of every row over a layer's words, at every step of the branch shown first; none if there are too many.
+function preparations({ wordLayers, steps, branch }) {
+  const products = wordLayers.reduce((sum, { heads, headDim, tokens, keyCount }) => sum + heads * headDim * tokens * keyCount, 0);
+  if (products * steps.length > PREPARED) return [];
+  return steps.flatMap((_, step) =>
+    wordLayers.filter(({ gaps }) => !gaps.has(step)).map((layer) => ({ layer, step, branch, side: "words" })),
+  );
+}
+
 // The part of a job that a worker needs: without the numbers of the layer's other steps.
-function messageOf({ layer, step, cells, logSums }) {
-  const { heads, headDim, scale, tokens, firstQuery, queryCount, keyGrid, firstKey, keyCount } = layer;
+function messageOf({ layer, step, branch, side, cells, logSums }) {
+  const { heads, headDim, scale, tokens, firstQuery, queryCount, keyGrid, firstKey, keyCount } = sideOf(layer, side);
   const shape = { heads, headDim, scale, tokens, firstQuery, queryCount, keyGrid, firstKey, keyCount };
-  return { layer: shape, q: layer.queries[step], k: layer.keys[step], cells, logSums };
+  return { layer: shape, ...layer.numbers(step, branch), cells, logSums };
 }
 
 // Writes one head of the maps of all heads to `out`, or their mean if `head` is -1.
@@ -151,6 +215,12 @@ function headOf(heads, { tokens }, maps, head, out) {
 
 function subtract(tokens, mean, at, out) {
   for (let i = 0; i < tokens; i++) out[i] -= mean[at + i];
+}
+
+function divideByMean(tokens, out) {
+  let sum = 0;
+  for (let i = 0; i < tokens; i++) sum += out[i];
+  for (let i = 0; i < tokens; i++) out[i] *= tokens / (sum || 1);
 }
 
 // Null if there are no workers; maps are then computed here, between frames.

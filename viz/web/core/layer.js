@@ -2,14 +2,16 @@
 
 const KINDS = ["pixels", "words", "registers", "image prompt", "objects", "frames", "unknown"];
 
-// A self-attention layer of a file's description:
+// A layer of a file's description:
 //
 //   { name, heads, headDim, scale,
 //     height, width, tokens, firstQuery, queryCount,     the grid of the queries, and how many come before it and in all
-//     keyGrid: { height, width, tokens }, firstKey, keyCount,     the same of the keys
-//     otherKeys: { kind: count } }     the keys that are not cells
+//     keyGrid: { height, width, tokens }, firstKey, keyCount,     the same of the keys; no grid if none of them is a pixel
+//     otherKeys: { kind: count },     the keys that are not cells
+//     wordKeys: [{ kind, tokens, first }],     the segments of the keys that may be words, and the first key of each
+//     wordQueries: the same of the queries, if the words ask, too; null if not }
 //
-// Null for cross-attention. Throws an Error to show to the user if the description contradicts itself.
+// Null if its keys are neither pixels nor words. Throws an Error to show to the user if the description contradicts itself.
 export function readLayer(entry, version) {
   const { name, queries, keys, heads, head_dim: headDim, scale } = version === "1" ? toSegments(entry) : entry;
   const damaged = new Error(`This trace is damaged: layer “${String(name).slice(0, 80)}” is not as it should be.`);
@@ -17,11 +19,14 @@ export function readLayer(entry, version) {
   if (!isFit || ![queries, keys].every((side) => Array.isArray(side) && side.length && side.every(isSegment))) throw damaged;
   const [among, looked] = [findPixels(queries), findPixels(keys)];
   if (among.length !== 1 || looked.length > 1) throw damaged;
-  if (!looked.length) return null;
+  const [wordKeys, asking] = [keys, queries].map(findWords);
+  if (!looked.length && !wordKeys.length) return null;
+  const isJoint = looked.length && wordKeys.length && shapeOf(wordKeys) === shapeOf(asking);
   return {
     ...{ name, heads, headDim, scale },
     ...{ ...among[0].grid, firstQuery: among[0].before, queryCount: countTokens(queries) },
-    ...{ keyGrid: looked[0].grid, firstKey: looked[0].before, keyCount: countTokens(keys) },
+    ...{ keyGrid: looked[0]?.grid ?? null, firstKey: looked[0]?.before ?? 0, keyCount: countTokens(keys) },
+    ...{ wordKeys, wordQueries: isJoint ? asking : null },
     otherKeys: countKinds(keys.filter(({ kind }) => kind !== "pixels")),
   };
 }
@@ -43,14 +48,27 @@ function isSegment({ kind, tokens, grid }) {
   return Array.isArray(grid) && grid.length === 2 && grid.every(isPositive) && grid[0] * grid[1] === tokens;
 }
 
-function findPixels(segments) {
+// Segments with the number of tokens before each.
+function placed(segments) {
   let before = 0;
-  return segments.flatMap(({ grid, tokens }) => {
-    const start = before;
-    before += tokens;
-    return grid ? [{ before: start, grid: { height: grid[0], width: grid[1], tokens } }] : [];
+  return segments.map((segment) => {
+    const first = before;
+    before += segment.tokens;
+    return { ...segment, first };
   });
 }
+
+function findPixels(segments) {
+  const pixels = placed(segments).filter(({ kind }) => kind === "pixels");
+  return pixels.map(({ grid, tokens, first }) => ({ before: first, grid: { height: grid[0], width: grid[1], tokens } }));
+}
+
+function findWords(segments) {
+  const words = placed(segments).filter(({ kind }) => !["pixels", "registers", "frames"].includes(kind));
+  return words.map(({ kind, tokens, first }) => ({ kind, tokens, first }));
+}
+
+const shapeOf = (segments) => JSON.stringify(segments.map(({ kind, tokens }) => [kind, tokens]));
 
 const countTokens = (segments) => segments.reduce((sum, { tokens }) => sum + tokens, 0);
 

@@ -21,9 +21,9 @@ const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count =
 // { badge: one line, isProved: whether anything was, details: further sentences, missing: [[layer, text]], what is not shown and
 // why }. A file that gives no number of rows was proved at one step.
 export function describeProof(trace) {
-  const { proof, skipped, layers } = trace;
+  const { proof, skipped, all } = trace;
   const leftOut = Object.entries(skipped);
-  const gapped = layers.filter(({ gaps }) => gaps.size);
+  const gapped = all.filter(({ gaps }) => gaps.size);
   const missing = [
     ...leftOut.map(([name, reason]) => [name || "the network", `left out: ${reason}`]),
     ...gapped.map((layer) => [layer.name, formatGaps(trace, layer).join("; ")]),
@@ -34,11 +34,11 @@ export function describeProof(trace) {
   return { badge, isProved: proof.layers > 0, details: [meaningOf(trace), ...detailsOf(proof)], missing };
 }
 
-function provedText({ proof, layers, steps }, leftOut) {
-  const total = layers.length + leftOut;
+function provedText({ proof, all, steps }, leftOut) {
+  const total = all.length + leftOut;
   const subject = proof.layers === total ? counted(total, "layer") : `${proof.layers} of ${counted(total, "layer")}`;
   if (proof.rows === null) return `${subject} verified at one step, to ${digits(proof.error)}`;
-  const isWhole = layers.every(({ gaps }) => !gaps.size);
+  const isWhole = all.every(({ gaps }) => !gaps.size);
   const when = { 1: "at one step", 2: "at both steps" }[steps.length] ?? `at all ${steps.length} steps`;
   return `${subject} verified${isWhole ? ` ${when}` : ""}, ${counted(proof.rows, "row")}, to ${digits(proof.error)}`;
 }

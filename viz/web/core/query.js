@@ -1,13 +1,17 @@
-// Queries: a pixel, a rectangle or a painted region, as views and links hold them in JSON:
+// Queries: a pixel, a rectangle, a painted region, or a word, as views and links hold them in JSON:
 //
 //   { kind: "pixel", point: [row, column] }                 points are [row, column] in 0..1 of the picture
 //   { kind: "box", from: [row, column], to: [row, column] }
 //   { kind: "region", grid: [h, w], mask: base64url of h·w bits, row by row, highest bit first }
+//   { kind: "word", text, nth, of, encoder }                see captions.js; the last three may be left out
 //
 // A query is never changed, only replaced, so that results can be cached with it.
 
 export const MAX_PINS = 4;
+export const DIFFERENCE = "difference"; // in place of a branch: the last of two minus the first
 const MAX_MASK = 256; // pixels per side
+const MAX_WORD = 100; // characters
+const WORD_KINDS = ["word", "start", "end", "padding", "image prompt", "objects", "number"];
 
 // Returns the query; throws an Error to show to the user if it is not valid.
 export function checkQuery(query) {
@@ -19,7 +23,51 @@ export function checkQuery(query) {
     const fits = grid.every((n) => Number.isInteger(n) && n > 0 && n <= MAX_MASK);
     if (fits && decodeMask(query).includes(1)) return query;
   }
-  throw new Error("This view contains a query that is not a pixel, a rectangle or a region of the picture.");
+  if (kind === "word" && isWordOfView(query)) return query;
+  throw new Error("This view contains a query that is neither a word nor a pixel, a rectangle or a region of the picture.");
+}
+
+function isWordOfView({ text, nth = 0, of = "word", encoder = 0 }) {
+  const counts = [nth, encoder].every((number) => Number.isInteger(number) && number >= 0);
+  return typeof text === "string" && text.length > 0 && text.length <= MAX_WORD && counts && WORD_KINDS.includes(of);
+}
+
+export const isWordQuery = ({ kind }) => kind === "word";
+
+// The query of a view: the active pin, or the pixel under the pointer.
+export const queryOf = ({ pins, active, point }) => (active >= 0 && pins?.[active]) || { kind: "pixel", point };
+
+// Whether a map is a row or a column. What pixels spend on a word, and where it is used, is its column; what it looks at, its row.
+export function modeOf(query, { mode, reading }) {
+  if (!isWordQuery(query)) return mode;
+  return reading === "looks" ? "row" : "column";
+}
+
+// Which layers can answer a query: those whose keys hold "pixels" or "words", or in which words look, too: "asking".
+export const needOf = (query, { reading }) => (!isWordQuery(query) ? "pixels" : reading === "looks" ? "asking" : "words");
+
+export const layersFor = (trace, query, view) =>
+  ({ pixels: trace.layers, words: trace.wordLayers, asking: trace.askingLayers })[needOf(query, view)];
+
+const partners = new WeakMap(); // {layer: {need: layer}}
+
+// The layer in which a query is asked while `layer` is chosen: that one if it can answer; otherwise its partner in the same
+// block, a layer of the same grid, or the last. Null if no layer can answer.
+export function layerFor(trace, layer, query, view) {
+  const need = needOf(query, view);
+  if (!partners.has(layer)) partners.set(layer, {});
+  const known = partners.get(layer);
+  if (need in known) return known[need];
+  const candidates = layersFor(trace, query, view);
+  const block = ({ name }) => name.replace(/\battn\d+\b/, "attn");
+  const isAlike = ({ height, width }) => height === layer.height && width === layer.width;
+  const byDistance = [...candidates].sort((a, b) => Math.abs(a.index - layer.index) - Math.abs(b.index - layer.index));
+  known[need] =
+    candidates.find((other) => other === layer) ??
+    candidates.find((other) => block(other) === block(layer)) ??
+    byDistance.find(isAlike) ??
+    (candidates[candidates.length - 1] || null);
+  return known[need];
 }
 
 const masks = new WeakMap(); // {query: its mask}
@@ -94,7 +142,7 @@ export const mapGrid = (layer, mode) => (mode === "column" ? layer : layer.keyGr
 
 const cellsByQuery = new WeakMap(); // {query: {"height width": cells}}
 
-// A query's cells on a grid: { tokens, weights }; weights are proportional to the covered area and sum to 1.
+// The cells on a grid of a query of the picture: { tokens, weights }; weights are proportional to the covered area and sum to 1.
 export function cellsOf(query, grid) {
   if (query.kind === "pixel") return { tokens: [tokenAt(grid, query.point)], weights: [1] };
   if (!cellsByQuery.has(query)) cellsByQuery.set(query, new Map());

@@ -4,7 +4,7 @@
 //
 //   const answers = new RemoteAnswers(trace, { path, ask }, onResult, onProblem)    // onProblem(text): "" once it is over
 
-import { mapGrid, queryGrid, tokenAt } from "./query.js";
+import { mapGrid, modeOf, queryGrid, tokenAt } from "./query.js";
 import { toFloats } from "./trace.js";
 
 const MAX_FLOATS = 24e6; // cached, beyond maps on screen
@@ -58,6 +58,11 @@ export class RemoteAnswers {
     return true;
   }
 
+  // As in answers.js, but false while they are under way.
+  shares(query, layer, step, head, { branch }, out) {
+    return this.read(query, layer, step, head, { mode: "shares", special: false, branch }, out);
+  }
+
   // Resolves once all of these maps, [query, layer, step, head], can be read.
   order(maps, options) {
     const jobs = maps.map((map) => this.#jobOf(...map, options));
@@ -81,15 +86,17 @@ export class RemoteAnswers {
     const missing = jobs.filter((job) => !isCached(job));
     if (!missing.length) return;
     this.#waiting = true;
-    const { mode, special } = missing[0];
-    this.#request(missing.filter((job) => job.mode === mode && job.special === special).slice(0, MAX_MAPS));
+    const kindOf = ({ mode, special, reading, branch }) => `${mode} ${special} ${reading} ${branch}`;
+    const kind = kindOf(missing[0]);
+    this.#request(missing.filter((job) => kindOf(job) === kind).slice(0, MAX_MAPS));
   }
 
   async #request(jobs) {
     const queries = [...new Set(jobs.map(({ query }) => query))];
     const maps = jobs.map(({ query, layer, step, head }) => [queries.indexOf(query), layer.index, step, head]);
-    const { mode, special } = jobs[0];
-    const request = { path: this.#path, page: this.#page, turn: ++this.#turn, mode, special, queries, maps };
+    const { mode, special, reading, branch } = jobs[0];
+    const choices = { mode, special, reading, branch };
+    const request = { path: this.#path, page: this.#page, turn: ++this.#turn, ...choices, queries, maps };
     const response = await this.#ask(request).catch(() => null);
     if (this.#closed) return;
     const problem = response ? response.error : "The server is not responding; missing maps will appear when it does.";
@@ -108,8 +115,8 @@ export class RemoteAnswers {
   #unpack({ done, numbers }, jobs) {
     const floats = toFloats({ dtype: "F16", bytes: Uint8Array.from(atob(numbers), (character) => character.charCodeAt(0)) });
     let at = 0;
-    for (const { key, layer, mode } of jobs.slice(0, done)) {
-      const map = floats.slice(at, (at += mapGrid(layer, mode).tokens));
+    for (const { key, count } of jobs.slice(0, done)) {
+      const map = floats.slice(at, (at += count));
       if (this.#cache.has(key)) continue;
       this.#cache.set(key, { map, usedAt: this.#repaints });
       this.#floats += map.length;
@@ -130,14 +137,22 @@ export class RemoteAnswers {
     for (const { fail } of this.#orders.splice(0)) fail(error);
   }
 
-  #jobOf(query, layer, step, head, { mode, special }) {
-    const job = { query, layer, step, head: Math.min(head, layer.heads - 1), mode, special: special && mode === "row" };
+  #jobOf(query, layer, step, head, { mode, special, reading, branch }) {
+    const isWord = query.kind === "word";
+    const job = { query, layer, step, head: Math.min(head, layer.heads - 1), mode, branch: branch || undefined };
+    job.special = special && mode === "row" && !isWord;
+    job.reading = isWord ? reading : undefined;
+    job.count = mode === "shares" ? countWords(layer) : mapGrid(layer, modeOf(query, { mode, reading })).tokens;
     return { ...job, key: this.#keyOf(job) };
   }
 
-  #keyOf({ query, layer, step, head, mode, special }) {
+  #keyOf({ query, layer, step, head, mode, special, reading, branch }) {
+    const choices = `${layer.index} ${step} ${head} ${special} ${branch}`;
+    if (query.kind === "word") return `${choices} ${reading} ${JSON.stringify(query)}`;
     if (query.kind !== "pixel" && !this.#names.has(query)) this.#names.set(query, `q${this.#nameCount++}`);
     const place = query.kind === "pixel" ? tokenAt(queryGrid(layer, mode), query.point) : this.#names.get(query);
-    return `${layer.index} ${step} ${head} ${mode} ${special} ${place}`;
+    return `${choices} ${mode} ${place}`;
   }
 }
+
+const countWords = ({ wordKeys }) => wordKeys.reduce((sum, { tokens }) => sum + tokens, 0);

@@ -1,23 +1,28 @@
 // From numbers to colours: scales, colour tables, and the ticks and note of the colour bar.
 //
 // A scale is { special, range: "common" | "own", log }. Numbers are times uniform; with `special` they are differences from
-// the mean row, and the colour map is a diverging one with zero in its middle.
+// the mean row or of two branches, and the colour map is a diverging one with zero in its middle.
+
+import { DIFFERENCE, isWordQuery, queryOf } from "./query.js";
 
 const LOW = -2; // octaves: the common log scale starts at a quarter of uniform
 const HIGH = 5; // and ends at 32 times uniform
 const LINEAR = 8; // end of the common linear scale
-const DIFFERENCE = 4; // end of the common linear scale of differences, in both directions
+const APART = 4; // end of the common linear scale of differences, in both directions
 const OWN = 7; // octaves of a map's own log scale
 const FOLD = 31; // end of the log scale of differences: log2(1 + |d|) goes from 0 to 5 as |d| goes from 0 to 31
 
-// The scale of a view, or of the viewer's state.
-export const scaleOf = ({ special, mode, range, log }) => ({ special: special && mode === "row", range, log });
+// The scale of a query, by default the chosen one, in a view or the viewer's state.
+export function scaleOf(view, query = queryOf(view)) {
+  const { special, mode, range, log, branch } = view;
+  return { special: branch === DIFFERENCE || (special && mode === "row" && !isWordQuery(query)), range, log };
+}
 
 // A function from numbers to positions on the colour bar, 0..1. With "own", numbers are shares of the map's largest.
 export function positionOf({ special, range, log }) {
   const folded = (v) => Math.sign(v) * (Math.log2(1 + Math.abs(v)) / Math.log2(1 + FOLD));
   if (special) {
-    const full = range === "own" ? 1 : DIFFERENCE;
+    const full = range === "own" ? 1 : APART;
     return log ? (v) => 0.5 + 0.5 * folded(range === "own" ? FOLD * v : v) : (v) => 0.5 + (0.5 * v) / full;
   }
   if (range === "own") return log ? (v) => 1 + Math.log2(v) / OWN : (v) => v;
@@ -77,7 +82,7 @@ export function ticksOf(scale, largest) {
   const { special, range, log } = scale;
   const own = range === "own";
   if (special) {
-    const full = own ? largest : log ? FOLD : DIFFERENCE;
+    const full = own ? largest : log ? FOLD : APART;
     const shares = log ? [-1, -7 / 31, -1 / 31, 0, 1 / 31, 7 / 31, 1] : [-1, -0.5, 0, 0.5, 1];
     const position = positionOf({ special, range: "own", log });
     return shares.map((share) => [position(share), formatSigned(share * full)]);
@@ -89,19 +94,27 @@ export function ticksOf(scale, largest) {
 }
 
 // The note under the colour bar. `largest` belongs to the chosen map; the third argument is a view or the viewer's state.
-export function scaleWords(scale, largest, { mode, smooth }) {
+export function scaleWords(scale, largest, view, query = queryOf(view)) {
   const { special, range, log } = scale;
   const ticks = ticksOf(scale, largest);
   const [from, to] = [ticks[0][1], ticks[ticks.length - 1][1]];
-  const subject = special
-    ? "Attention minus that of the average cell, relative to uniform"
-    : "Attention relative to uniform (1× = chance)";
   const ends =
     range === "own"
       ? `scaled to each map's maximum (this map ${from} to ${to}); don't compare colours between maps`
       : `${special ? "≤ " : ""}${from} to ≥ ${to}, shared by all maps`;
-  const column = mode === "column" ? " Columns don't sum to one, so they are not probabilities." : "";
-  return `${subject}. ${log ? "Log" : "Linear"} scale, ${ends}${smooth ? "; interpolated for display only" : ""}.${column}`;
+  const column = view.mode === "column" && !isWordQuery(query) ? " Columns don't sum to one, so they are not probabilities." : "";
+  const subject = subjectOf(scale, view, query);
+  return `${subject}. ${log ? "Log" : "Linear"} scale, ${ends}${view.smooth ? "; interpolated for display only" : ""}.${column}`;
+}
+
+function subjectOf({ special }, { branch, reading }, query) {
+  const uniform = "relative to uniform";
+  if (isWordQuery(query) && reading === "used") {
+    return branch === DIFFERENCE ? "Difference of the branches, each relative to its own mean" : "The share spent on the word, relative to its mean (1× = mean)";
+  }
+  if (branch === DIFFERENCE) return `The last branch's attention minus the first's, ${uniform}`;
+  if (special) return `Attention minus that of the average cell, ${uniform}`;
+  return `Attention ${uniform} (1× = chance)`;
 }
 
 export function formatTimes(value) {

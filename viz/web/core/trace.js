@@ -1,13 +1,21 @@
 // Reads a trace (the safetensors file of viz/trace_file.py). Nothing here touches the DOM.
 //
 //   const trace = openTrace(buffer)     // throws an Error to show to the user
-//   trace.layers[0].queries[stepIndex]  // Q of one layer and step, (heads, queryCount, headDim) floats; keys likewise
+//   trace.all                           // every layer that can be shown; a layer's `index` is its place here
+//   trace.layers, trace.wordLayers      // those with keys that are pixels, and words; joint attention has both
+//   trace.askingLayers                  // those in which words look, too
+//   const { q, k } = trace.layers[0].numbers(stepIndex, branch)    // (heads, queryCount, headDim) floats, and keys
 //   trace.layers[0].gaps.get(stepIndex) // why this layer has no Q and K at this step; undefined if it has
+//   trace.layers[0].words(branch)       // the words among its keys: see captions.js
 //   trace.buffer                        // the file's own bytes
 //
-// With `remote`, the buffer is the outline of a trace too large to send: it has no queries and keys; see remote_answers.js.
+// `branch` is one of trace.branches; anything else stands for the last of them. trace.difference is its name for the last of two
+// minus the first, or null. With `remote`, the buffer is the outline of a trace too large to send: it has no queries and
+// keys; see remote_answers.js.
 
+import { readCaption, wordsOfLayer } from "./captions.js";
 import { readLayer } from "./layer.js";
+import { DIFFERENCE } from "./query.js";
 
 const TRACE_FORMAT = "pixelgaze-trace";
 const TRACE_VERSIONS = ["1", "2"];
@@ -97,28 +105,63 @@ export function openTrace(buffer, remote = null) {
   const description = JSON.parse(metadata.trace);
   const { size, recipe, skipped, branches, timesteps } = description;
   const steps = timesteps.map(([step]) => step);
-  const branch = branches[branches.length - 1];
   const gapsOf = (name) => new Map((own(description.gaps, name) ?? []).map(([step, reason]) => [steps.indexOf(step), reason]));
   const shapes = description.layers.map((entry) => readLayer(entry, metadata.version)).filter(Boolean);
-  const layers = shapes.map((shape, index) => {
+  const captions = new Map(Object.entries(description.words ?? {}).map(([name, entry]) => [name, readCaption(entry)]));
+  const branch = branches[branches.length - 1];
+  const branchOf = (name) => (branches.includes(name) ? name : branch);
+  const all = shapes.map((shape, index) => {
     const gaps = gapsOf(shape.name);
-    const numbersOf = (part, count) => (step, i) =>
-      remote || gaps.has(i) ? null : toFloats(takeTensor(tensors, `${branch}/${part}/${shape.name}/${step}`, count));
-    return {
-      ...{ ...shape, index, gaps, label: layerLabel(shape.name), shortLabel: layerLabel(shape.name, "") },
-      queries: steps.map(numbersOf("query", shape.heads * shape.headDim * shape.queryCount)),
-      keys: steps.map(numbersOf("key", shape.heads * shape.headDim * shape.keyCount)),
-    };
+    const layer = { ...shape, index, gaps, label: layerLabel(shape.name), shortLabel: layerLabel(shape.name, "") };
+    const numbers = remote ? () => null : numbersOf(tensors, layer, steps, branches);
+    const words = remembered((name) => wordsOfLayer(shape.wordKeys, captions.get(name)));
+    return { ...layer, numbers: (step, name) => numbers(step, branchOf(name)), words: (name) => words(branchOf(name)) };
   });
+  const layers = all.filter(({ keyGrid }) => keyGrid);
   if (!layers.length || !steps.length) throw new Error("This trace contains no self-attention to show.");
   const pictureOf = (name) => (tensors.has(name) ? toPicture(tensors.get(name)) : null);
   const previews = steps.map((step) => pictureOf(`preview/${step}`));
   return {
-    ...{ buffer, remote, layers, steps, size, recipe, skipped, previews, branch },
+    ...{ buffer, remote, all, layers, steps, size, recipe, skipped, previews, branch, branches },
+    captionOf: (name) => captions.get(branchOf(name)),
+    wordLayers: all.filter(({ wordKeys }) => wordKeys.length),
+    askingLayers: all.filter(({ wordQueries }) => wordQueries),
+    difference: branches.length === 2 ? DIFFERENCE : null,
     timesteps: timesteps.map(([, timestep]) => timestep),
     calls: new Map((description.calls ?? []).map(([step, ...call]) => [steps.indexOf(step), call])),
-    proof: proofOf(description, layers),
+    proof: proofOf(description, all),
     picture: pictureOf("picture") ?? previews[previews.length - 1],
+  };
+}
+
+// A layer's Q and K by step and branch, null at gaps. All are checked at once; they become floats when they are first read,
+// which for pixels is soon.
+function numbersOf(tensors, layer, steps, branches) {
+  const { name, heads, headDim, queryCount, keyCount, gaps, keyGrid } = layer;
+  const found = new Map();
+  for (const branch of branches) {
+    steps.forEach((step, i) => {
+      if (gaps.has(i)) return;
+      const q = takeTensor(tensors, `${branch}/query/${name}/${step}`, heads * headDim * queryCount);
+      found.set(`${branch} ${i}`, { q, k: takeTensor(tensors, `${branch}/key/${name}/${step}`, heads * headDim * keyCount) });
+    });
+  }
+  const floats = remembered((key) => {
+    const entry = found.get(key);
+    found.delete(key);
+    return entry ? { q: toFloats(entry.q), k: toFloats(entry.k) } : null;
+  });
+  const read = (step, branch) => floats(`${branch} ${step}`);
+  if (keyGrid) steps.forEach((_, i) => read(i, branches[branches.length - 1]));
+  return read;
+}
+
+// A function that computes its value for each key once.
+function remembered(compute) {
+  const values = new Map();
+  return (key) => {
+    if (!values.has(key)) values.set(key, compute(key));
+    return values.get(key);
   };
 }
 

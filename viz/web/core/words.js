@@ -1,6 +1,7 @@
 // Describes maps in words and numbers. Nothing here touches the DOM.
 
-import { cellsOf, mapGrid, middleOf, queryGrid, tokenAt } from "./query.js";
+import { nameOfWord } from "./captions.js";
+import { cellsOf, isWordQuery, mapGrid, middleOf, queryGrid, tokenAt } from "./query.js";
 import { formatSigned, formatTimes } from "./scale.js";
 
 // Measures a map in times uniform; `middle` is the query's centre, in cells of the map's grid; `size` the picture's, in pixels.
@@ -65,18 +66,20 @@ function formatKinds(kinds) {
 }
 
 // "a, b and c"
-const joinWords = (texts) => (texts.length > 1 ? `${texts.slice(0, -1).join(", ")} and ${texts[texts.length - 1]}` : texts.join(""));
+export const joinWords = (texts) => (texts.length > 1 ? `${texts.slice(0, -1).join(", ")} and ${texts[texts.length - 1]}` : texts.join(""));
 
-// What a layer's keys are: "self-attention · 32×32", "looks at 32×32 cells and 4 registers".
+// What a layer's keys are: "cross-attention · 32×32 cells look at 24 words", "self-attention · 32×32", "looks at 32×32 cells and 4 registers".
 export function formatKeys(layer) {
   const others = formatKinds(layer.otherKeys);
+  if (!layer.keyGrid) return `cross-attention · ${formatGrid(layer)} cells look at ${joinWords(others)}`;
   const coarser = isSame(layer, layer.keyGrid) ? "" : " of a coarser map";
   if (!others.length && !coarser) return `self-attention · ${formatGrid(layer)}`;
   return `looks at ${joinWords([`${formatGrid(layer.keyGrid)} cells${coarser}`, ...others])}`;
 }
 
-// The same for a narrow column: "32×32", "32×32 → 16×16", "32×32 + 4".
+// The same for a narrow column: "32×32", "32×32 → 16×16", "32×32 + 4"; "32×32 → words".
 export function formatGrids(layer) {
+  if (!layer.keyGrid) return `${formatGrid(layer)} → ${Object.keys(layer.otherKeys)[0]}`;
   const others = Object.values(layer.otherKeys).reduce((a, b) => a + b, 0);
   const coarser = isSame(layer, layer.keyGrid) ? "" : ` → ${formatGrid(layer.keyGrid)}`;
   return `${formatGrid(layer)}${coarser}${others ? ` + ${others}` : ""}`;
@@ -103,12 +106,14 @@ function formatSteps(steps) {
 
 // A pin's name: its query on a grid.
 export function nameOf(query, grid) {
+  if (isWordQuery(query)) return nameOfWord(query);
   if (query.kind === "pixel") return formatPlace(grid, tokenAt(grid, query.point));
   const { length } = cellsOf(query, grid).tokens;
   return `${query.kind === "box" ? "rectangle" : "region"}, ${length} cell${length > 1 ? "s" : ""}`;
 }
 
 export function shortNameOf(query, grid) {
+  if (isWordQuery(query)) return query.text;
   const cells = cellsOf(query, grid).tokens;
   if (query.kind !== "pixel") return `${cells.length} cell${cells.length > 1 ? "s" : ""}`;
   return `${Math.floor(cells[0] / grid.width)}, ${cells[0] % grid.width}`;
@@ -125,10 +130,9 @@ function subjectOf(trace, state, query, layer, cells) {
 
 const isPlural = ({ tokens }) => tokens.length > 1;
 
-// Describes the chosen map: { subject, where, parts, numbers }. `parts` complete the sentence, alternately plain and bold;
+// Describes the chosen map of a query of the picture: { subject, where, parts, numbers }. `parts` complete the sentence, alternately plain and bold;
 // `numbers` are [name, text]. Both are null if `map` is null, while it is being computed. At a gap of the layer, `parts` say why.
-export function describeMap(trace, state, query, map) {
-  const layer = trace.layers[state.layer];
+export function describeMap(trace, state, query, layer, map) {
   const cells = cellsOf(query, queryGrid(layer, state.mode));
   const subject = subjectOf(trace, state, query, layer, cells);
   const where = `${layer.name}, ${formatKeys(layer)}, ${formatHead(layer, state.head)}`;

@@ -4,24 +4,36 @@ import { h, makeButton } from "../dom.js";
 
 export class Choices {
   fields = {};
+  #groups = {}; // {field: the node of its segment}
+  #choose = () => {};
+  #state = {};
 
-  // A group with one button for each entry of { value: text }.
+  // A group with one button for each entry of { value: text }; hidden without entries.
   segment(field, label, options) {
+    this.#groups[field] = h("div", { class: "pg-segment", role: "group", "aria-label": label });
+    this.offer(field, options);
+    return this.#groups[field];
+  }
+
+  // Replaces the entries of a segment.
+  offer(field, options) {
     this.fields[field] = Object.entries(options).map(([value, text]) => makeButton(text, { value }));
-    return h("div", { class: "pg-segment", role: "group", "aria-label": label }, ...this.fields[field]);
+    for (const button of this.fields[field]) button.addEventListener("click", () => this.#choose({ [field]: button.value }));
+    this.#groups[field].replaceChildren(...this.fields[field]);
+    this.#groups[field].hidden = !this.fields[field].length;
   }
 
   toggle(field, text, title) {
-    this.fields[field] = [makeButton(text, { class: "pg-toggle", title })];
-    return this.fields[field][0];
+    const button = makeButton(text, { class: "pg-toggle", title });
+    button.addEventListener("click", () => this.#choose({ [field]: !this.#state[field] }));
+    this.fields[field] = [button];
+    return button;
   }
 
   // Calls `choose({ field: value })` when a button is pressed.
   wire(state, choose) {
-    for (const [field, buttons] of Object.entries(this.fields)) {
-      const valueOf = (button) => (buttons.length > 1 ? button.value : !state[field]);
-      for (const button of buttons) button.addEventListener("click", () => choose({ [field]: valueOf(button) }));
-    }
+    this.#state = state;
+    this.#choose = choose;
   }
 
   show(state) {

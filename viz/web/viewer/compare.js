@@ -20,7 +20,10 @@ export function linkViewers(first, beside) {
     const step = Math.round((from.state.step / last(from.trace)) * last(to.trace));
     to.view({ ...from.viewNow(), step: to.trace.steps[Math.min(step, to.trace.steps.length - 1)] });
   };
-  const point = (from, to) => to.hover(from.state.point, true);
+  const point = (from, to) => {
+    if (from.state.word || to.state.word) to.pointAt(from.state.word);
+    else to.hover(from.state.point, true);
+  };
   const ends = [
     first.onchange(() => sync(first, beside, follow)),
     beside.onchange((kind) => (kind === "open" ? sync(first, beside, follow) : sync(beside, first, follow))),

@@ -1,6 +1,8 @@
 // The texts of the viewer: what was drawn, and what the chosen map shows.
 
 import { describeProof } from "../core/proof.js";
+import { isWordQuery } from "../core/query.js";
+import { describeWord } from "../core/word_sentences.js";
 import { describeMap } from "../core/words.js";
 import { h } from "../dom.js";
 
@@ -29,12 +31,19 @@ function showProof({ node, summary, more }, { badge, isProved, details, missing 
   more.replaceChildren(...sentences.map((text) => h("p", {}, text)), ...(entries.length ? [h("ul", {}, ...entries)] : []));
 }
 
-// Writes the sentence under the picture and the list of numbers. `map` is null while it is being computed.
-export function showDescription(ui, trace, state, query, map) {
-  const { subject, where, parts, numbers } = describeMap(trace, state, query, map);
+const withStress = (parts) => parts.map((part, i) => (i % 2 ? h("strong", {}, part) : part));
+
+// Writes the sentence under the picture and the list of numbers. `spends`, what the query spends on words, are the parts of a
+// second sentence; null if there is none.
+export function showDescription(desk, spends) {
+  const { ui, trace, state, query, layer } = desk;
+  const map = desk.known ? desk.map.subarray(0, desk.mapGrid().tokens) : null;
+  const { subject, where, parts, numbers } = isWordQuery(query)
+    ? describeWord(trace, state, query, layer, desk.gap, map)
+    : describeMap(trace, state, query, layer, map);
   ui.where.textContent = where;
   if (parts) {
-    ui.sentence.replaceChildren(`${subject} `, ...parts.map((part, i) => (i % 2 ? h("strong", {}, part) : part)));
+    ui.sentence.replaceChildren(`${subject} `, ...withStress(parts), ...(spends ? [" ", ...withStress(spends)] : []));
     showNumbers(ui.numbers, numbers);
   } else {
     ui.sentence.replaceChildren(`${subject} …`);

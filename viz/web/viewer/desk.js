@@ -1,14 +1,17 @@
 // What the viewer's modules share: nodes, state, trace and buffers.
 
-import { cellsOf, mapGrid, middleOf, queryGrid } from "../core/query.js";
+import { cellsOf, isWordQuery, layerFor, layersFor, mapGrid, middleOf, modeOf, queryGrid, queryOf } from "../core/query.js";
 import { colorTables, scaleOf } from "../core/scale.js";
+import { missingWord } from "../core/word_sentences.js";
 import { AtlasPainter } from "./paint.js";
 import { buildViewer } from "./skeleton.js";
 
-// Layer and step are indices here; a view holds the layer's name and the recorded step.
+// Layer and step are indices here, the layer's among trace.all; a view holds the layer's name and the recorded step. `word` is
+// the query of the word under the pointer, which is shown whatever else is chosen; a view does not hold it.
 export const DEFAULTS = {
   ...{ pins: [], active: -1, point: [0.5, 0.5], mode: "row", layer: 0, step: 0, head: -1, special: false },
   ...{ range: "common", log: true, smooth: false, base: "picture", heads: false, tool: "point" },
+  ...{ reading: "spent", branch: "", winner: false, bars: "layer", word: null },
 };
 
 export class Desk {
@@ -36,35 +39,59 @@ export class Desk {
     this.pinPainter = new AtlasPainter(this.ui.pins.canvas);
   }
 
+  // The layer in which a query is asked: the chosen one, or its partner if that one cannot answer.
+  layerOf(query) {
+    return layerFor(this.trace, this.trace.all[this.state.layer], query, this.state);
+  }
+
   get layer() {
-    return this.trace.layers[this.state.layer];
+    return this.layerOf(this.query);
   }
 
-  // Why the chosen layer has no map at the chosen step; undefined if it has one.
+  // The layers of the atlas, top to bottom.
+  get rows() {
+    return layersFor(this.trace, this.query, this.state);
+  }
+
+  // Why a layer has no map of a query at a step; undefined if it has one.
+  gapAt(layer, step, query = this.query) {
+    return layer.gaps.get(step) ?? (isWordQuery(query) ? missingWord(this.trace, layer, query, this.state) : undefined);
+  }
+
   get gap() {
-    return this.layer.gaps.get(this.state.step);
+    return this.gapAt(this.layer, this.state.step);
   }
 
-  // The grid on which queries choose cells.
+  // The grid on which queries of the picture choose cells.
   get grid() {
-    return queryGrid(this.layer, this.state.mode);
+    return this.layer.keyGrid ? queryGrid(this.layer, this.state.mode) : this.layer;
   }
 
-  mapGrid(layer = this.layer) {
-    return mapGrid(layer, this.state.mode);
+  mapGrid(layer = this.layer, query = this.query) {
+    return mapGrid(layer, modeOf(query, this.state));
   }
 
   get query() {
-    const { pins, active, point } = this.state;
-    return active >= 0 ? pins[active] : { kind: "pixel", point };
+    return this.state.word ?? queryOf(this.state);
+  }
+
+  // The query of the picture whose shares the bars show.
+  get pictureQuery() {
+    const query = queryOf(this.state);
+    return isWordQuery(query) ? { kind: "pixel", point: this.state.point } : query;
   }
 
   get scale() {
-    return scaleOf(this.state);
+    return this.scaleOf(this.query);
+  }
+
+  scaleOf(query) {
+    return scaleOf(this.state, query);
   }
 
   // The query's position; for a rectangle or region, its centre.
-  get place() {
+  get middle() {
+    if (isWordQuery(this.query)) return this.state.point;
     const { height, width } = this.grid;
     const [row, column] = middleOf(cellsOf(this.query, this.grid), this.grid);
     return [(row + 0.5) / height, (column + 0.5) / width];
@@ -72,8 +99,8 @@ export class Desk {
 
   // A map as displayed; null at a gap, and while it is not computed. With `now` it is computed at once.
   numbers(query, layer, step, head, now = false) {
-    if (layer.gaps.has(step)) return null;
-    const map = new Float32Array(this.mapGrid(layer).tokens);
+    if (this.gapAt(layer, step, query)) return null;
+    const map = new Float32Array(this.mapGrid(layer, query).tokens);
     return this.answers.read(query, layer, step, head, this.state, map, now) ? map : null;
   }
 

@@ -1,7 +1,7 @@
 // Keyboard control. `desk`: see desk.js.
 
 import { paintSpot } from "../core/mask.js";
-import { encodeMask, shiftQuery, tokenAt } from "../core/query.js";
+import { encodeMask, isWordQuery, shiftQuery, tokenAt } from "../core/query.js";
 import { ARROWS } from "../dom.js";
 import { addPin, clearPins, replacePin, tap } from "./pins.js";
 import { maskToPaint } from "./pointer.js";
@@ -32,7 +32,7 @@ function pressKey(desk, key, shift) {
   const { state, layer, trace } = desk;
   const last = trace.steps.length - 1;
   const actions = {
-    Enter: () => (state.tool === "brush" ? paintHere(desk) : tap(desk, desk.place)),
+    Enter: () => (state.tool === "brush" ? paintHere(desk) : tap(desk, desk.middle)),
     "[": () => desk.choose({ step: Math.max(0, state.step - 1) }),
     "]": () => desk.choose({ step: Math.min(last, state.step + 1) }),
     h: () => desk.choose({ head: state.head + 1 >= layer.heads ? -1 : state.head + 1 }),
@@ -48,6 +48,7 @@ function pressKey(desk, key, shift) {
 
 function moveQuery(desk, [down, right], grow) {
   const { state, grid, query } = desk;
+  if (isWordQuery(query)) return;
   if (grow) return growQuery(desk, down, right);
   const next = shiftQuery(query, down, right, grid);
   if (state.active >= 0) replacePin(desk, next);

@@ -1,7 +1,9 @@
 // The viewer's layout: how the cards are arranged, which steps the atlas shows, and its labels. `desk`: see desk.js.
 
+import { isWordQuery, queryGrid } from "../core/query.js";
 import { scaleWords, ticksOf } from "../core/scale.js";
-import { formatGaps, formatGrids, formatKeys, formatTick, nameOf, shortNameOf } from "../core/words.js";
+import { READINGS } from "../core/word_sentences.js";
+import { formatGaps, formatGrid, formatGrids, formatKeys, formatTick, nameOf, shortNameOf } from "../core/words.js";
 import { h, imageCanvas, makeButton } from "../dom.js";
 import { GAP, PIN_COLORS } from "./paint.js";
 import { removePin } from "./pins.js";
@@ -48,11 +50,19 @@ export function buildAtlas(desk) {
   const { pitch } = painter.css;
   desk.columns = columnsFor(steps, Math.max(2, Math.floor((room - labels + GAP) / pitch.x)), state.step);
   desk.compact = labels < 100;
-  painter.resize(trace.layers.length, desk.columns.length);
+  painter.resize(desk.rows.length, desk.columns.length);
   ui.main.style.setProperty("--pg-labels", `${labels}px`);
   ui.main.style.setProperty("--pg-atlas", `${labels + Math.max(BAR, desk.columns.length * pitch.x)}px`);
   labelAtlas(desk);
   buildPins(desk);
+}
+
+// The atlas's rows for the present query, a pixel's or a word's; where there are as many, nothing moves.
+export function fitAtlas(desk) {
+  const { rows, labelled } = desk;
+  if (labelled === rows) return;
+  if (labelled.length === rows.length) labelAtlas(desk);
+  else buildAtlas(desk);
 }
 
 export function buildPins(desk) {
@@ -60,6 +70,13 @@ export function buildPins(desk) {
   desk.pinPainter.resize(Math.max(1, desk.state.pins.length), desk.columns.length);
   desk.pinsKey = "";
   labelPins(desk);
+}
+
+// The heads of the present layer.
+export function fitHeads(desk) {
+  const { ui, layer } = desk;
+  if (ui.heads.tiles.length !== layer.heads + 1) buildHeads(desk);
+  else if (ui.heads.note.textContent !== layer.label) ui.heads.note.textContent = layer.label;
 }
 
 export function buildHeads(desk) {
@@ -77,26 +94,27 @@ export function buildHeads(desk) {
 
 // Builds the atlas's labels, timesteps and thumbnails.
 function labelAtlas(desk) {
-  const { ui, trace, columns, compact, painter } = desk;
+  const { ui, trace, columns, compact, painter, rows } = desk;
   const { pitch } = painter.css;
+  desk.labelled = rows;
   [ui.atlas.predicted.textContent, ui.atlas.axis.textContent] = compact ? ["image", "t"] : ["predicted image", "timestep t"];
-  const labels = trace.layers.map((layer, index) => {
+  const labels = rows.map((layer) => {
     const title = [layer.name, formatKeys(layer), ...formatGaps(trace, layer)].join("\n");
-    const label = makeButton("", { class: "pg-label", title, onclick: () => desk.choose({ layer: index }) });
+    const label = makeButton("", { class: "pg-label", title, onclick: () => desk.choose({ layer: layer.index }) });
     label.style.height = `${pitch.y}px`;
     const name = h("span", { class: "pg-name" }, compact ? layer.shortLabel : layer.label);
-    label.append(name, h("span", { class: "pg-grid" }, formatGrids(layer)));
+    label.append(name, h("span", { class: "pg-grid" }, compact ? formatGrid(layer) : formatGrids(layer)));
     return label;
   });
   ui.atlas.labels.replaceChildren(...labels);
-  ui.atlas.canvas.setAttribute("aria-label", [ATLAS_LABEL, ...gapsOf(trace)].join(" "));
+  ui.atlas.canvas.setAttribute("aria-label", [ATLAS_LABEL, ...gapsOf(trace, rows)].join(" "));
   ui.atlas.ticks.replaceChildren(...columns.map((step) => tickNode(trace, step, painter.css)));
   ui.atlas.previews.replaceChildren(...columns.map((step, column) => previewNode(trace, step, column, painter.css)));
 }
 
 // A sentence for each layer with gaps, for those who cannot see the hatch.
-function gapsOf(trace) {
-  const gapped = trace.layers.filter(({ gaps }) => gaps.size);
+function gapsOf(trace, rows) {
+  const gapped = rows.filter(({ gaps }) => gaps.size);
   return gapped.map((layer) => `${layer.label} has ${formatGaps(trace, layer).join("; ")}.`);
 }
 
@@ -117,7 +135,8 @@ function previewNode(trace, step, column, { pitch, side }) {
 
 // Each pin has a row under the atlas, and a chip in the toolbar that selects or removes it.
 function labelPins(desk) {
-  const { ui, state, layer, grid } = desk;
+  const { ui, state } = desk;
+  const { layer, grid } = pinsOn(desk);
   ui.pins.group.hidden = !state.pins.length;
   ui.pins.note.textContent = `maps in ${layer.label}, step by step`;
   const names = state.pins.map((query) => nameOf(query, grid));
@@ -135,6 +154,13 @@ function labelPins(desk) {
   ui.pins.labels.replaceChildren(...labels);
 }
 
+// The layer and grid that name the pins: those of the pixels among them, whatever word is under the pointer.
+function pinsOn(desk) {
+  const pixel = { kind: "pixel" };
+  const layer = desk.layerOf(desk.state.pins.find((pin) => !isWordQuery(pin)) ?? desk.state.pins[0] ?? pixel);
+  return { layer, grid: layer.keyGrid ? queryGrid(layer, desk.state.mode) : layer };
+}
+
 function pinButton(desk, index, label, className = "") {
   const pressed = String(index === desk.state.active);
   const button = makeButton("", { class: className, "aria-label": label, "aria-pressed": pressed });
@@ -146,26 +172,29 @@ function pinButton(desk, index, label, className = "") {
 }
 
 // Marks the chosen map in the atlas, its layer and its step.
-export function markAtlas({ ui, trace, state, columns, painter }) {
+export function markAtlas(desk) {
+  const { ui, trace, state, columns, painter, rows, query } = desk;
   const { pitch, side } = painter.css;
   const column = columns.indexOf(state.step);
+  const row = rows.indexOf(desk.layer);
   Object.assign(ui.atlas.mark.style, {
-    transform: `translate(${column * pitch.x}px, ${state.layer * pitch.y}px)`,
+    transform: `translate(${column * pitch.x}px, ${row * pitch.y}px)`,
     width: `${side.x}px`,
     height: `${side.y}px`,
   });
-  ui.atlas.labels.childNodes.forEach((label, i) => label.setAttribute("aria-pressed", String(i === state.layer)));
+  ui.atlas.labels.childNodes.forEach((label, i) => label.setAttribute("aria-pressed", String(i === row)));
   ui.atlas.ticks.childNodes.forEach((tick, i) => tick.classList.toggle("pg-chosen", i === column));
   const some = columns.length < trace.steps.length ? `, ${columns.length} of ${trace.steps.length} shown` : "";
-  const kind = state.active >= 0 ? { pixel: "pixel", box: "rectangle", region: "region" }[state.pins[state.active].kind] : "pixel";
+  const kind = { pixel: "pixel", box: "rectangle", region: "region" }[query.kind];
   const meaning = state.mode === "column" ? `who looks at this ${kind}` : `where this ${kind} looks`;
-  ui.atlas.note.textContent = `One map per layer (row) and step (column${some}): ${meaning}`;
+  const text = isWordQuery(query) ? `${nameOf(query)}, ${READINGS[state.reading]}` : meaning;
+  ui.atlas.note.textContent = `One map per layer (row) and step (column${some}): ${text}`;
 }
 
 // Writes the colour bar's ticks and note. `largest` belongs to the chosen map.
-export function showScale(ui, scale, largest, state) {
+export function showScale(ui, scale, largest, state, query) {
   const ticks = ticksOf(scale, largest);
-  const key = JSON.stringify([ticks, scale, state.mode, state.smooth]);
+  const key = JSON.stringify([ticks, scale, state.mode, state.smooth, state.reading, state.branch, query.kind]);
   if (ui.ticks.dataset.shown === key) return;
   ui.ticks.dataset.shown = key;
   while (ui.ticks.childNodes.length < ticks.length) ui.ticks.append(h("span"));
@@ -174,11 +203,12 @@ export function showScale(ui, scale, largest, state) {
     ui.ticks.childNodes[i].style.left = `${100 * at}%`;
     ui.ticks.childNodes[i].textContent = text;
   });
-  ui.scaleNote.textContent = scaleWords(scale, largest, state);
+  ui.scaleNote.textContent = scaleWords(scale, largest, state, query);
   ui.gradient.dataset.kind = scale.special ? "diverging" : "sequential";
 }
 
 export function hintFor({ pins, active, tool }) {
+  if (active >= 0 && isWordQuery(pins[active])) return "A pinned word. Click it again to unpin, or press Esc to explore freely.";
   if (active >= 0) return "Pinned. Click it again to unpin, or press Esc to explore freely.";
   if (tool === "box") return "Drag over the picture to select a rectangle.";
   if (tool === "brush") return "Drag over the picture to paint a region; hold Shift to add to the selected region.";

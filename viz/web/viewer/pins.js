@@ -1,6 +1,7 @@
 // Adds, replaces and removes pins. `desk`: see desk.js.
 
-import { MAX_PINS, cellsOf, tokenAt } from "../core/query.js";
+import { isQueryOf } from "../core/captions.js";
+import { MAX_PINS, cellsOf, isWordQuery, tokenAt } from "../core/query.js";
 
 // Pins a query and selects the pin; beyond MAX_PINS it replaces the newest pin.
 export function addPin(desk, query) {
@@ -23,7 +24,7 @@ export function removePin(desk, index) {
 // The index of the pin at a point; -1 for none.
 function pinAt({ grid, state }, point) {
   const token = tokenAt(grid, point);
-  const holds = (query) => cellsOf(query, grid).tokens.includes(token);
+  const holds = (query) => !isWordQuery(query) && cellsOf(query, grid).tokens.includes(token);
   const hits = [...state.pins.keys()].filter((i) => holds(state.pins[i]));
   const pixel = hits.find((i) => state.pins[i].kind === "pixel"); // a pixel takes precedence over a region around it
   return pixel ?? hits[0] ?? -1;
@@ -41,6 +42,17 @@ export function tap(desk, point) {
   } else {
     desk.choose({ active: index });
   }
+}
+
+// The index of the pin that names a word; -1 for none.
+export const pinOfWord = ({ pins }, word) => pins.findIndex((pin) => isQueryOf(pin, word));
+
+// Pins a word; a pin of it that is already there is selected, or removed if it is selected.
+export function tapWord(desk, word) {
+  const index = pinOfWord(desk.state, word);
+  if (index < 0) addPin(desk, word.query);
+  else if (index === desk.state.active) removePin(desk, index);
+  else desk.choose({ active: index });
 }
 
 // Deselects the selected pin; if none is selected, removes all pins.

@@ -79,7 +79,8 @@ export function wireAtlas(desk) {
   const stepAt = (column) => desk.columns[Math.floor(column * desk.columns.length)];
   atlas.canvas.addEventListener("click", (event) => {
     const [row, column] = placeIn(event, atlas.canvas);
-    desk.choose({ layer: Math.floor(row * desk.trace.layers.length), step: stepAt(column) });
+    const { index } = desk.rows[Math.floor(row * desk.rows.length)];
+    desk.choose({ layer: index, step: stepAt(column) });
   });
   pins.canvas.addEventListener("click", (event) => {
     const [row, column] = placeIn(event, pins.canvas);

@@ -1,7 +1,9 @@
 // The tooltip with the numbers of the cell under the cursor: on the picture, atlas, pins and heads.
 
-import { tokenAt } from "../core/query.js";
+import { findWord, nameOfWord } from "../core/captions.js";
+import { isWordQuery, tokenAt } from "../core/query.js";
 import { formatSigned, formatTimes } from "../core/scale.js";
+import { formatShare } from "../core/shares.js";
 import { formatHead, formatPlace, formatStep } from "../core/words.js";
 import { placeIn } from "./pointer.js";
 
@@ -35,12 +37,13 @@ export function wireReadout(desk) {
 
   watch(ui.picture.canvas, (place) => ({ place }));
   watch(ui.atlas.canvas, (place) => {
-    const cell = cellAt(desk, place, desk.trace.layers.length, desk.painter);
-    return cell && { ...cell, layer: desk.trace.layers[cell.row] };
+    const cell = cellAt(desk, place, desk.rows.length, desk.painter);
+    return cell && { ...cell, layer: desk.rows[cell.row] };
   });
   watch(ui.pins.canvas, (place) => {
     const cell = cellAt(desk, place, desk.state.pins.length, desk.pinPainter);
-    return cell && { ...cell, query: desk.state.pins[cell.row] };
+    const query = cell && desk.state.pins[cell.row];
+    return cell && { ...cell, query, layer: desk.layerOf(query) };
   });
   desk.watchHead = (canvas, head) => watch(canvas, (place) => ({ place, head }));
   return refresh;
@@ -59,19 +62,28 @@ function cellAt({ columns }, [row, column], rows, { css: { pitch, side } }) {
 }
 
 function textFor(desk, { place, query = desk.query, layer = desk.layer, step = desk.state.step, head = desk.state.head }) {
-  const gap = layer.gaps.get(step);
+  const gap = desk.gapAt(layer, step, query);
   if (gap) return `${layer.label}, ${formatStep(desk.trace, step)}\nno map: ${gap}`;
   const numbers = desk.numbers(query, layer, step, head);
   if (!numbers) return "not computed yet";
-  const grid = desk.mapGrid(layer);
+  const grid = desk.mapGrid(layer, query);
   const token = tokenAt(grid, place);
   const value = numbers[token];
-  const difference = desk.scale.special;
-  const weight = `${difference && value > 0 ? "+" : ""}${(value / layer.keyGrid.tokens).toPrecision(3)}`.replace("-", "−");
-  const times = difference ? formatSigned(value) : formatTimes(value);
   const chosen = layer === desk.layer && step === desk.state.step && head === desk.state.head;
   const title = chosen ? "" : `${layer.label}, ${formatStep(desk.trace, step)}, ${formatHead(layer, head)}\n`;
-  return `${title}${formatPlace(grid, token)} · weight ${weight} · ${times} uniform`;
+  return `${title}${formatPlace(grid, token)} · ${valueText(desk, query, layer, value)}`;
+}
+
+// A number of a map: its weight, or the share that is spent on a word, and how that compares with chance.
+function valueText(desk, query, layer, value) {
+  const { state } = desk;
+  const signed = desk.scaleOf(query).special;
+  const times = signed ? formatSigned(value) : formatTimes(value);
+  if (isWordQuery(query) && state.reading === "used") return `${times} its mean`;
+  const word = isWordQuery(query) && state.reading === "spent" ? findWord(layer.words(state.branch), query) : null;
+  if (word) return `${formatShare((value * word.keys.length) / layer.keyCount, signed)} on ${nameOfWord(word)} · ${times} uniform`;
+  const weight = `${signed && value > 0 ? "+" : ""}${(value / layer.keyGrid.tokens).toPrecision(3)}`.replace("-", "−");
+  return `weight ${weight} · ${times} uniform`;
 }
 
 // Shifts the tooltip left in proportion to the cursor's position, so that it never leaves the window.

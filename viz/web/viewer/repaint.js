@@ -1,10 +1,13 @@
 // Repaints everything that shows the state. `desk`: see desk.js.
 
+import { isWordQuery } from "../core/query.js";
 import { colorize, largestOf } from "../core/scale.js";
 import { h, imageCanvas } from "../dom.js";
+import { areaWords, areasOf, paintNames } from "./areas.js";
 import { showDescription } from "./description.js";
 import { showScale } from "./layout.js";
 import { paintMap, paintPicture, paintQuery } from "./paint.js";
+import { showBars } from "./strip.js";
 
 // Draws what lies under the map: the picture, or the one predicted at the chosen step.
 export function drawBase({ ui, state, trace }) {
@@ -15,9 +18,10 @@ export function drawBase({ ui, state, trace }) {
 
 // The colours of one map, of a layer and a step without a gap; null while it is not computed.
 function shade(desk, query, layer, step, head) {
-  const { answers, state, scale, scratch, colors } = desk;
+  const { answers, state, scratch, colors } = desk;
   if (!answers.read(query, layer, step, head, state, scratch)) return null;
-  return colorize(desk.tableOf(scale, "solid"), scale, scratch, desk.mapGrid(layer).tokens, colors);
+  const scale = desk.scaleOf(query);
+  return colorize(desk.tableOf(scale, "solid"), scale, scratch, desk.mapGrid(layer, query).tokens, colors);
 }
 
 function drawChosen(desk, query, layer) {
@@ -26,9 +30,13 @@ function drawChosen(desk, query, layer) {
   const grid = desk.mapGrid();
   desk.known = !desk.gap && desk.answers.read(query, layer, state.step, state.head, state, map);
   if (desk.known) paintMap(overlay, grid, colorize(desk.tableOf(scale, "veil"), scale, map, grid.tokens, colors));
-  paintPicture(canvas, base, desk.known ? overlay : null, state.smooth);
-  state.pins.forEach((pin, i) => i !== state.active && paintQuery(canvas, desk.grid, pin, i, false));
-  paintQuery(canvas, desk.grid, query, state.active < 0 ? null : state.active, true);
+  const areas = state.winner && !state.word ? areasOf(desk) : null;
+  paintPicture(canvas, base, areas?.canvas ?? (desk.known ? overlay : null), state.smooth && !areas);
+  if (areas) paintNames(canvas, areas.names);
+  const isShown = (pin, i) => !isWordQuery(pin) && (state.word || i !== state.active);
+  state.pins.forEach((pin, i) => isShown(pin, i) && paintQuery(canvas, desk.grid, pin, i, false));
+  if (!isWordQuery(query)) paintQuery(canvas, desk.grid, query, state.active < 0 ? null : state.active, true);
+  else if (!state.word) paintQuery(canvas, desk.grid, desk.pictureQuery, null, false); // the pixel of the bars
 }
 
 function drawHeads(desk, query, layer) {
@@ -43,42 +51,51 @@ function drawHeads(desk, query, layer) {
 // The chosen layer comes first, so that it is computed first.
 function drawAtlas(desk, query, chosen) {
   const { painter, columns, state } = desk;
-  for (const layer of [chosen, ...desk.trace.layers.filter((other) => other !== chosen)]) {
+  const { rows } = desk;
+  for (const layer of [chosen, ...rows.filter((other) => other !== chosen)]) {
+    const row = rows.indexOf(layer);
     columns.forEach((step, column) => {
-      if (layer.gaps.has(step)) painter.paintGap(layer.index, column);
-      else painter.paint(layer.index, column, desk.mapGrid(layer), shade(desk, query, layer, step, state.head), state.smooth);
+      if (desk.gapAt(layer, step, query)) painter.paintGap(row, column);
+      else painter.paint(row, column, desk.mapGrid(layer), shade(desk, query, layer, step, state.head), state.smooth);
     });
   }
   painter.show();
 }
 
 // The rows of the pins depend on the view, not on the cursor.
-function drawPins(desk, layer) {
+function drawPins(desk) {
   const { state, columns, pinPainter } = desk;
-  const { pins, mode, special, head, range, log, smooth } = state;
-  const key = JSON.stringify([pins, mode, special, head, range, log, smooth, layer.index, columns]);
+  const { pins, mode, special, head, range, log, smooth, reading, branch } = state;
+  const key = JSON.stringify([pins, mode, special, head, range, log, smooth, reading, branch, state.layer, columns]);
   if (!pins.length || key === desk.pinsKey) return;
   let whole = true;
   pins.forEach((pin, row) => {
+    const layer = desk.layerOf(pin);
     columns.forEach((step, column) => {
-      if (layer.gaps.has(step)) return pinPainter.paintGap(row, column);
+      if (desk.gapAt(layer, step, pin)) return pinPainter.paintGap(row, column);
       const colors = shade(desk, pin, layer, step, head);
       whole &&= colors !== null;
-      pinPainter.paint(row, column, desk.mapGrid(), colors, smooth);
+      pinPainter.paint(row, column, desk.mapGrid(layer, pin), colors, smooth);
     });
   });
   pinPainter.show();
   desk.pinsKey = whole ? key : "";
 }
 
+// Words whose maps are kept from one repaint to the next: the one under the pointer, and those that compete for areas.
+const wordsInUse = (desk) => [
+  ...(desk.state.word ? [desk.state.word] : []),
+  ...(desk.state.winner ? areaWords(desk).map(({ query }) => query) : []),
+];
+
 export function drawAll(desk) {
   const { query, layer, state, ui, answers } = desk;
-  answers.begin(state.pins);
+  answers.begin([...state.pins, ...wordsInUse(desk)]);
   drawChosen(desk, query, layer);
   drawHeads(desk, query, layer);
   drawAtlas(desk, query, layer);
-  drawPins(desk, layer);
-  showDescription(ui, desk.trace, state, query, desk.known ? desk.map : null);
-  showScale(ui, desk.scale, desk.known ? largestOf(desk.map, desk.mapGrid().tokens) : 1, state);
+  drawPins(desk);
+  showDescription(desk, showBars(desk));
+  showScale(ui, desk.scale, desk.known ? largestOf(desk.map, desk.mapGrid().tokens) : 1, state, query);
   answers.work();
 }

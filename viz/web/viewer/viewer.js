@@ -9,7 +9,7 @@
 //   await viewer.order(layers, steps)    // call before mapOf: these maps may have to come from the server
 
 import { Answers } from "../core/answers.js";
-import { MAX_PINS, checkQuery } from "../core/query.js";
+import { MAX_PINS, checkQuery, isWordQuery, queryOf } from "../core/query.js";
 import { RemoteAnswers } from "../core/remote_answers.js";
 import { colorize } from "../core/scale.js";
 import { openTrace } from "../core/trace.js";
@@ -17,10 +17,11 @@ import { formatStep } from "../core/words.js";
 import { describeTrace } from "./description.js";
 import { DEFAULTS, Desk } from "./desk.js";
 import { wireKeys } from "./keys.js";
-import { buildAtlas, buildHeads, buildPins, hintFor, markAtlas } from "./layout.js";
+import { buildAtlas, buildHeads, buildPins, fitAtlas, fitHeads, hintFor, markAtlas } from "./layout.js";
 import { wireAtlas, wirePicture } from "./pointer.js";
 import { wireReadout } from "./readout.js";
 import { drawAll, drawBase } from "./repaint.js";
+import { markWords, openStrip, wordsOnShow } from "./strip.js";
 
 const FRAME = 350; // ms per step during playback
 
@@ -42,6 +43,7 @@ export class Viewer {
     Object.assign(desk, {
       choose: (changes) => this.choose(changes),
       hover: (point, deselect) => this.hover(point, deselect),
+      pointAt: (word, speak) => this.pointAt(word, speak),
       play: () => this.#play(),
     });
     this.#refreshReadout = wireReadout(desk);
@@ -85,11 +87,9 @@ export class Viewer {
   choose(changes) {
     const desk = this.#desk;
     const { state } = desk;
-    const { layer } = state;
     Object.assign(state, changes);
     if (desk.trace) {
       if ("step" in changes || "base" in changes) drawBase(desk);
-      if (layer !== state.layer) buildHeads(desk);
       if ("step" in changes && !desk.columns.includes(state.step)) buildAtlas(desk);
       if (["pins", "active", "layer", "mode"].some((name) => name in changes)) buildPins(desk);
     }
@@ -99,19 +99,30 @@ export class Viewer {
   }
 
   // Queries the pixel under the cursor, unless a pin is selected; with `deselect` (a dragging finger) the pin is deselected.
+  // While a pinned word is on show, the bars follow the cursor, and the map stays.
   hover(point, deselect = false) {
     const { state } = this.#desk;
     if (state.active >= 0 && deselect) this.choose({ active: -1 });
-    if (state.active >= 0) return;
+    if (state.active >= 0 && !isWordQuery(state.pins[state.active])) return;
     state.point = point;
     this.#invalidate();
     this.#hoverListeners.forEach((f) => f());
   }
 
+  // Shows the map of a word while the cursor or the focus is on it; null when it leaves. With `speak` it is announced.
+  pointAt(word, speak = false) {
+    const desk = this.#desk;
+    desk.state.word = word;
+    desk.speak(speak);
+    this.#fit();
+    this.#invalidate();
+    this.#hoverListeners.forEach((f) => f());
+  }
+
   viewNow() {
-    const { state, trace, layer: chosen } = this.#desk;
-    const { tool, layer, step, ...view } = state;
-    return { ...view, layer: chosen.name, step: trace.steps[step] };
+    const { state, trace } = this.#desk;
+    const { tool, layer, step, word, ...view } = state;
+    return { ...view, layer: this.layerOf(queryOf(state)).name, step: trace.steps[step] };
   }
 
   // Throws an Error to show to the user if a pin is not a valid query.
@@ -122,7 +133,9 @@ export class Viewer {
     const pins = changes.pins || state.pins;
     if ("active" in view || view.pins) changes.active = Math.min(view.active ?? -1, pins.length - 1);
     else if (view.point) changes.active = -1;
-    const layer = trace.layers.findIndex((each) => each.name === name);
+    const layer = trace.all.findIndex((each) => each.name === name);
+    if (!trace.branches.includes(changes.branch) && changes.branch !== trace.difference) delete changes.branch;
+    if (changes.reading === "looks" && !trace.askingLayers.length) delete changes.reading;
     const step = trace.steps.indexOf(recorded);
     this.choose({ ...changes, layer: layer < 0 ? state.layer : layer, step: step < 0 ? state.step : step });
   }
@@ -136,16 +149,17 @@ export class Viewer {
     const trace = openTrace(buffer, remote);
     this.#play(false);
     desk.answers?.close();
-    const largest = Math.max(...trace.layers.map(({ tokens, keyGrid }) => Math.max(tokens, keyGrid.tokens)));
+    const largest = Math.max(...trace.all.map(({ tokens, keyGrid }) => Math.max(tokens, keyGrid?.tokens ?? 0)));
     Object.assign(desk, {
       ...{ trace, answers: this.#answersOf(trace), columns: [], layoutKey: "", pinsKey: "" },
       ...{ map: new Float32Array(largest), scratch: new Float32Array(largest), colors: new Uint32Array(largest) },
     });
     ui.slider.max = String(trace.steps.length - 1);
-    const same = before ? trace.layers.findIndex(({ name }) => name === before.layer) : -1;
-    state.layer = same < 0 ? trace.layers.length - 1 : same;
+    const same = before ? trace.all.findIndex(({ name }) => name === before.layer) : -1;
+    state.layer = same < 0 ? trace.layers[trace.layers.length - 1].index : same;
     state.step = Math.round((alone ? 1 : before.step) * (trace.steps.length - 1));
     describeTrace(ui, trace);
+    openStrip(desk);
     ui.main.hidden = false;
     ui.message.hidden = true;
     buildHeads(desk);
@@ -177,10 +191,11 @@ export class Viewer {
 
   // -- maps ----------------------------------------------------------------------------------------------------------
 
-  // A query's map as displayed (by default, of the current query): `layer` is an entry of trace.layers, `step` an index into
+  // A query's map as displayed (by default, of the current query): `layer` is an entry of trace.all that can answer the query
+  // (one of `rows`, or that of `layerOf`), `step` an index into
   // trace.steps, `head` an index, or -1 for the mean. Computed at once if necessary; null at a gap.
   mapOf(layer, step, head, query = this.#desk.query) {
-    if (layer.gaps.has(step)) return null;
+    if (this.#desk.gapAt(layer, step, query)) return null;
     const numbers = this.#desk.numbers(query, layer, step, head, true);
     if (!numbers) throw new Error("The view changed while exporting; try again.");
     return numbers;
@@ -190,12 +205,34 @@ export class Viewer {
   order(layers, steps, queries = [this.#desk.query]) {
     const { answers, state } = this.#desk;
     const each = (query) => layers.flatMap((layer) => steps.map((step) => [query, layer, step, state.head]));
-    return answers.order(queries.flatMap(each).filter(([, layer, step]) => !layer.gaps.has(step)), state);
+    const hasMap = ([query, layer, step]) => !this.#desk.gapAt(layer, step, query);
+    return answers.order(queries.flatMap(each).filter(hasMap), state);
   }
 
-  // The grid of a layer's maps: { height, width, tokens }.
-  gridOf(layer) {
-    return this.#desk.mapGrid(layer);
+  // The grid of a layer's maps of a query: { height, width, tokens }.
+  gridOf(layer, query = this.#desk.query) {
+    return this.#desk.mapGrid(layer, query);
+  }
+
+  // The layers of the atlas: those with keys that are pixels, or words.
+  get rows() {
+    return this.#desk.rows;
+  }
+
+  // The layer in which a query, such as a pin, is asked: the chosen one, or its partner.
+  layerOf(query) {
+    return this.#desk.layerOf(query);
+  }
+
+  // Why a layer has no map of a query at a step; undefined if it has one.
+  gapAt(layer, step, query = this.#desk.query) {
+    return this.#desk.gapAt(layer, step, query);
+  }
+
+  // The strip as it is on show: [{ word, share: of all attention, null if unknown, color: null or "#rrggbb" }], its words in order; empty without
+  // words. `note` says what the shares are of.
+  get words() {
+    return wordsOnShow(this.#desk);
   }
 
   // Four bytes, [r, g, b, a], per number, as on screen.
@@ -238,18 +275,30 @@ export class Viewer {
     const desk = this.#desk;
     const { ui, state } = desk;
     ui.choices.show(state);
+    this.#fit();
     ui.main.dataset.heads = state.heads ? "large" : "small";
     ui.main.classList.toggle("pg-smooth", state.smooth);
     ui.choices.fields.special[0].disabled = state.mode === "column";
     desk.speak(this.#playing === null);
     if (!desk.trace) return;
-    const chosen = Math.min(state.head, desk.layer.heads - 1);
-    for (const { head, button } of ui.heads.tiles) button.setAttribute("aria-pressed", String(head === chosen));
     ui.slider.value = String(state.step);
     ui.stepLabel.textContent = formatStep(desk.trace, state.step).replace(",", " ·");
     ui.slider.setAttribute("aria-valuetext", ui.stepLabel.textContent);
     ui.hint.textContent = hintFor(state);
-    if (desk.columns.length) markAtlas(desk);
+    markWords(desk);
+  }
+
+  // Fits rows, heads and marks to the query.
+  #fit() {
+    const desk = this.#desk;
+    const { ui, state, trace } = desk;
+    if (!trace) return;
+    fitHeads(desk);
+    const chosen = Math.min(state.head, desk.layer.heads - 1);
+    for (const { head, button } of ui.heads.tiles) button.setAttribute("aria-pressed", String(head === chosen));
+    if (!desk.columns.length) return;
+    fitAtlas(desk);
+    markAtlas(desk);
   }
 
   // Lays the viewer out again when its width changes; its height changes with every sentence and does not matter.
