@@ -13,14 +13,23 @@ test("readLayer finds the pixels among queries and keys", () => {
   assert.deepEqual([layer.firstQuery, layer.queryCount, layer.height, layer.width, layer.tokens], [4, 10, 2, 3, 6]);
   assert.deepEqual([layer.firstKey, layer.keyCount, layer.keyGrid], [8, 14, { height: 1, width: 2, tokens: 2 }]);
   assert.deepEqual(layer.otherKeys, { words: 8, registers: 4 });
-  assert.equal(readLayer({ ...LAYER, keys: [WORDS] }, "2"), null);
+});
+
+test("readLayer finds words among the keys, and where words ask, too", () => {
+  const cross = readLayer({ ...LAYER, keys: [WORDS] }, "2");
+  assert.deepEqual([cross.keyGrid, cross.keyCount, cross.wordKeys], [null, 4, [{ kind: "words", tokens: 4, first: 0 }]]);
+  assert.equal(cross.wordQueries, null);
+  const joint = readLayer({ ...LAYER, queries: [WORDS, PIXELS], keys: [PIXELS, WORDS] }, "2");
+  assert.deepEqual([joint.wordKeys[0].first, joint.wordQueries[0].first], [6, 0]);
+  assert.equal(readLayer({ ...LAYER, queries: [PIXELS, { ...WORDS, tokens: 3 }], keys: [PIXELS, WORDS] }, "2").wordQueries, null);
+  assert.equal(readLayer({ ...LAYER, keys: [{ ...WORDS, kind: "registers" }] }, "2"), null);
 });
 
 test("readLayer reads version 1", () => {
   const old = { name: "a", kind: "self", grid: [2, 3], keys: 8, extra: 2, heads: 1, head_dim: 1, scale: 1 };
   const layer = readLayer(old, "1");
   assert.deepEqual([layer.firstKey, layer.keyCount, layer.otherKeys], [2, 8, { registers: 2 }]);
-  assert.equal(readLayer({ ...old, kind: "cross" }, "1"), null);
+  assert.deepEqual(readLayer({ ...old, kind: "cross" }, "1").wordKeys, [{ kind: "words", tokens: 8, first: 0 }]);
   assert.throws(() => readLayer({ ...old, extra: 1 }, "1"), /damaged/);
 });
 

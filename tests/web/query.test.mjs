@@ -44,6 +44,7 @@ test("decodeMask returns an empty mask for text that does not fit the grid", () 
 
 test("checkQuery returns valid queries and rejects others", () => {
   const good = [{ kind: "pixel", point: [0, 1] }, box([0, 0.2], [0.1, 1]), { kind: "region", grid: [3, 4], mask: "gEA" }];
+  good.push({ kind: "word", text: "red" }, { kind: "word", text: "1", nth: 2, of: "image prompt", encoder: 1 });
   for (const query of good) assert.equal(checkQuery(query), query);
   const bad = [
     null,
@@ -58,8 +59,12 @@ test("checkQuery returns valid queries and rejects others", () => {
     { kind: "region", grid: [3, 257], mask: "gEA" },
     { kind: "region", grid: [3, 4.5], mask: "gEA" },
     { kind: "circle", point: [0, 0] },
+    { kind: "word", text: "" },
+    { kind: "word", text: "a".repeat(101) },
+    { kind: "word", text: "red", nth: -1 },
+    { kind: "word", text: "red", of: "noun" },
   ];
-  for (const query of bad) assert.throws(() => checkQuery(query), /not a pixel, a rectangle or a region/, JSON.stringify(query));
+  for (const query of bad) assert.throws(() => checkQuery(query), /neither a word nor a pixel, a rectangle or a region/, JSON.stringify(query));
 });
 
 test("boxBetween sorts its corners", () => {

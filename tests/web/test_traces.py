@@ -1,46 +1,18 @@
 """Traces that Python wrote, opened by viz/web/core: both versions of the format, and the same numbers as in Python."""
 
-import json
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.support.node import evaluate
+from tests.support.opened import map_of, opened
 from tests.support.traces import save_first_version, trace_of_segments, trace_with_everything
 from viz import Trace
 from viz.page.gallery import exhibits
 from viz.query import Maps
 from viz.view import Box, Pixel, Region
-from viz.web import WEB
 
 QUERIES = (Pixel((0.7, 0.3)), Box((0.1, 0.2), (0.6, 0.9)), Region((2, 2), b"\x90"))
-
-
-def opened(path: Path, expression: str, *, remote: str = "null") -> Any:
-    """The value of an expression of `trace`, the trace in a file, and `core`, what the modules export."""
-    modules = ("trace", "answers", "words", "proof", "query")
-    imports = "".join(f"import * as {name} from {json.dumps(str(WEB / 'core' / f'{name}.js'))};\n" for name in modules)
-    core = ", ".join(f"...{name}" for name in modules)
-    read = f"new Uint8Array(readFileSync({json.dumps(str(path))})).buffer"
-    return evaluate(
-        f'import {{ readFileSync }} from "node:fs";\n{imports}const core = {{ {core} }};\n'
-        f"const opened = core.openTrace({read}, {remote});\n"
-        f"answer((({{ trace, core }}) => {expression})({{ trace: opened, core }}));"
-    )
-
-
-def map_of(layer: int, step: int, head: int, query, mode: str, special: bool) -> str:
-    """An expression of a map, read as the viewer reads it."""
-    values = ", ".join(json.dumps(value) for value in (query.to_json(), layer, step, head, mode, special))
-    return f"""((query, layer, step, head, mode, special) => {{
-        const spec = trace.layers[layer];
-        const out = new Float32Array(core.mapGrid(spec, mode).tokens);
-        new core.Answers(trace, () => {{}}).read(query, spec, step, head, {{ mode, special }}, out, true);
-        return [...out];
-    }})({values})"""
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=["pixel", "box", "region"])
@@ -74,8 +46,8 @@ def test_open_trace_reads_every_field_of_version_2(tmp_path):
             others: trace.layers.map(({ otherKeys }) => otherKeys),
             gaps: trace.layers.map(({ gaps }) => [...gaps]),
             calls: [...trace.calls], branch: trace.branch, proof: trace.proof,
-            missing: trace.layers[1].queries.map((q) => q === null),
-            keys: [...trace.layers[0].keys[1]],
+            missing: [0, 1].map((step) => trace.layers[1].numbers(step) === null),
+            keys: [...trace.layers[0].numbers(1).k],
         })""",
     )
     assert fields["layers"] == [["a", 2, 2, 4, 1, 5, 2, 2, 0, 5], ["d", 2, 2, 4, 0, 4, 1, 2, 1, 3]]
@@ -95,7 +67,11 @@ def test_open_trace_reads_every_field_of_version_2(tmp_path):
 def test_open_trace_reads_the_outline_of_a_trace_that_stays_on_the_server(tmp_path):
     outline = replace(trace_of_segments(), queries={}, keys={}, proofs={})
     path = outline.save(tmp_path / "outline.safetensors")
-    gaps, keys = opened(path, "[trace.layers.map(({ gaps }) => [...gaps]), trace.layers[0].keys]", remote="{}")
+    gaps, keys = opened(
+        path,
+        "[trace.layers.map(({ gaps }) => [...gaps]), [0, 1, 2].map((step) => trace.layers[0].numbers(step))]",
+        remote="{}",
+    )
     assert gaps == [[[2, "its output could not be recomputed"]], [[1, "it did not run"]]] and keys == [None] * 3
 
 
@@ -131,7 +107,7 @@ def test_proof_and_gaps_in_words(tmp_path):
         """[core.describeProof(trace), trace.layers.map((layer) => [core.formatKeys(layer), core.formatGrids(layer)]),
             trace.layers.map((layer) => core.formatGaps(trace, layer)), core.formatStep(trace, 1)]""",
     )
-    assert proof["badge"] == "2 of 3 layers verified, 256 rows, to 7e\u20117; 1 left out, 2 with gaps"
+    assert proof["badge"] == "3 of 4 layers verified, 448 rows, to 7e\u20117; 1 left out, 2 with gaps"
     assert "relative to how far apart the values of different keys lie" in proof["details"][0]
     assert proof["missing"] == [
         ["refused", "left out: a mask is added to its scores"],

@@ -9,8 +9,8 @@
 //   answers.work()                                         // after a repaint: computes what is queued
 
 import { answer, compute, workerSource } from "./attention.js";
-import { DIFFERENCE, cellsOf, isWordQuery, mapGrid, modeOf, queryGrid } from "./query.js";
-import { askedOf, sideOf } from "./sides.js";
+import { DIFFERENCE, cellsOf, isWordQuery, mapGrid, modeOf } from "./query.js";
+import { askedOf, queriesOf, sideOf } from "./sides.js";
 
 const MOMENT = 50; // ms of a repaint that words' maps may take; the worker computes the others
 const PREPARED = 2e9; // products of q and k; words of larger traces are prepared when they are asked for
@@ -73,15 +73,31 @@ export class Answers {
     return known.every(Boolean);
   }
 
-  // The shares that a query of the picture spends on the keys that are words, in their order; of two branches, the difference.
-  shares(query, layer, step, head, options, out) {
-    const { difference, branches } = this.#trace;
-    if (!difference || options.branch !== DIFFERENCE) return this.#shares(query, layer, step, head, options.branch, out);
-    const other = new Float32Array(out.length);
-    this.#shares(query, layer, step, head, branches[0], other);
-    this.#shares(query, layer, step, head, branches[1], out);
-    subtract(out.length, other, 0, out);
+  // The shares that a query of the picture spends on the keys that are words, in their order, in one branch.
+  shares(query, layer, step, head, { branch }, out) {
+    const { q, k } = layer.numbers(step, branch);
+    const row = new Float32Array(layer.keyCount);
+    answer(sideOf(layer, "words"), q, k, cellsOf(query, layer), null, Math.min(head, layer.heads - 1), row);
+    let slot = 0;
+    for (const { first, tokens } of layer.wordKeys) {
+      for (let i = 0; i < tokens; i++) out[slot++] = row[first + i] / layer.keyCount;
+    }
     return true;
+  }
+
+  // What each word spends on each word in joint attention, in one branch: the mean of its tokens' rows, summed over those of the
+  // other. (W, W) shares, in the order of the layer's words.
+  wordMatrix(layer, step, head, { branch }) {
+    const { q, k } = layer.numbers(step, branch);
+    const row = new Float32Array(layer.keyCount);
+    const words = layer.words(branch);
+    const rows = words.map((word) => {
+      const tokens = queriesOf(layer, word);
+      const weights = Array(tokens.length).fill(1 / tokens.length);
+      answer(sideOf(layer, "matrix"), q, k, { tokens, weights }, null, Math.min(head, layer.heads - 1), row);
+      return words.map(({ keys }) => keys.reduce((sum, key) => sum + row[key] / layer.keyCount, 0));
+    });
+    return Float32Array.from(rows.flat());
   }
 
   // As in remote_answers.js. There is nothing to wait for: missing maps are computed when they are read.
@@ -116,18 +132,6 @@ export class Answers {
     const { tokens } = shape.keyGrid;
     if (minusMean && headIndex < 0) subtract(tokens, sum.meanOfHeads, 0, out);
     else if (minusMean) subtract(tokens, sum.means, headIndex * tokens, out);
-    return true;
-  }
-
-  #shares(query, layer, step, head, branch, out) {
-    const shape = sideOf(layer, "words");
-    const { q, k } = layer.numbers(step, this.#branchOf({ branch }));
-    const row = new Float32Array(layer.keyCount);
-    answer(shape, q, k, cellsOf(query, queryGrid(shape, "row")), null, Math.min(head, layer.heads - 1), row);
-    let slot = 0;
-    for (const { first, tokens } of layer.wordKeys) {
-      for (let i = 0; i < tokens; i++) out[slot++] = row[first + i] / layer.keyCount;
-    }
     return true;
   }
 

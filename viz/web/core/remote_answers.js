@@ -63,6 +63,11 @@ export class RemoteAnswers {
     return this.read(query, layer, step, head, { mode: "shares", special: false, branch }, out);
   }
 
+  // The server has no such answer.
+  wordMatrix() {
+    return null;
+  }
+
   // Resolves once all of these maps, [query, layer, step, head], can be read.
   order(maps, options) {
     const jobs = maps.map((map) => this.#jobOf(...map, options));

@@ -110,7 +110,8 @@ export function scaleWords(scale, largest, view, query = queryOf(view)) {
 function subjectOf({ special }, { branch, reading }, query) {
   const uniform = "relative to uniform";
   if (isWordQuery(query) && reading === "used") {
-    return branch === DIFFERENCE ? "Difference of the branches, each relative to its own mean" : "The share spent on the word, relative to its mean (1× = mean)";
+    if (branch === DIFFERENCE) return "Difference of the branches, each relative to its own mean";
+    return "The share spent on the word, relative to its mean (1× = mean)";
   }
   if (branch === DIFFERENCE) return `The last branch's attention minus the first's, ${uniform}`;
   if (special) return `Attention minus that of the average cell, ${uniform}`;

@@ -1,6 +1,6 @@
 // What a pixel or a region spends on each word, and the sentence that ranks the words. Nothing here touches the DOM.
 
-import { nameOfWord, isOfCaption } from "./captions.js";
+import { isOfCaption, isQueryOf, nameOfWord } from "./captions.js";
 import { DIFFERENCE, layerFor } from "./query.js";
 import { formatGrid, formatHead, joinWords } from "./words.js";
 
@@ -18,13 +18,20 @@ export function barLayers(trace, { bars, branch, step }, layer) {
 }
 
 // The shares of the words of a layer, in their order: numbers, which with all other keys' sum to 1; of two branches, their
-// difference. Null while they are not known, and at a gap.
+// difference, NaN for words that only one caption has. Null while they are not known, and at a gap.
 export function sharesOf(answers, trace, state, layer, query) {
   const layers = barLayers(trace, state, layer);
   if (!layers.length || layers.some(({ gaps }) => gaps.has(state.step))) return null;
-  const words = layer.words(state.branch);
+  const ofBranch = (branch) => sharesOfBranch(answers, { ...state, branch }, layers, query);
+  if (!isDifference(trace, state)) return ofBranch(state.branch);
+  const [first, last] = trace.branches.map(ofBranch);
+  return first && last && differenceOf(trace, layer, first, last);
+}
+
+function sharesOfBranch(answers, state, layers, query) {
+  const words = layers[0].words(state.branch);
   const totals = new Float32Array(words.length);
-  const keys = new Float32Array(layer.wordKeys.reduce((sum, { tokens }) => sum + tokens, 0));
+  const keys = new Float32Array(layers[0].wordKeys.reduce((sum, { tokens }) => sum + tokens, 0));
   const head = state.bars === "grid" ? -1 : state.head;
   let known = true;
   for (const each of layers) {
@@ -34,6 +41,25 @@ export function sharesOf(answers, trace, state, layer, query) {
   return known ? totals : null;
 }
 
+// Numbers of the words of the last branch minus those of the first; NaN for words that only one has.
+function differenceOf(trace, layer, first, last) {
+  const [before, after] = trace.branches.map((branch) => layer.words(branch));
+  return last.map((share, i) => share - (first[before.findIndex((word) => isQueryOf(after[i].query, word))] ?? NaN));
+}
+
+// What each word spends on each word, as `sharesOf`: (W, W), in the order of the layer's words. Null if it is not known.
+export function matrixOf(answers, trace, state, layer) {
+  const ofBranch = (branch) => answers.wordMatrix(layer, state.step, state.head, { branch });
+  if (!isDifference(trace, state)) return ofBranch(state.branch);
+  const [before, after] = trace.branches.map((branch) => layer.words(branch));
+  const [first, last] = trace.branches.map(ofBranch);
+  const places = after.map(({ query }) => before.findIndex((word) => isQueryOf(query, word)));
+  const at = (row, column) => (row < 0 || column < 0 ? NaN : first[row * before.length + column]);
+  return first && last && last.map((share, i) => share - at(places[Math.floor(i / after.length)], places[i % after.length]));
+}
+
+const isDifference = (trace, { branch }) => Boolean(trace.difference) && branch === DIFFERENCE;
+
 // What the bars show: "up 2 · attention 0, mean of 4 heads", or "mean of 6 layers on 16×16 cells, all heads".
 export function barsText(trace, state, layer) {
   if (state.bars !== "grid") return `${layer.label}, ${formatHead(layer, state.head)}`;
@@ -41,8 +67,9 @@ export function barsText(trace, state, layer) {
   return `mean of ${length} layer${length === 1 ? "" : "s"} on ${formatGrid(layer)} cells, all heads`;
 }
 
-// A share in per cent, with two digits: 31%, 4.2%, 0.3%. With `signed`, it is a difference in points.
+// A share in per cent, with two digits: 31%, 4.2%, 0.3%; "–" for NaN. With `signed`, it is a difference in points.
 export function formatShare(share, signed = false) {
+  if (Number.isNaN(share)) return "–";
   const size = Math.abs(100 * share);
   const digits = size < 0.05 ? "0" : size < 9.95 ? size.toFixed(1) : String(Math.round(size));
   return `${signed && digits !== "0" ? (share > 0 ? "+" : "−") : ""}${digits}%`;
@@ -52,18 +79,20 @@ export function formatShare(share, signed = false) {
 export function describeShares(words, shares, { branch }, { isJoint, isPlural }) {
   if (!shares) return null;
   const signed = branch === DIFFERENCE;
-  const all = words.map((word, i) => [nameOfWord(word, words), shares[i], isOfCaption(word)]);
+  const known = words.map((word, i) => [nameOfWord(word, words), shares[i], isOfCaption(word)]);
+  const all = known.filter(([, share]) => !Number.isNaN(share));
   const ranked = all.filter(([, , counts]) => counts).sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]));
   const others = new Map();
   for (const [name, share, counts] of all) if (!counts) others.set(name, (others.get(name) ?? 0) + share);
-  const rest = [...others].filter(([, share]) => formatShare(share) !== "0%").map(([name, share]) => `${formatShare(share, signed)} on ${name}`);
+  const textOf = ([name, share]) => `${formatShare(share, signed)} on ${name}`;
+  const rest = [...others].filter(([, share]) => formatShare(share) !== "0%").map(textOf);
   const first = ranked.slice(0, RANKED).filter(([, share]) => formatShare(share) !== "0%");
-  if (!first.length) return [`${isPlural ? "They spend" : "It spends"} nothing on the words of the caption${rest.length ? `, ${joinWords(rest)}` : ""}.`];
-  const [[name, share], ...next] = first;
-  const list = [...next.map(([other, value]) => `${formatShare(value, signed)} on ${other}`), ...rest];
-  const whole = isJoint ? " of all its attention" : "";
   const verb = signed ? "Between the branches, the difference is " : isPlural ? "They spend " : "It spends ";
-  return [verb, `${formatShare(share, signed)} on ${name}`, `${list.length ? `, ${joinWords(list)}` : ""}${whole}.`];
+  if (!first.length && rest.length) return [`${verb}${joinWords(rest)}.`];
+  if (!first.length) return [];
+  const list = [...first.slice(1).map(textOf), ...rest];
+  const whole = isJoint ? " of all its attention" : "";
+  return [verb, textOf(first[0]), `${list.length ? `, ${joinWords(list)}` : ""}${whole}.`];
 }
 
 // The layer whose words the strip shows; null if the trace has none.

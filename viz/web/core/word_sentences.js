@@ -27,7 +27,8 @@ export function describeWord(trace, state, query, layer, gap, map) {
   const word = findWord(layer.words(state.branch), query);
   const name = nameOfWord(query, word ? layer.words(state.branch) : []);
   const grid = mapGrid(layer, modeOf(query, state));
-  const subject = `${word && word.of !== "word" ? name[0].toUpperCase() + name.slice(1) : `The word ${name}`} on the ${formatGrid(grid)} map, layer ${layer.label}, ${formatStep(trace, state.step)},`;
+  const whose = word && word.of !== "word" ? capitalised(name) : `The word ${name}`;
+  const subject = `${whose} on the ${formatGrid(grid)} map, layer ${layer.label}, ${formatStep(trace, state.step)},`;
   const where = `${layer.name}, ${formatKeys(layer)}, ${formatHead(layer, state.head)}`;
   if (gap) return { subject, where, parts: ["has no map: ", gap, "."], numbers: [] };
   if (!map) return { subject, where, parts: null, numbers: null };
@@ -36,16 +37,19 @@ export function describeWord(trace, state, query, layer, gap, map) {
   const { parts, numbers } = { spent, used, looks, apart }[kind](map, found);
   const note = trace.captionOf(state.branch)?.notes.get(query.text);
   const tokens = word.keys.length > 1 && word.of === "word" ? ` Summed over its ${word.keys.length} tokens.` : "";
-  parts[parts.length - 1] += tokens + (note ? ` ${note[0].toUpperCase()}${note.slice(1).replace(/\.?$/, ".")}` : "");
+  parts[parts.length - 1] += tokens + (note ? ` ${capitalised(note).replace(/\.?$/, ".")}` : "");
   return { subject, where, parts, numbers };
 }
 
+const capitalised = (text) => text[0].toUpperCase() + text.slice(1);
+
 function spent(map, { grid, unit, peak, mean }) {
   const place = formatPlace(grid, peak);
+  const [most, average] = [map[peak] * unit, mean * unit].map((share) => formatShare(share));
   const times = ["peak, times uniform", formatTimes(map[peak])];
   return {
-    parts: [`gets most from the cell at ${place}: `, `${formatShare(map[peak] * unit)} of its attention`, `; on average ${formatShare(mean * unit)}.`],
-    numbers: [["largest share", formatShare(map[peak] * unit)], ["mean share", formatShare(mean * unit)], times, spread(map, grid)],
+    parts: [`gets most from the cell at ${place}: `, `${most} of its attention`, `; on average ${average}.`],
+    numbers: [["largest share", most], ["mean share", average], times, spread(map, grid)],
   };
 }
 
@@ -57,18 +61,19 @@ function used(map, { grid, peak }) {
 }
 
 function looks(map, { grid, peak, mean }) {
-  const most = `${formatTimes(map[peak])} chance`;
+  const [most, others] = [formatTimes(map[peak]), formatShare(1 - mean)];
   return {
-    parts: [`looks mostly at the cell at ${formatPlace(grid, peak)}, `, most, `; ${formatShare(1 - mean)} of its attention is on words.`],
-    numbers: [["peak, times uniform", formatTimes(map[peak])], ["on words", formatShare(1 - mean)], spread(map, grid)],
+    parts: [`looks mostly at the cell at ${formatPlace(grid, peak)}, `, `${most} chance`, `; ${others} of its attention is on words.`],
+    numbers: [["peak, times uniform", most], ["on words", others], spread(map, grid)],
   };
 }
 
 function apart(map, { grid, peak }) {
-  const low = map.indexOf(Math.min(...map));
+  const low = map.reduce((least, value, i) => (value < map[least] ? i : least), 0);
+  const [gain, loss] = [map[peak], map[low]].map(formatSigned);
   return {
-    parts: [`gains most at ${formatPlace(grid, peak)}, `, formatSigned(map[peak]), `, and loses most at ${formatPlace(grid, low)}, ${formatSigned(map[low])}.`],
-    numbers: [["largest gain", formatSigned(map[peak])], ["largest loss", formatSigned(map[low])]],
+    parts: [`gains most at ${formatPlace(grid, peak)}, `, gain, `, and loses most at ${formatPlace(grid, low)}, ${loss}.`],
+    numbers: [["largest gain", gain], ["largest loss", loss]],
   };
 }
 

@@ -1,7 +1,7 @@
 // Describes maps in words and numbers. Nothing here touches the DOM.
 
 import { nameOfWord } from "./captions.js";
-import { cellsOf, isWordQuery, mapGrid, middleOf, queryGrid, tokenAt } from "./query.js";
+import { DIFFERENCE, cellsOf, isWordQuery, mapGrid, middleOf, queryGrid, tokenAt } from "./query.js";
 import { formatSigned, formatTimes } from "./scale.js";
 
 // Measures a map in times uniform; `middle` is the query's centre, in cells of the map's grid; `size` the picture's, in pixels.
@@ -68,7 +68,8 @@ function formatKinds(kinds) {
 // "a, b and c"
 export const joinWords = (texts) => (texts.length > 1 ? `${texts.slice(0, -1).join(", ")} and ${texts[texts.length - 1]}` : texts.join(""));
 
-// What a layer's keys are: "cross-attention · 32×32 cells look at 24 words", "self-attention · 32×32", "looks at 32×32 cells and 4 registers".
+// What a layer's keys are: "self-attention · 32×32", "looks at 32×32 cells and 4 registers", "cross-attention · 32×32 cells look at
+// 24 words".
 export function formatKeys(layer) {
   const others = formatKinds(layer.otherKeys);
   if (!layer.keyGrid) return `cross-attention · ${formatGrid(layer)} cells look at ${joinWords(others)}`;
@@ -130,8 +131,8 @@ function subjectOf(trace, state, query, layer, cells) {
 
 const isPlural = ({ tokens }) => tokens.length > 1;
 
-// Describes the chosen map of a query of the picture: { subject, where, parts, numbers }. `parts` complete the sentence, alternately plain and bold;
-// `numbers` are [name, text]. Both are null if `map` is null, while it is being computed. At a gap of the layer, `parts` say why.
+// Describes the map of a query of the picture: { subject, where, parts, numbers }. `parts` complete the sentence, alternately plain
+// and bold; `numbers` are [name, text]. Both are null if `map` is null, while it is being computed. At a gap, `parts` say why.
 export function describeMap(trace, state, query, layer, map) {
   const cells = cellsOf(query, queryGrid(layer, state.mode));
   const subject = subjectOf(trace, state, query, layer, cells);
@@ -143,14 +144,20 @@ export function describeMap(trace, state, query, layer, map) {
   const middle = moveTo(middleOf(cells, source), source, grid);
   const measures = measureMap(map, grid, middle, trace.size);
   const offset = offsetOf(measures.peak, middle, grid);
-  const kind = state.mode === "column" ? "column" : state.special ? "difference" : "row";
+  const kind = kindOf(state);
   const [describe, list] = {
     row: [describeRow, rowNumbers],
     column: [describeColumn, columnNumbers],
     difference: [describeDifference, differenceNumbers],
+    branches: [describeBranches(trace.branches, state.mode), branchNumbers],
   }[kind];
   const parts = describe(map, { grid, cells: cellsOf(query, grid), isPlural: isPlural(cells), placeOf: placesOn(grid, source) }, measures);
   return { subject, where, parts, numbers: list(map, layer, measures, offset) };
+}
+
+function kindOf({ branch, mode, special }) {
+  if (branch === DIFFERENCE) return "branches";
+  return mode === "column" ? "column" : special ? "difference" : "row";
 }
 
 // A place in cells of one grid, in cells of another.
@@ -205,6 +212,14 @@ function differenceNumbers(map, layer, measures, offset) {
   ];
 }
 
+function branchNumbers(map, layer, measures, offset) {
+  return [
+    ["largest gain", formatSigned(map[measures.peak])],
+    ["largest loss", formatSigned(map[measures.low])],
+    ["peak offset: Δrow, Δcolumn", offset],
+  ];
+}
+
 // The rest of the sentence, in parts: plain, bold, plain, … `place` has the map's grid, the query's cells on it, whether the
 // sentence is about several cells, and how to name a cell.
 function describeRow(map, place, { peak }) {
@@ -242,6 +257,17 @@ function describeDifference(map, { isPlural: several, placeOf }, { peak, low }) 
     ". “Others” means the average over all cells.",
   ];
 }
+
+const describeBranches = ([first, last], mode) =>
+  function describe(map, { isPlural: several, placeOf }, { peak, low }) {
+    const [more, less] = [peak, low].map(placeOf);
+    const [looks, at] = mode === "column" ? [several ? "are looked at" : "is looked at", "by"] : [several ? "look" : "looks", "at"];
+    return [
+      `${looks} more in the ${last} branch than in the ${first} one ${at} ${more}, `,
+      formatSigned(map[peak]),
+      `, and less ${at} ${less}, ${formatSigned(map[low])}.`,
+    ];
+  };
 
 // Which cells are the query's or next to one of them, and the index of the largest value elsewhere (-1 for none).
 function surroundings(map, { grid: { height, width, tokens }, cells }) {

@@ -72,16 +72,17 @@ function paintAreas({ height, width }, winners, colors) {
 // Where each large area has room for its name: the cell that is farthest from the area's edge.
 function namesOf({ height, width, tokens }, winners, words) {
   const depths = depthsOf(winners, height, width);
-  return words.flatMap((word, index) => {
+  const places = words.map((word, index) => {
     let [best, count] = [-1, 0];
     for (let i = 0; i < tokens; i++) {
       if (winners[i] !== index) continue;
       count++;
       if (best < 0 || depths[i] > depths[best]) best = i;
     }
-    if (count < NAMED * tokens) return [];
-    return [[word.text, (Math.floor(best / width) + 0.5) / height, ((best % width) + 0.5) / width]];
+    return { count, name: [word.text, (Math.floor(best / width) + 0.5) / height, ((best % width) + 0.5) / width] };
   });
+  const large = places.filter(({ count }) => count >= NAMED * tokens).sort((a, b) => b.count - a.count);
+  return large.map(({ name }) => name);
 }
 
 // How many steps each cell is from one of another area, or from outside the picture.
@@ -100,7 +101,7 @@ function depthsOf(winners, height, width) {
   return depths;
 }
 
-// Writes the areas' names on the picture.
+// Writes the areas' names on the picture, the largest area's first; none over another.
 export function paintNames(canvas, names) {
   const context = canvas.getContext("2d");
   const size = Math.max(11, Math.round(canvas.width / 32));
@@ -108,10 +109,13 @@ export function paintNames(canvas, names) {
   context.textBaseline = "middle";
   context.lineWidth = size / 4;
   context.lineJoin = "round";
+  const written = [];
   for (const [text, down, across] of names) {
     const room = context.measureText(text).width / 2 + size / 3;
     const x = Math.min(canvas.width - room, Math.max(room, across * canvas.width));
     const y = Math.min(canvas.height - size, Math.max(size, down * canvas.height));
+    if (written.some((other) => Math.abs(other.x - x) < other.room + room && Math.abs(other.y - y) < 1.2 * size)) continue;
+    written.push({ x, y, room });
     context.textAlign = "center";
     context.strokeStyle = "rgba(0, 0, 0, 0.8)";
     context.strokeText(text, x, y);

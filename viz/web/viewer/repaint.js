@@ -6,6 +6,7 @@ import { h, imageCanvas } from "../dom.js";
 import { areaWords, areasOf, paintNames } from "./areas.js";
 import { showDescription } from "./description.js";
 import { showScale } from "./layout.js";
+import { showMatrix } from "./matrix.js";
 import { paintMap, paintPicture, paintQuery } from "./paint.js";
 import { showBars } from "./strip.js";
 
@@ -96,6 +97,7 @@ export function drawAll(desk) {
   drawAtlas(desk, query, layer);
   drawPins(desk);
   showDescription(desk, showBars(desk));
+  showMatrix(desk);
   showScale(ui, desk.scale, desk.known ? largestOf(desk.map, desk.mapGrid().tokens) : 1, state, query);
   answers.work();
 }

@@ -3,6 +3,7 @@
 import { h, labelledCanvas, makeButton } from "../dom.js";
 import { Choices } from "./choices.js";
 import { buildHelp } from "./help.js";
+import { buildMatrix } from "./matrix.js";
 import { buildStrip } from "./strip.js";
 
 export const ATLAS_LABEL = "Maps of every layer, top to bottom, at every step, left to right.";
@@ -121,13 +122,14 @@ export function buildViewer(root) {
   const recipe = h("span");
   const proof = buildProof();
   const strip = buildStrip(choices);
+  const matrix = buildMatrix();
   const [tools, left, right, side] = [buildTools, buildPicture, buildAtlasCard, buildSide].map((build) => build(choices));
   const main = h(
     "div",
     { class: "pg-main", hidden: true },
-    h("div", { class: "pg-facts" }, title, strip.node, recipe, proof.node),
+    h("div", { class: "pg-facts" }, title, strip.node, matrix.node, recipe, proof.node),
     ...[tools.tools, tools.dialog, left.card, right.card, side.card],
   );
   root.replaceChildren(message, main, readout);
-  return { root, main, message, title, strip, recipe, proof, choices, readout, ...tools, ...left, ...right, ...side };
+  return { root, main, message, title, strip, matrix, recipe, proof, choices, readout, ...tools, ...left, ...right, ...side };
 }

@@ -23,7 +23,8 @@ export function buildStrip(choices) {
     choices.segment("bars", "What the bars show", { layer: "Bars: this layer", grid: "all on this grid" }),
     choices.segment("branch", "Half of the guided batch", {}),
   );
-  const node = h("section", { class: "pg-strip", hidden: true, "aria-label": "Words of the caption" }, rows, h("div", { class: "pg-strip-line" }, controls, note));
+  const line = h("div", { class: "pg-strip-line" }, controls, note);
+  const node = h("section", { class: "pg-strip", hidden: true, "aria-label": "Words of the caption" }, rows, line);
   return { node, rows, note, chips: [] };
 }
 
@@ -34,7 +35,7 @@ export function openStrip({ ui, trace, state }) {
   strip.node.hidden = !trace.wordLayers.length;
   ui.main.classList.toggle("pg-has-words", !strip.node.hidden);
   const looks = trace.askingLayers.length ? { looks: "What it looks at" } : {};
-  choices.offer("reading", { spent: "Spent on the word", used: "Where it is used", ...looks });
+  choices.offer("reading", { spent: "Spent on it", used: "Where it is used", ...looks });
   const names = [...trace.branches, ...(trace.difference ? [trace.difference] : [])];
   choices.offer("branch", names.length > 1 ? Object.fromEntries(names.map((name) => [name, name])) : {});
   if (!names.includes(state.branch)) state.branch = trace.branch;
@@ -52,7 +53,7 @@ export function showBars(desk) {
   const words = layer.words(state.branch);
   const shares = sharesOf(answers, trace, state, layer, query);
   const signed = state.branch === DIFFERENCE;
-  const largest = Math.max(0, ...words.map((word, i) => (isOfCaption(word) ? Math.abs(shares?.[i] ?? 0) : 0)));
+  const largest = Math.max(0, ...words.map((word, i) => (isOfCaption(word) ? Math.abs(shares?.[i] || 0) : 0)));
   const full = FULL.find((share) => share >= largest) ?? 1;
   ui.strip.chips.forEach((chip, i) => showBar(chip, shares ? shares[i] : null, full, signed));
   const subject = { pixel: "pixel", box: "rectangle", region: "region" }[query.kind];
@@ -62,7 +63,7 @@ export function showBars(desk) {
 }
 
 function showBar({ fill, share }, value, full, signed) {
-  const size = value === null ? 0 : Math.min(1, Math.abs(value) / full);
+  const size = Math.min(1, Math.abs(value || 0) / full); // 0 for null and NaN
   fill.style.transform = `scaleY(${size.toFixed(3)})`;
   fill.classList.toggle("pg-less", value < 0);
   fill.classList.toggle("pg-over", Math.abs(value) > full);

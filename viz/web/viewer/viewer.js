@@ -52,6 +52,7 @@ export class Viewer {
     wireAtlas(desk);
     ui.slider.addEventListener("input", () => this.choose({ step: Number(ui.slider.value) }));
     ui.play.addEventListener("click", () => this.#play());
+    ui.matrix.node.addEventListener("toggle", () => this.#invalidate());
     ui.choices.wire(desk.state, desk.choose);
     new ResizeObserver(() => this.#layOut()).observe(ui.main);
   }
