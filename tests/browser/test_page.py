@@ -171,7 +171,7 @@ def test_generate_shows_progress_and_ends_in_new_picture(page):
     page.wait_for_function(f"{VIEWER}.trace.recipe.steps === 40", timeout=60_000)
     assert page.evaluate(f"{VIEWER}.trace.steps.length") == 25  # spread over the 40 of the run
     badge = page.locator(f"{VIEWER_ROOT} .pg-proof summary")
-    assert re.match(r"✓ 10 layers verified at .*, to \de.\d$", badge.inner_text())
+    assert re.match(r"✓ 20 layers verified at .*, to \de.\d$", badge.inner_text())
     badge.click()
     more = page.locator(f"{VIEWER_ROOT} .pg-proof-more").inner_text()
     assert re.search(r"rounded numbers, from which the output comes out to \de.\d\.", more)

@@ -52,6 +52,8 @@ test("layerLabel shortens diffusers' names and cuts others", () => {
   assert.equal(layerLabel(attention("up_blocks.2"), ""), "up 2 · 1");
   assert.equal(layerLabel(attention("mid_block")), "middle · attention 1");
   assert.equal(layerLabel("down_blocks.1.attentions.0.transformer_blocks.2.attn1"), "down 1 · attention 0.2");
+  assert.equal(layerLabel("transformer_blocks.12.attn"), "block 12");
+  assert.equal(layerLabel("transformer_blocks.12.attn2", ""), "block 12 · attn2");
   assert.equal(layerLabel("layers.3.attention"), "layers.3.attention");
   assert.equal(layerLabel("a".repeat(40)).length, 26);
   assert.equal(layerLabel("a".repeat(40), "").length, 12);

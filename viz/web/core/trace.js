@@ -86,13 +86,16 @@ function toPicture({ shape: [height, width], bytes }) {
   return { width, height, data };
 }
 
-// "up_blocks.2.attentions.1.transformer_blocks.0.attn1" is "up 2 · attention 1", or "up 2 · 1" where space is tight.
+// "up_blocks.2.attentions.1.transformer_blocks.0.attn1" is "up 2 · attention 1", or "up 2 · 1" where space is tight;
+// "transformer_blocks.7.attn" is "block 7".
 export function layerLabel(name, word = "attention ") {
   const block = /(?:^|\.)(down|up)_blocks\.(\d+)/.exec(name);
   const place = /(?:^|\.)mid_block(?:\.|$)/.test(name) ? "middle" : block && `${block[1]} ${block[2]}`;
   const attention = /attentions\.(\d+)/.exec(name);
   const inner = /transformer_blocks\.([1-9]\d*)/.exec(name);
   const room = word ? 26 : 12;
+  const [, number, second] = /^transformer_blocks\.(\d+)\.attn(2?)/.exec(name) ?? [];
+  if (number) return `block ${number}${second && ` · attn${second}`}`;
   if (!place) return name.length > room ? `…${name.slice(1 - room)}` : name;
   return place + (attention ? ` · ${word}${attention[1]}` : "") + (inner ? `.${inner[1]}` : "");
 }

@@ -36,7 +36,8 @@ export function describeWord(trace, state, query, layer, gap, map) {
   const kind = state.branch === DIFFERENCE ? "apart" : state.reading;
   const { parts, numbers } = { spent, used, looks, apart }[kind](map, found);
   const note = trace.captionOf(state.branch)?.notes.get(query.text);
-  const tokens = word.keys.length > 1 && word.of === "word" ? ` Summed over its ${word.keys.length} tokens.` : "";
+  const joins = modeOf(query, state) === "row" ? "Mean of" : "Sum of";
+  const tokens = word.keys.length > 1 && word.of === "word" ? ` ${joins} its ${word.keys.length} tokens.` : "";
   parts[parts.length - 1] += tokens + (note ? ` ${capitalised(note).replace(/\.?$/, ".")}` : "");
   return { subject, where, parts, numbers };
 }

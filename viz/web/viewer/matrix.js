@@ -38,7 +38,8 @@ function contentOf(desk, layer) {
   if (words.length > LARGEST) return [h("p", { class: "pg-note" }, `No table: ${words.length} words are too many for one.`)];
   const shares = matrixOf(desk.answers, trace, state, layer);
   if (!shares) return [h("p", { class: "pg-note" }, "No table: this trace is too large for the browser.")];
-  const names = words.map((word) => nameOfWord(word, words));
+  const isAlone = words.every(({ encoder }) => encoder === words[0].encoder);
+  const names = words.map((word) => `${isAlone || !word.name ? "" : `${word.name}: `}${nameOfWord(word, words)}`);
   const head = h("tr", {}, h("td"), ...names.map((name) => h("th", { scope: "col" }, h("span", {}, name))));
   const rows = words.map((_, row) => {
     const cells = words.map((word, column) => cellOf(desk, shares[row * words.length + column], layer.keyCount / word.keys.length));

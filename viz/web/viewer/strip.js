@@ -34,6 +34,7 @@ export function openStrip({ ui, trace, state }) {
   strip.words = null;
   strip.node.hidden = !trace.wordLayers.length;
   ui.main.classList.toggle("pg-has-words", !strip.node.hidden);
+  ui.main.classList.remove("pg-has-caption");
   const looks = trace.askingLayers.length ? { looks: "What it looks at" } : {};
   choices.offer("reading", { spent: "Spent on it", used: "Where it is used", ...looks });
   const names = [...trace.branches, ...(trace.difference ? [trace.difference] : [])];
@@ -94,6 +95,7 @@ function buildWords(desk, layer) {
   const key = JSON.stringify(words.map(({ text, of, encoder, tokens }) => [text, of, encoder, tokens]));
   const isSame = strip.words && strip.key === key;
   Object.assign(strip, { words, key });
+  desk.ui.main.classList.toggle("pg-has-caption", words.some(({ of }) => of === "word")); // then it need not be repeated
   if (isSame) return strip.chips.forEach((chip, i) => (chip.word = words[i]));
   strip.chips = words.map((word) => buildChip(desk, word, words));
   const rows = [...new Set(words.map(({ encoder }) => encoder))].map((encoder) => {
