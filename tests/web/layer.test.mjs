@@ -20,7 +20,10 @@ test("readLayer finds words among the keys, and where words ask, too", () => {
   assert.deepEqual([cross.keyGrid, cross.keyCount, cross.wordKeys], [null, 4, [{ kind: "words", tokens: 4, first: 0 }]]);
   assert.equal(cross.wordQueries, null);
   const joint = readLayer({ ...LAYER, queries: [WORDS, PIXELS], keys: [PIXELS, WORDS] }, "2");
-  assert.deepEqual([joint.wordKeys[0].first, joint.wordQueries[0].first], [6, 0]);
+  assert.deepEqual([joint.wordKeys[0].first, joint.wordQueries], [6, [0]]);
+  const objects = { ...WORDS, kind: "objects" };
+  const some = readLayer({ ...LAYER, queries: [WORDS, PIXELS], keys: [PIXELS, objects, WORDS] }, "2");
+  assert.deepEqual(some.wordQueries, [null, 0]);
   assert.equal(readLayer({ ...LAYER, queries: [PIXELS, { ...WORDS, tokens: 3 }], keys: [PIXELS, WORDS] }, "2").wordQueries, null);
   assert.equal(readLayer({ ...LAYER, keys: [{ ...WORDS, kind: "registers" }] }, "2"), null);
 });

@@ -14,6 +14,7 @@ from tests.support.opened import map_of, opened
 from tests.support.traces import trace_of_segments
 from viz import Trace
 from viz.layer import Layer, Segment
+from viz.query import Maps
 from viz.view import WordQuery
 from viz.web import WEB
 from viz.words import Caption, caption_to_json, words_of_layer
@@ -149,6 +150,30 @@ def test_difference_of_branches_is_last_minus_first(recorded):
     assert np.abs(np.array(values) - (last - first)).max() < 1e-3
 
 
+def test_maps_of_words_equal_those_of_python(recorded):
+    trace, path = recorded
+    maps = Maps(trace)
+    names = [layer.name for layer in maps.layers]
+    assert opened(path, "trace.all.map(({ name }) => name)") == names
+    choices: list[tuple] = [
+        (layer, head, query_of(text, nth), reading, branch)
+        for layer in ("block.attn2", "joint")
+        for head in (-1, 1)
+        for text, nth in TOKENS
+        for reading in ("spent", "used", *(["looks"] if layer == "joint" else []))
+        for branch in ("conditional", *(["unconditional", "difference"] if text == "padding" else []))
+    ]
+    asked = [
+        map_of(names.index(layer), 0, head, query, "row", False, reading=reading, branch=branch)
+        for layer, head, query, reading, branch in choices
+    ]
+    for (layer, head, query, reading, branch), values in zip(
+        choices, opened(path, f"[{', '.join(asked)}]"), strict=True
+    ):
+        expected = maps.one(query, layer, trace.steps[0], head=head, reading=reading, branch=branch).flatten()
+        assert np.abs(np.array(values) - expected).max() < 1e-3, (layer, head, query, reading, branch)
+
+
 @pytest.mark.parametrize("branch", ["conditional", "unconditional", "difference"])
 @pytest.mark.parametrize("bars", ["layer", "grid"])
 def test_shares_of_a_pixel_are_sums_over_tokens(recorded, bars, branch):
@@ -168,7 +193,8 @@ def test_shares_of_a_pixel_are_sums_over_tokens(recorded, bars, branch):
         if bars == "grid":
             joint = whole(trace, "joint", 0, name).mean(0)[8 + 5][4:]
             rows = {"block.attn2": whole(trace, "block.attn2", 0, name).mean(0)[5], "joint": joint}
-        keys = sum(rows.values()) / len(rows)
+        heads = {name: trace.layers[name].heads for name in rows}  # the mean of all heads of both layers
+        keys = sum(row * heads[name] for name, row in rows.items()) / sum(heads.values())
         return np.array([keys[list(word.tokens)].sum() for word in caption.words])
 
     if branch == "difference":

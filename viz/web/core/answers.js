@@ -86,13 +86,14 @@ export class Answers {
   }
 
   // What each word spends on each word in joint attention, in one branch: the mean of its tokens' rows, summed over those of the
-  // other. (W, W) shares, in the order of the layer's words.
+  // other. (W, W) shares, in the order of the layer's words; NaN for words that don't ask.
   wordMatrix(layer, step, head, { branch }) {
     const { q, k } = layer.numbers(step, branch);
     const row = new Float32Array(layer.keyCount);
     const words = layer.words(branch);
     const rows = words.map((word) => {
       const tokens = queriesOf(layer, word);
+      if (!tokens) return words.map(() => NaN);
       const weights = Array(tokens.length).fill(1 / tokens.length);
       answer(sideOf(layer, "matrix"), q, k, { tokens, weights }, null, Math.min(head, layer.heads - 1), row);
       return words.map(({ keys }) => keys.reduce((sum, key) => sum + row[key] / layer.keyCount, 0));

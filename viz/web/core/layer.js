@@ -9,7 +9,7 @@ const KINDS = ["pixels", "words", "registers", "image prompt", "objects", "frame
 //     keyGrid: { height, width, tokens }, firstKey, keyCount,     the same of the keys; no grid if none of them is a pixel
 //     otherKeys: { kind: count },     the keys that are not cells
 //     wordKeys: [{ kind, tokens, first }],     the segments of the keys that may be words, and the first key of each
-//     wordQueries: the same of the queries, if the words ask, too; null if not }
+//     wordQueries: [the first query, or null], of each of these, where words are queries of the same softmax; null if none is }
 //
 // Null if its keys are neither pixels nor words. Throws an Error to show to the user if the description contradicts itself.
 export function readLayer(entry, version) {
@@ -21,12 +21,11 @@ export function readLayer(entry, version) {
   if (among.length !== 1 || looked.length > 1) throw damaged;
   const [wordKeys, asking] = [keys, queries].map(findWords);
   if (!looked.length && !wordKeys.length) return null;
-  const isJoint = looked.length && wordKeys.length && shapeOf(wordKeys) === shapeOf(asking);
   return {
     ...{ name, heads, headDim, scale },
     ...{ ...among[0].grid, firstQuery: among[0].before, queryCount: countTokens(queries) },
     ...{ keyGrid: looked[0]?.grid ?? null, firstKey: looked[0]?.before ?? 0, keyCount: countTokens(keys) },
-    ...{ wordKeys, wordQueries: isJoint ? asking : null },
+    ...{ wordKeys, wordQueries: looked.length ? pairUp(wordKeys, asking) : null },
     otherKeys: countKinds(keys.filter(({ kind }) => kind !== "pixels")),
   };
 }
@@ -68,7 +67,16 @@ function findWords(segments) {
   return words.map(({ kind, tokens, first }) => ({ kind, tokens, first }));
 }
 
-const shapeOf = (segments) => JSON.stringify(segments.map(({ kind, tokens }) => [kind, tokens]));
+// The first query of each segment of keys: the segments are alike, in the same order; otherwise a segment's is the one of its
+// kind and size, if there is one alone on either side. Null if no segment has any.
+function pairUp(keys, queries) {
+  const shapeOf = ({ kind, tokens }) => `${kind} ${tokens}`;
+  const [shapes, others] = [keys, queries].map((segments) => segments.map(shapeOf));
+  if (keys.length && shapes.join() === others.join()) return queries.map(({ first }) => first);
+  const isAlone = (shape) => [shapes, others].every((list) => list.filter((other) => other === shape).length === 1);
+  const found = shapes.map((shape) => (isAlone(shape) ? queries[others.indexOf(shape)].first : null));
+  return found.some((first) => first !== null) ? found : null;
+}
 
 const countTokens = (segments) => segments.reduce((sum, { tokens }) => sum + tokens, 0);
 

@@ -33,10 +33,11 @@ function sharesOfBranch(answers, state, layers, query) {
   const totals = new Float32Array(words.length);
   const keys = new Float32Array(layers[0].wordKeys.reduce((sum, { tokens }) => sum + tokens, 0));
   const head = state.bars === "grid" ? -1 : state.head;
+  const heads = layers.reduce((sum, each) => sum + each.heads, 0); // the mean is over all of them
   let known = true;
   for (const each of layers) {
     known = answers.shares(query, each, state.step, head, state, keys) && known;
-    words.forEach(({ slots }, i) => slots.forEach((slot) => (totals[i] += keys[slot] / layers.length)));
+    words.forEach(({ slots }, i) => slots.forEach((slot) => (totals[i] += (keys[slot] * each.heads) / heads)));
   }
   return known ? totals : null;
 }

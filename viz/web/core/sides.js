@@ -32,11 +32,12 @@ export function askedOf(layer, query, options, branch) {
   return { side: mode === "row" ? "asking" : "words", mode, cells: { tokens, weights } };
 }
 
-// The queries of a layer that are a word's, which follow one another as its keys do; null if words don't ask in it.
+// The queries of a layer that are a word's, which follow one another as its keys do; null if the word doesn't ask in it.
 export function queriesOf({ wordKeys, wordQueries }, { keys }) {
-  if (!wordQueries) return null;
-  return keys.map((key) => {
+  const queries = keys.map((key) => {
     const at = wordKeys.findIndex(({ first, tokens }) => key >= first && key < first + tokens);
-    return wordQueries[at].first + key - wordKeys[at].first;
+    const first = wordQueries?.[at] ?? null;
+    return first === null ? null : first + key - wordKeys[at].first;
   });
+  return queries.includes(null) ? null : queries;
 }

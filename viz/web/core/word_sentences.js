@@ -4,6 +4,7 @@ import { findWord, nameOfWord } from "./captions.js";
 import { DIFFERENCE, mapGrid, modeOf } from "./query.js";
 import { formatSigned, formatTimes } from "./scale.js";
 import { formatShare } from "./shares.js";
+import { queriesOf } from "./sides.js";
 import { formatGrid, formatHead, formatKeys, formatPlace, formatStep } from "./words.js";
 
 // What maps of words show; the atlas and the switch between the readings use the same.
@@ -14,10 +15,13 @@ export const READINGS = {
 };
 
 // Why a layer has no map of a word; undefined if it has one.
-export function missingWord(trace, layer, query, { branch }) {
+export function missingWord(trace, layer, query, { branch, reading }) {
   const branches = branch === DIFFERENCE ? trace.branches : [branch];
   const without = branches.find((name) => !findWord(layer.words(name), query));
-  if (without === undefined) return undefined;
+  if (without === undefined) {
+    const asks = reading !== "looks" || branches.every((name) => queriesOf(layer, findWord(layer.words(name), query)));
+    return asks ? undefined : `${nameOfWord(query)} is looked at in this layer, but looks at nothing`;
+  }
   const whose = trace.branches.length > 1 ? `${without} caption` : "caption";
   return `the ${whose} has no ${nameOfWord(query)} in this layer`;
 }
