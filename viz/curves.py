@@ -9,6 +9,7 @@ import numpy as np
 
 from viz.areas import coverage, middle
 from viz.labels import layer_label
+from viz.layer import Branch
 from viz.measures import entropy, mean_distance, region_weight
 from viz.query import Maps, map_grid, query_grid
 from viz.view import Area, Mode
@@ -45,6 +46,7 @@ def measure_over_steps(
     head: int = -1,
     region: Area | None = None,
     outside: bool = False,
+    branch: Branch | None = None,
 ) -> Curves:
     """Measure, at every recorded step, what a query looks at (its rows) or who looks at it (its columns).
 
@@ -54,6 +56,7 @@ def measure_over_steps(
         layer: draw a line for each head of this layer, and one for their mean; a line for each layer by default.
         head: which head the lines of layers show; -1 for the mean of all.
         region: where the weight is measured; with `outside`, everywhere else.
+        branch: the last by default.
     """
     trace = maps.trace
     names = [each.name for each in maps.pixel_layers] if layer is None else [layer]
@@ -61,10 +64,10 @@ def measure_over_steps(
     distance: Lines = {}
     weight: Lines = {}
     for name in names:
-        layer_maps = _over_steps(maps, query, name, mode)
+        layer_maps = _over_steps(maps, query, name, mode, branch)
         source, grid = query_grid(trace.layers[name], mode), map_grid(trace.layers[name], mode)
         received = math.prod(source) / math.prod(grid)  # what an average cell receives is 1 / this
-        for label, line in _lines(layer_maps, layer_label(name) if layer is None else None, head).items():
+        for label, line in head_lines(layer_maps, layer_label(name) if layer is None else None, head).items():
             total = line.sum((-2, -1))  # 1 for rows, or less if some keys are not pixels
             shares = line / np.maximum(total, 1e-30)[:, None, None]
             spread[label] = total * received if mode == "column" else entropy(line)
@@ -82,17 +85,17 @@ def measure_over_steps(
     )
 
 
-def _over_steps(maps: Maps, query: Area, name: str, mode: Mode) -> np.ndarray:
+def _over_steps(maps: Maps, query: Area, name: str, mode: Mode, branch: Branch | None) -> np.ndarray:
     """(S, H, h, w), the maps of a query in one layer; NaN at its gaps."""
     trace, layer = maps.trace, maps.trace.layers[name]
     values = np.full((len(trace.steps), layer.heads, *map_grid(layer, mode)), np.nan, np.float32)
     for index, step in enumerate(trace.steps):
         if step not in trace.gaps.get(name, {}):
-            values[index] = maps.heads(query, name, step, mode=mode)
+            values[index] = maps.heads(query, name, step, mode=mode, branch=branch)
     return values
 
 
-def _lines(maps: np.ndarray, label: str | None, head: int) -> Lines:
+def head_lines(maps: np.ndarray, label: str | None, head: int) -> Lines:
     """{label: (S, h, w)} of a layer's maps (S, H, h, w): one line if it has a label, else one for each head."""
     if label is not None:
         return {label: maps.mean(1) if head < 0 else maps[:, min(head, maps.shape[1] - 1)]}

@@ -55,12 +55,13 @@ def over_steps(
     return _styled(figure, title).update_layout(hovermode="x unified")
 
 
-def heatmap(values: ArrayLike, *, title: str, diverging: bool = False) -> go.Figure:
+def heatmap(values: ArrayLike, *, title: str, diverging: bool = False, unit: str = "× uniform") -> go.Figure:
     """One map with its values, cell by cell; row 0 is at the top.
 
     Args:
         values: (h, w) in times uniform.
-        diverging: the values are differences from the mean row.
+        diverging: the values are differences, with 0 in the middle of the scale.
+        unit: of the values.
     """
     values = np.asarray(values, float)
     figure = go.Figure(
@@ -69,8 +70,8 @@ def heatmap(values: ArrayLike, *, title: str, diverging: bool = False) -> go.Fig
             colorscale="balance" if diverging else "Inferno",
             zmid=0 if diverging else None,
             zmin=None if diverging else 0,
-            colorbar={"title": {"text": "× uniform"}, "thickness": 12, "outlinewidth": 0},
-            hovertemplate="row %{y}, column %{x}<br>%{z:.4g}× uniform<extra></extra>",
+            colorbar={"title": {"text": _text(unit)}, "thickness": 12, "outlinewidth": 0},
+            hovertemplate=f"row %{{y}}, column %{{x}}<br>%{{z:.4g}}{_text(unit)}<extra></extra>",
         )
     )
     figure.update_xaxes(title_text="column", constrain="domain", showgrid=False, zeroline=False)

@@ -7,8 +7,9 @@ and is fetched when there is something to plot.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import numpy as np
@@ -20,7 +21,7 @@ from viz.labels import layer_label
 from viz.page.map_server import open_trace
 from viz.page.script import js_on_load
 from viz.page.served import served_path
-from viz.view import Lines, Pixel, View, ViewError, WordQuery
+from viz.view import DIFFERENCE, Area, Lines, Pixel, View, ViewError, WordQuery
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -107,9 +108,6 @@ def plot(maps: Maps, view: View, *, lines: Lines = "layers", region: int = -1, o
     Raises:
         ViewError: if the trace has no such layer or step.
     """
-    from viz.curves import measure_over_steps  # loads torch, after the page has started
-    from viz.plots import heatmap
-
     if view.layer not in maps.trace.layers or view.step not in maps.trace.timesteps:
         raise ViewError("This view names a layer or a step that this trace does not hold.")
     by_head = lines == "heads"
@@ -117,21 +115,12 @@ def plot(maps: Maps, view: View, *, lines: Lines = "layers", region: int = -1, o
     area = pins[region] if isinstance(region, int) and 0 <= region < len(pins) else None
     if isinstance(area, (Pixel, WordQuery)):
         area = None
-    query = Pixel(view.point) if isinstance(view.query, WordQuery) else view.query  # curves are those of places
-    curves = measure_over_steps(
-        maps,
-        query,
-        mode=view.mode or "row",
-        layer=view.layer if by_head else None,
-        head=view.head,
-        region=area,
-        outside=outside,
-    )
-    figures = _over_steps(curves, "" if area is None else f"{'outside' if outside else 'inside'} pin {region + 1}")
-    special = bool(view.special) and view.mode != "column"
-    figures["map"] = heatmap(_chosen_map(maps, view), title="The chosen map", diverging=special)
+    curves = _measure(maps, view, area, by_head, outside)
+    where = "" if area is None else f"{'outside' if outside else 'inside'} pin {region + 1}"
+    figures = _over_steps(curves, where, isinstance(view.query, WordQuery))
+    figures["map"] = _map_figure(maps, view)
     return {
-        "note": _note(view, by_head),
+        "note": _note(view if len(maps.trace.branches) > 1 else replace(view, branch=None), by_head),
         "figures": [{"key": key, "figure": json.loads(figure.to_json())} for key, figure in figures.items()],
         "plotly": FileData(path=str(PLOTLY)).model_dump(),
         "sequential": _scale(SEQUENTIAL),
@@ -139,24 +128,60 @@ def plot(maps: Maps, view: View, *, lines: Lines = "layers", region: int = -1, o
     }
 
 
+def _measure(maps: Maps, view: View, area: Area | None, by_head: bool, outside: bool) -> Curves:
+    """The curves of a view's query; of a difference of branches, those of the last branch."""
+    from viz.curves import measure_over_steps  # these load torch, after the page has started
+    from viz.partners import layer_for
+    from viz.word_curves import measure_word_over_steps
+
+    layer = layer_for(maps.trace, view.layer, view.query, view.reading) if by_head else None
+    shared: dict[str, Any] = {
+        "layer": layer.name if layer else None,
+        "head": view.head,
+        "region": area,
+        "outside": outside,
+        "branch": None if view.branch == DIFFERENCE else view.branch,
+    }
+    if isinstance(view.query, WordQuery):
+        return measure_word_over_steps(maps, view.query, **shared)
+    return measure_over_steps(maps, view.query, mode=view.mode or "row", **shared)
+
+
+def _map_figure(maps: Maps, view: View) -> go.Figure:
+    from viz.partners import is_difference
+    from viz.plots import heatmap
+
+    unit = "× its mean" if isinstance(view.query, WordQuery) and view.reading == "used" else "× uniform"
+    return heatmap(_chosen_map(maps, view), title="The chosen map", diverging=is_difference(view), unit=unit)
+
+
 def _chosen_map(maps: Maps, view: View) -> np.ndarray:
-    """The map of a view; NaN at a gap, which Plotly leaves empty."""
-    if view.step in maps.trace.gaps.get(view.layer, {}):
-        from viz.query import map_grid  # loads torch
+    """The map of a view; NaN where there is none, which Plotly leaves empty."""
+    from viz.partners import layer_for, mode_of  # load torch
+    from viz.query import map_grid
 
-        return np.full(map_grid(maps.trace.layers[view.layer], view.mode or "row"), np.nan)
-    return maps.of_view(view)
+    layer = layer_for(maps.trace, view.layer, view.query, view.reading)
+    if layer is None:
+        return np.full((1, 1), np.nan)
+    has_map = layer in maps.layers_for(view.query, reading=view.reading or "spent", branch=view.branch)
+    if not has_map or view.step in maps.trace.gaps.get(layer.name, {}):
+        return np.full(map_grid(layer, mode_of(view.query, view)), np.nan)
+    return maps.of_view(replace(view, layer=layer.name))
 
 
-def _over_steps(curves: Curves, where: str) -> dict[str, go.Figure]:
+def _over_steps(curves: Curves, where: str, of_word: bool) -> dict[str, go.Figure]:
     """{key: figure}; `where` names the region of the weight."""
     from viz.plots import over_steps
 
+    received = (
+        ("Attention on the word", "share of attention") if of_word else ("Attention received", "× an average cell")
+    )
+    spent = "Of the attention on the word," if of_word else "Attention"
     measures = {
         "entropy": (curves.entropy, "Entropy", "bits"),
-        "received": (curves.received, "Attention received", "× an average cell"),
+        "received": (curves.received, *received),
         "distance": (curves.distance, "Mean attention distance", "picture pixels"),
-        "weight": (curves.weight, f"Attention {where}", "share of attention"),
+        "weight": (curves.weight, f"{spent} {where}", "share of attention"),
     }
     return {
         key: over_steps(values, curves.steps, curves.timesteps, title=title, unit=unit)
@@ -170,13 +195,19 @@ def _note(view: View, by_head: bool) -> str:
     pin = f"Pin {(view.active or 0) + 1}"
     head = "mean" if view.head < 0 else f"head {view.head}"
     subject = f"heads of {layer_label(view.layer)}" if by_head else f"{head} of every layer"
+    branch = f" The curves are those of the {view.branch} half." if view.branch else ""
+    if view.branch == DIFFERENCE:
+        branch = " Only the map is the difference; the curves are those of the last branch."
+    if isinstance(view.query, WordQuery):
+        return f"{pin}: what an average pixel spends on “{view.query.text}”, {subject} that looks at it.{branch}"
     if view.mode == "column":
         return (
             f"{pin}: who looks at it, {subject} (regions: averaged over their cells). Columns don't sum to one, so "
             "they have no entropy; plotted are the attention received, its mean distance, and the region's share of it."
+            f"{branch}"
         )
     rest = " The curves show whole rows; only the map has the mean row subtracted." if view.special else ""
-    return f"{pin}: what it looks at, {subject} (regions: averaged over their cells).{rest}"
+    return f"{pin}: what it looks at, {subject} (regions: averaged over their cells).{rest}{branch}"
 
 
 def _scale(name: str) -> list[list]:

@@ -4,6 +4,8 @@
 import { h, makeButton } from "../dom.js";
 import { csvOf } from "../export/csv.js";
 import { download } from "../export/files.js";
+import { queryOf } from "../core/query.js";
+import { scaleOf } from "../core/scale.js";
 
 const ORDER = ["entropy", "received", "distance", "weight", "map"]; // of the figures on the page
 
@@ -70,16 +72,18 @@ export async function showMap(plots) {
   const { viewer, props } = plots;
   const view = viewer.viewNow();
   if (!node || view.active < 0) return;
-  const layer = viewer.trace.layers.find(({ name }) => name === view.layer);
+  const query = queryOf(view);
+  const layer = viewer.layerOf(query);
+  if (!layer) return; // a word, in a trace without words
   const step = viewer.trace.steps.indexOf(view.step);
-  const isKnown = await viewer.order([layer], [step]).then(() => true, () => false);
+  const isKnown = await viewer.order([layer], [step], [query]).then(() => true, () => false);
   if (!isKnown || JSON.stringify(viewer.viewNow()) !== JSON.stringify(view)) return; // the new view causes a call of its own
-  const map = viewer.mapOf(layer, step, view.head);
-  const { height, width } = viewer.gridOf(layer);
+  const map = viewer.mapOf(layer, step, view.head, query);
+  const { height, width } = viewer.gridOf(layer, query);
   const rowOf = (y) => (map ? Array.from(map.subarray(y * width, (y + 1) * width)) : Array(width).fill(null)); // at a gap
   const z = Array.from({ length: height }, (_, y) => rowOf(y));
   const { sequential, diverging } = props.value;
-  const [zmid, zmin, colorscale] = view.special && view.mode === "row" ? [0, null, diverging] : [null, 0, sequential];
+  const [zmid, zmin, colorscale] = scaleOf(view).special ? [0, null, diverging] : [null, 0, sequential];
   window.Plotly.restyle(node, { z: [z], zmid: [zmid], zmin: [zmin], colorscale: [colorscale] });
 }
 

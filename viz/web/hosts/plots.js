@@ -81,14 +81,14 @@ function createFollower(plots, requests) {
   };
 }
 
-function keyOf({ pins, active, mode, special, layer, head }, choice) {
-  const shared = { pins, active, mode, special: mode === "row" && special, ...choice };
+function keyOf({ pins, active, mode, special, reading, branch, layer, head }, choice) {
+  const shared = { pins, active, mode, special: mode === "row" && special, reading, branch, ...choice };
   return JSON.stringify(choice.lines === "heads" ? { ...shared, layer } : { ...shared, head });
 }
 
 // The indices of pins that are rectangles or regions; the active one comes last, as attention to another says more.
 function regionsOf({ pins, active }) {
-  const regions = [...pins.keys()].filter((i) => pins[i].kind !== "pixel");
+  const regions = [...pins.keys()].filter((i) => pins[i].kind === "box" || pins[i].kind === "region");
   return [...regions.filter((i) => i !== active), ...regions.filter((i) => i === active)];
 }
 
