@@ -21,44 +21,61 @@ import torch
 
 from viz.colors import DIVERGING, SEQUENTIAL, palette
 from viz.draw import animation, overlay
+from viz.partners import is_difference, layer_for, mode_of, rows_for
 from viz.query import Maps, map_grid
 from viz.trace import Trace
 from viz.trace_header import read_description
-from viz.view import Query, View
+from viz.view import Query, View, ViewError
 from viz.web import joined, styles
+from viz.word_shares import shares_on_show
 
 
 def rows_on_show(trace: Trace, view: View) -> dict[str, np.ndarray]:
     """The atlas of a view as named arrays; the browser's NPZ holds the same.
 
     Returns:
-        {"maps_00", "maps_01", …}: (S, h, w) float32 in times uniform, one for each self-attention layer, of the view's
-        query, mode and head, and NaN at the layer's gaps; {"pin_1", …}: the same for every pin,
-        in the chosen layer; "layers" (L,) their names; "steps" (S,), "timesteps" (S,) float64 (NaN where there is
-        none); "view" and "recipe", JSON.
+        {"maps_00", "maps_01", …}: (S, h, w) float32 in times uniform, one for each layer with pixels among its keys, or
+        for a word with words, of the view's query, mode or reading, branch and head, and NaN where there is no map;
+        {"pin_1", …}: the same for every pin, in the chosen layer or its partner; "layers" (L,), "layers_of_pins" their
+        names;
+        "word_layers" (M,) those with words; {"words_00", …} (W,) the words of each, {"word_kinds_00", …} (W,) their
+        kinds (`viz.words.WordKind`), and {"word_shares_00", …} (S, W) float32 the shares of attention, 0 to 1, that the
+        query spends on them, or while a word is chosen the pixel under the cursor; "steps" (S,), "timesteps" (S,)
+        float64 (NaN where there is none); "view" and "recipe", JSON.
+
+    Raises:
+        ViewError: for a branch that the trace lacks.
     """
     maps = Maps(trace)
-    layers = [layer.name for layer in maps.pixel_layers]
+    layers = [layer.name for layer in rows_for(trace, view.query, view.reading)]
+    asked = [layer_for(trace, view.layer, pin, view.reading) for pin in view.pins or ()]
     timesteps = [np.nan if t is None else t for t in trace.timesteps.values()]
     texts = {
-        "layers": np.array(layers),
+        "layers": np.array(layers, str),
+        "layers_of_pins": np.array([layer.name if layer else "" for layer in asked], str),
         "steps": np.array(trace.steps, np.int32),
         "timesteps": np.array(timesteps, np.float64),
         "view": np.array(json.dumps(view.to_json())),
         "recipe": np.array(json.dumps(trace.recipe)),
     }
     atlas = {f"maps_{i:02}": _over_steps(maps, view, view.query, name) for i, name in enumerate(layers)}
-    pins = {f"pin_{i}": _over_steps(maps, view, pin, view.layer) for i, pin in enumerate(view.pins or (), 1)}
-    return atlas | pins | texts
+    pins = {
+        f"pin_{i}": _over_steps(maps, view, pin, layer.name)
+        for i, (pin, layer) in enumerate(zip(view.pins or (), asked, strict=True), 1)
+        if layer
+    }
+    return atlas | pins | shares_on_show(maps, view) | texts
 
 
 def _over_steps(maps: Maps, view: View, query: Query, layer: str) -> np.ndarray:
-    """(S, h, w), in times uniform; NaN at the layer's gaps."""
-    mode, special = view.mode or "row", bool(view.special)
+    """(S, h, w), in times uniform; NaN at the layer's gaps, and where it does not know the word."""
     trace, steps = maps.trace, maps.trace.steps
-    values = np.full((len(steps), *map_grid(trace.layers[layer], mode)), np.nan, np.float32)
+    spec = trace.layers[layer]
+    values = np.full((len(steps), *map_grid(spec, mode_of(query, view))), np.nan, np.float32)
+    if spec not in maps.layers_for(query, reading=view.reading or "spent", branch=view.branch):
+        return values
     for step in trace.steps_of(layer):
-        values[steps.index(step)] = maps.one(query, layer, step, head=view.head, mode=mode, special=special)
+        values[steps.index(step)] = maps.of_view(replace(view, pins=(query,), active=0, layer=layer, step=step))
     return values
 
 
@@ -70,14 +87,20 @@ def write_npz(trace: Trace, path: str | Path, view: View) -> Path:
 
 
 def write_gif(trace: Trace, path: str | Path, view: View, *, size: int = 384) -> Path:
-    """Write an animation of the view's map over the predicted picture, step by step; at gaps, of the picture alone."""
-    special = bool(view.special) and view.mode != "column"  # no mean row is subtracted from columns
-    scale = {"range": view.range or "common", "log": view.log is not False, "special": special}
+    """Write an animation of the view's map over the predicted picture, step by step; at gaps, of the picture alone.
+
+    Raises:
+        ViewError: for a word, if the trace holds none, and for a branch that it lacks.
+    """
+    scale = {"range": view.range or "common", "log": view.log is not False, "special": is_difference(view)}
     blank = np.zeros((*trace.size, 3), np.uint8) if trace.picture is None else trace.picture
-    maps, present, frames = Maps(trace), trace.steps_of(view.layer), []
-    for step in trace.steps:
-        values = maps.of_view(replace(view, step=step)) if step in present else None
-        frames.append(overlay(trace.previews.get(step, blank), values, size=size, smooth=bool(view.smooth), **scale))
+    layer = layer_for(trace, view.layer, view.query, view.reading)
+    if layer is None:
+        raise ViewError("This trace holds no words.")
+    frames = []
+    for step, values in zip(trace.steps, _over_steps(Maps(trace), view, view.query, layer.name), strict=True):
+        shown = None if np.isnan(values).any() else values
+        frames.append(overlay(trace.previews.get(step, blank), shown, size=size, smooth=bool(view.smooth), **scale))
     Path(path).write_bytes(animation(frames))
     return Path(path)
 

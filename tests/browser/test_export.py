@@ -146,7 +146,7 @@ def test_export_menu_writes_npz_equal_to_python(alone, trace, changes):
         for key in (key for key in expected if key.startswith(("maps_", "pin_"))):
             assert rows[key].shape == expected[key].shape
             assert np.abs(rows[key] - expected[key]).max() <= 1e-3 * max(1, np.abs(expected[key]).max()), key
-        for key in ("layers", "steps", "timesteps"):
+        for key in ("layers", "layers_of_pins", "steps", "timesteps"):
             assert np.array_equal(rows[key], expected[key])
         assert json.loads(str(rows["view"])) == document and json.loads(str(rows["recipe"])) == trace.recipe
     set_view(alone)

@@ -76,9 +76,8 @@ def record_all() -> None:
 
     for exhibit in exhibits():
         trace = perform(exhibit.recipe, load("critters", revision=exhibit.recipe.weights))
-        layers = [layer.name for layer in trace if layer.kind == "self"]
         steps = spread(len(trace.steps), exhibit.kept)
-        trace.select(layers=layers, steps=steps, dtype=torch.float16).save(exhibit.trace)
+        trace.select(steps=steps, dtype=torch.float16).save(exhibit.trace)
         assert trace.picture is not None
         Image.fromarray(trace.picture).resize((192, 192), Image.Resampling.NEAREST).save(exhibit.picture, optimize=True)
         print(f"{exhibit.trace.name}: {exhibit.trace.stat().st_size / 1e6:.1f} MB, {asdict(exhibit)}")

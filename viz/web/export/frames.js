@@ -1,7 +1,9 @@
 // The frames of the GIF over the steps.
 
+import { isWordQuery } from "../core/query.js";
 import { largestOf } from "../core/scale.js";
-import { formatStep } from "../core/words.js";
+import { READINGS } from "../core/word_sentences.js";
+import { formatStep, nameOf } from "../core/words.js";
 import { FONT, fontOf, wrapText } from "./text.js";
 
 const WIDTH = 384;
@@ -9,13 +11,15 @@ const NOTE = { size: 10 };
 
 // One canvas per step, with the step and the note on the scale below the picture.
 export function stepFrames(source) {
-  const { viewer, layer, where } = source;
+  const { viewer, layer, where, query, areasNote } = source;
   const { trace } = viewer;
-  const { head } = viewer.viewNow();
+  const { head, reading } = viewer.viewNow();
+  const word = isWordQuery(query) && !areasNote ? `${nameOf(query)}, ${READINGS[reading]}; ` : "";
   const notes = trace.steps.map((_, stepIndex) => {
-    const map = viewer.mapOf(layer, stepIndex, head);
-    const note = map ? source.bar(largestOf(map, map.length)).note : `no map: ${layer.gaps.get(stepIndex)}.`;
-    return wrapText(`${where}: ${note}`, NOTE, WIDTH - 20, 5);
+    const map = viewer.mapOf(layer, stepIndex, head, query);
+    const reason = viewer.gapAt(layer, stepIndex, query);
+    const note = areasNote || (map ? source.bar(largestOf(map, map.length)).note : `no map: ${reason}.`);
+    return wrapText(`${word}${where}: ${note}`, NOTE, WIDTH - 20, 5);
   });
   const foot = 28 + 13 * Math.max(...notes.map(({ length }) => length));
   return trace.steps.map((_, stepIndex) => {

@@ -3,6 +3,7 @@
 //   const menu = addExportMenu(root, viewer, { colormap, diverging })
 //   menu.add("Link", [["Copy", "a link to this view", async () => "Link copied."]])     // entries that only the page has
 
+import { layersFor, queryOf } from "../core/query.js";
 import { h, makeButton } from "../dom.js";
 import { download, downloadFrom, fileName, gif, npz } from "./files.js";
 import { stepFrames } from "./frames.js";
@@ -55,7 +56,7 @@ const stepsOf = ({ trace }) => [...trace.steps.keys()];
 
 async function savePng(source, scale) {
   const { viewer } = source;
-  await viewer.order(viewer.trace.layers, viewer.columns);
+  await orderSheet(source);
   const sheet = sheetCanvas(layOutSheet(source, scale), scale);
   const file = await new Promise((done) => sheet.toBlob(done, "image/png"));
   save(viewer, scale > 1 ? `@${scale}x.png` : ".png", "image/png", file);
@@ -64,21 +65,30 @@ async function savePng(source, scale) {
 
 async function saveSvg(source) {
   const { viewer } = source;
-  await viewer.order(viewer.trace.layers, viewer.columns);
+  await orderSheet(source);
   save(viewer, ".svg", "image/svg+xml", sheetSvg(layOutSheet(source)));
+}
+
+// The maps of the atlas and the pins on the steps in view.
+function orderSheet({ viewer, query }) {
+  const view = viewer.viewNow();
+  const asked = view.pins.map((pin) => viewer.order([viewer.layerOf(pin)].filter(Boolean), viewer.columns, [pin]));
+  return Promise.all([viewer.order(layersFor(viewer.trace, query, view), viewer.columns, [query]), ...asked]);
 }
 
 async function saveGif(source) {
   const { viewer } = source;
-  await viewer.order([source.layer], stepsOf(viewer));
+  await viewer.order([source.layer], stepsOf(viewer), [source.query]);
+  if (viewer.viewNow().winner) await viewer.exported.orderAreas(stepsOf(viewer));
   save(viewer, ".gif", "image/gif", await gif(stepFrames(source)));
 }
 
 async function saveNpz(viewer) {
-  const { pins, layer } = viewer.viewNow();
-  const chosen = viewer.trace.layers.filter(({ name }) => name === layer);
-  const steps = stepsOf(viewer);
-  await Promise.all([viewer.order(viewer.trace.layers, steps), viewer.order(chosen, steps, pins)]);
+  const view = viewer.viewNow();
+  const [query, steps] = [queryOf(view), stepsOf(viewer)];
+  const pins = view.pins.map((pin) => viewer.order([viewer.layerOf(pin)].filter(Boolean), steps, [pin]));
+  const rows = viewer.order(layersFor(viewer.trace, query, view), steps, [query]);
+  await Promise.all([rows, ...pins, viewer.exported.orderShares(viewer.trace.wordLayers, steps)]);
   save(viewer, ".npz", "application/zip", npz(displayedMaps(viewer)));
 }
 

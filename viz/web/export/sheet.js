@@ -1,12 +1,16 @@
-// The sheet exported as PNG or SVG: picture, atlas with labels, pins, colour bar, and a sentence that describes the map.
+// The sheet exported as PNG or SVG: the words with their bars, picture, atlas with labels, pins, colour bar, and a sentence
+// that describes the map.
 //
 // It is laid out as a list of items (texts, bitmaps, gaps, boxes, frames and dots) in CSS pixels, which sheet_files.js draws.
 
+import { DIFFERENCE, layersFor, queryGrid, queryOf } from "../core/query.js";
 import { largestOf } from "../core/scale.js";
-import { queryGrid } from "../core/query.js";
 import { formatGrids, formatTick, nameOf } from "../core/words.js";
 import { PIN_COLORS } from "../viewer/paint.js";
+import { layOutStrip } from "./sheet_strip.js";
 import { wrapText } from "./text.js";
+
+const NO_WORDS = "this recording holds no words";
 
 const SHEET = { margin: 24, cell: 44, gap: 3, labels: 148, picture: [280, 520], foot: 64, width: 640 };
 
@@ -14,9 +18,10 @@ const SHEET = { margin: 24, cell: 44, gap: 3, labels: 148, picture: [280, 520], 
 function measureSheet({ viewer }, hasPicture) {
   const { margin, cell, gap, labels, picture } = SHEET;
   const { trace, columns } = viewer;
+  const { length: rows } = rowsOf(viewer);
   const longer = Math.max(...trace.size);
   const side = { x: (cell * trace.size[1]) / longer, y: (cell * trace.size[0]) / longer };
-  const high = trace.layers.length * (side.y + gap) - gap;
+  const high = rows * (side.y + gap) - gap;
   const wide = hasPicture ? Math.min(picture[1], Math.max(picture[0], (high * trace.size[1]) / trace.size[0])) : 0;
   const left = hasPicture ? 2 * margin + wide : margin;
   const width = Math.max(SHEET.width, left + labels + columns.length * (side.x + gap) + margin);
@@ -31,13 +36,15 @@ export function layOutSheet(source, scale) {
   const view = viewer.viewNow();
   const sheet = measureSheet(source, Boolean(scale));
   const titles = headings(source, sheet.width);
-  const top = titles[titles.length - 1].y + 18;
+  const strip = stripOf(viewer, sheet.width - 2 * SHEET.margin);
+  const above = titles[titles.length - 1].y + 18;
+  const top = above + strip.height;
   const pins = pinItems(source, sheet, top + sheet.high + 44);
   const below = view.pins.length ? 36 + view.pins.length * (sheet.side.y + SHEET.gap) : 0;
   const bar = colorBar(source, sheet);
   const foot = SHEET.foot + 13 * bar.lines;
   const height = top + Math.max(sheet.high + 26 + below, sheet.picture.height) + foot;
-  const items = [{ kind: "box", x: 0, y: 0, width: sheet.width, height, fill: "#ffffff" }, ...titles];
+  const items = [{ kind: "box", x: 0, y: 0, width: sheet.width, height, fill: "#ffffff" }, ...titles, ...strip.items(SHEET.margin, above)];
   if (scale) {
     const canvas = source.pictureCanvas(trace.steps.indexOf(view.step), Math.round(sheet.picture.width * scale), view.base);
     items.push({ kind: "bitmap", canvas, y: top, ...sheet.picture });
@@ -47,20 +54,33 @@ export function layOutSheet(source, scale) {
   return { width: sheet.width, height, items };
 }
 
+// The layers of the atlas.
+function rowsOf(viewer) {
+  const view = viewer.viewNow();
+  return layersFor(viewer.trace, queryOf(view), view);
+}
+
+function stripOf(viewer, room) {
+  const { words } = viewer.exported;
+  if (!words?.words.length) return { height: 0, items: () => [] };
+  const { height, items } = layOutStrip(words, { signed: viewer.viewNow().branch === DIFFERENCE }, room);
+  return { height: height + 14, items };
+}
+
 function atlasItems(source, { side, left }, top) {
-  const { viewer } = source;
+  const { viewer, query, layer: asked } = source;
   const { trace } = viewer;
   const view = viewer.viewNow();
-  return trace.layers.flatMap((layer, row) => {
+  return rowsOf(viewer).flatMap((layer, row) => {
     const y = top + row * (side.y + SHEET.gap);
     const middle = y + side.y / 2;
-    const weight = layer.name === view.layer ? 700 : 400;
+    const weight = layer === asked ? 700 : 400;
     const label = { kind: "text", text: layer.label, x: left, y: middle, size: 12, weight, room: SHEET.labels - 8 };
     const grid = { kind: "text", text: formatGrids(layer), x: left, y: middle + 14, size: 10, soft: true };
     const maps = viewer.columns.flatMap((stepIndex, column) => {
       const box = { x: left + SHEET.labels + column * (side.x + SHEET.gap), y, width: side.x, height: side.y };
-      const map = mapItem(source, layer, stepIndex, view, box);
-      const chosen = layer.name === view.layer && trace.steps[stepIndex] === view.step;
+      const map = mapItem(source, layer, stepIndex, view, box, query);
+      const chosen = layer === asked && trace.steps[stepIndex] === view.step;
       return chosen ? [map, { kind: "frame", ...box }] : [map];
     });
     return [label, grid, ...maps];
@@ -68,29 +88,32 @@ function atlasItems(source, { side, left }, top) {
 }
 
 // One map, or a hatched frame where the layer has none.
-function mapItem(source, layer, stepIndex, view, box, pin) {
-  const numbers = source.viewer.mapOf(layer, stepIndex, view.head, pin);
-  if (!numbers) return { kind: "gap", reason: layer.gaps.get(stepIndex), ...box };
-  return { kind: "bitmap", canvas: source.mapCanvas(numbers, layer, "solid"), smooth: view.smooth, ...box };
+function mapItem(source, layer, stepIndex, view, box, query) {
+  const numbers = source.viewer.mapOf(layer, stepIndex, view.head, query);
+  if (!numbers) return { kind: "gap", reason: source.viewer.gapAt(layer, stepIndex, query), ...box };
+  return { kind: "bitmap", canvas: source.mapCanvas(numbers, layer, "solid", query), smooth: view.smooth, ...box };
 }
 
 // The pins' rows under the atlas, each with its colour and number.
 function pinItems(source, { side, left }, y) {
-  const { viewer, layer } = source;
+  const { viewer } = source;
   const view = viewer.viewNow();
+  const asked = view.pins.map((pin) => viewer.layerOf(pin));
   const rows = view.pins.flatMap((pin, i) => {
+    const layer = asked[i];
     const top = y + 14 + i * (side.y + SHEET.gap);
     const middle = top + side.y / 2;
     const dot = { kind: "dot", x: left + 8, y: middle, radius: 8, fill: PIN_COLORS[i] };
     const number = { kind: "text", text: String(i + 1), x: left + 8, y: middle + 4, size: 11, weight: 700, middle: true };
-    const label = { kind: "text", text: nameOf(pin, queryGrid(layer, view.mode)), x: left + 22, y: middle + 4, size: 10, room: SHEET.labels - 26 };
+    const label = { kind: "text", text: nameOf(pin, queryGrid(layer ?? {}, view.mode)), x: left + 22, y: middle + 4, size: 10, room: SHEET.labels - 26 };
     const maps = viewer.columns.map((stepIndex, column) => {
       const x = left + SHEET.labels + column * (side.x + SHEET.gap);
-      return mapItem(source, layer, stepIndex, view, { x, y: top, width: side.x, height: side.y }, pin);
+      const box = { x, y: top, width: side.x, height: side.y };
+      return layer ? mapItem(source, layer, stepIndex, view, box, pin) : { kind: "gap", reason: NO_WORDS, ...box };
     });
     return [dot, number, label, ...maps];
   });
-  const text = `Pins: maps in ${layer.label}`;
+  const text = `Pins: maps in ${[...new Set(asked.filter(Boolean).map(({ label }) => label))].join(" and ")}`;
   return rows.length ? [{ kind: "text", text, x: left, y, size: 12, weight: 700 }, ...rows] : [];
 }
 
@@ -102,7 +125,7 @@ function tickItems({ trace, columns }, { side, left }, y) {
   return [{ kind: "text", text: "timestep t", x: left, y, size: 10, soft: true }, ...ticks];
 }
 
-function headings({ viewer, sentence, where }, width) {
+function headings({ viewer, sentence, where, areasNote }, width) {
   const { caption } = viewer.trace.recipe;
   const room = width - 2 * SHEET.margin;
   const items = [];
@@ -111,6 +134,7 @@ function headings({ viewer, sentence, where }, width) {
     [typeof caption === "string" ? caption : "", 15, 700],
     [sentence, 12, 400],
     [where, 10, 400],
+    ...(areasNote ? [[areasNote, 10, 400]] : []),
   ]) {
     for (const line of wrapText(text, { size, weight }, room)) {
       y += size + 6;
@@ -126,7 +150,7 @@ function colorBar(source, sheet) {
   const width = Math.min(420, room);
   const { viewer, layer } = source;
   const view = viewer.viewNow();
-  const map = viewer.mapOf(layer, viewer.trace.steps.indexOf(view.step), view.head);
+  const map = viewer.mapOf(layer, viewer.trace.steps.indexOf(view.step), view.head, source.query);
   const { colors, ticks, note } = source.bar(map ? largestOf(map, map.length) : 1);
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [256, 1];

@@ -1,8 +1,9 @@
 // What sheets and animations draw: a viewer's maps, their scale, and a picture with a map over it.
 
-import { queryGrid } from "../core/query.js";
+import { isWordQuery, queryGrid, queryOf } from "../core/query.js";
 import { colorTables, colorize, scaleOf, scaleWords, ticksOf } from "../core/scale.js";
 import { imageCanvas } from "../dom.js";
+import { paintNames } from "../viewer/areas.js";
 import { paintPicture, paintQuery } from "../viewer/paint.js";
 
 export class SheetSource {
@@ -17,10 +18,14 @@ export class SheetSource {
     this.#tableOf = colorTables(colormap, diverging);
   }
 
-  // The chosen layer.
+  // The query of the view: the active pin, or the pixel under the pointer.
+  get query() {
+    return queryOf(this.viewer.viewNow());
+  }
+
+  // The layer in which it is asked.
   get layer() {
-    const { layer } = this.viewer.viewNow();
-    return this.viewer.trace.layers.find(({ name }) => name === layer);
+    return this.viewer.layerOf(this.query);
   }
 
   get scale() {
@@ -37,6 +42,13 @@ export class SheetSource {
     return this.#root.querySelector(".pg-where").textContent;
   }
 
+  // What the colours of areas say; "" if there are none.
+  get areasNote() {
+    const { winner, reading } = this.viewer.viewNow();
+    const most = reading === "used" ? "most, relative to that word's mean" : "most";
+    return winner && this.viewer.exported.words ? `Over the picture: each cell in the colour of the word on which it spends ${most}.` : "";
+  }
+
   // Colours, ticks and note of the colour bar. `largest` belongs to the chosen map.
   bar(largest) {
     const { scale } = this;
@@ -45,11 +57,12 @@ export class SheetSource {
     return { colors: scale.special ? diverging : colormap, ticks: ticksOf(scale, largest), note };
   }
 
-  // A layer's map as a canvas with one pixel per cell; `kind` is "solid", or "veil" to lie over a picture.
-  mapCanvas(map, layer, kind) {
-    const { width, height } = this.viewer.gridOf(layer);
+  // A layer's map of a query as a canvas with one pixel per cell; `kind` is "solid", or "veil" to lie over a picture.
+  mapCanvas(map, layer, kind, query = this.query) {
+    const { width, height } = this.viewer.gridOf(layer, query);
+    const scale = scaleOf(this.viewer.viewNow(), query);
     const colors = new Uint32Array(map.length);
-    colorize(this.#tableOf(this.scale, kind), this.scale, map, map.length, colors);
+    colorize(this.#tableOf(scale, kind), scale, map, map.length, colors);
     return imageCanvas({ width, height, data: new Uint8ClampedArray(colors.buffer) });
   }
 
@@ -62,12 +75,16 @@ export class SheetSource {
     [canvas.width, canvas.height] = [width, Math.round((width * trace.size[0]) / trace.size[1])];
     const image = (base === "preview" && trace.previews[stepIndex]) || trace.picture;
     const under = imageCanvas(image || new ImageData(trace.size[1], trace.size[0]));
-    const map = viewer.mapOf(layer, stepIndex, view.head);
-    paintPicture(canvas, under, map && this.mapCanvas(map, layer, "veil"), view.smooth);
-    const grid = queryGrid(layer, view.mode);
-    view.pins.forEach((pin, i) => i !== view.active && paintQuery(canvas, grid, pin, i, false));
-    const query = view.active < 0 ? { kind: "pixel", point: view.point } : view.pins[view.active];
-    paintQuery(canvas, grid, query, view.active < 0 ? null : view.active, true);
+    const areas = view.winner ? viewer.exported.areasAt(stepIndex) : null;
+    const map = areas ? null : viewer.mapOf(layer, stepIndex, view.head, this.query);
+    const over = areas?.canvas ?? (map && this.mapCanvas(map, layer, "veil"));
+    paintPicture(canvas, under, over, view.smooth && !areas);
+    if (areas) paintNames(canvas, areas.names);
+    const grid = layer.keyGrid ? queryGrid(layer, view.mode) : layer;
+    const isShown = (pin, i) => i !== view.active && !isWordQuery(pin);
+    view.pins.forEach((pin, i) => isShown(pin, i) && paintQuery(canvas, grid, pin, i, false));
+    if (!isWordQuery(this.query)) paintQuery(canvas, grid, this.query, view.active < 0 ? null : view.active, true);
+    else if (viewer.exported.words) paintQuery(canvas, grid, { kind: "pixel", point: view.point }, null, false); // the pixel of the bars
     return canvas;
   }
 }

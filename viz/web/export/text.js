@@ -10,6 +10,8 @@ function penFor(style) {
   return pen;
 }
 
+export const textWidth = (text, style) => penFor(style).measureText(text).width;
+
 // Wraps text to at most `most` lines; if there are more, the last ends in "…".
 export function wrapText(text, style, width, most = 3) {
   const pen = penFor(style);

@@ -36,27 +36,27 @@ export function colorOf(desk, word) {
 }
 
 // A canvas with one pixel per cell, and the names of the largest areas: { canvas, names: [[word, row, column in 0..1]] }. Null
-// while the maps are not known, and at a gap.
-export function areasOf(desk) {
+// at a gap, and while the maps are not known; with `now` they are computed at once.
+export function areasOf(desk, step = desk.state.step, now = false) {
   const { trace, state } = desk;
   const layer = stripLayer(trace, trace.all[state.layer]);
-  if (!layer || layer.gaps.has(state.step)) return null;
+  if (!layer || layer.gaps.has(step)) return null;
   const words = areaWords(desk);
   const colors = words.map((word) => colorOf(desk, word));
-  const key = JSON.stringify([layer.index, state.step, state.head, state.branch, state.reading, words.map(({ slots }) => slots), colors]);
+  const key = JSON.stringify([layer.index, step, state.head, state.branch, state.reading, words.map(({ slots }) => slots), colors]);
   if (desk.areas?.key === key && desk.areas.trace === trace) return desk.areas;
-  const maps = words.map((word) => sharesOfWord(desk, layer, word));
+  const maps = words.map((word) => sharesOfWord(desk, layer, word, step, now));
   if (!maps.length || !maps.every(Boolean)) return null;
   const { winners } = winnersOf(maps, layer.tokens);
   desk.areas = { key, trace, canvas: paintAreas(layer, winners, colors), names: namesOf(layer, winners, words) };
   return desk.areas;
 }
 
-function sharesOfWord({ answers, state, trace }, layer, word) {
+function sharesOfWord({ answers, state, trace }, layer, word, step, now) {
   const map = new Float32Array(layer.tokens);
   const branch = state.branch === DIFFERENCE ? trace.branch : state.branch;
   const reading = state.reading === "used" ? "used" : "spent";
-  if (!answers.read(word.query, layer, state.step, state.head, { ...state, reading, branch }, map)) return null;
+  if (!answers.read(word.query, layer, step, state.head, { ...state, reading, branch }, map, now)) return null;
   return reading === "used" ? map : map.map((value) => (value * word.keys.length) / layer.keyCount);
 }
 

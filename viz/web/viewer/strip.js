@@ -54,13 +54,17 @@ export function showBars(desk) {
   const words = layer.words(state.branch);
   const shares = sharesOf(answers, trace, state, layer, query);
   const signed = state.branch === DIFFERENCE;
-  const largest = Math.max(0, ...words.map((word, i) => (isOfCaption(word) ? Math.abs(shares?.[i] || 0) : 0)));
-  const full = FULL.find((share) => share >= largest) ?? 1;
+  const full = fullBar(words, shares);
   ui.strip.chips.forEach((chip, i) => showBar(chip, shares ? shares[i] : null, full, signed));
   const subject = { pixel: "pixel", box: "rectangle", region: "region" }[query.kind];
   const text = `Bars: what the ${subject} spends on each word; ${barsText(trace, state, layer)}. A full bar is ${100 * full}%.`;
   if (ui.strip.note.textContent !== text) ui.strip.note.textContent = text;
   return isWordQuery(desk.query) ? null : describeShares(words, shares, state, { isJoint: Boolean(layer.keyGrid), isPlural: query.kind !== "pixel" });
+}
+
+function fullBar(words, shares) {
+  const largest = Math.max(0, ...words.map((word, i) => (isOfCaption(word) ? Math.abs(shares?.[i] || 0) : 0)));
+  return FULL.find((share) => share >= largest) ?? 1;
 }
 
 function showBar({ fill, share }, value, full, signed) {
@@ -153,7 +157,8 @@ function wireChip(desk, chip) {
   });
 }
 
-// The strip as exports draw it: { words: [{ word, name, share: null while it is unknown, color: "#rrggbb" or null }], note };
+// The strip as exports draw it: { words: [{ word, name, share: null while it is unknown, color: "#rrggbb" or null, pin: an index or null }],
+// full: the share of a full bar, note };
 // null without words.
 export function wordsOnShow(desk) {
   const { ui, trace, state, answers } = desk;
@@ -161,6 +166,10 @@ export function wordsOnShow(desk) {
   if (!layer) return null;
   const words = layer.words(state.branch);
   const shares = sharesOf(answers, trace, state, layer, desk.pictureQuery);
-  const entry = (word, i) => ({ word, name: nameOfWord(word, words), share: shares ? shares[i] : null, color: colorOf(desk, word) });
-  return { words: words.map(entry), note: ui.strip.note.textContent };
+  const entry = (word, i) => {
+    const pin = pinOfWord(state, word);
+    const looks = { color: colorOf(desk, word), pin: pin < 0 ? null : pin };
+    return { word, name: nameOfWord(word, words), share: shares ? shares[i] : null, ...looks };
+  };
+  return { words: words.map(entry), full: fullBar(words, shares), note: ui.strip.note.textContent };
 }

@@ -16,12 +16,13 @@ import { openTrace } from "../core/trace.js";
 import { formatStep } from "../core/words.js";
 import { describeTrace } from "./description.js";
 import { DEFAULTS, Desk } from "./desk.js";
+import { exportedFrom } from "./exported.js";
 import { wireKeys } from "./keys.js";
 import { buildAtlas, buildHeads, buildPins, fitAtlas, fitHeads, hintFor, markAtlas } from "./layout.js";
 import { wireAtlas, wirePicture } from "./pointer.js";
 import { wireReadout } from "./readout.js";
 import { drawAll, drawBase } from "./repaint.js";
-import { markWords, openStrip, wordsOnShow } from "./strip.js";
+import { markWords, openStrip } from "./strip.js";
 
 const FRAME = 350; // ms per step during playback
 
@@ -230,10 +231,9 @@ export class Viewer {
     return this.#desk.gapAt(layer, step, query);
   }
 
-  // The strip as it is on show: [{ word, share: of all attention, null if unknown, color: null or "#rrggbb" }], its words in order; empty without
-  // words. `note` says what the shares are of.
-  get words() {
-    return wordsOnShow(this.#desk);
+  // What exports need of the words: see exported.js.
+  get exported() {
+    return exportedFrom(this.#desk);
   }
 
   // Four bytes, [r, g, b, a], per number, as on screen.

@@ -1,0 +1,131 @@
+"""Exports take words along; compared with the plain softmax over the recorded numbers."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from viz import Caption, Trace
+from viz.areas import coverage
+from viz.export import rows_on_show, write_gif, write_npz
+from viz.recipe import Recipe
+from viz.recording.run import perform
+from viz.view import Box, Pixel, View, ViewError, WordQuery
+
+TEXT = "a red monster with red eyes"
+WORDS = TEXT.split()
+POINT = (0.3, 0.6)
+
+
+@pytest.fixture(scope="module")
+def trace(shared_pipeline) -> Trace:
+    """Two steps, both halves of guidance, the words of the caption given by hand; the unconditional half is padding."""
+    trace = perform(Recipe(TEXT, steps=2), shared_pipeline, branch="both")
+    length = next(layer.key_count for layer in trace if layer.key_grid is None)
+    trace.words = {name: caption(words, length) for name, words in zip(trace.branches, ([], WORDS), strict=True)}
+    return trace
+
+
+def caption(words: list[str], length: int) -> Caption:
+    entries = [(word, "word", [index]) for index, word in enumerate(words)]
+    padding = ("padding", "padding", list(range(len(words), length)))
+    return Caption.build(" ".join(words), [("", [str(i) for i in range(length)], [*entries, padding])])
+
+
+def attention(trace: Trace, layer: str, step: int, branch: str = "conditional") -> np.ndarray:
+    """(H, n, M): the softmax over all keys, in double precision."""
+    q, k = (store[branch, layer, step].double().numpy() for store in (trace.queries, trace.keys))
+    scores = np.einsum("hnd,hmd->hnm", q, k) * trace.layers[layer].scale
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    return weights / weights.sum(-1, keepdims=True)
+
+
+def crosses(trace: Trace) -> list[str]:
+    return [layer.name for layer in trace if layer.key_grid is None]
+
+
+def view(trace: Trace, *pins, **changes) -> View:
+    chosen = next(layer.name for layer in trace if layer.name.endswith("attn1"))
+    return View(POINT, chosen, 1, **{"pins": pins or None, "active": 0 if pins else -1, "head": 1} | changes)
+
+
+def test_rows_on_show_of_a_word_are_what_pixels_spend_on_it(trace):
+    rows = rows_on_show(trace, view(trace, WordQuery("red", 1)))
+    assert list(rows["layers"]) == crosses(trace) == list(rows["word_layers"])
+    for number, name in enumerate(crosses(trace)):
+        spent = np.stack([attention(trace, name, step)[1, :, 4] for step in trace.steps])
+        times = spent.reshape(rows[f"maps_{number:02}"].shape) * trace.layers[name].key_count
+        assert np.abs(rows[f"maps_{number:02}"] - times).max() < 1e-4
+
+
+def test_rows_on_show_of_where_a_word_is_used_are_relative_to_its_mean(trace):
+    rows = rows_on_show(trace, view(trace, WordQuery("padding", of="padding"), reading="used", head=-1))
+    name = crosses(trace)[0]
+    spent = attention(trace, name, 1)[:, :, len(WORDS) :].sum(-1).mean(0)
+    assert np.abs(rows["maps_00"][1].ravel() - spent / spent.mean()).max() < 1e-4
+
+
+def test_rows_on_show_ask_every_pin_in_a_layer_that_can_answer(trace):
+    shown = view(trace, Pixel(POINT), WordQuery("eyes"))
+    rows = rows_on_show(trace, shown)
+    partner = shown.layer.replace("attn1", "attn2")
+    assert list(rows["layers_of_pins"]) == [shown.layer, partner]
+    spent = attention(trace, partner, 1)[1, :, 5] * trace.layers[partner].key_count
+    assert np.abs(rows["pin_2"][1].ravel() - spent).max() < 1e-4
+
+
+def test_rows_on_show_hold_the_shares_of_a_pixel(trace):
+    rows = rows_on_show(trace, view(trace))
+    assert all(layer.endswith("attn1") for layer in rows["layers"])
+    for number, name in enumerate(crosses(trace)):
+        assert [*rows[f"words_{number:02}"]] == [*WORDS, "padding"]
+        assert [*rows[f"word_kinds_{number:02}"]] == ["word"] * len(WORDS) + ["padding"]
+        height, width = trace.layers[name].grid
+        row = attention(trace, name, 1)[1, int(0.3 * height) * width + int(0.6 * width)]
+        expected = [*row[: len(WORDS)], row[len(WORDS) :].sum()]
+        assert np.abs(rows[f"word_shares_{number:02}"][1] - expected).max() < 1e-5
+        assert np.allclose(rows[f"word_shares_{number:02}"].sum(1), 1, atol=1e-5)
+
+
+def test_rows_on_show_hold_the_mean_shares_of_a_rectangle(trace):
+    box = Box((0.1, 0.2), (0.7, 0.9))
+    rows = rows_on_show(trace, view(trace, box, head=-1))
+    name = crosses(trace)[0]
+    covered = coverage(box, trace.layers[name].grid).ravel()
+    expected = (covered / covered.sum()) @ attention(trace, name, 0).mean(0)
+    assert np.abs(rows["word_shares_00"][0][: len(WORDS)] - expected[: len(WORDS)]).max() < 1e-5
+
+
+def test_rows_on_show_of_a_difference_have_no_number_for_words_of_one_half_only(trace):
+    rows = rows_on_show(trace, view(trace, branch="difference"))
+    shares = rows["word_shares_00"]
+    assert np.isnan(shares[:, :-1]).all() and [*rows["words_00"]] == [*WORDS, "padding"]
+    cell = [int(place * side) for place, side in zip(POINT, trace.layers[crosses(trace)[0]].grid, strict=True)]
+    at = cell[0] * trace.layers[crosses(trace)[0]].grid[1] + cell[1]
+    last, first = (attention(trace, crosses(trace)[0], 1, name)[1, at] for name in ("conditional", "unconditional"))
+    assert shares[1, -1] == pytest.approx(last[len(WORDS) :].sum() - first.sum(), abs=1e-5)
+    assert np.isnan(rows_on_show(trace, view(trace, WordQuery("eyes"), branch="difference"))["maps_00"]).all()
+
+
+def test_rows_on_show_of_a_word_that_the_caption_lacks_are_empty(trace, tmp_path):
+    rows = np.load(write_npz(trace, tmp_path / "rows.npz", view(trace, WordQuery("horns"))))
+    assert np.isnan(rows["maps_00"]).all() and not np.isnan(rows["word_shares_00"]).any()
+    gif = Image.open(write_gif(trace, tmp_path / "horns.gif", view(trace, WordQuery("horns"))))
+    assert gif.n_frames == 2
+
+
+def test_exports_of_a_trace_without_words_leave_pinned_words_out(trace, tmp_path):
+    alone = trace.select(layers=[layer.name for layer in trace if layer.key_grid])
+    rows = rows_on_show(alone, view(alone, Pixel(POINT), WordQuery("eyes")))
+    assert (
+        [*rows["layers_of_pins"]] == [view(alone).layer, ""] and "pin_2" not in rows and rows["word_layers"].size == 0
+    )
+    with pytest.raises(ViewError, match="holds no words"):
+        write_gif(alone, tmp_path / "eyes.gif", view(alone, WordQuery("eyes")))
+
+
+def test_write_gif_of_a_word_differs_from_that_of_a_pixel(trace, tmp_path):
+    gifs = [
+        write_gif(trace, tmp_path / f"{i}.gif", view(trace, *pins)) for i, pins in enumerate([(WordQuery("eyes"),), ()])
+    ]
+    frames = [np.asarray(Image.open(gif).convert("RGB"), int) for gif in gifs]
+    assert np.abs(frames[0] - frames[1]).mean() > 1
