@@ -80,6 +80,27 @@ class CaptionEncoder(ModelMixin, ConfigMixin):
         rows = [[self.index[word] for word in self.read(caption).words] for caption in captions]
         return torch.tensor([row + [0] * (self.config.length - len(row)) for row in rows])
 
+    def spell(self, caption: str) -> tuple[list[int], list[str], list[tuple[str, str, tuple[int, ...]]]]:
+        """What each index of `ids` stands for.
+
+        Returns:
+            (the ids of a caption, their words in the vocabulary, the words as the caption writes them). Each of the
+            last is (text, "word" or "padding", its indices among the ids); unknown words are not there.
+        """
+        ids = self.ids([caption])[0].tolist()
+        written = [word for word in re.findall(r"\w+", caption) if word.lower() in self.index]
+        words = [(text, "word", (index,)) for index, text in enumerate(written)]
+        padding = tuple(range(len(written), len(ids)))
+        return ids, self._texts(ids), [*words, ("padding", "padding", padding)] if padding else words
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The words of a row of `ids`, without their padding."""
+        return " ".join(self._texts(ids)).rstrip()
+
+    def _texts(self, ids: Sequence[int]) -> list[str]:
+        vocabulary = list(self.index)
+        return [vocabulary[index] for index in ids]
+
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """(B, length) word indices to (B, length, width) conditioning."""
         words = self.embedding(ids) + self.position  # (B, L, C)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from viz.heat_maps import daam
     from viz.layer import Layer
+    from viz.recording.captions import caption_of
     from viz.recording.photo import look_at
     from viz.recording.plan import plan
     from viz.recording.recorder import record
     from viz.trace import Trace
     from viz.words import Caption, Word
 
-__all__ = ["Caption", "Layer", "Trace", "Word", "daam", "look_at", "plan", "record"]
+__all__ = ["Caption", "Layer", "Trace", "Word", "caption_of", "daam", "look_at", "plan", "record"]
 
 # Loaded on first use: a page that shows a recorded trace needs no torch.
 _MODULES = {
@@ -22,6 +23,7 @@ _MODULES = {
     "Layer": "viz.layer",
     "Trace": "viz.trace",
     "Word": "viz.words",
+    "caption_of": "viz.recording.captions",
     "daam": "viz.heat_maps",
     "look_at": "viz.recording.photo",
     "plan": "viz.recording.plan",

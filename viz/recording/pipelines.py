@@ -37,6 +37,21 @@ def order_by_caller(network: nn.Module, args: tuple, kwargs: dict, batch: int) -
     return None
 
 
+def pipeline_calling(network: nn.Module) -> tuple[Any, dict[str, Any]] | None:
+    """The pipeline that calls a network, and the local variables of its function that does; None if none does.
+
+    To be called while the network runs, from a hook of it.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if not frame.f_globals.get("__name__", "").startswith(BETWEEN) and frame.f_code.co_varnames[:1] == ("self",):
+            pipeline = frame.f_locals.get("self")
+            if _component(pipeline, network) is not None:
+                return pipeline, dict(frame.f_locals)
+        frame = frame.f_back
+    return None
+
+
 def _order_of_frame(
     frame: FrameType, network: nn.Module, arguments: tuple, batch: int
 ) -> tuple[bool, tuple[str, ...] | None]:

@@ -24,6 +24,7 @@ from viz.probes import Site, find_sites
 from viz.proof import PROOF_WIDTH
 from viz.recording.branches import BranchOrder, PictureChoice
 from viz.recording.call import RecordedCall, calls_at, find_sample, find_timestep, timestep_number
+from viz.recording.captions import Captions, Words
 from viz.recording.keeper import Keeper, TraceKeeper
 from viz.recording.layer_recorder import LayerRecorder
 from viz.recording.sequence import CountedSources
@@ -52,6 +53,7 @@ def record(
     preview: Preview | None = None,
     proof_width: int | None = PROOF_WIDTH,
     into: str | Path | None = None,
+    words: Words | None = None,
 ) -> Iterator[Trace]:
     """Watch every attention module of `network` that a probe knows; yields a trace that fills while the network runs.
 
@@ -74,6 +76,8 @@ def record(
         into: the file to write the trace to, for one that is too large for the memory: Q and K go to the disk at every
             step, and when the block ends the whole trace is in the file, or none of it. What you add to the trace
             within the block, such as `trace.picture`, is in it. Needs twice the trace's size on the disk for a moment.
+        words: the captions, said by you: one, {branch: caption}, or a function of a branch. By default `trace.words`
+            has those of pipelines whose text encoders run within the block; see `viz.recording.captions`.
 
     Raises:
         OSError: before the network runs, if there is no such folder or nothing can be written to it; when the block
@@ -90,7 +94,8 @@ def record(
     selected = select_sites(sites, skipped, layers)
     trace = Trace(skipped=skipped)
     keeper = TraceKeeper(trace, dtype, proof_width)
-    recorder = Recorder(trace, selected, keeper, pictures, step_filter(steps), preview, Strangers({*sites, *skipped}))
+    strangers = Strangers({*sites, *skipped})
+    recorder = Recorder(trace, selected, keeper, pictures, step_filter(steps), preview, strangers, Captions(words))
     with nullcontext() if into is None else spooled(trace, Path(into)):
         with recorder.watching(network):
             yield trace
@@ -140,6 +145,7 @@ class Recorder:
         trace: takes what belongs to a call as a whole: its timestep, the size, the branches, the preview.
         keeper: takes what belongs to the layers.
         strangers: looks for attention that no probe knows, in the first recorded call.
+        captions: finds what the words are, in the first recorded call.
     """
 
     def __init__(
@@ -151,9 +157,10 @@ class Recorder:
         is_recorded: Callable[[int], bool] = lambda step: True,
         preview: Preview | None = None,
         strangers: Strangers | None = None,
+        captions: Captions | None = None,
     ) -> None:
         self.trace, self.pictures, self.is_recorded, self.preview = trace, pictures, is_recorded, preview
-        self.strangers = strangers
+        self.strangers, self.captions = strangers, captions
         self.layers = [LayerRecorder(name, site, keeper, self._sources) for name, site in sites.items()]
         self.step = -1
         self.call: RecordedCall | None = None  # the one in progress, if it is recorded
@@ -169,6 +176,8 @@ class Recorder:
         with ExitStack() as stack:
             stack.callback(self._drop_unfinished_call)
             stack.callback(self._following.close)
+            if self.captions is not None:
+                stack.enter_context(self.captions.listening())
             for handle in self._hooks(network):
                 stack.callback(handle.remove)
             yield
@@ -205,6 +214,8 @@ class Recorder:
             return
         self._drop_unfinished_call()
         self.step += 1
+        if self.captions is not None:
+            self.captions.stop()
         try:
             self._timesteps[self.step] = timestep_number(find_timestep(network, args, kwargs), self.pictures.picture)
             if self.is_recorded(self.step):
@@ -222,6 +233,8 @@ class Recorder:
         self.trace.size, self.trace.branches = call.size, self.trace.branches or tuple(pictures)
         self.trace.timesteps[call.step] = self._timesteps[call.step]
         self._count_calls()
+        if self.captions is not None:
+            self.trace.words = self.captions.look(self.trace.words, network, args, kwargs, pictures)
         self._follow(network, args, kwargs)
         return call
 
