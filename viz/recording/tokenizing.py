@@ -39,7 +39,7 @@ def split(tokenizer: Any, ids: Sequence[int], texts: Sequence[str]) -> Split | N
         texts: captions that they may be the ids of. If they are of none, the text is put together from the tokens.
 
     Returns:
-        None if the tokenizer cannot say what the ids are.
+        None if the tokenizer makes these ids of neither.
     """
     ids = list(ids)
     if callable(getattr(tokenizer, "spell", None)):
@@ -48,7 +48,7 @@ def split(tokenizer: Any, ids: Sequence[int], texts: Sequence[str]) -> Split | N
         if (found := _tokenized(tokenizer, ids, text)) is not None:
             return found
     text = tokenizer.decode(ids, skip_special_tokens=True).strip()
-    return _tokenized(tokenizer, ids, text) or _by_marks(tokenizer, ids, text)
+    return _tokenized(tokenizer, ids, text)
 
 
 def _spelled(encoder: Any, ids: list[int], texts: Sequence[str]) -> Split | None:
@@ -117,15 +117,18 @@ def _by_offsets(
     def one(index: int) -> str:
         return written([index]) if tokens[index].strip("▁Ġ ") else ""  # a mark of a space spans the next character
 
-    groups = [part for run in runs for part in _without_punctuation(run, one)]
+    groups = [part for run in runs for part in _parts(run, tokens, one)]
     return [(written(group), group) for group in groups]
 
 
-def _without_punctuation(run: list[int], text_of: Callable[[int], str]) -> list[list[int]]:
-    """A run of tokens without the punctuation around its letters, each mark of which is a run of its own.
+def _parts(run: list[int], tokens: Sequence[str], text_of: Callable[[int], str]) -> list[list[int]]:
+    """The words in a run of tokens, which tokenizers such as T5's split at spaces only.
 
-    A token without any character, as T5's “▁” alone, belongs to the next one.
+    The punctuation around a word's letters is no part of it. A token without any character, as T5's “▁” alone, belongs
+    to the next one. CLIP's tokenizer has split off punctuation already.
     """
+    if not tokens[run[0]].startswith("▁"):
+        return [run]
     units: list[list[int]] = []
     blank: list[int] = []
     for index in run:
@@ -140,22 +143,6 @@ def _without_punctuation(run: list[int], text_of: Callable[[int], str]) -> list[
         return [run]
     first, last = letters[0], letters[-1]
     return [*units[:first], [index for unit in units[first : last + 1] for index in unit], *units[last + 1 :]]
-
-
-def _by_marks(tokenizer: Any, ids: list[int], text: str) -> Split | None:
-    """The split of ids whose caption is not known: by the marks that tokens carry."""
-    tokens = tuple(str(token) for token in tokenizer.convert_ids_to_tokens(ids))
-    own = {name: getattr(tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "pad", "cls", "sep")}
-    ends = [i for i, token in enumerate(ids) if token in (own["eos"], own["sep"]) and token is not None]
-    starts = [i for i, token in enumerate(ids) if token in (own["bos"], own["cls"]) and token is not None]
-    last = next((i for i in ends if i not in starts), len(ids))
-    kinds = []
-    for index in range(len(ids)):
-        if index > last or (ids[index] == own["pad"] and last == len(ids)):
-            kinds.append("padding")
-        else:
-            kinds.append("end" if index == last else "start" if index in starts else "word")
-    return Split(text, tokens, _entries(_marked(tokens, kinds), kinds), {})
 
 
 def _marked(tokens: Sequence[str], kinds: Sequence[str]) -> list[tuple[str, list[int]]]:
@@ -181,7 +168,7 @@ def _marked(tokens: Sequence[str], kinds: Sequence[str]) -> list[tuple[str, list
     def written(index: int) -> str:
         return tokens[index].removesuffix("</w>").removeprefix("##").strip("▁Ġ")
 
-    parts = [part for group in groups for part in _without_punctuation(group, written)]
+    parts = [part for group in groups for part in _parts(group, tokens, written)]
     return [("".join(map(written, part)) or "".join(tokens[i] for i in part), part) for part in parts]
 
 
