@@ -146,8 +146,8 @@ def test_daam_refuses_what_is_not_there(drawn):
     trace, _ = drawn
     with pytest.raises(KeyError, match="no word 'rad'; the closest are 'red'"):
         daam(trace, "rad")
-    with pytest.raises(KeyError, match="there are '1', '2'"):
-        daam(trace, "red", branch="unconditional")  # whose caption is not known here
+    with pytest.raises(KeyError, match="there are 'start', 'end', 'padding'"):
+        daam(trace, "red", branch="unconditional")  # whose caption is empty
     with pytest.raises(KeyError, match="step 9 was not recorded"):
         daam(trace, "red", steps=[9])
     with pytest.raises(ValueError, match="at least one"):

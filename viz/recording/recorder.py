@@ -6,6 +6,10 @@
 
 Forward hooks are registered on enter and removed on exit, also after an exception. No processor is swapped and no
 forward is copied: the fused kernel still runs, and the picture is bit-identical with and without recording.
+
+Every layer is proved at every recorded step: the output of some of its queries is recomputed from its q, k and v. From
+a step on at which they differ, it is left out; a step without it is a gap, and `trace.gaps` says why. A layer that has
+no step at all is named in `trace.skipped`. A step that ends in an exception is left out, too.
 """
 
 from __future__ import annotations
@@ -64,8 +68,7 @@ def record(
         branch: which part of each batch: "conditional", "unconditional" or another of its names, or "both" for all that
             it has. The names are known where a pipeline of diffusers makes the call, or where you say the order.
             Otherwise the default records one picture as "picture i of n", which is also a branch to ask for.
-        guided: the order, said by you: True for (unconditional, conditional), that of most pipelines; False for a
-            batch that is conditional throughout.
+        guided: the order, said by you: True for (unconditional, conditional), as in most pipelines; False for one part.
         branch_order: the order, said by you: names of the equal parts of each batch, such as ("conditional",
             "unconditional"), or a function of the number of pictures that returns them, or None where unknown.
         picture: which picture of each part.
@@ -80,14 +83,9 @@ def record(
             has those of pipelines whose text encoders run within the block; see `viz.recording.captions`.
 
     Raises:
-        OSError: before the network runs, if there is no such folder or nothing can be written to it; when the block
-            ends, if the file cannot be written.
+        OSError: before the network runs, or when the block ends, if the file cannot be written.
         ValueError: before the network runs, for arguments that contradict each other, a network without attention that
             a probe finds, or a filter that matches no layer; when the block ends, if no layer could be recorded.
-
-    Every layer is proved at every recorded step: the output of some of its queries is recomputed from its q, k and v.
-    From a step on at which they differ, it is left out; a step without it is a gap, and `trace.gaps` says why.
-    A layer that has no step at all is named in `trace.skipped`. A step that ends in an exception is left out, too.
     """
     pictures = PictureChoice(branch, guided, picture, branch_order)
     sites, skipped = find_sites(network)
