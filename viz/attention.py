@@ -89,28 +89,26 @@ def compute_region_columns(
 def compute_key_columns(
     layer: Layer, q: torch.Tensor, k: torch.Tensor, keys: list[int], log_sums: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """What every pixel spends on some keys, the sum of their columns: (H, h, w).
+    """What every pixel spends on each of some keys, their columns: (T, H, h, w).
 
     Args:
-        keys: indices among all keys.
-        log_sums: `compute_row_sums(…).log_sums` of the same heads, if you have them.
+        keys: T indices among all keys.
+        log_sums: `compute_row_sums(…).log_sums` of the same heads, if you have them: worth it where keys are many.
     """
+    q = q[..., layer.pixel_queries, :].float()
     if log_sums is None:
-        log_sums = compute_log_sums(layer, q, k)
-    scores = q[..., layer.pixel_queries, :].float() @ k[..., keys, :].float().transpose(-1, -2) * layer.scale
-    return torch.exp(scores - log_sums[..., None]).sum(-1).unflatten(-1, layer.grid)
+        turned = k.float().transpose(-1, -2)
+        blocks = [torch.softmax(block @ turned * layer.scale, -1)[..., keys] for block in q.split(BLOCK, -2)]
+        columns = torch.cat(blocks, -2)  # (H, N, T)
+    else:
+        columns = torch.exp(q @ k[..., keys, :].float().transpose(-1, -2) * layer.scale - log_sums[..., None])
+    return columns.movedim(-1, 0).unflatten(-1, layer.grid)
 
 
 def compute_rows_of(layer: Layer, q: torch.Tensor, k: torch.Tensor, queries: list[int]) -> torch.Tensor:
     """The rows over all keys of some queries, by their indices among all queries: (H, n, M)."""
     scores = q[..., queries, :].float() @ k.float().transpose(-1, -2)
     return torch.softmax(scores * layer.scale, dim=-1)
-
-
-def compute_log_sums(layer: Layer, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
-    """log Σ_j exp(q_i·k_j · scale) of the row of every pixel i, (H, N)."""
-    q, k = q[..., layer.pixel_queries, :].float(), k.float()
-    return torch.cat([(block @ k.transpose(-1, -2) * layer.scale).logsumexp(-1) for block in q.split(BLOCK, -2)], -1)
 
 
 def compute_row_sums(layer: Layer, q: torch.Tensor, k: torch.Tensor) -> RowSums:

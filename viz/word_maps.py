@@ -16,7 +16,6 @@ import torch
 
 from viz.attention import (
     compute_key_columns,
-    compute_log_sums,
     compute_rows_of,
     compute_whole_region_row,
     compute_whole_row,
@@ -81,7 +80,7 @@ class WordMaps:
         """
         key, spec = self._find(layer, step, branch)
         tokens = self._keys_of(spec, key[0], word)
-        maps = compute_key_columns(spec, *self._numbers(key, spec, head), tokens, log_sums)
+        maps = compute_key_columns(spec, *self._numbers(key, spec, head), tokens, log_sums).sum(0)
         require_finite(maps, key)
         return relative_to_mean(maps) if relative else maps
 
@@ -90,10 +89,7 @@ class WordMaps:
     ) -> torch.Tensor:
         """As `word_map`, of every token of a word: (T, H, h, w), whose sum over T is the word's map."""
         key, spec = self._find(layer, step, branch)
-        numbers = self._numbers(key, spec, head)
-        log_sums = compute_log_sums(spec, *numbers)
-        tokens = self._keys_of(spec, key[0], word)
-        maps = torch.stack([compute_key_columns(spec, *numbers, [token], log_sums) for token in tokens])
+        maps = compute_key_columns(spec, *self._numbers(key, spec, head), self._keys_of(spec, key[0], word))
         require_finite(maps, key)
         return maps
 

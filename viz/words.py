@@ -13,6 +13,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 from viz.layer import Layer, Segment, SegmentKind
@@ -80,7 +81,10 @@ class Caption:
 
     text: str
     encodings: tuple[Encoding, ...]
-    notes: Mapping[str, str] = field(default_factory=dict, hash=False)
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        return hash((self.text, len(self.encodings)))  # quick: captions are keys of a cache
 
     def __post_init__(self) -> None:
         for index, encoding in enumerate(self.encodings):
@@ -159,6 +163,7 @@ def find_word(words: Sequence[Word], word: str | Word, *, nth: int = 0, encoder:
     raise KeyError(f"no word {text!r}{which}{where}; {closest}there are {listed}")
 
 
+@lru_cache(256)
 def words_of_layer(layer: Layer, caption: Caption | None) -> tuple[tuple[int, Encoding], ...]:
     """Which keys of a layer are which encoding: ((index of the first key, encoding), …), in the order of the keys.
 
