@@ -6,12 +6,14 @@
 (module
   (memory (export "memory") 1)
 
-  ;; scores[j] = scale · (vector · column j of the matrix)
+  ;; scores[j] = scale · (vector · column j of the matrix); returns the largest.
   (func $score
     (param $vector i32) (param $depth i32) (param $matrix i32) (param $width i32) (param $scale f32) (param $scores i32)
-    (local $a v128) (local $b v128) (local $c v128) (local $d v128) (local $number v128) (local $factor v128)
+    (result f32)
+    (local $largest v128) (local $a v128) (local $b v128) (local $c v128) (local $d v128) (local $number v128) (local $factor v128)
     (local $row i32) (local $at i32) (local $bytes i32) (local $j i32) (local $end i32)
     (local.set $factor (f32x4.splat (local.get $scale)))
+    (local.set $largest (f32x4.splat (f32.const -1e30)))
     (local.set $bytes (i32.shl (local.get $width) (i32.const 2)))
     (local.set $end (i32.add (local.get $vector) (i32.shl (local.get $depth) (i32.const 2))))
     (loop $columns
@@ -30,13 +32,28 @@
         (local.set $row (i32.add (local.get $row) (local.get $bytes)))
         (local.set $at (i32.add (local.get $at) (i32.const 4)))
         (br_if $numbers (i32.lt_u (local.get $at) (local.get $end))))
+      (local.set $a (f32x4.mul (local.get $a) (local.get $factor)))
+      (local.set $b (f32x4.mul (local.get $b) (local.get $factor)))
+      (local.set $c (f32x4.mul (local.get $c) (local.get $factor)))
+      (local.set $d (f32x4.mul (local.get $d) (local.get $factor)))
       (local.set $row (i32.add (local.get $scores) (local.get $j)))
-      (v128.store (local.get $row) (f32x4.mul (local.get $a) (local.get $factor)))
-      (v128.store offset=16 (local.get $row) (f32x4.mul (local.get $b) (local.get $factor)))
-      (v128.store offset=32 (local.get $row) (f32x4.mul (local.get $c) (local.get $factor)))
-      (v128.store offset=48 (local.get $row) (f32x4.mul (local.get $d) (local.get $factor)))
+      (v128.store (local.get $row) (local.get $a))
+      (v128.store offset=16 (local.get $row) (local.get $b))
+      (v128.store offset=32 (local.get $row) (local.get $c))
+      (v128.store offset=48 (local.get $row) (local.get $d))
+      (local.set $largest
+        (f32x4.max
+          (local.get $largest)
+          (f32x4.max (f32x4.max (local.get $a) (local.get $b)) (f32x4.max (local.get $c) (local.get $d)))))
       (local.set $j (i32.add (local.get $j) (i32.const 64)))
-      (br_if $columns (i32.lt_u (local.get $j) (local.get $bytes)))))
+      (br_if $columns (i32.lt_u (local.get $j) (local.get $bytes))))
+    (call $lanes (local.get $largest)))
+
+  ;; The largest of four numbers.
+  (func $lanes (param $numbers v128) (result f32)
+    (f32.max
+      (f32.max (f32x4.extract_lane 0 (local.get $numbers)) (f32x4.extract_lane 1 (local.get $numbers)))
+      (f32.max (f32x4.extract_lane 2 (local.get $numbers)) (f32x4.extract_lane 3 (local.get $numbers)))))
 
   ;; The largest of the first `count` scores. The padding becomes so low that its exponential is nothing.
   (func $best (param $scores i32) (param $count i32) (param $width i32) (result f32)
@@ -55,9 +72,7 @@
       (local.set $largest (f32x4.max (local.get $largest) (v128.load (local.get $at))))
       (local.set $at (i32.add (local.get $at) (i32.const 16)))
       (br_if $all (i32.lt_u (local.get $at) (local.get $end))))
-    (f32.max
-      (f32.max (f32x4.extract_lane 0 (local.get $largest)) (f32x4.extract_lane 1 (local.get $largest)))
-      (f32.max (f32x4.extract_lane 2 (local.get $largest)) (f32x4.extract_lane 3 (local.get $largest)))))
+    (call $lanes (local.get $largest)))
 
   ;; scores[j] = exp(scores[j] - less[j]); returns their sum. `less` advances by `stride` bytes for four scores: 0 if one
   ;; number, written four times, is taken from all.
@@ -113,9 +128,10 @@
     (param $vector i32) (param $depth i32) (param $keys i32) (param $count i32) (param $width i32) (param $scale f32)
     (param $scores i32) (param $first i32) (param $cells i32) (param $weight f32) (param $out i32)
     (local $largest f32) (local $sum f32)
-    (call $score
-      (local.get $vector) (local.get $depth) (local.get $keys) (local.get $width) (local.get $scale) (local.get $scores))
-    (local.set $largest (call $best (local.get $scores) (local.get $count) (local.get $width)))
+    (local.set $largest (call $score
+      (local.get $vector) (local.get $depth) (local.get $keys) (local.get $width) (local.get $scale) (local.get $scores)))
+    (if (i32.lt_u (local.get $count) (local.get $width))
+      (then (local.set $largest (call $best (local.get $scores) (local.get $count) (local.get $width)))))
     (v128.store (i32.const 16) (f32x4.splat (local.get $largest)))
     (local.set $sum (call $exponentiate (local.get $scores) (local.get $width) (i32.const 16) (i32.const 0)))
     (f32.store (i32.const 0) (local.get $largest))
@@ -129,8 +145,8 @@
   (func (export "addColumn")
     (param $vector i32) (param $depth i32) (param $queries i32) (param $width i32) (param $scale f32)
     (param $scores i32) (param $logSums i32) (param $first i32) (param $cells i32) (param $weight f32) (param $out i32)
-    (call $score
-      (local.get $vector) (local.get $depth) (local.get $queries) (local.get $width) (local.get $scale) (local.get $scores))
+    (drop (call $score
+      (local.get $vector) (local.get $depth) (local.get $queries) (local.get $width) (local.get $scale) (local.get $scores)))
     (drop (call $exponentiate (local.get $scores) (local.get $width) (local.get $logSums) (i32.const 16)))
     (call $add
       (i32.add (local.get $scores) (i32.shl (local.get $first) (i32.const 2)))
