@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.bench.figures import Report, Value
 from tests.bench.timing import alternate, end_step, seconds
-from tests.support.chromium import VIEWER, browser, look, open_page, server, settle
+from tests.support.chromium import VIEWER, VIEWER_ROOT, browser, look, open_page, server, settle
 from viz.recording.heap import keep_freed_memory
 
 CAPTION = "a round purple monster with two yellow eyes, red horns and a toothy mouth on a blue background"
@@ -101,6 +101,20 @@ def hover_frames(page: Page, hovers: int, *, pins: int = 0, **changes: object) -
     return sorted(page.evaluate(f"{VIEWER}.frames"))
 
 
+def generate(page: Page) -> None:
+    """Draw a critter, so that the viewer shows a trace of all 25 steps."""
+    page.wait_for_selector(f"{VIEWER_ROOT} .pg-main:not([hidden])")
+    page.locator("#generate").click()
+    page.wait_for_function(f"{VIEWER}.trace.steps.length === 25", timeout=120_000)
+
+
+def seconds_until_whole(page: Page, **changes: object) -> float:
+    """Seconds from a change of the view until all maps on screen are computed."""
+    page.evaluate(f"(view) => {VIEWER}.view(view)", {"pins": [], "active": -1, "head": -1, "mode": "row"})
+    settle(page)
+    return seconds(lambda: (page.evaluate(f"(view) => {VIEWER}.view(view)", changes), settle(page)))
+
+
 def percentile_95(frames: list[float]) -> float:
     return frames[int(0.95 * len(frames))]
 
@@ -152,15 +166,20 @@ def page_figures(hovers: int, quick: bool) -> Figures:
                 "heap_growth_mb",
                 heap_growth(page),
             )  # on the gallery's four steps: leaks do not depend on their number
-        page.locator("#generate").click()
-        page.wait_for_function(f"{VIEWER}.trace.steps.length === 25", timeout=120_000)
+        generate(page)
         frames = hover_frames(page, hovers)
         yield "hover_p95_ms", percentile_95(frames)
         if not quick:
             yield "hover_median_ms", statistics.median(frames)
+            yield "columns_whole_s", seconds_until_whole(page, mode="column")
             yield "hover_four_pins_p95_ms", percentile_95(hover_frames(page, hovers, pins=4))
             yield "hover_special_p95_ms", percentile_95(hover_frames(page, hovers, pins=4, special=True))
             yield "hover_column_p95_ms", percentile_95(hover_frames(page, hovers, pins=4, mode="column"))
+            page.add_init_script("WebAssembly = undefined")
+            page.reload()
+            generate(page)
+            plain = statistics.median(hover_frames(page, hovers))
+            yield "hover_plain_over_simd", plain / statistics.median(frames)
         page.close()
         # The server has loaded the model and drawn with it: nothing else keeps it busy now.
         yield "first_map_s", statistics.median(first_map(chromium, url) for _ in range(3))
