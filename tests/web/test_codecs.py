@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.node import evaluate
-from tests.support.strategies import AREAS, BOXES, GRIDS, REGIONS
+from tests.support.strategies import BOXES, GRIDS, QUERIES, REGIONS
 from viz.areas import coverage
 from viz.view import Region, query_from_json
 from viz.web import WEB
@@ -51,7 +51,7 @@ def test_encode_mask_writes_what_python_reads(regions):
 
 
 @few
-@given(many(AREAS))
+@given(many(QUERIES))
 def test_check_query_accepts_every_query_of_python(queries):
     documents = [query.to_json() for query in queries]
     assert in_javascript("query.checkQuery(value)", documents) == json.loads(json.dumps(documents))
