@@ -25,7 +25,7 @@ from viz.partners import is_difference, layer_for, mode_of, rows_for
 from viz.query import Maps, map_grid
 from viz.trace import Trace
 from viz.trace_header import read_description
-from viz.view import Query, View, ViewError
+from viz.view import Query, View
 from viz.web import joined, styles
 from viz.word_shares import shares_on_show
 
@@ -52,7 +52,7 @@ def rows_on_show(trace: Trace, view: View) -> dict[str, np.ndarray]:
     timesteps = [np.nan if t is None else t for t in trace.timesteps.values()]
     texts = {
         "layers": np.array(layers, str),
-        "layers_of_pins": np.array([layer.name if layer else "" for layer in asked], str),
+        "layers_of_pins": np.array([layer.name for layer in asked], str),
         "steps": np.array(trace.steps, np.int32),
         "timesteps": np.array(timesteps, np.float64),
         "view": np.array(json.dumps(view.to_json())),
@@ -62,7 +62,6 @@ def rows_on_show(trace: Trace, view: View) -> dict[str, np.ndarray]:
     pins = {
         f"pin_{i}": _over_steps(maps, view, pin, layer.name)
         for i, (pin, layer) in enumerate(zip(view.pins or (), asked, strict=True), 1)
-        if layer
     }
     return atlas | pins | shares_on_show(maps, view) | texts
 
@@ -90,13 +89,11 @@ def write_gif(trace: Trace, path: str | Path, view: View, *, size: int = 384) ->
     """Write an animation of the view's map over the predicted picture, step by step; at gaps, of the picture alone.
 
     Raises:
-        ViewError: for a word, if the trace holds none, and for a branch that it lacks.
+        ViewError: for a branch that the trace lacks.
     """
     scale = {"range": view.range or "common", "log": view.log is not False, "special": is_difference(view)}
     blank = np.zeros((*trace.size, 3), np.uint8) if trace.picture is None else trace.picture
     layer = layer_for(trace, view.layer, view.query, view.reading)
-    if layer is None:
-        raise ViewError("This trace holds no words.")
     frames = []
     for step, values in zip(trace.steps, _over_steps(Maps(trace), view, view.query, layer.name), strict=True):
         shown = None if np.isnan(values).any() else values

@@ -18,27 +18,33 @@ def rows_for(trace: Trace, query: Query, reading: Reading | None = None) -> list
     """The layers that can answer a query, the rows of its atlas.
 
     They are those with pixels among their keys; for a word, with words among them, or to show what the word looks at,
-    those in which words are queries.
+    those in which words are queries. If no layer can, they are those with pixels, which then have no map.
     """
+    pixels = [layer for layer in trace if layer.key_grid]
     if not isinstance(query, WordQuery):
-        return [layer for layer in trace if layer.key_grid]
+        return pixels
     if reading == "looks":
-        return [layer for layer in trace if layer.key_grid and queries_of_keys(layer)]
+        return [layer for layer in pixels if queries_of_keys(layer)] or pixels
+    return word_layers(trace) or pixels
+
+
+def word_layers(trace: Trace) -> list[Layer]:
+    """The layers with words among their keys."""
     return [layer for layer in trace if words_of_layer(layer, None)]
 
 
-def layer_for(trace: Trace, chosen: str, query: Query, reading: Reading | None = None) -> Layer | None:
-    """The layer in which a query is asked while another is chosen; None if no layer can answer.
+def layer_for(trace: Trace, chosen: str, query: Query, reading: Reading | None = None) -> Layer:
+    """The layer in which a query is asked while another is chosen, of a trace with layers that pixels can ask.
 
-    It is the chosen one if that can answer; otherwise its partner in the same block, the nearest on the same grid, or
-    the last.
+    It is the chosen one if that is one of `rows_for`; otherwise its partner in the same block, the nearest on the same
+    grid, or the last.
 
     Raises:
         KeyError: if the chosen layer was not recorded.
     """
     candidates, layer, order = rows_for(trace, query, reading), trace.layers[chosen], list(trace.layers)
-    if layer in candidates or not candidates:
-        return layer if candidates else None
+    if layer in candidates:
+        return layer
     partners = [other for other in candidates if _block(other) == _block(layer)]
     alike = [other for other in candidates if other.grid == layer.grid]
     alike.sort(key=lambda other: abs(order.index(other.name) - order.index(chosen)))

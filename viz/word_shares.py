@@ -7,7 +7,7 @@ import torch
 
 from viz.areas import cell_of, shares
 from viz.layer import Branch, Layer
-from viz.partners import rows_for
+from viz.partners import word_layers
 from viz.query import Maps
 from viz.trace import Trace
 from viz.view import DIFFERENCE, Area, Pixel, View, WordQuery
@@ -18,7 +18,7 @@ def shares_on_show(maps: Maps, view: View) -> dict[str, np.ndarray]:
     """The words of every layer, and what the view's query spends on them; see `viz.export.rows_on_show`."""
     trace = maps.trace
     place = Pixel(view.point) if isinstance(view.query, WordQuery) else view.query
-    layers = rows_for(trace, WordQuery("any"))
+    layers = word_layers(trace)
     arrays = {"word_layers": np.array([layer.name for layer in layers], str)}
     for number, layer in enumerate(layers):
         words = trace.words_of(layer.name, _branches(trace, view.branch)[-1])

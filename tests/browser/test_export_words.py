@@ -10,10 +10,9 @@ from PIL import Image
 
 from models import load
 from tests.support.chromium import VIEWER, export_file, open_offline
-from viz import Caption, Trace
+from tests.support.halves import trace_of_halves
+from viz import Trace
 from viz.export import for_browser, rows_on_show, write_html
-from viz.recipe import Recipe
-from viz.recording.run import perform
 from viz.view import View
 
 TEXT = "a green monster with two yellow eyes"
@@ -28,16 +27,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 @pytest.fixture(scope="module")
 def trace() -> Trace:
     """Three steps of the bundled model, both halves of guidance, in half precision as the page has it."""
-    trace = perform(Recipe(TEXT, steps=3), load("critters"), branch="both")
-    length = next(layer.key_count for layer in trace if layer.key_grid is None)
-    trace.words = {name: caption(words, length) for name, words in zip(trace.branches, ([], WORDS), strict=True)}
-    return for_browser(trace)
-
-
-def caption(words: list[str], length: int) -> Caption:
-    entries = [(word, "word", [index]) for index, word in enumerate(words)]
-    padding = ("padding", "padding", list(range(len(words), length)))
-    return Caption.build(" ".join(words), [("", [str(i) for i in range(length)], [*entries, padding])])
+    return for_browser(trace_of_halves(load("critters"), TEXT, 3))
 
 
 @pytest.fixture(scope="module")

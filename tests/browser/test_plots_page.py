@@ -68,7 +68,7 @@ MARK = "document.querySelector('.pg-figure[data-key=entropy]').layout.shapes[0].
 def test_plots_load_no_script_before_first_pin(page):
     look(page, 0.2, 0.2)
     look(page, 0.6, 0.4)
-    assert page.get_by_text("Pin a pixel, rectangle or region to plot how").is_visible()
+    assert page.get_by_text("Pin a pixel, rectangle, region or word to plot how").is_visible()
     assert page.scripts == [] and page.locator(".pg-figure").count() == 0
 
 

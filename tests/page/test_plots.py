@@ -6,12 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.support.halves import attention, trace_of_halves
 from tests.support.traces import trace_of_segments
 from viz import Trace
+from viz.areas import coverage
 from viz.page.gallery import exhibits
 from viz.page.plots import plot
 from viz.query import Maps
-from viz.view import Box, Pixel, View, ViewError
+from viz.view import Box, Pixel, View, ViewError, WordQuery
 
 NAME = "up_blocks.2.attentions.1.transformer_blocks.0.attn1"
 PINS = (Pixel((0.555, 0.336)), Box((0.5, 0.6), (0.65, 0.8)))
@@ -65,3 +67,65 @@ def test_plot_says_that_only_the_map_is_special(maps):
 def test_plot_refuses_a_layer_that_the_trace_lacks(maps):
     with pytest.raises(ViewError, match="does not hold"):
         plot(maps, View((0.5, 0.5), "no such layer", 16))
+
+
+@pytest.fixture(scope="module")
+def halves(shared_pipeline) -> Maps:
+    """Both halves of a guided run, with words."""
+    return Maps(trace_of_halves(shared_pipeline, "a red monster with two eyes", 2))
+
+
+def word_view(maps: Maps, **changes) -> View:
+    chosen = next(layer.name for layer in maps.trace if layer.name.endswith("attn1"))
+    pins = (WordQuery("eyes"), PINS[1])
+    return View((0.5, 0.5), chosen, 1, -1, **{"pins": pins, "active": 0, "branch": "conditional"} | changes)
+
+
+def lines(value: dict, key: str) -> dict[str, list]:
+    (data,) = [figure["figure"]["data"] for figure in value["figures"] if figure["key"] == key]
+    return {line["meta"]: line["y"] for line in data}
+
+
+def test_plot_of_a_word_is_what_an_average_pixel_spends_on_it(halves):
+    value = plot(halves, word_view(halves), region=1)
+    assert keys(value) == ["received", "weight", "map"] and "what an average pixel spends on “eyes”" in value["note"]
+    names = [layer.name for layer in halves.trace if layer.key_grid is None]
+    received, weight = lines(value, "received"), lines(value, "weight")
+    for name, spent, inside in zip(names, received.values(), weight.values(), strict=True):
+        column = attention(halves.trace, name, 1)[:, :, 5].mean(0)
+        covered = coverage(PINS[1], halves.trace.layers[name].grid).ravel()
+        assert spent[1] == pytest.approx(column.mean(), rel=1e-4)
+        assert inside[1] == pytest.approx(column @ covered / column.sum(), rel=1e-4)
+    partner = word_view(halves).layer.replace("attn1", "attn2")
+    z = np.array(value["figures"][-1]["figure"]["data"][0]["z"])
+    assert np.allclose(z, halves.of_view(replace(word_view(halves), layer=partner)), atol=1e-4)
+
+
+def test_plot_of_a_word_by_head_takes_the_partner_of_the_chosen_layer(halves):
+    view = word_view(halves)
+    spent = lines(plot(halves, view, lines="heads"), "received")
+    columns = attention(halves.trace, view.layer.replace("attn1", "attn2"), 0)[:, :, 5].mean(1)
+    assert spent["head 1"][0] == pytest.approx(columns[1], rel=1e-4)
+    assert spent["mean"][0] == pytest.approx(columns.mean(), rel=1e-4)
+
+
+def test_plot_shows_the_half_on_show(halves):
+    pixel = {"pins": PINS, "active": 0}
+    entropies = {}
+    for branch in ("conditional", "unconditional", "difference"):
+        value = plot(halves, word_view(halves, branch=branch, **pixel))
+        entropies[branch] = lines(value, "entropy")
+        z = np.array(value["figures"][-1]["figure"]["data"][0]["z"])
+        assert np.allclose(z, halves.of_view(word_view(halves, branch=branch, **pixel)), atol=1e-4)
+        assert ("“conditional”" in value["note"]) is (branch == "conditional")
+    assert entropies["conditional"] == entropies["difference"] != entropies["unconditional"]
+
+
+def test_plot_of_a_word_that_is_not_there_is_empty(halves):
+    view = word_view(halves, pins=(WordQuery("horns"),))
+    value = plot(halves, view)
+    assert keys(value) == ["map"] and value["figures"][0]["figure"]["data"][0]["z"][0][0] is None
+    alone = Maps(halves.trace.select(layers=[view.layer]))
+    assert keys(plot(alone, view)) == ["map"]
+    with pytest.raises(ViewError, match="branch"):
+        plot(halves, replace(view, branch="no such half"))

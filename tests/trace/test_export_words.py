@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from viz import Caption, Trace
+from tests.support.halves import attention, trace_of_halves
+from viz import Trace
 from viz.areas import coverage
 from viz.export import rows_on_show, write_gif, write_npz
-from viz.recipe import Recipe
-from viz.recording.run import perform
-from viz.view import Box, Pixel, View, ViewError, WordQuery
+from viz.view import Box, Pixel, View, WordQuery
 
 TEXT = "a red monster with red eyes"
 WORDS = TEXT.split()
@@ -18,25 +17,7 @@ POINT = (0.3, 0.6)
 
 @pytest.fixture(scope="module")
 def trace(shared_pipeline) -> Trace:
-    """Two steps, both halves of guidance, the words of the caption given by hand; the unconditional half is padding."""
-    trace = perform(Recipe(TEXT, steps=2), shared_pipeline, branch="both")
-    length = next(layer.key_count for layer in trace if layer.key_grid is None)
-    trace.words = {name: caption(words, length) for name, words in zip(trace.branches, ([], WORDS), strict=True)}
-    return trace
-
-
-def caption(words: list[str], length: int) -> Caption:
-    entries = [(word, "word", [index]) for index, word in enumerate(words)]
-    padding = ("padding", "padding", list(range(len(words), length)))
-    return Caption.build(" ".join(words), [("", [str(i) for i in range(length)], [*entries, padding])])
-
-
-def attention(trace: Trace, layer: str, step: int, branch: str = "conditional") -> np.ndarray:
-    """(H, n, M): the softmax over all keys, in double precision."""
-    q, k = (store[branch, layer, step].double().numpy() for store in (trace.queries, trace.keys))
-    scores = np.einsum("hnd,hmd->hnm", q, k) * trace.layers[layer].scale
-    weights = np.exp(scores - scores.max(-1, keepdims=True))
-    return weights / weights.sum(-1, keepdims=True)
+    return trace_of_halves(shared_pipeline, TEXT, 2)
 
 
 def crosses(trace: Trace) -> list[str]:
@@ -113,14 +94,12 @@ def test_rows_on_show_of_a_word_that_the_caption_lacks_are_empty(trace, tmp_path
     assert gif.n_frames == 2
 
 
-def test_exports_of_a_trace_without_words_leave_pinned_words_out(trace, tmp_path):
+def test_exports_of_a_trace_without_words_have_no_map_of_a_word(trace, tmp_path):
     alone = trace.select(layers=[layer.name for layer in trace if layer.key_grid])
     rows = rows_on_show(alone, view(alone, Pixel(POINT), WordQuery("eyes")))
-    assert (
-        [*rows["layers_of_pins"]] == [view(alone).layer, ""] and "pin_2" not in rows and rows["word_layers"].size == 0
-    )
-    with pytest.raises(ViewError, match="holds no words"):
-        write_gif(alone, tmp_path / "eyes.gif", view(alone, WordQuery("eyes")))
+    assert [*rows["layers_of_pins"]] == [view(alone).layer] * 2 and rows["word_layers"].size == 0
+    assert np.isnan(rows["pin_2"]).all() and not np.isnan(rows["pin_1"]).any()
+    assert Image.open(write_gif(alone, tmp_path / "eyes.gif", view(alone, WordQuery("eyes")))).n_frames == 2
 
 
 def test_write_gif_of_a_word_differs_from_that_of_a_pixel(trace, tmp_path):

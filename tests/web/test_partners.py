@@ -58,19 +58,19 @@ def in_javascript(trace: Trace) -> list:
         }};
         const asked = {json.dumps(asked)};
         answer([
-            all.map((layer) => asked.map(([query, view]) => layerFor(trace, layer, query, view)?.name ?? null)),
+            all.map((layer) => asked.map(([query, view]) => layerFor(trace, layer, query, view).name)),
             asked.map(([query, view]) => layersFor(trace, query, view).map(({{ name }}) => name)),
         ]);
     """)
 
 
 @settings(max_examples=8)
-@given(traces())
+@given(traces().filter(lambda trace: any(layer.key_grid for layer in trace)))
 def test_layer_for_is_the_same_in_python_and_javascript(trace):
     chosen, rows = in_javascript(trace)
     for name, found in zip(trace.layers, chosen, strict=True):
         here = [layer_for(trace, name, query, reading) for query, reading in ASKED]
-        assert found == [layer and layer.name for layer in here]
+        assert found == [layer.name for layer in here]
     assert rows == [[layer.name for layer in rows_for(trace, query, reading)] for query, reading in ASKED]
 
 

@@ -36,7 +36,7 @@ _SKELETON = """
   <div class="pg-plot-tools">
     <h2>Plots</h2>
     <span class="pg-unpinned">
-      Pin a pixel, rectangle or region to plot how its attention changes over the steps.
+      Pin a pixel, rectangle, region or word to plot how its attention changes over the steps.
     </span>
   </div>
   <div class="pg-pinned" hidden>
@@ -161,8 +161,6 @@ def _chosen_map(maps: Maps, view: View) -> np.ndarray:
     from viz.query import map_grid
 
     layer = layer_for(maps.trace, view.layer, view.query, view.reading)
-    if layer is None:
-        return np.full((1, 1), np.nan)
     has_map = layer in maps.layers_for(view.query, reading=view.reading or "spent", branch=view.branch)
     if not has_map or view.step in maps.trace.gaps.get(layer.name, {}):
         return np.full(map_grid(layer, mode_of(view.query, view)), np.nan)
@@ -195,7 +193,7 @@ def _note(view: View, by_head: bool) -> str:
     pin = f"Pin {(view.active or 0) + 1}"
     head = "mean" if view.head < 0 else f"head {view.head}"
     subject = f"heads of {layer_label(view.layer)}" if by_head else f"{head} of every layer"
-    branch = f" The curves are those of the {view.branch} half." if view.branch else ""
+    branch = f" The curves are those of the branch “{view.branch}”." if view.branch else ""
     if view.branch == DIFFERENCE:
         branch = " Only the map is the difference; the curves are those of the last branch."
     if isinstance(view.query, WordQuery):

@@ -46,13 +46,17 @@ export function modeOf(query, { mode, reading }) {
 // Which layers can answer a query: those whose keys hold "pixels" or "words", or in which words look, too: "asking".
 export const needOf = (query, { reading }) => (!isWordQuery(query) ? "pixels" : reading === "looks" ? "asking" : "words");
 
-export const layersFor = (trace, query, view) =>
-  ({ pixels: trace.layers, words: trace.wordLayers, asking: trace.askingLayers })[needOf(query, view)];
+// The rows of a query's atlas: the layers that can answer it. If none can, as in a recording without words, they are those for
+// pixels, without maps.
+export function layersFor(trace, query, view) {
+  const able = { pixels: trace.layers, words: trace.wordLayers, asking: trace.askingLayers }[needOf(query, view)];
+  return able.length ? able : trace.layers;
+}
 
 const partners = new WeakMap(); // {layer: {need: layer}}
 
 // The layer in which a query is asked while `layer` is chosen: that one if it can answer; otherwise its partner in the same
-// block, a layer of the same grid, or the last. Null if no layer can answer.
+// block, a layer of the same grid, or the last.
 export function layerFor(trace, layer, query, view) {
   const need = needOf(query, view);
   if (!partners.has(layer)) partners.set(layer, {});
@@ -66,7 +70,7 @@ export function layerFor(trace, layer, query, view) {
     candidates.find((other) => other === layer) ??
     candidates.find((other) => block(other) === block(layer)) ??
     byDistance.find(isAlike) ??
-    (candidates[candidates.length - 1] || null);
+    candidates[candidates.length - 1];
   return known[need];
 }
 

@@ -16,6 +16,7 @@ export const READINGS = {
 
 // Why a layer has no map of a word; undefined if it has one.
 export function missingWord(trace, layer, query, { branch, reading }) {
+  if (!trace.wordLayers.length) return "this recording holds no words";
   const branches = branch === DIFFERENCE ? trace.branches : [branch];
   const without = branches.find((name) => !findWord(layer.words(name), query));
   if (without === undefined) {

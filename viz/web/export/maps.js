@@ -16,13 +16,13 @@ export function displayedMaps(viewer) {
   const arrays = {};
   rows.forEach((layer, i) => (arrays[`maps_${twoDigits(i)}`] = overSteps(layer, queryOf(view))));
   const asked = view.pins.map((pin) => viewer.layerOf(pin));
-  view.pins.forEach((pin, i) => asked[i] && (arrays[`pin_${i + 1}`] = overSteps(asked[i], pin)));
+  view.pins.forEach((pin, i) => (arrays[`pin_${i + 1}`] = overSteps(asked[i], pin)));
   const timesteps = Float64Array.from(trace.timesteps, (t) => (t === null ? NaN : t));
   return {
     ...arrays,
     ...wordShares(viewer, view),
     layers: [rows.map(({ name }) => name), [rows.length]],
-    layers_of_pins: [asked.map((layer) => layer?.name ?? ""), [asked.length]],
+    layers_of_pins: [asked.map(({ name }) => name), [asked.length]],
     steps: [Int32Array.from(trace.steps), [trace.steps.length]],
     timesteps: [timesteps, [timesteps.length]],
     view: [[JSON.stringify(view)], []],

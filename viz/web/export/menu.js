@@ -72,7 +72,7 @@ async function saveSvg(source) {
 // The maps of the atlas and the pins on the steps in view.
 function orderSheet({ viewer, query }) {
   const view = viewer.viewNow();
-  const asked = view.pins.map((pin) => viewer.order([viewer.layerOf(pin)].filter(Boolean), viewer.columns, [pin]));
+  const asked = view.pins.map((pin) => viewer.order([viewer.layerOf(pin)], viewer.columns, [pin]));
   return Promise.all([viewer.order(layersFor(viewer.trace, query, view), viewer.columns, [query]), ...asked]);
 }
 
@@ -86,7 +86,7 @@ async function saveGif(source) {
 async function saveNpz(viewer) {
   const view = viewer.viewNow();
   const [query, steps] = [queryOf(view), stepsOf(viewer)];
-  const pins = view.pins.map((pin) => viewer.order([viewer.layerOf(pin)].filter(Boolean), steps, [pin]));
+  const pins = view.pins.map((pin) => viewer.order([viewer.layerOf(pin)], steps, [pin]));
   const rows = viewer.order(layersFor(viewer.trace, query, view), steps, [query]);
   await Promise.all([rows, ...pins, viewer.exported.orderShares(viewer.trace.wordLayers, steps)]);
   save(viewer, ".npz", "application/zip", npz(displayedMaps(viewer)));

@@ -10,8 +10,6 @@ import { PIN_COLORS } from "../viewer/paint.js";
 import { layOutStrip } from "./sheet_strip.js";
 import { wrapText } from "./text.js";
 
-const NO_WORDS = "this recording holds no words";
-
 const SHEET = { margin: 24, cell: 44, gap: 3, labels: 148, picture: [280, 520], foot: 64, width: 640 };
 
 // The sizes and positions on the sheet, in CSS pixels.
@@ -105,15 +103,14 @@ function pinItems(source, { side, left }, y) {
     const middle = top + side.y / 2;
     const dot = { kind: "dot", x: left + 8, y: middle, radius: 8, fill: PIN_COLORS[i] };
     const number = { kind: "text", text: String(i + 1), x: left + 8, y: middle + 4, size: 11, weight: 700, middle: true };
-    const label = { kind: "text", text: nameOf(pin, queryGrid(layer ?? {}, view.mode)), x: left + 22, y: middle + 4, size: 10, room: SHEET.labels - 26 };
+    const label = { kind: "text", text: nameOf(pin, queryGrid(layer, view.mode)), x: left + 22, y: middle + 4, size: 10, room: SHEET.labels - 26 };
     const maps = viewer.columns.map((stepIndex, column) => {
       const x = left + SHEET.labels + column * (side.x + SHEET.gap);
-      const box = { x, y: top, width: side.x, height: side.y };
-      return layer ? mapItem(source, layer, stepIndex, view, box, pin) : { kind: "gap", reason: NO_WORDS, ...box };
+      return mapItem(source, layer, stepIndex, view, { x, y: top, width: side.x, height: side.y }, pin);
     });
     return [dot, number, label, ...maps];
   });
-  const text = `Pins: maps in ${[...new Set(asked.filter(Boolean).map(({ label }) => label))].join(" and ")}`;
+  const text = `Pins: maps in ${[...new Set(asked.map(({ label }) => label))].join(" and ")}`;
   return rows.length ? [{ kind: "text", text, x: left, y, size: 12, weight: 700 }, ...rows] : [];
 }
 

@@ -74,7 +74,6 @@ export async function showMap(plots) {
   if (!node || view.active < 0) return;
   const query = queryOf(view);
   const layer = viewer.layerOf(query);
-  if (!layer) return; // a word, in a trace without words
   const step = viewer.trace.steps.indexOf(view.step);
   const isKnown = await viewer.order([layer], [step], [query]).then(() => true, () => false);
   if (!isKnown || JSON.stringify(viewer.viewNow()) !== JSON.stringify(view)) return; // the new view causes a call of its own
