@@ -62,7 +62,8 @@ def _sentence(word: str, role: str, figures: dict, label: Callable[[str], str]) 
     part = word if word in _NOUNS else {"crown": "horns, ears or antennas"}.get(noun, noun)
     return (
         f"The maximum of its map lies on the {part} in {percent(rate)} of {pictures} drawn pictures, each with four "
-        f"amounts of noise ({label(best['layer'])}, head {best['head']}; by chance {percent(measured['chance'])})."
+        f"amounts of noise ({label(best['layer'])}, head {best['head']}). "
+        f"Where the {part} of another picture would be, it lies in {percent(best['elsewhere'])}."
     )
 
 

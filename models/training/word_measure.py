@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from models.critters import Critter
+from models.notes import PHRASES
 from models.pipeline import CritterPipeline
 from models.training.pointing import NEAR, Measured, Subject, rate, share, shares_of_regions
 from models.training.twins import TIMESTEPS
@@ -69,6 +70,7 @@ def word_measure(
         "roles": roles,
         "overlap": overlaps,
         "nouns": by_noun(chosen, found),
+        "values": by_value(chosen, found),
     }
 
 
@@ -161,12 +163,20 @@ def overlap(noun: str, chosen: Measured, found: Measured) -> dict:
 
 def by_noun(chosen: Measured, found: Measured) -> dict[str, dict]:
     """{noun as captions write it ("eyes", "eye", "horns"): how often the best head of its role points at its part}."""
-    result = {}
-    for noun in NOUNS:
-        layer, head = chosen.best_heads(noun)[0]
-        hits = found.hits(noun)[..., found.map_of((layer, head))]
-        written = found.written(noun)
-        for text in sorted(set(written)):
-            of_text = hits[written == text]
-            result[text] = {"role": noun, "pictures": len(of_text)} | share(of_text)
-    return result
+    return {
+        text: {"role": noun} | figures for noun in NOUNS for text, figures in split(noun, noun, chosen, found).items()
+    }
+
+
+def by_value(chosen: Measured, found: Measured) -> dict[str, dict]:
+    """{noun: {role of a word before it: {that word: how often the noun's best head points at the part}}}."""
+    return {noun: {role: split(noun, role, chosen, found) for role in values} for noun, values in PHRASES.items()}
+
+
+def split(noun: str, role: str, chosen: Measured, found: Measured) -> dict[str, dict]:
+    """{word in `role`: how often, in captions that have it, the noun's best head points at the noun's part}."""
+    layer, head = chosen.best_heads(noun)[0]
+    hits, written = found.hits(noun)[..., found.map_of((layer, head))], found.written(role)
+    return {
+        text: {"pictures": int((written == text).sum())} | share(hits[written == text]) for text in sorted(set(written))
+    }

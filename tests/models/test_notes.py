@@ -14,7 +14,7 @@ WORDS = CAPTION.replace(",", "").split()
 @pytest.fixture
 def figures(monkeypatch) -> dict:
     def role(rate: float) -> dict:
-        return {"pictures": 500, "chance": 0.0251, "best": {"layer": "up", "head": 2, "rate": rate}}
+        return {"pictures": 500, "best": {"layer": "up", "head": 2, "rate": rate, "elsewhere": 0.0251}}
 
     found = {
         "revision": "abc",
@@ -58,11 +58,11 @@ def test_notes_have_the_measured_figures(figures):
     assert set(found) == set(WORDS) - {"a", "with", "and", "on"}
     assert found["eyes"] == (
         "The maximum of its map lies on the eyes in 99.9 % of 392 drawn pictures, each with four amounts of noise "
-        "(UP, head 2; by chance 2.5 %)."
+        "(UP, head 2). Where the eyes of another picture would be, it lies in 2.5 %."
     )
     assert "lies on the monster in 55 % of 500" in found["Round"]
     assert "on the horns in" in found["horns"] and "on the horns, ears or antennas in" in found["green"]
-    both = found["yellow"].split(". ")
+    both = found["yellow"].split(" The maximum")
     assert len(both) == 2 and "on the eyes" in both[0] and "on the background" in both[1]
 
 

@@ -142,6 +142,21 @@ def test_by_noun_splits_a_role_by_how_it_is_written(subject):
     assert texts["mouth"]["rate"] == 0.0
 
 
+def test_by_value_splits_a_noun_by_the_words_before_it(subject):
+    found = measured(subject, {"mouth": [3]})
+    attributes = [draw_critter(seed).attributes for seed in range(8)]
+    inside = np.array([each.mouth == "smiling" for each in attributes])
+    peaks = found.landings.peaks[..., ROLES.index("mouth")]
+    peaks[~inside, :, 3] = peaks_in(~subject.parts.masks("mouth"))[~inside, None]
+    values = module.by_value(found, found)
+    assert {role for roles in values.values() for role in roles} == set(ROLES) - set(NOUNS)
+    for kind, figures in values["mouth"]["mouth_kind"].items():
+        assert figures["pictures"] == sum(each.mouth == kind for each in attributes)
+        assert figures["rate"] == (1.0 if kind == "smiling" else 0.0)
+    crowned = sum(each.crown != "none" for each in attributes)
+    assert sum(each["pictures"] for each in values["crown"]["crown_color"].values()) == crowned
+
+
 def test_regions_are_shares():
     regions = np.array([REGIONS.index("eyes")] * 3 + [REGIONS.index("body")])
     assert shares_of_regions(regions) == {"body": 0.25, "eyes": 0.75, "crown": 0.0, "mouth": 0.0, "background": 0.0}
@@ -165,12 +180,12 @@ def test_untrained_has_the_shape_but_not_the_weights(tiny_pipeline):
 
 def test_word_measure_of_an_untrained_network_finds_nothing(shared_pipeline):
     """Few critters: what is tested is that every figure is there, and that chance is what it looks like."""
-    critters = [[draw_critter(first + index) for index in range(12)] for first in (0, 100)]
-    result = word_measure(shared_pipeline, *critters, batch=12)
+    critters = [[draw_critter(first + index) for index in range(6)] for first in (0, 100)]
+    result = word_measure(shared_pipeline, *critters, batch=6)
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     assert set(result["roles"]) == set(ROLES) and set(result["overlap"]) == set(NOUNS)
     assert result["heads"] == 14 and result["quarter"] == 3
     eyes = result["roles"]["eyes"]
     assert {"best", "best_at", ALL, QUARTER, "by_head", "untrained", "shuffled_words", "shuffled_captions"} < set(eyes)
     assert eyes[ALL]["rate"] < 0.4 and 0.02 < eyes["chance"] < 0.08
-    assert sum(each["pictures"] for each in result["nouns"].values() if each["role"] == "eyes") == 12
+    assert sum(each["pictures"] for each in result["nouns"].values() if each["role"] == "eyes") == 6
