@@ -65,6 +65,7 @@ bench-sd: $(VENV)/dev
 
 bench-rivals: $(VENV)/dev $(RIVAL)
 	$(BIN)/python -m tests.bench.rivals
+	$(BIN)/python -m tests.bench.rivals_words
 
 train: $(VENV)/app
 	$(BIN)/python -m models.training.train

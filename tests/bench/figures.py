@@ -85,11 +85,23 @@ RIVALS = {
     "one_step_s": Figure("the same of one step", "{:.3f} s"),
     "agree_to": Figure("largest difference between the maps of both, as a share of the largest weight", "{:.0e}"),
 }
+RIVALS_WORDS = {
+    "step": Figure("a recorded step over a plain one: median of alternating pairs", "{:.3f}"),
+    "peak_mb": Figure("peak memory above plain runs", "{:.0f} MB"),
+    "kept_mb": Figure("kept (the other keeps both halves of the guided batch)", "{:.0f} MB"),
+    "map_s": Figure("what pixels spend on one word, chosen afterwards: all layers, heads and steps", "{:.3f} s"),
+    "row_s": Figure("what that word looks at", "{:.3f} s"),
+    "map_agree_to": Figure(
+        "largest difference between both maps of what pixels spend on it, as a share of the largest weight", "{:.0e}"
+    ),
+    "row_agree_to": Figure("the same of what it looks at", "{:.0e}"),
+}
 SECTIONS = {
     "bundled": BUNDLED,
     "quick": {name: BUNDLED[name] for name in QUICK},
     "stable_diffusion": STABLE_DIFFUSION,
     "rivals": RIVALS,
+    "rivals_words": RIVALS_WORDS,
 }
 COLUMNS = {"ours": "PixelGaze", "theirs": "attention-map-diffusers 1.0"}
 

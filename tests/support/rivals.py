@@ -11,6 +11,9 @@ from typing import Any
 
 FOLDER = Path(sys.prefix) / "rivals"
 IMAGE = "image->image"  # what it calls self-attention
+WORDS = "image->text"  # what pixels spend on words
+LOOKS = "text->image"  # what words look at, in joint attention
+BETWEEN = "text->text"
 
 
 def installed() -> bool:
@@ -18,10 +21,13 @@ def installed() -> bool:
 
 
 @contextmanager
-def captured(unet, *, heads: str = "all", dtype: str | None = None, query: object = None) -> Iterator[object]:
-    """Its capture of all self-attention of a U-Net, at every timestep: like ours as far as it has the choice.
+def captured(
+    network, *relations: str, heads: str = "all", dtype: str | None = None, query: object = None
+) -> Iterator[object]:
+    """Its capture of a U-Net or of a transformer, at every timestep: like ours as far as it has the choice.
 
     Args:
+        relations: which; self-attention by default.
         heads: "all" or "mean"; the maps it computes afterwards have no other.
         query: index or name of the one query it keeps, of all layers; None keeps all.
     """
@@ -30,7 +36,7 @@ def captured(unet, *, heads: str = "all", dtype: str | None = None, query: objec
     from attention_map_diffusers import AttentionCapture
 
     options: dict[str, Any] = {
-        "relations": IMAGE,
+        "relations": relations or IMAGE,
         "timesteps": "all",
         "heads": heads,
         "dtype": dtype,
@@ -38,7 +44,8 @@ def captured(unet, *, heads: str = "all", dtype: str | None = None, query: objec
     }
     if query is not None:
         options["relation_query_indices"] = {IMAGE: query}
-    pipeline = SimpleNamespace(unet=unet)  # it looks for a pipeline's U-Net and asks for nothing else
+    name = "unet" if hasattr(network, "down_blocks") else "transformer"
+    pipeline = SimpleNamespace(**{name: network})  # it looks for a pipeline's network and asks for nothing else
     with AttentionCapture(pipeline, max_capture_bytes=None, allow_large_maps=True, **options) as capture:
         yield capture
 
@@ -50,4 +57,4 @@ def kept_bytes(capture) -> int:
 
 
 def layer_of(record) -> str:
-    return record.layer_id.removeprefix("unet.")
+    return record.layer_id.removeprefix("unet.").removeprefix("transformer.")
