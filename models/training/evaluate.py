@@ -35,6 +35,7 @@ from models.training.config import HELD_OUT
 from models.training.judge import JUDGE, QUESTIONS, Judge, Verdict, judge_accuracy
 from models.training.twins import twin_measure, two_eyed_critters
 from models.training.word_measure import word_measure
+from models.training.word_table import overlap_table, pointing_table
 
 # Each question has its own held-out critters, from these seeds on.
 MENTIONED, UNMENTIONED, JUDGED, CHOOSING, REPORTING, WORDS_CHOOSING, WORDS_REPORTING = (
@@ -182,7 +183,7 @@ def main() -> None:
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result))
+    print(pointing_table(result["words"]), overlap_table(result["words"]), json.dumps(result), sep="\n\n")
 
 
 if __name__ == "__main__":
