@@ -50,6 +50,8 @@ def test_find_gives_the_word_of_a_text():
     assert caption.find(Word("red", "word", (3,), 1)).tokens == (3,)
     ended = Caption.build("end", [("", ["<", "end", ">"], [("end", "end", [2, 0]), ("end", "word", [1])])])
     assert ended.find("end").kind == "word"
+    later = Caption.build("end", [("A", ["x"], [("end", "end", [0])]), ("B", ["end"], [("end", "word", [0])])])
+    assert later.find("end") == Word("end", "word", (0,), 0, 1) and later.find("end", encoder=0).kind == "end"
 
 
 @pytest.mark.parametrize(
