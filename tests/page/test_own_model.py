@@ -129,6 +129,19 @@ def test_draw_records_both_halves_if_the_run_is_guided(open_saved):
     assert list(trace.branches) == ["conditional"]
 
 
+def test_draw_knows_the_words_of_the_pipeline(open_saved):
+    """Of both halves; the word's tokens are those of the tokenizer."""
+    model = open_saved("Stable-Diffusion")
+    order = replace(model.build_order(**FIELDS), negative="two eye")
+    trace = model.draw(order, model.samplers[0], None, False, ignore, both=True)
+    assert [word.text for word in trace.words["conditional"].words][:3] == ["a", "red", "monster"]
+    assert [word.text for word in trace.words["unconditional"].words][:2] == ["two", "eye"]
+    (encoding,) = trace.words["conditional"].encodings
+    assert "".join(encoding.tokens[token] for token in trace.words["conditional"].find("red").tokens) == "red</w>"
+    cross = next(layer for layer in trace if layer.kind == "cross")
+    assert trace.word_map(cross.name, "red", step=0).shape == (cross.heads, *cross.grid)
+
+
 def test_draw_starts_from_photo_where_the_model_does(open_saved, photo):
     model = open_saved("image-to-image")
     order = model.build_order(**FIELDS)

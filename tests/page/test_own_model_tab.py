@@ -103,6 +103,16 @@ def test_draw_records_both_halves_if_chosen(handlers):
     assert list(Trace.load(last[handlers.viewer]["trace"]["path"]).branches) == ["unconditional", "conditional"]
 
 
+def test_draw_warns_of_a_prompt_longer_than_the_encoder_reads(handlers, warnings):
+    box = handlers.box
+    sampler = open_name(handlers, "Stable-Diffusion")[box.sampler].value
+    chosen = values(handlers, model="Stable-Diffusion", sampler=sampler, prompt="red monster " * 50)
+    *_, last = handlers.draw(chosen, REQUEST)
+    (sentence,) = warnings
+    assert sentence.startswith("The encoder reads 77 tokens; ") and " tokens were cut off after “" in sentence
+    assert Trace.load(last[handlers.viewer]["trace"]["path"]).words
+
+
 def test_draw_ends_when_stopped(handlers, warnings):
     sampler = open_name(handlers, "DDPM")[handlers.box.sampler].value
     news = handlers.draw(values(handlers, model="DDPM", sampler=sampler, steps=50), REQUEST)

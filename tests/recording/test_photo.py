@@ -32,9 +32,18 @@ def test_look_at_with_every_kind_of_model(tmp_path, name):
 
 def test_look_at_with_the_bundled_model():
     trace = look_at(load("critters"), PHOTO, prompt="a red monster", steps=2)
+    (caption,) = trace.words.values()
+    assert [word.text for word in caption.words] == ["a", "red", "monster", "padding"]
     assert trace.size == (64, 64) and trace.previews[1].shape == (64, 64, 3)
     # At the last timestep there is little noise: the network's own guess at the clean picture is the photo.
     assert np.abs(trace.previews[1].astype(float) - trace.picture).mean() < 25
+
+
+def test_look_at_knows_the_words_of_the_prompt(tmp_path):
+    trace = look_at(PIPELINES["Stable Diffusion"](tmp_path / "text"), PHOTO, prompt="a red monster", steps=1)
+    (caption,) = trace.words.values()
+    assert [word.text for word in caption.words] == ["a", "red", "monster", "start", "end", "padding"]
+    assert look_at(PIPELINES["DDPM"](tmp_path / "none"), PHOTO, prompt="a red monster", steps=1).words == {}
 
 
 def test_look_at_needs_the_autoencoder_of_a_latent_unet(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from viz.labels import describe_gaps
@@ -9,7 +10,9 @@ from viz.page.limits import browser_limit, memory_limit
 from viz.recording.budget import amount
 
 if TYPE_CHECKING:
+    from viz.layer import Branch
     from viz.recording.plan import Plan
+    from viz.words import Caption
 
 PHOTO_STEPS = 10  # noise levels at which a photo is recorded, at most
 
@@ -24,6 +27,11 @@ def describe_memory(plan: Plan) -> str:
     if plan.total > browser_limit():
         text += " This is too large to send to a browser, so the server computes the maps."
     return text
+
+
+def describe_cuts(words: Mapping[Branch, Caption]) -> list[str]:
+    """A sentence for each caption that is longer than its encoder reads: the recorder's note on the end."""
+    return list(dict.fromkeys(caption.notes["end"] for caption in words.values() if "end" in caption.notes))
 
 
 def describe_skipped(skipped: dict[str, str], gaps: dict[str, dict[int, str]]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,10 +19,12 @@ from models.protocol import Pipeline
 from models.sampling.conditioning import conditioning, to_sample
 from models.sampling.geometry import geometry_of
 from models.sampling.order import Order, timesteps
+from viz.recording.captions import caption_of
 from viz.recording.plan import plan
 from viz.recording.recorder import LayerFilter, record
 from viz.recording.run import previewer
 from viz.trace import Trace
+from viz.words import Caption
 
 if TYPE_CHECKING:
     from diffusers.models.modeling_utils import ModelMixin
@@ -64,7 +67,8 @@ def look_at(
     photo = crop_to_size(picture.convert("RGB"), size)
     clean, words = to_sample(pipeline, photo), conditioning(pipeline, prompt, sample_size)
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed)).to(clean)
-    with record(pipeline.unet, layers=layers, dtype=dtype, preview=previewer(pipeline)) as trace:
+    caption = _caption_of(pipeline, prompt)
+    with record(pipeline.unet, layers=layers, dtype=dtype, preview=previewer(pipeline), words=caption) as trace:
         for step, timestep in enumerate(schedule):
             pipeline.unet(_with_mask(add_noise(pipeline, clean, noise, timestep), pipeline.unet), timestep, **words)
             if on_step is not None:
@@ -79,6 +83,13 @@ def look_at(
         "sampler": type(pipeline.scheduler).__name__,
     }
     return trace
+
+
+def _caption_of(pipeline: Pipeline, prompt: str) -> Caption | None:
+    """The words of the prompt, as `conditioning` encodes it; None where they cannot be known."""
+    with suppress(ValueError, TypeError):  # of pipelines that read no text, or encode it in another way
+        return caption_of(pipeline, prompt)
+    return None
 
 
 def crop_to_size(picture: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from viz.page.forecast import PHOTO_STEPS, describe_memory, describe_skipped
+from viz.page.forecast import PHOTO_STEPS, describe_cuts, describe_memory, describe_skipped
 from viz.page.limits import model_names
 from viz.page.model_slot import SERVER_SLOT
 from viz.page.notices import warn
@@ -258,6 +258,8 @@ class Handlers:
                         yield {self.strip: update}
                     else:
                         skipped = self._show_skipped(update.skipped, update.gaps)
+                        for sentence in describe_cuts(update.words):
+                            warn(sentence)
                         yield {self.viewer: present(update), self.strip: None, **skipped}
         except Stopped:
             yield {self.strip: None}
