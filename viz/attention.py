@@ -24,17 +24,12 @@ class RowSums:
     mean_row: torch.Tensor  # (H, h, w): the mean of all rows, on the grid of the keys
 
 
-def compute_row(layer: Layer, q: torch.Tensor, k: torch.Tensor, cell: tuple[int, int]) -> torch.Tensor:
-    """What one pixel looks at: (H, h, w) on the grid of the keys, or (H, M) for cross-attention.
+def compute_whole_row(layer: Layer, q: torch.Tensor, k: torch.Tensor, cell: tuple[int, int]) -> torch.Tensor:
+    """What one pixel looks at, pixels and all other keys: (H, M).
 
     Raises:
         IndexError: for a cell outside the grid of the queries.
     """
-    return on_key_grid(layer, compute_whole_row(layer, q, k, cell))
-
-
-def compute_whole_row(layer: Layer, q: torch.Tensor, k: torch.Tensor, cell: tuple[int, int]) -> torch.Tensor:
-    """The row of one pixel over all keys, (H, M); IndexError for a cell outside the grid of the queries."""
     index = layer.first_query + _index(layer.grid, cell, f"query {tuple(cell)}", layer)
     query, keys = q[..., index, :].float(), k.float()
     scores = (query.unsqueeze(-2) @ keys.transpose(-1, -2)).squeeze(-2)  # four times as fast as keys @ query

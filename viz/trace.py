@@ -25,8 +25,8 @@ from viz.attention import (
     cell_weights,
     compute_region_columns,
     compute_region_rows,
-    compute_row,
     compute_row_sums,
+    on_key_grid,
 )
 from viz.layer import Branch, Key, Layer, Proof
 from viz.proof import attended, difference
@@ -131,12 +131,8 @@ class Trace(WordMaps):
             IndexError: for a query outside the grid, or a head out of range.
             ValueError: if a recorded number is not finite, or for a word that is no query of the layer.
         """
-        if isinstance(query, (str, Word)):
-            return self._word_rows(layer, step, query, head, branch)
         key, spec = self._find(layer, step, branch)
-        maps = compute_row(spec, *self._numbers(key, spec, head), query)
-        require_finite(maps, key)
-        return maps
+        return on_key_grid(spec, self._whole_row(key, spec, head, query))
 
     def columns(
         self, layer: str, *, step: int, key: tuple[int, int], head: int | None = None, branch: Branch | None = None

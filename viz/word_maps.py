@@ -19,7 +19,6 @@ from viz.attention import (
     compute_rows_of,
     compute_whole_region_row,
     compute_whole_row,
-    on_key_grid,
 )
 from viz.layer import Branch, Grid, Key, Layer
 from viz.mean_map import MeanMap, relative_to_mean, resized
@@ -97,7 +96,7 @@ class WordMaps:
         self,
         layer: str,
         *,
-        query: tuple[int, int] | torch.Tensor,
+        query: tuple[int, int] | torch.Tensor | str | Word,
         step: int,
         head: int | None = None,
         branch: Branch | None = None,
@@ -108,7 +107,7 @@ class WordMaps:
 
         Args:
             query: (row, column) of the pixel on the grid of the layer's queries; or (h, w) weights on that grid, for
-                the mean of a region's pixels.
+                the mean of a region's pixels; or a word, as for `rows`.
 
         Raises:
             ValueError: for weights that are not on the grid, negative or all zero; else as for `rows`.
@@ -122,7 +121,7 @@ class WordMaps:
         self,
         layer: str,
         *,
-        query: tuple[int, int] | torch.Tensor,
+        query: tuple[int, int] | torch.Tensor | str | Word,
         step: int,
         head: int | None = None,
         branch: Branch | None = None,
@@ -216,26 +215,18 @@ class WordMaps:
         """The names of the layers that look at a word."""
         return [name for name in self.layers if self._looks_at(name, word, branch)]
 
-    def _word_rows(
-        self, layer: str, step: int, word: str | Word, head: int | None, branch: Branch | None
-    ) -> torch.Tensor:
-        """What a word looks at, the mean of its tokens' rows: (H, h, w) on the grid of the keys."""
-        key, spec = self._find(layer, step, branch)
-        own = self._word_queries(spec)
-        tokens = self._keys_of(spec, key[0], word)
-        if not all(token in own for token in tokens):
-            raise ValueError(f"the word {_text(word)!r} is no query of {layer!r}: it is only looked at there")
-        rows = compute_rows_of(spec, *self._numbers(key, spec, head), [own[token] for token in tokens]).mean(-2)
-        require_finite(rows, key)
-        return on_key_grid(spec, rows)
-
     def _whole_row(
-        self, key: Key, spec: Layer, head: int | None, query: tuple[int, int] | torch.Tensor
+        self, key: Key, spec: Layer, head: int | None, query: tuple[int, int] | torch.Tensor | str | Word
     ) -> torch.Tensor:
-        """(H, M): the row of a pixel, or the mean row of a region, over all keys."""
+        """(H, M), over all keys: the row of a pixel, or the mean row of a region or of a word's tokens."""
         q, k = self._numbers(key, spec, head)
         if isinstance(query, torch.Tensor):
             row = compute_whole_region_row(spec, q, k, query)
+        elif isinstance(query, (str, Word)):
+            own, tokens = self._word_queries(spec), self._keys_of(spec, key[0], query)
+            if not all(token in own for token in tokens):
+                raise ValueError(f"the word {_text(query)!r} is no query of {spec.name!r}: it is only looked at there")
+            row = compute_rows_of(spec, q, k, [own[token] for token in tokens]).mean(-2)
         else:
             row = compute_whole_row(spec, q, k, query)
         require_finite(row, key)

@@ -92,9 +92,11 @@ def test_word_matrix_is_what_words_spend_on_words(case):
     assert matrix.shape == (case.layer.heads, len(found), len(found))
     for _, word in words_of(case):
         queries = case.of_word(case.queries, word.encoder, word.tokens)
+        shares = case.trace.word_shares("a", query=word, step=0)
         for keys, other in words_of(case):
             expected = attention[:, queries][..., keys].sum(-1).mean(-1)
             assert np.allclose(matrix[:, found[word], found[other]], expected, **CLOSE)
+            assert np.allclose(shares[:, found[other]], expected, **CLOSE)
     silent = [found[word] for word in found if word.kind == "image prompt"]  # looked at, but they look at nothing
     assert (
         matrix[:, silent].isnan().all()
