@@ -18,6 +18,7 @@ from tests.support.chromium import (
     open_page,
     pixels_of,
     serious_violations,
+    server,
     settle,
     state,
     view,
@@ -32,7 +33,7 @@ TEXT = "a red round monster with a toothy mouth"
 WORDS = TEXT.split()
 LENGTH = 24  # keys of the bundled model's cross-attention
 NOTE = "its map lands on its part in 93 % of 500 drawn pictures"
-EYES = {"kind": "word", "text": "mouth"}
+WORD = {"kind": "word", "text": "mouth"}
 STRIP = f"{VIEWER_ROOT} .pg-strip"
 
 
@@ -306,12 +307,40 @@ def test_branches_and_their_difference(page, guided):
 def test_strip_fits_the_page_and_has_no_serious_axe_violations(chromium, url, guided, width, scheme):
     page = open_page(chromium, url, width=width, scheme=scheme)
     show(page, guided)
-    view(page, pins=[EYES, {"kind": "word", "text": "red"}], active=0, winner=True)
+    view(page, pins=[WORD, {"kind": "word", "text": "red"}], active=0, winner=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator(STRIP).bounding_box()["height"] < 230
     assert serious_violations(page) == []
     assert page.complaints == []
     page.close()
+
+
+def test_server_answers_for_words_of_a_trace_too_big_for_the_browser(chromium, guided, tmp_path):
+    with server("--browser", "1MB") as (url, _):
+        page = open_page(chromium, url)
+        page.locator("#export input[type=file]").set_input_files(guided.save(tmp_path / "words.safetensors"))
+        page.wait_for_function(f"{VIEWER}.trace.remote", timeout=60_000)
+        view(page, head=1, step=guided.steps[1], point=[0.3, 0.6], pins=[WORD], active=0)
+        for branch in guided.branches:
+            view(page, branch=branch, active=-1)
+            layer = partner(page)
+            row, column = guided.cell(layer, (0.3 * 64, 0.6 * 64))
+            keys = cross(guided, layer, guided.steps[1], branch)[1][row * 32 + column]
+            words = guided.words[branch].words
+            expected = [keys[list(word.tokens)].sum() for word in words]
+            shares = page.evaluate(f"{VIEWER}.words.words.map(({{ share }}) => share)")
+            assert np.abs(np.array(shares) - expected).max() < 2e-3
+        view(page, active=0)
+        for reading in ("spent", "used"):
+            view(page, reading=reading)
+            column = cross(guided, layer, guided.steps[1])[1][:, WORDS.index("mouth")]
+            expected = column * LENGTH if reading == "spent" else column / column.mean()
+            values = np.array(page.evaluate(f"Array.from({VIEWER}.map)"))
+            assert np.abs(values - expected).max() < 1e-2 * max(1, expected.max()), reading
+        view(page, branch="difference")
+        assert "has no map: the unconditional caption has no “mouth”" in page.locator(".pg-sentence").inner_text()
+        assert page.complaints == []
+        page.close()
 
 
 @pytest.mark.timed

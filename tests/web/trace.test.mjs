@@ -41,6 +41,8 @@ test("openTrace rejects other files", () => {
 test("toFloats reads F16, BF16 and F32", () => {
   const read = (dtype, ...bytes) => [...toFloats({ dtype, bytes: Uint8Array.from(bytes) })];
   assert.deepEqual(read("F16", 0, 0x3c, 0, 0xc0, 1, 0, 0, 0x7c), [1, -2, 2 ** -24, Infinity]);
+  const odd = Uint8Array.of(9, 0, 0x3c, 0, 0xc0).subarray(1); // not aligned
+  assert.deepEqual([...toFloats({ dtype: "F16", bytes: odd })], [1, -2]);
   assert.deepEqual(read("BF16", 0x80, 0x3f, 0, 0xc0), [1, -2]);
   assert.deepEqual(read("F32", 0, 0, 0x80, 0x3f), [1]);
   assert.throws(() => read("I8", 1, 2), /type I8; expected F16, BF16 or F32/);

@@ -64,7 +64,9 @@ export function toFloats({ dtype, bytes }) {
   const floats = new Float32Array(bytes.length / (dtype === "F32" ? 4 : 2));
   if (dtype === "F16") {
     const table = halfPrecision();
-    for (let i = 0; i < floats.length; i++) floats[i] = table[view.getUint16(2 * i, true)];
+    const halves = bytes.byteOffset % 2 ? null : new Uint16Array(bytes.buffer, bytes.byteOffset, floats.length); // much faster
+    if (halves) for (let i = 0; i < floats.length; i++) floats[i] = table[halves[i]];
+    else for (let i = 0; i < floats.length; i++) floats[i] = table[view.getUint16(2 * i, true)];
   } else if (dtype === "BF16") {
     const bits = new Uint32Array(floats.buffer);
     for (let i = 0; i < floats.length; i++) bits[i] = view.getUint16(2 * i, true) << 16;
