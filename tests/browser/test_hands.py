@@ -99,6 +99,7 @@ def test_view_restores_everything_on_another_page(page, chromium, url):
     document = json.loads(json.dumps(page.evaluate(f"{VIEWER}.viewNow()")))
     assert set(document) == {
         *("pins", "active", "point", "mode", "layer", "step", "head", "special", "range", "log", "smooth", "base"),
+        *("reading", "branch", "winner", "bars"),
         "heads",
     }
     other = open_page(chromium, url)
@@ -129,7 +130,7 @@ def test_view_rejects_invalid_pin_and_changes_nothing(page, pin):
     message = page.evaluate(
         f"(pin) => {{ try {{ {VIEWER}.view({{pins: [pin]}}) }} catch (e) {{ return e.message }} }}", pin
     )
-    assert message.startswith("This view contains a query that is not a pixel")
+    assert message.startswith("This view contains a query that is neither a word nor a pixel")
     assert state(page) == before
 
 

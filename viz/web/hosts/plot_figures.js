@@ -1,7 +1,6 @@
 // Draws figures with Plotly, whose script is loaded when there is something to plot. Figures are Plotly's JSON, made by
 // viz/plots.py. `plots` comes from plots.js: { body, props, viewer, part }.
 
-import { scaleOf } from "../core/scale.js";
 import { h, makeButton } from "../dom.js";
 import { csvOf } from "../export/csv.js";
 import { download } from "../export/files.js";
