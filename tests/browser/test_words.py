@@ -1,83 +1,36 @@
 """The strip of words: bars, maps of words, pins, areas, branches; by mouse and by key, in Chromium."""
 
-import base64
 import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from playwright.sync_api import Page
 
-import models
-from tests.support.chromium import (
-    VIEWER,
-    VIEWER_ROOT,
-    atlas_pixels,
-    look,
-    open_page,
-    pixels_of,
-    serious_violations,
-    server,
-    settle,
-    state,
-    view,
+from tests.support.chromium import VIEWER, VIEWER_ROOT, atlas_pixels, look, pixels_of, settle, state, view
+from tests.support.word_pages import (
+    LENGTH,
+    STRIP,
+    TEXT,
+    WORDS,
+    chip,
+    conditional_of,
+    cross,
+    guided_trace,
+    partner,
+    show,
 )
-from tests.support.traces import attention_of
-from viz import Trace, record
-from viz.page.viewer import pack
-from viz.recording.run import previewer
-from viz.words import Caption
-
-TEXT = "a red round monster with a toothy mouth"
-WORDS = TEXT.split()
-LENGTH = 24  # keys of the bundled model's cross-attention
-NOTE = "its map lands on its part in 93 % of 500 drawn pictures"
-WORD = {"kind": "word", "text": "mouth"}
-STRIP = f"{VIEWER_ROOT} .pg-strip"
-
-
-def caption_of(words: list[str]) -> Caption:
-    own = [(word, "word", (i,)) for i, word in enumerate(words)]
-    padding = [("padding", "padding", tuple(range(len(words), LENGTH)))]
-    return Caption.build(
-        " ".join(words), [("", [*words, *[""] * (LENGTH - len(words))], [*own, *padding])], {"mouth": NOTE}
-    )
+from viz import Trace
 
 
 @pytest.fixture(scope="module")
 def guided() -> Trace:
-    """Both halves of guidance, three steps."""
-    pipeline = models.load("critters")
-    with record(pipeline.unet, preview=previewer(pipeline), branch="both") as trace:
-        picture = pipeline(TEXT, seed=2, num_inference_steps=3).images[0]
-    captions = {"unconditional": caption_of([]), "conditional": caption_of(WORDS)}
-    recipe = {"caption": TEXT, "seed": 2}
-    return replace(trace, words=captions, picture=np.asarray(picture), recipe=recipe).select(dtype=torch.float16)
+    return guided_trace()
 
 
 @pytest.fixture(scope="module")
 def trace(guided) -> Trace:
-    stores = (
-        {key: value for key, value in store.items() if key[0] == "conditional"}
-        for store in (guided.queries, guided.keys)
-    )
-    queries, keys = stores
-    words = {"conditional": guided.words["conditional"]}
-    return replace(guided, branches=("conditional",), queries=queries, keys=keys, words=words, proofs={})
-
-
-def show(page: Page, trace: Trace) -> None:
-    path = pack(trace)
-    page.evaluate(
-        f"""(bytes) => {{
-          const {{ buffer }} = Uint8Array.from(atob(bytes), (character) => character.charCodeAt(0));
-          {VIEWER}.open(buffer, {{ pins: [], point: [0.4, 0.4], head: -1, step: {trace.steps[-1]} }});
-        }}""",
-        base64.b64encode(path.read_bytes()).decode(),
-    )
-    path.unlink()
-    settle(page)
+    return conditional_of(guided)
 
 
 @pytest.fixture
@@ -87,27 +40,14 @@ def strip(page, trace):
     return page
 
 
-def chip(page: Page, word: str):
-    return page.locator(f"{STRIP} .pg-word").filter(has=page.get_by_text(word, exact=True)).first
-
-
 def leave(page: Page) -> None:
     page.mouse.move(2, 2)
     settle(page)
 
 
-def cross(trace: Trace, layer: str, step: int, branch: str | None = None) -> np.ndarray:
-    """(H, N, keys), the plain formula."""
-    return attention_of(trace, layer, step, branch).numpy()
-
-
-def partner(page: Page) -> str:
-    return page.evaluate(f"{VIEWER}.layerOf({{ kind: 'word' }}).name")
-
-
 def bars(page: Page) -> list[float]:
     """The heights of the bars, as shares."""
-    full = float(re.search(r"full bar is (\d+)%", page.locator(f"{STRIP} .pg-note").inner_text())[1]) / 100
+    full = float(page.locator(f"{STRIP} .pg-note").inner_text().split("A full bar is ")[1].rstrip("%.")) / 100
     heights = page.locator(f"{STRIP} .pg-fill").evaluate_all(
         "(fills) => fills.map((fill) => Number(/scaleY\\(([\\d.e-]+)\\)/.exec(fill.style.transform)[1]))"
     )
@@ -300,65 +240,3 @@ def test_branches_and_their_difference(page, guided):
     page.get_by_role("button", name="unconditional", exact=True).click()
     settle(page)
     assert page.locator(f"{STRIP} .pg-word-text").all_inner_texts() == [f"padding ×{LENGTH}"]
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 768, 390])
-def test_strip_fits_the_page_and_has_no_serious_axe_violations(chromium, url, guided, width, scheme):
-    page = open_page(chromium, url, width=width, scheme=scheme)
-    show(page, guided)
-    view(page, pins=[WORD, {"kind": "word", "text": "red"}], active=0, winner=True)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.locator(STRIP).bounding_box()["height"] < 230
-    assert serious_violations(page) == []
-    assert page.complaints == []
-    page.close()
-
-
-def test_server_answers_for_words_of_a_trace_too_big_for_the_browser(chromium, guided, tmp_path):
-    with server("--browser", "1MB") as (url, _):
-        page = open_page(chromium, url)
-        page.locator("#export input[type=file]").set_input_files(guided.save(tmp_path / "words.safetensors"))
-        page.wait_for_function(f"{VIEWER}.trace.remote", timeout=60_000)
-        view(page, head=1, step=guided.steps[1], point=[0.3, 0.6], pins=[WORD], active=0)
-        for branch in guided.branches:
-            view(page, branch=branch, active=-1)
-            layer = partner(page)
-            row, column = guided.cell(layer, (0.3 * 64, 0.6 * 64))
-            keys = cross(guided, layer, guided.steps[1], branch)[1][row * 32 + column]
-            words = guided.words[branch].words
-            expected = [keys[list(word.tokens)].sum() for word in words]
-            shares = page.evaluate(f"{VIEWER}.words.words.map(({{ share }}) => share)")
-            assert np.abs(np.array(shares) - expected).max() < 2e-3
-        view(page, active=0)
-        for reading in ("spent", "used"):
-            view(page, reading=reading)
-            column = cross(guided, layer, guided.steps[1])[1][:, WORDS.index("mouth")]
-            expected = column * LENGTH if reading == "spent" else column / column.mean()
-            values = np.array(page.evaluate(f"Array.from({VIEWER}.map)"))
-            assert np.abs(values - expected).max() < 1e-2 * max(1, expected.max()), reading
-        view(page, branch="difference")
-        assert "has no map: the unconditional caption has no “mouth”" in page.locator(".pg-sentence").inner_text()
-        assert page.complaints == []
-        page.close()
-
-
-@pytest.mark.timed
-def test_words_atlas_and_pointing_are_fast(page, trace):
-    show(page, trace)
-    page.wait_for_timeout(1500)  # the worker prepares what words need
-    frames = f"{VIEWER}.frames"
-    chip(page, "mouth").hover()
-    settle(page)
-    slowest = 0.0
-    for word in ("red", "round", "monster", "toothy"):
-        page.evaluate(f"{frames}.length = 0")
-        chip(page, word).hover()
-        settle(page)
-        slowest = max(slowest, page.evaluate(f"{frames}.reduce((sum, each) => sum + each, 0)"))
-    assert slowest < 100
-    leave(page)
-    page.evaluate(f"{frames}.length = 0")
-    for place in range(30):
-        look(page, 0.05 + 0.03 * place, 0.5)
-    assert np.median(page.evaluate(frames)) < 16
