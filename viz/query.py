@@ -174,7 +174,11 @@ class Maps:
 
         Arguments and errors as for `one`. A difference needs branches whose keys are the same words (ViewError).
         """
-        return self._spent(self.trace.key_shares, query, layer, step, head, branch)
+        trace, parts = self.trace, self._parts(branch)
+        if len({trace.words_of(layer, part) for part in parts}) > 1:
+            raise ViewError("The two branches have different captions; what is spent on their keys has no difference.")
+        found = [self._spent(trace.key_shares, query, layer, step, head, part) for part in parts]
+        return found[0] if len(found) == 1 else found[0] - found[1]
 
     def shares(
         self,
@@ -192,40 +196,40 @@ class Maps:
             bars: "layer", in that layer and head; or "grid", the mean of all heads of all layers on its grid that look
                 at the same words, without those that have a gap at the step.
 
-        Other arguments and errors as for `key_shares`.
+        Other arguments and errors as for `one`. A difference is that of the words of the last branch; NaN for words
+        that the first one lacks.
         """
-        trace, last = self.trace, self._parts(branch)[0]
-        words, names = trace.words_of(layer, last), [layer]
+        trace, parts = self.trace, self._parts(branch)
+        words, names = trace.words_of(layer, parts[0]), [layer]
         if bars == "grid":
             head = -1
             on_grid = [each.name for each in self.layers if each.grid == trace.layers[layer].grid]
-            alike = [name for name in on_grid if trace.words_of(name, last) == words]
+            own = [trace.words_of(layer, part) for part in parts]
+            alike = [name for name in on_grid if [trace.words_of(name, part) for part in parts] == own]
             names = [name for name in alike if step not in trace.gaps.get(name, {})] or names
-        each = [self._spent(trace.word_shares, query, name, step, head, branch) for name in names]
         weights = [trace.layers[name].heads for name in names] if bars == "grid" else None
-        return Shares(words, np.average(each, 0, weights).astype(np.float32), tuple(names))
+        spent = []
+        for part in parts:
+            each = [self._spent(trace.word_shares, query, name, step, head, part) for name in names]
+            keys = [(word.text, word.kind, word.nth, word.encoder) for word in trace.words_of(layer, part)]
+            spent.append(dict(zip(keys, np.average(each, 0, weights), strict=True)))
+        numbers = np.array(list(spent[0].values()), np.float32)
+        if len(spent) > 1:
+            numbers -= np.array([spent[1].get(word, np.nan) for word in spent[0]], np.float32)
+        return Shares(words, numbers, tuple(names))
 
     def _spent(
-        self,
-        ask: Callable[..., torch.Tensor],
-        query: Query,
-        name: str,
-        step: int,
-        head: int,
-        branch: Branch | None,
+        self, ask: Callable[..., torch.Tensor], query: Query, name: str, step: int, head: int, branch: Branch
     ) -> np.ndarray:
         """What `Trace.word_shares` or `Trace.key_shares` says of a place, of one head or as the mean of all."""
-        trace, parts = self.trace, self._parts(branch)
-        layer = trace.layers[name]
-        if isinstance(query, WordQuery) or not trace.words_of(name):
+        layer = self.trace.layers[name]
+        if isinstance(query, WordQuery) or not self.trace.words_of(name, branch):
             raise ViewError(f"Layer “{name}” has no shares of words for this query.")
-        if len({trace.words_of(name, part) for part in parts}) > 1:
-            raise ViewError("The two branches have different captions; what is spent on their words has no difference.")
         weights = cell_of(query.point, layer.grid) if isinstance(query, Pixel) else _weights(query, layer.grid)
-        chosen = None if head < 0 else min(head, layer.heads - 1)
-        found = [ask(name, query=weights, step=step, head=chosen, branch=part) for part in parts]
-        means = [each.mean(0) if chosen is None else each for each in found]
-        return (means[0] if len(means) == 1 else means[0] - means[1]).numpy()
+        found = ask(
+            name, query=weights, step=step, head=None if head < 0 else min(head, layer.heads - 1), branch=branch
+        )
+        return (found.mean(0) if head < 0 else found).numpy()
 
     def _times_uniform(
         self, query: Query, layer: Layer, step: int, head: int | None, branch: Branch, way: _Way

@@ -102,13 +102,24 @@ def test_difference_is_that_of_the_numbers_of_two_branches(query, layer, options
     assert np.allclose(maps.heads(query, layer, 0, branch="difference", **options), whole[1] - whole[0], atol=1e-6)
 
 
-def test_shares_have_a_difference_only_between_equal_captions():
+def test_shares_of_a_difference_are_those_of_words_that_both_captions_have():
     trace = two_branches()
-    first, last = (Maps(trace).shares(PLACE, "cross", 0, branch=f"picture {i} of 2").shares for i in (1, 2))
-    assert np.allclose(Maps(trace).shares(PLACE, "cross", 0, branch="difference").shares, last - first, atol=1e-6)
-    del trace.words["picture 1 of 2"]
+    maps, first, last = Maps(trace), "picture 1 of 2", "picture 2 of 2"
+    before, after = (maps.shares(PLACE, "cross", 0, branch=branch) for branch in (first, last))
+    found = maps.shares(PLACE, "cross", 0, branch="difference")
+    assert found.words == after.words and np.allclose(found.shares, after.shares - before.shares, atol=1e-6)
+    keys = [maps.key_shares(PLACE, "cross", 0, branch=branch) for branch in (first, last, "difference")]
+    assert np.allclose(keys[2], keys[1] - keys[0], atol=1e-6)
+    words: list[Entry] = [("blue", "word", [1]), ("eyes", "word", [2, 3]), ("start", "start", [0]), ("x", "end", [4])]
+    trace.words[first] = Caption.build("blue eyes", [("", list("abcde"), words)])
+    other = Maps(trace).shares(PLACE, "cross", 0, branch=first)
+    found = Maps(trace).shares(PLACE, "cross", 0, branch="difference")
+    expected = {"eyes": after.shares[1] - other.shares[1], "start": after.shares[2] - other.shares[2]}
+    assert [word.text for word in found.words] == ["red", "eyes", "start", "end"]
+    assert np.allclose(found.shares, [np.nan, expected["eyes"], expected["start"], np.nan], equal_nan=True, atol=1e-6)
+    assert Maps(trace).one(WordQuery("eyes"), "cross", 0, branch="difference").shape == (3, 4)
     with pytest.raises(ViewError, match="The two branches have different captions"):
-        Maps(trace).shares(PLACE, "cross", 0, branch="difference")
+        Maps(trace).key_shares(PLACE, "cross", 0, branch="difference")
     with pytest.raises(ViewError, match="looks at no such word as “red” in “picture 1 of 2”"):
         Maps(trace).one(RED, "cross", 0, branch="difference")
 
