@@ -40,11 +40,11 @@ def open_link(text: str | None) -> tuple:
 
 
 def test_open_link_changes_nothing_without_a_link(warnings):
-    assert open_link(None) == (SKIP,) * 7 and warnings == []
+    assert open_link(None) == (SKIP,) * 8 and warnings == []
 
 
 def test_open_link_warns_of_a_damaged_link(warnings):
-    assert open_link("<img>") == (SKIP,) * 7
+    assert open_link("<img>") == (SKIP,) * 8
     assert len(warnings) == 1 and "Here is a recorded picture instead." in warnings[0]
 
 
@@ -53,7 +53,7 @@ def test_open_link_shows_exhibit_at_once(warnings):
     view = View(exhibit.point, exhibit.layer, exhibit.steps[1], exhibit.head)
     shown, strip, pending, *fields = open_link(encode(Recipe(exhibit.caption, exhibit.seed), view))
     assert shown["trace"]["path"] == str(exhibit.trace) and View.from_json(shown["view"]) == view
-    assert (strip, pending) == (SKIP, SKIP) and fields == [exhibit.caption, exhibit.seed, 25, 1.5]
+    assert (strip, pending) == (SKIP, SKIP) and fields == [exhibit.caption, exhibit.seed, 25, 1.5, False]
     assert warnings == []
 
 
@@ -79,8 +79,9 @@ def test_open_link_draws_again_what_the_exhibit_does_not_hold(warnings, monkeypa
     description = {"timesteps": [[exhibit.steps[0], 1]], "layers": [], "branches": ["conditional"]}
     monkeypatch.setattr(link, "read_description", lambda path: description)
     view = View(exhibit.point, exhibit.layer, exhibit.steps[0], **shown)
-    opened, _, pending, *_ = open_link(encode(exhibit.recipe, view))
+    opened, _, pending, *_, both = open_link(encode(exhibit.recipe, view))
     assert opened == SKIP and pending == (exhibit.recipe, view)
+    assert both is ("branch" in shown)
     with runs.stoppable_run("a visitor"):
         pass
     description |= {"branches": ["unconditional", "conditional"], "words": {"conditional": {}}}
@@ -99,7 +100,7 @@ def test_open_link_queues_other_recipes(warnings):
     recipe, view = Recipe("a red monster", 3, 4), View((0.5, 0.5), "a.layer", 2)
     shown, strip, pending, *fields = open_link(encode(recipe, view))
     assert shown == SKIP and (strip["step"], strip["steps"]) == (0, 4)
-    assert pending == (recipe, view) and fields == ["a red monster", 3, 4, 1.5]
+    assert pending == (recipe, view) and fields == ["a red monster", 3, 4, 1.5, False]
     with runs.stoppable_run("a visitor"):
         assert runs._queued == {}
 

@@ -77,8 +77,8 @@ def halves(shared_pipeline) -> Maps:
 
 def word_view(maps: Maps, **changes) -> View:
     chosen = next(layer.name for layer in maps.trace if layer.name.endswith("attn1"))
-    pins = (WordQuery("eyes"), PINS[1])
-    return View((0.5, 0.5), chosen, 1, -1, **{"pins": pins, "active": 0, "branch": "conditional"} | changes)
+    view = View((0.5, 0.5), chosen, 1, -1, pins=(WordQuery("eyes"), PINS[1]), active=0, branch="conditional")
+    return replace(view, **changes)
 
 
 def lines(value: dict, key: str) -> dict[str, list]:

@@ -8,6 +8,7 @@ from models.pipeline import CritterPipeline
 from viz import Caption, Trace
 from viz.recipe import Recipe
 from viz.recording.run import perform
+from viz.words import Entry
 
 
 def trace_of_halves(pipeline: CritterPipeline, text: str, steps: int) -> Trace:
@@ -21,8 +22,8 @@ def trace_of_halves(pipeline: CritterPipeline, text: str, steps: int) -> Trace:
 
 
 def _caption(words: list[str], length: int) -> Caption:
-    entries = [(word, "word", [index]) for index, word in enumerate(words)]
-    padding = ("padding", "padding", list(range(len(words), length)))
+    entries: list[Entry] = [(word, "word", [index]) for index, word in enumerate(words)]
+    padding: Entry = ("padding", "padding", list(range(len(words), length)))
     return Caption.build(" ".join(words), [("", [str(i) for i in range(length)], [*entries, padding])])
 
 

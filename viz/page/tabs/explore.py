@@ -55,7 +55,7 @@ def build(page: gr.Blocks) -> None:
     _wire_request(request, viewer, strip)
     menu.wire(viewer)
     plots.wire(viewer)
-    link.wire(page, viewer, strip, request.fields)
+    link.wire(page, viewer, strip, [*request.fields, request.both])
     own_model.wire(box, viewer, strip)
     strip.stop(stop_runs, None, None, queue=False, **PRIVATE)
     gr.api(record_trace, api_name="trace", **ONE_RUN)

@@ -24,7 +24,7 @@ def wire(page: gr.Blocks, viewer: gr.HTML, strip: gr.HTML, fields: list[gr.compo
     """Follow the link that `page` is opened with.
 
     Args:
-        fields: the components for caption, seed, steps and guidance.
+        fields: the components for caption, seed, steps, guidance, and whether to record both halves of it.
     """
     pending = gr.State(None)  # (recipe, view) of a link whose trace is not in the gallery
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -33,7 +33,7 @@ def wire(page: gr.Blocks, viewer: gr.HTML, strip: gr.HTML, fields: list[gr.compo
 
 
 def _open_link(request: gr.Request) -> tuple:
-    unchanged = (gr.skip(),) * 7
+    unchanged = (gr.skip(),) * 8
     text = request.query_params.get("look")
     if text is None:
         return unchanged
@@ -45,7 +45,7 @@ def _open_link(request: gr.Request) -> tuple:
     recipe = pin_revision(linked)
     if (differences := describe_differences(linked, recipe.weights, versions())) is not None:
         warn(differences)
-    values = (recipe.caption, recipe.seed, recipe.steps, recipe.guidance)
+    values = (recipe.caption, recipe.seed, recipe.steps, recipe.guidance, _needs_both(view))
     for exhibit in exhibits():
         if exhibit.recipe == recipe and _shows(description := read_description(exhibit.trace), view):
             warn_if_missing(view, [layer["name"] for layer in description["layers"]], exhibit.steps)
