@@ -11,11 +11,12 @@ const KEYS = [
   ["Space", "play the steps"],
   ["h", "next head"],
   ["r", "switch between “Looks at” and “Is looked at by”"],
+  ["Tab, then ← →", "move among the words above the picture; Enter pins a word"],
   ["Esc", "deselect the pin; again: remove all pins"],
 ];
-const TOUCH = `Tap the picture to pin a pixel, tap the pin to unpin it, drag to explore. With the rectangle or the brush, drag
-to mark a region; with the brush, hold Shift to add to the selected region. You can set up to ${MAX_PINS} pins; a fifth
-replaces the newest.`;
+const TOUCH = `Tap the picture to pin a pixel, tap the pin to unpin it, drag to explore; tap a word to pin it. With the rectangle
+or the brush, drag to mark a region; with the brush, hold Shift to add to the selected region. You can set up to ${MAX_PINS} pins;
+a fifth replaces the newest.`;
 
 // Returns the dialog and the button that opens it.
 export function buildHelp() {
