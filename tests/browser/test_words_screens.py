@@ -55,7 +55,7 @@ def test_server_answers_for_words_of_a_trace_too_big_for_the_browser(chromium, g
             keys = cross(guided, layer, guided.steps[1], branch)[1][row * 32 + column]
             words = guided.words[branch].words
             expected = [keys[list(word.tokens)].sum() for word in words]
-            shares = page.evaluate(f"{VIEWER}.words.words.map(({{ share }}) => share)")
+            shares = page.evaluate(f"{VIEWER}.exported.words.words.map(({{ share }}) => share)")
             assert np.abs(np.array(shares) - expected).max() < 2e-3
         view(page, active=0)
         for reading in ("spent", "used"):

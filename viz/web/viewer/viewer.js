@@ -194,8 +194,8 @@ export class Viewer {
   // -- maps ----------------------------------------------------------------------------------------------------------
 
   // A query's map as displayed (by default, of the current query): `layer` is an entry of trace.all that can answer the query
-  // (one of `rows`, or that of `layerOf`), `step` an index into
-  // trace.steps, `head` an index, or -1 for the mean. Computed at once if necessary; null at a gap.
+  // (one of `rows`, or that of `layerOf`), `step` an index into trace.steps, `head` an index, or -1 for the mean. Computed at
+  // once if necessary; null at a gap.
   mapOf(layer, step, head, query = this.#desk.query) {
     if (this.#desk.gapAt(layer, step, query)) return null;
     const numbers = this.#desk.numbers(query, layer, step, head, true);
