@@ -10,7 +10,7 @@ from models.training.pointing import Measured, Subject
 from models.training.twins import TIMESTEPS
 from models.training.word_maps import THRESHOLDS, enlarge, overlap, word_maps
 from models.training.word_parts import NOUNS, ROLES, parts_of
-from viz import record
+from viz import caption_of, record
 
 
 @pytest.fixture(scope="module")
@@ -18,32 +18,28 @@ def subject(shared_pipeline) -> Subject:
     return Subject.of(shared_pipeline, [draw_critter(seed) for seed in range(6)])
 
 
-def columns(trace, layer: str, step: int) -> torch.Tensor:
-    """(M, H, h, w): every key's column of a recorded cross-attention layer, row after row."""
-    height, width = trace.layers[layer].grid
-    rows = [[trace.rows(layer, step=step, query=(y, x)) for x in range(width)] for y in range(height)]
-    return torch.stack([torch.stack(line) for line in rows]).permute(3, 2, 0, 1)
-
-
 @torch.no_grad()
-def test_word_maps_are_the_recorders_columns(tiny_pipeline, subject):
+def test_word_maps_are_those_of_a_trace(tiny_pipeline, subject):
+    """The public API, asked for each word by its text, finds the same maps in every layer and head."""
     for name, weight in tiny_pipeline.unet.named_parameters():
         if name.endswith("attn2.to_q.weight"):
             weight *= 20  # so that words differ by more than rounding
-    words = tiny_pipeline.encoder(subject.ids[:1])
-    arguments = subject.pixels[:1], torch.tensor([100]), words
-    places = torch.from_numpy(subject.places[:1])
-    found = dict(word_maps(tiny_pipeline.unet, *arguments, places))
-    with record(tiny_pipeline.unet) as trace:
+    caption = draw_critter(0).caption()
+    arguments = subject.pixels[:1], torch.tensor([100]), tiny_pipeline.encoder(subject.ids[:1])
+    places, texts = subject.places[:1], subject.parts.words[0]
+    found = dict(word_maps(tiny_pipeline.unet, *arguments, torch.from_numpy(places)))
+    with record(tiny_pipeline.unet, words=caption_of(tiny_pipeline, caption)) as trace:
         tiny_pipeline.unet(*arguments)
     layers = [layer.name for layer in trace if layer.kind == "cross"]
     assert sorted(found) == sorted(layers) and len(layers) > 2
     for name in layers:
-        expected = columns(trace, name, 0)
-        assert expected.std(0).mean() > 0.01  # words differ
+        words = trace.words_of(name)
+        maps = torch.stack([trace.word_map(name, word, step=0) for word in words[: len(texts)]])
+        assert [word.text for word in words[: len(texts)]] == list(texts)
+        assert maps.std(0).mean() > 0.01  # words differ
         for index, place in enumerate(places[0].tolist()):
             if place >= 0:
-                torch.testing.assert_close(found[name][0, :, index], expected[place], atol=1e-6, rtol=1e-4)
+                torch.testing.assert_close(found[name][0, :, index], maps[place], atol=1e-6, rtol=1e-4)
 
 
 def test_places_are_those_of_the_words_and_parts_those_of_the_drawing(subject):
