@@ -1,9 +1,9 @@
 """Words, in PixelGaze and in attention-map-diffusers (the second half of `make bench-rivals`).
 
-The network is the one of Stable Diffusion 3 with two of its 24 blocks and random weights: 64x64 pixels and 333 words
-(77 of CLIP, 256 of T5) share one softmax, so that pixels look at words and words at pixels. Both keep Q and K, all
-heads, in half precision, on the CPU. attention-map-diffusers is asked for "image->text" and "text->image" only, which
-share what it keeps.
+The network is the one of Stable Diffusion 3 for pictures of 512x512, with two of its 24 blocks and random weights: 32x32
+pixels and 333 words (77 of CLIP, 256 of T5) share one softmax, so that pixels look at words and words at pixels. Both
+keep Q and K, all heads, in half precision, on the CPU. attention-map-diffusers is asked for "image->text" and
+"text->image" only, which share what it keeps.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from tests.support.memory import Peak
 if TYPE_CHECKING:
     from viz import Trace
 
-# The public configuration of Stable Diffusion 3 Medium's network, but for the number of blocks.
+# The public configuration of Stable Diffusion 3 Medium's network, but for its size and the number of its blocks.
 SD3 = {
-    "sample_size": 128,
+    "sample_size": 64,
     "patch_size": 2,
     "in_channels": 16,
     "out_channels": 16,
