@@ -1,8 +1,8 @@
 """Words, in PixelGaze and in attention-map-diffusers (the second half of `make bench-rivals`).
 
-The network is the one of Stable Diffusion 3 for pictures of 512x512, with two of its 24 blocks and random weights: 32x32
-pixels and 333 words (77 of CLIP, 256 of T5) share one softmax, so that pixels look at words and words at pixels. Both
-keep Q and K, all heads, in half precision, on the CPU. attention-map-diffusers is asked for "image->text" and
+The network is the one of Stable Diffusion 3 for pictures of 512x512, with two of its 24 blocks and random weights:
+32x32 pixels and 333 words (77 of CLIP, 256 of T5) share one softmax: pixels look at words, and words at pixels.
+Both keep Q and K, all heads, in half precision, on the CPU. attention-map-diffusers is asked for "image->text" and
 "text->image" only, which share what it keeps.
 """
 
