@@ -6,9 +6,10 @@ import torch.nn.functional as F
 from diffusers.models.attention_processor import JointAttnProcessor2_0
 
 import viz
-from tests.support.faults import assert_kept_until, assert_right, watch
+from tests.support.faults import DOWN, MID, assert_kept_until, assert_right, calls, unet, watch
 from tests.support.joint import GRID, LAST, added_keys, arguments, joint_calls, mmdit, unet_calls
 from tests.support.oracle import Oracle
+from tests.support.processors import Processor
 from viz import record
 from viz.layer import Segment
 
@@ -199,3 +200,28 @@ def test_oracle_sees_joint_attention_once_per_layer():
         network(**arguments(0))
     assert {path for path, _ in oracle.ran()} == set(JOINT)
     assert oracle.weights(LAST, 0, 2).shape == (2, 2, 31, 31)
+
+
+class OtherWords(Processor):
+    """From some step on, the keys of the second picture are made of the first one's words."""
+
+    def prepare(self, hidden_states, context):
+        return hidden_states, context[:1].expand_as(context) if self.on else context, lambda out: out
+
+
+@pytest.mark.parametrize("first_wrong", [1, 2])
+def test_words_of_another_picture_are_found_at_every_step(first_wrong):
+    """Their q, k and v explain the output, so only following the words tells."""
+
+    def make():
+        network = unet()
+        network.get_submodule(f"{MID}.attn2").set_processor(OtherWords())
+        return network
+
+    def prepare(network, step):
+        network.get_submodule(f"{MID}.attn2").processor.on = step >= first_wrong
+
+    watched = watch(make, calls(prepare), **BOTH)
+    assert "words of its picture" in assert_kept_until(watched, f"{MID}.attn2", first_wrong)
+    assert_right(watched, batch=2, order=ORDER)
+    assert watched.trace.steps_of(f"{DOWN}.attn2") == [0, 1, 2]

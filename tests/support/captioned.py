@@ -13,11 +13,13 @@ from diffusers import (
     StableDiffusion3Pipeline,
     StableDiffusionXLPipeline,
 )
+from torch.nn.modules import module as torch_module
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5Config, T5EncoderModel, T5Tokenizer
 
 from tests.support.joint import mmdit
 from tests.support.pipelines import stable_diffusion, stable_diffusion_xl, text_encoder, tokenizer, vae
 from tests.support.random_weights import randomize
+from viz import Trace, record
 
 SMALL = {"height": 16, "width": 24, "num_inference_steps": 2, "output_type": "np"}
 
@@ -107,3 +109,15 @@ def sd(folder: Path):
 def quiet(pipeline):
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def watched(pipeline, *args, branch: str = "both", picture: int = 0, words=None, **options) -> Trace:
+    """The trace of a run of a pipeline, whose picture is the same to the bit without a recording."""
+    network = getattr(pipeline, "unet", None) or pipeline.transformer
+    options = SMALL | options
+    plain = pipeline(*args, **options, generator=torch.Generator().manual_seed(0)).images
+    with record(network, branch=branch, picture=picture, words=words) as trace:
+        recorded = pipeline(*args, **options, generator=torch.Generator().manual_seed(0)).images
+    assert (plain == recorded).all()
+    assert not torch_module._global_forward_hooks
+    return trace

@@ -59,7 +59,9 @@ def added_projections(module: Any) -> Site | None:
         values=lambda q, k, v, ak, av: _joined(to_heads(av, heads), to_heads(v, heads)),
     )
     taps = out_of(module.to_q), out_of(module.to_k), out_of(module.to_v), *added
-    return Site(taps, end, (reading,), hint=lambda: hint_of(module), key_taps=(3, 1))
+    return Site(
+        taps, end, (reading,), hint=lambda: hint_of(module), key_taps=(3, 1), follow_always=_has_own_code(module)
+    )
 
 
 def _joint(module: Any, projection: nn.Module) -> Site:
@@ -84,7 +86,13 @@ def _joint(module: Any, projection: nn.Module) -> Site:
         more=(words,),
         query_taps=(0, 3),
         key_taps=(1, 4),
+        follow_always=_has_own_code(module),
     )
+
+
+def _has_own_code(module: Any) -> bool:
+    """Whether a processor that is not diffusers' own, and may take other words at some steps, runs the module."""
+    return not type(getattr(module, "processor", None)).__module__.startswith("diffusers.")
 
 
 def _query(module: Any, tokens: Tensor, added: bool = False) -> Tensor:

@@ -99,6 +99,7 @@ class Site:
         more: where the module shows further parts of softmax(q·K)·V, of queries that follow those of `end`.
         query_taps, key_taps: indices of the taps whose inputs the queries and keys are made of, in the order in which
             `Reading.scores` joins them. The first tap makes the queries that `end` shows.
+        follow_always: whether what the keys are made of may change from step to step, and has to be looked at in each.
     """
 
     taps: tuple[Tap, ...]
@@ -110,6 +111,7 @@ class Site:
     more: tuple[Tap, ...] = ()
     query_taps: tuple[int, ...] = (0,)
     key_taps: tuple[int, ...] = (1,)
+    follow_always: bool = False
 
     @property
     def ends(self) -> tuple[Tap, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 import torch
@@ -35,6 +35,7 @@ class RecordedCall:
         size: (height, width) of the sample.
         pictures: {branch: index in the batch} of the recorded pictures; none if the call has none of them.
         reason: why it has none.
+        words: the network's arguments that are words, (B, M, C) each.
     """
 
     step: int
@@ -42,6 +43,7 @@ class RecordedCall:
     size: tuple[int, int]
     pictures: dict[Branch, int]
     reason: str = ""
+    words: tuple[torch.Tensor, ...] = field(default=(), compare=False)
 
     @property
     def last_picture(self) -> int:

@@ -18,10 +18,9 @@ import torch
 from torch import nn
 
 from viz.layer import Branch
-from viz.recording.call import named_arguments
 from viz.recording.encoders import EncoderCall, Listener, Piece, pieces_of
 from viz.recording.pipelines import pipeline_calling
-from viz.recording.sequence import kind_of_argument
+from viz.recording.sequence import words_given
 from viz.recording.tokenizing import Split, split
 from viz.words import Caption, Entry, WordKind
 
@@ -171,15 +170,7 @@ def _encoded(pipeline: Any, prompt: str, options: dict[str, Any]) -> torch.Tenso
 
 def _vectors(network: nn.Module, args: tuple, kwargs: dict, picture: int) -> list[torch.Tensor]:
     """What a network is given as words for one picture, (M, C) each, in the order of its arguments."""
-    arguments = named_arguments(network, args, kwargs)
-    return [
-        value[picture].detach()
-        for name, value in arguments.items()
-        if isinstance(value, torch.Tensor)
-        and value.ndim == 3
-        and kind_of_argument(name) == "words"
-        and picture < len(value)
-    ]
+    return [words[picture] for words in words_given(network, args, kwargs) if picture < len(words)]
 
 
 def _sized(vectors: torch.Tensor, runs: list[list[Piece]]) -> list[tuple[int, list[Piece]]]:

@@ -17,7 +17,7 @@ from viz.proof import rounding
 from viz.recording.call import RecordedCall
 from viz.recording.keeper import Evidence, Keeper
 from viz.recording.likeness import equal
-from viz.recording.sequence import CountedSources, Sequence, join, shifted
+from viz.recording.sequence import CountedSources, Sequence, join, layer_of, shifted
 from viz.recording.sources import Sources
 from viz.recording.taps import read_tap
 from viz.recording.views import View, find_views
@@ -35,6 +35,7 @@ class _Plan:
     same_input: bool  # whether its queries and keys are made of one tensor
     query_order: torch.Tensor | None  # that puts pixels row by row; None if they are
     key_order: torch.Tensor | None
+    words: int | None  # which of the network's arguments of words its keys are made of, if of nothing else
 
 
 class LayerRecorder:
@@ -167,6 +168,8 @@ class LayerRecorder:
             self._plan = self._make_plan(call, noise)
         elif self.is_followed:
             self._check_sources(call, self._plan)
+        elif self._plan.words is not None and not self._has_words(call, self._plan.words):
+            raise ValueError(f"its keys are no longer the words of its picture from step {call.step} on")
         for branch, picture in call.pictures.items():
             key = branch, self.name, call.step
             evidence = self._evidence(picture, self._plan, noise)
@@ -186,12 +189,13 @@ class LayerRecorder:
         candidates = []
         for reading in self.site.readings:
             q, k, v = self._read(picture, reading)
-            layer = _layer(self.name, reading, queries, keys, q, k)
+            layer = layer_of(self.name, reading, queries, keys, q, k)
             candidates.append((reading, layer, Evidence(q, k, v, output, noise)))
         reading, layer = self.keeper.choose(candidates, call.step)
         joined = layer.key_count - keys.tokens
         orders = queries.order, keys.order if not joined else shifted(keys.order, joined, layer.key_count)
-        plan = _Plan(reading, layer, call.step, queries, keys, same_input, *orders)
+        words = [index for index in range(len(call.words)) if self._has_words(call, index)]
+        plan = _Plan(reading, layer, call.step, queries, keys, same_input, *orders, words[0] if words else None)
         if not all(self._is_as_planned(call, plan, other) for other in call.pictures.values() if other != picture):
             raise ValueError(
                 "its queries and keys are made of other things in one picture of the batch than in another"
@@ -205,6 +209,7 @@ class LayerRecorder:
             ValueError: when the queries are not the cells of a map.
         """
         queries, keys, same_input = self._follow_own(sources)
+        same_input = same_input and not self.site.follow_always
         query_taps, key_taps = self.site.query_taps, self.site.key_taps
         if len(query_taps) + len(key_taps) > 2:
             own = {0: queries, 1: keys} if keys.segments else {0: queries}
@@ -256,6 +261,12 @@ class LayerRecorder:
             return
         raise ValueError(f"its keys are no longer made of the pixels of its queries from step {call.step} on")
 
+    def _has_words(self, call: RecordedCall, index: int) -> bool:
+        """Whether the keys of all recorded pictures are made of the network's words for them."""
+        place = min(1, len(self.site.taps) - 1)
+        key, batch, words = self._inputs[place], self.site.taps[place].batch, call.words[index]
+        return key.ndim == 3 and all(_is_part(key, batch, words, picture) for picture in call.pictures.values())
+
     def _is_as_planned(self, call: RecordedCall, plan: _Plan, picture: int) -> bool:
         """Whether the queries and keys of one picture are what they are in the plan."""
         queries, keys, _ = self._follow(self.sources(call, picture))
@@ -296,26 +307,9 @@ def _is_equal(query: torch.Tensor, key: torch.Tensor, batch_dimension: int, pict
     return equal(one, other)
 
 
-def _layer(name: str, reading: Reading, queries: Sequence, keys: Sequence, q: torch.Tensor, k: torch.Tensor) -> Layer:
-    """The layer that q (H, N, d) and k (H, M, d) belong to.
-
-    Raises:
-        ValueError: when the module made more or fewer of them than it was given.
-    """
-    heads, count, head_dim = q.shape
-    if (len(k), k.shape[2]) != (heads, head_dim):
-        shapes = f"{heads} heads of {head_dim} for queries and {len(k)} of {k.shape[2]} for keys"
-        raise ValueError(f"it has {shapes}; grouped queries are not recorded")
-    if count != queries.tokens:
-        raise ValueError(f"it has {count} queries where it was given {queries.tokens} tokens")
-    key_segments = keys.segments or (Segment("unknown", k.shape[1]),)
-    joined = k.shape[1] - sum(segment.tokens for segment in key_segments)
-    if joined and joined != reading.registers:
-        raise ValueError(f"it has {k.shape[1]} keys where it was given {k.shape[1] - joined} tokens")
-    if joined:
-        key_segments = (Segment("registers", joined), *key_segments)
-    scale = head_dim**-0.5 if reading.scale is None else reading.scale
-    return Layer(name, queries.segments, key_segments, heads, head_dim, scale)
+def _is_part(key: torch.Tensor, batch_dimension: int, words: torch.Tensor, picture: int) -> bool:
+    one = key.select(batch_dimension, picture)
+    return not key.is_meta and picture < len(words) and equal(one, words[picture])
 
 
 def _in_order(tensors: list[torch.Tensor], plan: _Plan) -> list[torch.Tensor]:

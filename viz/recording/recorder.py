@@ -31,7 +31,7 @@ from viz.recording.call import RecordedCall, calls_at, find_sample, find_timeste
 from viz.recording.captions import Captions, Words
 from viz.recording.keeper import Keeper, TraceKeeper
 from viz.recording.layer_recorder import LayerRecorder
-from viz.recording.sequence import CountedSources
+from viz.recording.sequence import CountedSources, words_given
 from viz.recording.sources import Sources
 from viz.recording.spool import spooled
 from viz.recording.strangers import REASON, Strangers
@@ -227,7 +227,8 @@ class Recorder:
         sample = find_sample(args, kwargs)
         height, width = sample.shape[-2:]
         pictures, reason = self.pictures.indices(network, args, kwargs, len(sample))
-        call = RecordedCall(self.step, len(sample), (height, width), pictures, reason or "")
+        words = tuple(words_given(network, args, kwargs))
+        call = RecordedCall(self.step, len(sample), (height, width), pictures, reason or "", words)
         self.trace.size, self.trace.branches = call.size, self.trace.branches or tuple(pictures)
         self.trace.timesteps[call.step] = self._timesteps[call.step]
         self._count_calls()

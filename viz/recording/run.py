@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
 
+from models.notes import word_notes
 from models.opening.revision import versions
 from models.pipeline import x0_estimate
 from models.protocol import Pipeline
+from viz.labels import layer_label
 from viz.layer import Branch
 from viz.recipe import Recipe, spread
 from viz.recording.recorder import Preview, record
 from viz.trace import Trace
+from viz.words import Caption
 
 
 def previewer(pipeline: Pipeline) -> Preview | None:
@@ -62,9 +65,16 @@ def perform(
             callback_on_step_end=report,
         ).images[0]
     trace.picture = np.asarray(image)
+    trace.words = {branch: _with_notes(caption, recipe.weights) for branch, caption in trace.words.items()}
     trace.recipe = asdict(recipe) | {
         "sampler": type(pipeline.scheduler).__name__,
         "revision": recipe.weights,
         "versions": versions(),
     }
     return trace
+
+
+def _with_notes(caption: Caption, revision: str) -> Caption:
+    """A caption with what the evaluation of these weights found about its words."""
+    words = [word.text for word in caption.words if word.kind == "word"]
+    return replace(caption, notes={**caption.notes, **word_notes(words, revision, layer_label)})

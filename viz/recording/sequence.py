@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
-from viz.layer import Segment, SegmentKind
-from viz.recording.call import infer_grid
+from viz.layer import Layer, Segment, SegmentKind
+from viz.probes import Reading
+from viz.recording.call import infer_grid, named_arguments
 
 # Parts of the names of a network's arguments, and what their tokens are.
 ARGUMENT_KINDS: tuple[tuple[str, SegmentKind], ...] = (
@@ -51,6 +53,15 @@ def kind_of_argument(name: str) -> SegmentKind:
     return next((kind for part, kind in ARGUMENT_KINDS if part in name.lower()), "unknown")
 
 
+def words_given(network: nn.Module, args: tuple, kwargs: dict) -> list[torch.Tensor]:
+    """The arguments of a network that are words, (B, M, C) each, in its order."""
+    return [
+        value.detach()
+        for name, value in named_arguments(network, args, kwargs).items()
+        if isinstance(value, torch.Tensor) and value.ndim == 3 and kind_of_argument(name) == "words"
+    ]
+
+
 def pixels(grid: tuple[int, ...], by_columns: bool = False) -> Sequence:
     """The cells of a map of that (height, width), row by row or column by column."""
     height, width = grid
@@ -80,6 +91,28 @@ def join(sequences: Iterable[Sequence]) -> Sequence:
         first += part.tokens
     moved = any(part.order is not None for part in parts)
     return Sequence(tuple(segment for part in parts for segment in part.segments), order if moved else None)
+
+
+def layer_of(name: str, reading: Reading, queries: Sequence, keys: Sequence, q: torch.Tensor, k: torch.Tensor) -> Layer:
+    """The layer that q (H, N, d) and k (H, M, d) belong to.
+
+    Raises:
+        ValueError: when the module made more or fewer of them than it was given.
+    """
+    heads, count, head_dim = q.shape
+    if (len(k), k.shape[2]) != (heads, head_dim):
+        shapes = f"{heads} heads of {head_dim} for queries and {len(k)} of {k.shape[2]} for keys"
+        raise ValueError(f"it has {shapes}; grouped queries are not recorded")
+    if count != queries.tokens:
+        raise ValueError(f"it has {count} queries where it was given {queries.tokens} tokens")
+    key_segments = keys.segments or (Segment("unknown", k.shape[1]),)
+    joined = k.shape[1] - sum(segment.tokens for segment in key_segments)
+    if joined and joined != reading.registers:
+        raise ValueError(f"it has {k.shape[1]} keys where it was given {k.shape[1] - joined} tokens")
+    if joined:
+        key_segments = (Segment("registers", joined), *key_segments)
+    scale = head_dim**-0.5 if reading.scale is None else reading.scale
+    return Layer(name, queries.segments, key_segments, heads, head_dim, scale)
 
 
 class CountedSources:
