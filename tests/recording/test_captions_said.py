@@ -4,8 +4,6 @@ import pytest
 import torch
 
 import viz
-from models import notes
-from models.training.word_parts import ROLES
 from models.words import CaptionEncoder
 from tests.support.captioned import pixart, sd, sd3, sdxl, watched
 from viz import record
@@ -94,11 +92,12 @@ def test_spell_says_what_each_id_stands_for():
 
 
 def test_perform_says_what_the_evaluation_found_about_words(shared_pipeline, monkeypatch):
+    def found(words, revision, label):
+        return {words[-1]: f"{revision}: {label('mid_block.attentions.0')}", words[0]: "long " * 1000} if words else {}
+
+    monkeypatch.setattr("viz.recording.run.word_notes", found)
     recipe = Recipe("a red monster with two Eyes", steps=1)
-    role = {"pictures": 500, "chance": 0.02, "best": {"layer": "mid_block.attentions.0", "head": 1, "rate": 0.93}}
-    figures = {"revision": recipe.weights, "words": {"roles": dict.fromkeys(ROLES, role), "nouns": {}}}
-    monkeypatch.setattr(notes, "_figures", lambda: figures)
     trace = perform(recipe, shared_pipeline, branch="both")
-    assert "93" in trace.words["conditional"].notes["Eyes"]
-    assert "middle" in trace.words["conditional"].notes["Eyes"]  # the layer by its short name
-    assert "with" not in trace.words["conditional"].notes and not trace.words["unconditional"].notes
+    assert trace.words["conditional"].notes["Eyes"] == f"{recipe.weights}: middle · attention 0"
+    assert len(trace.words["conditional"].notes["a"]) == 1000  # as much as a file holds
+    assert not trace.words["unconditional"].notes

@@ -17,7 +17,7 @@ from viz.layer import Branch
 from viz.recipe import Recipe, spread
 from viz.recording.recorder import Preview, record
 from viz.trace import Trace
-from viz.words import Caption
+from viz.words import MAX_NOTE, Caption
 
 
 def previewer(pipeline: Pipeline) -> Preview | None:
@@ -77,4 +77,5 @@ def perform(
 def _with_notes(caption: Caption, revision: str) -> Caption:
     """A caption with what the evaluation of these weights found about its words."""
     words = [word.text for word in caption.words if word.kind == "word"]
-    return replace(caption, notes={**caption.notes, **word_notes(words, revision, layer_label)})
+    found = {word: note[:MAX_NOTE] for word, note in word_notes(words, revision, layer_label).items()}
+    return replace(caption, notes={**caption.notes, **found})
