@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from viz.layer import Branch
-from viz.recording.encoders import EncoderCall, Listener, Piece, pieces_of
+from viz.recording.encoders import EncoderCall, Listener, Piece, hear, pieces_of
 from viz.recording.pipelines import pipeline_calling
 from viz.recording.sequence import words_given
 from viz.recording.tokenizing import Split, split
@@ -70,6 +70,8 @@ class Captions:
             words: those of the calls before. Captions whose vectors have changed are not returned again.
             pictures: {branch: index in the batch}.
         """
+        if not pictures:
+            return words  # nothing of this call is recorded
         try:
             if self.given is not None:
                 return words or self._said(pictures)
@@ -134,15 +136,10 @@ def caption_of(pipeline: Any, prompt: str, **options: Any) -> Caption:
     Raises:
         ValueError: if that cannot be known: the pipeline has no `encode_prompt`, or no tokenizer for it.
     """
-    listener = Listener()
-    listener.start()
-    try:
-        with torch.no_grad():
-            vectors = _encoded(pipeline, prompt, options)
-    finally:
-        listener.stop()
+    with torch.no_grad():
+        vectors, calls = hear(lambda: _encoded(pipeline, prompt, options))
     texts = {"prompt": [prompt, *(value for value in options.values() if isinstance(value, str))]}
-    found = captions_of({"": [vectors]}, listener.calls, pipeline, texts)
+    found = captions_of({"": [vectors]}, calls, pipeline, texts)
     if "" not in found:
         raise ValueError(
             f"the words of {type(pipeline).__name__} cannot be known: no tokenizer of it makes what its encoder reads"

@@ -6,15 +6,16 @@ Which tokens a layer's keys are is then read from numbers: the network was given
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 
+Encoded = TypeVar("Encoded")
 MOST_CALLS = 256  # of modules that were given token ids
 
 
@@ -80,6 +81,16 @@ class Listener:
             for call in self.calls:
                 if output.shape == given.shape and any(_same(given, tensor) for tensor in call.outputs):
                     call.outputs.append(output)
+
+
+def hear(encode: Callable[[], Encoded]) -> tuple[Encoded, list[EncoderCall]]:
+    """What a function returns, and the calls of text encoders in it."""
+    listener = Listener()
+    listener.start()
+    try:
+        return encode(), listener.calls
+    finally:
+        listener.stop()
 
 
 def pieces_of(vectors: torch.Tensor, calls: list[EncoderCall]) -> list[list[Piece]] | None:
