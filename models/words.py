@@ -89,9 +89,10 @@ class CaptionEncoder(ModelMixin, ConfigMixin):
         """
         ids = self.ids([caption])[0].tolist()
         written = [word for word in re.findall(r"\w+", caption) if word.lower() in self.index]
-        words = [(text, "word", (index,)) for index, text in enumerate(written)]
-        padding = tuple(range(len(written), len(ids)))
-        return ids, self._texts(ids), [*words, ("padding", "padding", padding)] if padding else words
+        words: list[tuple[str, str, tuple[int, ...]]] = [(text, "word", (index,)) for index, text in enumerate(written)]
+        if padding := tuple(range(len(written), len(ids))):
+            words.append(("padding", "padding", padding))
+        return ids, self._texts(ids), words
 
     def decode(self, ids: Sequence[int]) -> str:
         """The words of a row of `ids`, without their padding."""

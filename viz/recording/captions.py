@@ -178,7 +178,9 @@ def _sized(vectors: torch.Tensor, runs: list[list[Piece]]) -> list[tuple[int, li
 
 def _caption(runs: list[tuple[int, list[Piece]]], pipeline: Any, texts: list[str]) -> Caption | None:
     """The caption of runs of tokens; None if no run has words that are known."""
-    encodings, notes, written, known = [], {}, [], False
+    encodings: list[tuple[str, Sequence[str], Sequence[Entry]]] = []
+    notes: dict[str, str] = {}
+    written: list[str] = []
     for count, pieces in runs:
         owners = [_owner(pipeline, piece.module) for piece in pieces]
         names = " and ".join(dict.fromkeys(_name(*owner) for owner in owners)) if pieces else NO_ENCODER
@@ -198,8 +200,7 @@ def _caption(runs: list[tuple[int, list[Piece]]], pipeline: Any, texts: list[str
         written += [each.text for each in whole]
         for each in whole:
             notes |= each.notes
-        known = True
-    return Caption.build(" / ".join(dict.fromkeys(written)), encodings, notes) if known else None
+    return Caption.build(" / ".join(dict.fromkeys(written)), encodings, notes) if written else None
 
 
 def _shared(splits: list[Split]) -> tuple[list[str], list[Entry]]:

@@ -103,7 +103,8 @@ def pieces_of(vectors: torch.Tensor, calls: list[EncoderCall]) -> list[list[Piec
     first = 0
     candidates = [(call, output) for call in reversed(calls) for output in call.outputs]
     while first < len(vectors):
-        pieces, channel, length = [], 0, len(vectors) - first
+        pieces: list[Piece] = []
+        channel, length = 0, len(vectors) - first
         while channel < vectors.shape[1]:
             found = _find(vectors[first:, channel:], candidates, length if pieces else None)
             if found is None:

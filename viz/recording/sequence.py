@@ -131,13 +131,13 @@ class CountedSources:
                 return Sequence((Segment(kind_of_argument(name), tensor.shape[1]),))
         tensor = tensor.flatten(1, 2) if tensor.ndim == 4 else tensor
         count = tensor.shape[2] if channels_first else tensor.shape[1]
-        argument = next((name for name, value in self.arguments.items() if value.shape[1] == count), None)
+        projected = next((name for name, value in self.arguments.items() if value.shape[1] == count), None)
         try:
             grid, before = infer_grid(self.size, count)
         except ValueError:
             grid, before = None, count
-        if argument is not None and before:  # it was projected to another width
-            return Sequence((Segment(kind_of_argument(argument), count),))
+        if projected is not None and before:
+            return Sequence((Segment(kind_of_argument(projected), count),))
         if grid is None:
             return Sequence((Segment("unknown", count),))
         registers = (Segment("registers", before),) if before else ()
