@@ -2,12 +2,16 @@
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from tests.support.halves import attention, trace_of_halves
+from tests.support.word_traces import cases
 from viz import Trace
 from viz.areas import coverage
 from viz.export import rows_on_show, write_gif, write_npz
+from viz.partners import rows_for
 from viz.view import Box, Pixel, View, WordQuery
 
 TEXT = "a red monster with red eyes"
@@ -108,3 +112,24 @@ def test_write_gif_of_a_word_differs_from_that_of_a_pixel(trace, tmp_path):
     ]
     frames = [np.asarray(Image.open(gif).convert("RGB"), int) for gif in gifs]
     assert np.abs(frames[0] - frames[1]).mean() > 1
+
+
+@settings(max_examples=40)
+@given(cases(joint=True), st.data())
+def test_rows_on_show_of_joint_attention_show_what_a_word_looks_at(case, data):
+    asking = rows_for(case.trace, WordQuery("red"), "looks")
+    own = [
+        word for word in case.trace.words_of("a") if word.kind == "word" and word.encoder < len(case.caption.encodings)
+    ]
+    assume(asking and own and case.trace.layers["a"].key_grid)
+    word = data.draw(st.sampled_from(own))
+    query = WordQuery(word.text, word.nth, word.kind, word.encoder)
+    rows = rows_on_show(case.trace, View(POINT, "a", 0, 0, pins=(query,), active=0, reading="looks"))
+    queries, pixels = case.of_word(case.queries, word.encoder, word.tokens), case.pixels(case.keys)
+    expected = case.attention()[0][queries].mean(0)[pixels] * len(pixels)
+    assert np.allclose(rows["maps_00"].ravel(), expected, atol=1e-3)
+    cell = case.trace.cell("a", tuple(place * 8 for place in POINT))
+    asked = case.pixels(case.queries)[cell[0] * case.layer.grid[1] + cell[1]]
+    spent = case.attention()[0][asked][case.of_word(case.keys, word.encoder, word.tokens)].sum()
+    index = case.trace.words_of("a").index(word)
+    assert rows["word_shares_00"][0, index] == pytest.approx(spent, abs=1e-4)
