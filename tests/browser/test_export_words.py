@@ -113,6 +113,12 @@ def test_svg_of_a_word_names_it_and_shows_the_layers_with_words(alone, trace):
     assert fills == ["#56b4e9", "#e69f00", "#e69f00", "#56b4e9", "#009e73"]  # in the strip, then the pins' rows
 
 
+def test_svg_names_the_branch(alone):
+    for branch, text in {"unconditional": "unconditional", "difference": "conditional minus unconditional"}.items():
+        set_view(alone, branch=branch)
+        assert f"self-attention · 32×32, mean of 4 heads, {text}" in " ".join(texts_of(svg_of(alone)))
+
+
 def test_svg_says_why_a_word_has_no_map(alone):
     set_view(alone, pins=[{"kind": "word", "text": "horns"}], active=0)
     svg = svg_of(alone)
@@ -128,7 +134,9 @@ def test_png_of_areas_shows_the_words_colours(alone):
     plain = sheet()
     set_view(alone, winner=True)
     areas, texts = sheet(), texts_of(svg_of(alone))
-    assert "Over the picture: each cell in the colour of the word on which it spends most." in texts
+    text = " ".join(texts)
+    assert "Over the picture: each cell in the colour of the word on which it spends most (up_blocks.2" in text
+    assert "attn2, mean of 4 heads, conditional)" in text
     differing = (plain[-400:, : plain.shape[1] // 3] != areas[-400:, : plain.shape[1] // 3]).any(-1)
     assert differing.mean() > 0.2  # of the picture
 

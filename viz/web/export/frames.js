@@ -16,10 +16,10 @@ export function stepFrames(source) {
   const { head, reading } = viewer.viewNow();
   const word = isWordQuery(query) && !areasNote ? `${nameOf(query)}, ${READINGS[reading]}; ` : "";
   const notes = trace.steps.map((_, stepIndex) => {
-    const map = viewer.mapOf(layer, stepIndex, head, query);
+    const map = areasNote ? null : viewer.mapOf(layer, stepIndex, head, query);
     const reason = viewer.gapAt(layer, stepIndex, query);
-    const note = areasNote || (map ? source.bar(largestOf(map, map.length)).note : `no map: ${reason}.`);
-    return wrapText(`${word}${where}: ${note}`, NOTE, WIDTH - 20, 5);
+    const note = map ? source.bar(largestOf(map, map.length)).note : `no map: ${reason}.`;
+    return wrapText(areasNote || `${word}${where}: ${note}`, NOTE, WIDTH - 20, 6);
   });
   const foot = 28 + 13 * Math.max(...notes.map(({ length }) => length));
   return trace.steps.map((_, stepIndex) => {

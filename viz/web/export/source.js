@@ -2,6 +2,7 @@
 
 import { isWordQuery, queryGrid, queryOf } from "../core/query.js";
 import { colorTables, colorize, scaleOf, scaleWords, ticksOf } from "../core/scale.js";
+import { formatHead } from "../core/words.js";
 import { imageCanvas } from "../dom.js";
 import { paintNames } from "../viewer/areas.js";
 import { paintPicture, paintQuery } from "../viewer/paint.js";
@@ -37,16 +38,27 @@ export class SheetSource {
     return this.#root.querySelector(".pg-sentence").textContent;
   }
 
-  // The chosen layer's name and the head.
+  // The chosen layer's name, the head and, where there are several, the branch.
   get where() {
-    return this.#root.querySelector(".pg-where").textContent;
+    return this.#root.querySelector(".pg-where").textContent + this.#branch;
+  }
+
+  get #branch() {
+    const { branches, difference } = this.viewer.trace;
+    const { branch } = this.viewer.viewNow();
+    if (branches.length < 2) return "";
+    return `, ${branch === difference ? `${branches[1]} minus ${branches[0]}` : branch}`;
   }
 
   // What the colours of areas say; "" if there are none.
   get areasNote() {
-    const { winner, reading } = this.viewer.viewNow();
+    const { winner, reading, head, branch } = this.viewer.viewNow();
+    const { layer } = this.viewer.exported;
+    if (!winner || !layer) return "";
     const most = reading === "used" ? "most, relative to that word's mean" : "most";
-    return winner && this.viewer.exported.words ? `Over the picture: each cell in the colour of the word on which it spends ${most}.` : "";
+    const { difference, branch: last } = this.viewer.trace;
+    const half = branch === difference ? `, ${last}` : this.#branch; // areas are never those of a difference
+    return `Over the picture: each cell in the colour of the word on which it spends ${most} (${layer.name}, ${formatHead(layer, head)}${half}).`;
   }
 
   // Colours, ticks and note of the colour bar. `largest` belongs to the chosen map.

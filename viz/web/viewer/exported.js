@@ -1,6 +1,7 @@
 // What exports need of the words, at any step; for exports of large traces, ordered first. `desk`: see desk.js.
 //
 //   words                              the strip as it is on show: see strip.js; null without words
+//   layer                              the layer of the strip and of the areas; null without words
 //   sharesAt(layer, step)              what the query of the picture spends on each word of one of trace.wordLayers; null at a gap
 //   await orderShares(layers, steps)   call before sharesAt
 //   areasAt(step)                      which word wins where: see areas.js; null at a gap
@@ -14,6 +15,7 @@ export function exportedFrom(desk) {
   const { answers, trace, state, pictureQuery } = desk;
   return {
     words: wordsOnShow(desk),
+    layer: stripLayer(trace, trace.all[state.layer]),
     sharesAt: (layer, step) => sharesOf(answers, trace, { ...state, step, bars: "layer" }, layer, pictureQuery),
     orderShares(layers, steps) {
       const each = layers.flatMap((layer) => steps.map((step) => [pictureQuery, layer, step, state.head]));
