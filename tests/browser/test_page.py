@@ -105,7 +105,7 @@ def test_viewer_rows_equal_trace(page, head):
 def test_viewer_clicks_choose_layer_step_and_head(page):
     maps = page.locator(".pg-maps canvas")
     box = maps.bounding_box()
-    page.mouse.click(box["x"] + 0.55 * box["width"], box["y"] + 0.05 * box["height"])
+    maps.click(position={"x": 0.55 * box["width"], "y": 0.05 * box["height"]})  # once the page stands still
     now = state(page)
     assert (now["layer"], now["step"]) == (0, 3)
     page.locator(".pg-label[aria-pressed=true] .pg-name", has_text="down 1 · attention 0").wait_for()
