@@ -121,7 +121,7 @@ def write_html(trace: Trace | str | Path, path: str | Path, view: View | None = 
         document = _document(Path(trace), view)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            document = _document(for_browser(trace).save(Path(folder) / "trace.safetensors"), view)
+            document = _document(for_browser(trace).save(Path(folder) / "trace.safetensors", compact=True), view)
     Path(path).write_text(document, encoding="utf-8")
     return Path(path)
 

@@ -28,6 +28,7 @@ from viz.attention import (
     compute_row_sums,
     on_key_grid,
 )
+from viz.compact import compact_layers, with_compact_proofs
 from viz.layer import Branch, Key, Layer, Proof
 from viz.proof import attended, difference
 from viz.selection import select
@@ -248,9 +249,15 @@ class Trace(WordMaps):
         """
         return select(self, layers, steps, dtype)
 
-    def save(self, path: str | Path) -> Path:
-        """Write one safetensors file, whole or not at all. See `viz.trace_file` for its format."""
-        return write(cast(Contents, vars(self)), Path(path), differences=self.verify())
+    def save(self, path: str | Path, *, compact: bool = False) -> Path:
+        """Write one safetensors file, whole or not at all. See `viz.trace_file` for its format.
+
+        Args:
+            compact: keep the queries of cross-attention in ten bits a number, see `viz.compact`.
+        """
+        names = compact_layers(self) if compact else ()
+        differences = (with_compact_proofs(self) if compact else self).verify()
+        return write(cast(Contents, vars(self)), Path(path), differences=differences, compact=names)
 
     @classmethod
     def load(cls, path: str | Path) -> Trace:

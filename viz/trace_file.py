@@ -4,6 +4,9 @@
     {branch}/key/{layer}/{step}     (H, M, d)      picture          (h, w, 3) uint8
     proof/{queries,value,output}/{layer}
 
+In a compact file, the queries of cross-attention are packed (uint8, see `viz.compact`), and keys that are the same as
+at the step before are left out.
+
 `viz.trace_description` describes the JSON. This is version 2 of the format. Files of version 1, whose layers kept only
 the queries of their pixels, still open. `viz/web/core/trace.js` reads both in the browser. Nothing in a file is trusted
 before it is checked here.
@@ -14,7 +17,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import MutableMapping
+from collections.abc import Collection, MutableMapping
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, TypedDict, cast
 
@@ -22,6 +26,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
+from viz.compact import pack, unpack
 from viz.layer import Branch, Key, Layer, Proof
 from viz.trace_description import VERSION, VERSIONS, DescriptionError, describe, parse
 from viz.words import Caption
@@ -59,10 +64,11 @@ class Contents(TypedDict):
     words: dict[Branch, Caption]
 
 
-def write(contents: Contents, path: Path, *, differences: dict[str, float]) -> Path:
+def write(contents: Contents, path: Path, *, differences: dict[str, float], compact: Collection[str] = ()) -> Path:
     """Write a trace to `path`. If interrupted, the file there stays as it was.
 
     Args:
+        compact: names of the layers to write in the compact form.
         differences: of `Trace.verify`; the largest is written into the description.
 
     Raises:
@@ -71,7 +77,7 @@ def write(contents: Contents, path: Path, *, differences: dict[str, float]) -> P
     metadata = {"format": FORMAT, "version": VERSION, "trace": describe(contents, differences)}
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as partial:
         try:
-            _stream(_tensors(contents), partial, metadata)
+            _stream(_tensors(contents, compact), partial, metadata)
             partial.flush()
             os.fsync(partial.fileno())
             os.chmod(partial.name, 0o644)
@@ -82,19 +88,40 @@ def write(contents: Contents, path: Path, *, differences: dict[str, float]) -> P
     return path
 
 
-def _tensors(contents: Contents) -> dict[str, torch.Tensor]:
-    tensors = {f"{branch}/query/{layer}/{step}": q for (branch, layer, step), q in contents["queries"].items()}
-    tensors |= {f"{branch}/key/{layer}/{step}": k for (branch, layer, step), k in contents["keys"].items()}
+def _tensors(contents: Contents, compact: Collection[str]) -> dict[str, torch.Tensor]:
+    tensors = {
+        f"{branch}/query/{layer}/{step}": pack(q) if layer in compact else q
+        for (branch, layer, step), q in contents["queries"].items()
+    }
+    repeated = _repeated(contents, compact)
+    tensors |= {
+        f"{branch}/key/{layer}/{step}": k
+        for (branch, layer, step), k in contents["keys"].items()
+        if (branch, layer, step) not in repeated
+    }
     for layer, proof in contents["proofs"].items():
         tensors |= {f"proof/{part}/{layer}": getattr(proof, part) for part in ("queries", "value", "output")}
     pictures = {f"preview/{step}": preview for step, preview in contents["previews"].items()}
     if contents["picture"] is not None:
         pictures["picture"] = contents["picture"]
     tensors |= {name: torch.from_numpy(np.array(picture)) for name, picture in pictures.items()}
-    expected = 2 * len(contents["queries"]) + 3 * len(contents["proofs"]) + len(pictures)
+    expected = 2 * len(contents["queries"]) - len(repeated) + 3 * len(contents["proofs"]) + len(pictures)
     if len(tensors) < expected:
         raise ValueError("two tensors would have one name; give the branches and layers names without “/”")
     return tensors
+
+
+def _repeated(contents: Contents, compact: Collection[str]) -> set[Key]:
+    """The keys of compact layers that are the same as at the layer's step before."""
+    repeated: set[Key] = set()
+    for branch in contents["branches"]:
+        for layer in compact:
+            steps = [step for step in contents["timesteps"] if (branch, layer, step) in contents["keys"]]
+            for before, step in pairwise(steps):
+                one, other = (contents["keys"][branch, layer, each] for each in (before, step))
+                if torch.equal(one, other):
+                    repeated.add((branch, layer, step))
+    return repeated
 
 
 def _stream(tensors: dict[str, torch.Tensor], file: IO[bytes], metadata: dict[str, str]) -> None:
@@ -163,12 +190,14 @@ class _Reader:
         layers, steps, gaps = contents["layers"], contents["timesteps"], contents["gaps"]
         for branch in contents["branches"]:
             for layer in layers.values():
+                keys = None  # of the step before
                 for step in (step for step in steps if step not in gaps.get(layer.name, {})):
                     key, place = (branch, layer.name, step), f"{layer.name}/{step}"
-                    shape = layer.heads, layer.query_count, layer.head_dim
-                    contents["queries"][key] = self._floats(f"{branch}/query/{place}", shape)
+                    contents["queries"][key] = self._queries(f"{branch}/query/{place}", layer)
                     shape = layer.heads, layer.key_count, layer.head_dim
-                    contents["keys"][key] = self._floats(f"{branch}/key/{place}", shape)
+                    if layer.kind == "self" or keys is None or f"{branch}/key/{place}" in self.unread:
+                        keys = self._floats(f"{branch}/key/{place}", shape)
+                    contents["keys"][key] = keys
         for name, (branch, step) in proofs.items():
             contents["proofs"][name] = self._proof(layers[name], branch, step)
         for step in steps:
@@ -182,6 +211,19 @@ class _Reader:
             raise self.fail(f"a tensor {name!r}", "none")
         self.unread.remove(name)
         return self.file.get_tensor(name)
+
+    def _queries(self, name: str, layer: Layer) -> torch.Tensor:
+        """Q of a layer at one step, which may be packed."""
+        shape = layer.heads, layer.query_count, layer.head_dim
+        if layer.kind == "self" or name not in self.unread or self.file.get_slice(name).get_dtype() != "U8":
+            return self._floats(name, shape)
+        tensor = self._take(name)
+        if tensor.ndim != 2 or len(tensor) != layer.heads:
+            raise self.fail(f"{name!r} to be packed queries of {layer.heads} heads", tuple(tensor.shape))
+        try:
+            return unpack(tensor, layer.query_count, layer.head_dim)
+        except ValueError as error:
+            raise TraceFileError(f"{self.name} is not a readable trace: {name!r}: {error}") from error
 
     def _floats(self, name: str, shape: tuple[int | None, ...]) -> torch.Tensor:
         """A tensor of that shape, where None stands for any size."""

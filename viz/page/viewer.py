@@ -78,8 +78,9 @@ def present(trace: Trace, view: View | None = None, *, opened: bool = False) -> 
     from viz.export import for_browser
 
     small = for_browser(trace)
-    value = viewer_value(save_temporary(small), view, opened=opened)
-    if small.kept_bytes > browser_limit():
+    remote = small.kept_bytes > browser_limit()  # then mapped by the server, which does not unpack at every request
+    value = viewer_value(save_temporary(small, compact=not remote), view, opened=opened)
+    if remote:
         outline = replace(small, queries={}, keys={}, proofs={})
         value["outline"] = FileData(path=str(save_temporary(outline))).model_dump()
     return value
@@ -89,11 +90,15 @@ def pack(trace: Trace) -> Path:
     """Write the part of a trace that a browser needs to a file in Gradio's cache."""
     from viz.export import for_browser
 
-    return save_temporary(for_browser(trace))
+    return save_temporary(for_browser(trace), compact=True)
 
 
-def save_temporary(trace: Trace) -> Path:
-    """Save a trace in Gradio's cache: it is served from there without a copy, and `delete_cache` removes it."""
+def save_temporary(trace: Trace, *, compact: bool = False) -> Path:
+    """Save a trace in Gradio's cache: it is served from there without a copy, and `delete_cache` removes it.
+
+    Args:
+        compact: as for `Trace.save`.
+    """
     folder = Path(get_upload_folder())
     folder.mkdir(parents=True, exist_ok=True)
-    return trace.save(folder / f"trace-{uuid.uuid4().hex}.safetensors")
+    return trace.save(folder / f"trace-{uuid.uuid4().hex}.safetensors", compact=compact)

@@ -14,6 +14,7 @@
 // keys; see remote_answers.js.
 
 import { readCaption, wordsOfLayer } from "./captions.js";
+import { packedBytes, unpackQueries } from "./compact.js";
 import { readLayer } from "./layer.js";
 import { DIFFERENCE } from "./query.js";
 
@@ -145,16 +146,22 @@ function numbersOf(tensors, layer, steps, branches) {
   const { name, heads, headDim, queryCount, keyCount, gaps, keyGrid } = layer;
   const found = new Map();
   for (const branch of branches) {
+    let k = null; // a compact file leaves out keys of cross-attention that are the same as at the step before
     steps.forEach((step, i) => {
       if (gaps.has(i)) return;
-      const q = takeTensor(tensors, `${branch}/query/${name}/${step}`, heads * headDim * queryCount);
-      found.set(`${branch} ${i}`, { q, k: takeTensor(tensors, `${branch}/key/${name}/${step}`, heads * headDim * keyCount) });
+      const [query, key] = ["query", "key"].map((part) => `${branch}/${part}/${name}/${step}`);
+      const isPacked = !keyGrid && tensors.get(query)?.dtype === "U8";
+      const q = takeTensor(tensors, query, isPacked ? packedBytes(layer) : heads * headDim * queryCount);
+      if (keyGrid || !k || tensors.has(key)) k = takeTensor(tensors, key, heads * headDim * keyCount);
+      found.set(`${branch} ${i}`, { q, k });
     });
   }
   const floats = remembered((key) => {
     const entry = found.get(key);
     found.delete(key);
-    return entry ? { q: toFloats(entry.q), k: toFloats(entry.k) } : null;
+    if (!entry) return null;
+    const q = entry.q.dtype === "U8" ? unpackQueries(entry.q, layer, toFloats) : toFloats(entry.q);
+    return { q, k: toFloats(entry.k) };
   });
   const read = (step, branch) => floats(`${branch} ${step}`);
   if (keyGrid) steps.forEach((_, i) => read(i, branches[branches.length - 1]));
