@@ -112,7 +112,12 @@ def seconds_until_whole(page: Page, **changes: object) -> float:
     """Seconds from a change of the view until all maps on screen are computed."""
     page.evaluate(f"(view) => {VIEWER}.view(view)", {"pins": [], "active": -1, "head": -1, "mode": "row"})
     settle(page)
-    return seconds(lambda: (page.evaluate(f"(view) => {VIEWER}.view(view)", changes), settle(page)))
+
+    def change() -> None:
+        page.evaluate(f"(view) => {VIEWER}.view(view)", changes)
+        settle(page)
+
+    return seconds(change)
 
 
 def percentile_95(frames: list[float]) -> float:

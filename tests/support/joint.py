@@ -90,7 +90,7 @@ def joint_calls(
         outputs = []
         for step in range(steps):
             prepare(network, step)
-            given = {name: value.to(network.dtype) for name, value in arguments(step, words).items()}
+            given = {name: value.to(next(network.parameters()).dtype) for name, value in arguments(step, words).items()}
             outputs.append(network(**given, return_dict=False)[0])
         return outputs
 
