@@ -103,12 +103,13 @@ def test_only_words_keeps_the_other_figures_of_these_weights(tiny_pipeline, tmp_
     revision = "another" if other else revision_of(tmp_path / "model")
     out = tmp_path / "evaluation.json"
     out.write_text(json.dumps({"revision": revision, "steps": 25, "words": {"of": "yesterday"}}))
-    monkeypatch.setattr(evaluation, "words_figures", lambda _pipeline, count, batch: {"pictures": count})
+    measured = json.loads(EVALUATION.read_text())["words"]
+    monkeypatch.setattr(evaluation, "words_figures", lambda _pipeline, count, batch: measured | {"pictures": count})
     arguments = ["--model", str(tmp_path / "model"), "--only-words", "--count", "7", "--out", str(out)]
     monkeypatch.setattr("sys.argv", ["evaluate", *arguments])
     evaluation.main()
     kept = {} if other else {"steps": 25}
-    expected = {"revision": revision_of(tmp_path / "model"), "words": {"pictures": 7}}
+    expected = {"revision": revision_of(tmp_path / "model"), "words": measured | {"pictures": 7}}
     assert json.loads(out.read_text()) == expected | kept
 
 
