@@ -3,6 +3,7 @@
 import io
 import json
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,15 +26,21 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture(scope="module")
-def trace() -> Trace:
-    """Three steps of the bundled model, both halves of guidance, in half precision as the page has it."""
-    return for_browser(trace_of_halves(load("critters"), TEXT, 3))
+def file(tmp_path_factory) -> Path:
+    """Three steps of the bundled model, both halves of guidance, as the page has them."""
+    path = tmp_path_factory.mktemp("words") / "words.safetensors"
+    return for_browser(trace_of_halves(load("critters"), TEXT, 3)).save(path, compact=True)
 
 
 @pytest.fixture(scope="module")
-def alone(chromium, trace, tmp_path_factory):
+def trace(file) -> Trace:
+    return Trace.load(file)
+
+
+@pytest.fixture(scope="module")
+def alone(chromium, file):
     """The trace's HTML file, opened from disk with the network off."""
-    page = open_offline(chromium, write_html(trace, tmp_path_factory.mktemp("words") / "words.html"))
+    page = open_offline(chromium, write_html(file, file.with_suffix(".html")))
     yield page
     assert page.complaints == []
     assert all(url.startswith(("file:", "data:", "blob:")) for url in page.requested_urls), page.requested_urls
