@@ -29,7 +29,7 @@ def warnings(monkeypatch):
 @pytest.fixture
 def pipeline(tiny_pipeline, monkeypatch):
     """A tiny pipeline in place of the bundled one."""
-    monkeypatch.setattr(generate, "load_bundled", lambda recipe: tiny_pipeline)
+    monkeypatch.setattr(runs, "_bundled", {Recipe("a monster").weights: tiny_pipeline})
     return tiny_pipeline
 
 

@@ -1,17 +1,20 @@
 """The model box's handlers, called with the values that Gradio passes: a dictionary by component."""
 
+import threading
 from types import SimpleNamespace
 
 import gradio as gr
 import pytest
 from PIL import Image
 
+from models import load
 from viz import Trace
 from viz.page import runs
 from viz.page.model_slot import ModelSlot
 from viz.page.progress import ProgressStrip
 from viz.page.tabs import own_model
 from viz.page.viewer import Viewer
+from viz.recipe import RecipeError
 
 REQUEST = SimpleNamespace(session_hash="a visitor")
 
@@ -43,7 +46,7 @@ def values(handlers, **changes) -> dict:
 
 
 def open_name(handlers, name) -> dict:
-    *_, outputs = handlers.open_name(values(handlers, name=name))
+    *_, outputs = handlers.open_name(values(handlers, name=name), REQUEST)
     return outputs
 
 
@@ -62,6 +65,50 @@ def test_open_name_warns_and_closes_settings_on_failure(handlers, warnings):
     box, outputs = handlers.box, open_name(handlers, "/etc/passwd")
     assert outputs[box.model] is None and not outputs[box.settings].visible
     assert [outputs[box.status]] == warnings and "Expected a Hugging Face model ID" in outputs[box.status]
+
+
+def test_open_name_shows_its_progress_in_the_strip(handlers):
+    *news, last = handlers.open_name(values(handlers, name="DDPM"), REQUEST)
+    notes = [outputs[handlers.strip]["note"] for outputs in news]
+    assert notes[0] == "Loading the model…" and notes[-1] == "Loading the networks"
+    assert notes == [outputs[handlers.box.status] for outputs in news] and last[handlers.strip] is None
+
+
+def test_open_name_says_that_another_model_is_being_loaded_and_can_be_stopped(handlers, warnings):
+    box, strip = handlers.box, handlers.strip
+    open_name(handlers, "DDPM")
+    with runs.opening_lock:
+        news = handlers.open_name(values(handlers, name="Stable-Diffusion"), REQUEST)
+        assert next(news)[strip]["note"] == "Waiting until another model is loaded…"
+        runs.stop_runs(REQUEST)
+        (last,) = news
+    assert last[strip] is None and last[box.model] is None and not last[box.settings].visible
+    assert last[box.status] == "No model open: you stopped it." and warnings == []
+    with runs.opening_lock:  # once the thread has ended
+        assert own_model.SERVER_SLOT.get("DDPM")  # the model before is still there
+
+
+def test_open_name_stopped_while_loading_opens_nothing(handlers, warnings, monkeypatch):
+    loaded, go = threading.Event(), threading.Event()
+
+    def load_slowly(*arguments, progress, **options):
+        progress(None, "Loading the networks")
+        assert go.wait(timeout=30)
+        loaded.set()
+        return load(*arguments, **options)
+
+    monkeypatch.setattr("viz.page.own_model.load", load_slowly)
+    news = handlers.open_name(values(handlers, name="DDPM"), REQUEST)
+    while next(news)[handlers.strip]["note"] != "Loading the networks":
+        pass
+    runs.stop_runs(REQUEST)
+    *_, last = news
+    assert last[handlers.strip] is None and last[handlers.box.model] is None and not loaded.is_set()
+    go.set()
+    with runs.opening_lock:  # once the thread has ended
+        assert loaded.is_set()
+    with pytest.raises(RecipeError, match="no longer loaded"):
+        own_model.SERVER_SLOT.get("DDPM")
 
 
 def test_label_photo_and_mask_name_the_file_or_what_to_choose(handlers):

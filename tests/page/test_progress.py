@@ -20,3 +20,7 @@ def test_describe_progress_holds_preview_as_png():
 
 def test_describe_progress_has_no_preview_of_latents():
     assert describe_progress(0, 5) == {"step": 0, "steps": 5, "preview": None}
+
+
+def test_describe_progress_holds_note_for_what_is_waited_for():
+    assert describe_progress(0, 5, note="Loading…") == {"step": 0, "steps": 5, "preview": None, "note": "Loading…"}

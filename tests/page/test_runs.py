@@ -7,7 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import models
 from viz.page import runs
+from viz.page.tabs.generate import draw_recipe
+from viz.recipe import Recipe
 
 PICTURE = np.zeros((2, 2, 3), np.uint8)
 
@@ -35,6 +38,84 @@ def test_stream_thread_raises_error_of_the_work():
     assert next(news) == "one"
     with pytest.raises(KeyError, match="two"):
         next(news)
+
+
+def test_stream_thread_leaves_work_that_takes_long_once_stopped():
+    stopped, end, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def work(report):
+        report("one")
+        end.wait(timeout=10)
+        ended.set()
+
+    news = runs.stream_thread(work, stopped)
+    assert next(news) == "one"
+    stopped.set()
+    with pytest.raises(runs.Stopped):
+        next(news)
+    assert not ended.is_set()
+    end.set()
+    assert ended.wait(timeout=10)  # the thread was not lost
+
+
+class SlowLoader:
+    """Stands in for `models.load`, and returns the pipeline once it is told to."""
+
+    def __init__(self, pipeline):
+        self.pipeline, self.go, self.loads = pipeline, threading.Event(), 0
+
+    def __call__(self, name, revision):
+        self.loads += 1
+        assert self.go.wait(timeout=30)
+        return self.pipeline
+
+
+@pytest.fixture
+def loader(tiny_pipeline, monkeypatch):
+    """A server that has just been started, and whose model takes long to load."""
+    loader = SlowLoader(tiny_pipeline)
+    monkeypatch.setattr(models, "load", loader, raising=False)
+    monkeypatch.setattr(runs, "_bundled", {})
+    yield loader
+    loader.go.set()
+
+
+def test_first_run_says_that_the_model_is_loading_and_goes_on_once_it_is(loader):
+    threading.Thread(target=runs.load_bundled).start()  # as `main` does
+    news = draw_recipe(Recipe("a red monster", steps=2), None, "a visitor")
+    _, strip = next(news)
+    assert strip == {"step": 0, "steps": 2, "preview": None, "note": "Loading the model…"}
+    loader.go.set()
+    strips = [strip for _, strip in news]
+    assert [strip["step"] for strip in strips[:-1]] == [0, 1, 2] and not any("note" in strip for strip in strips[:-1])
+    assert strips[-1] is None and loader.loads == 1
+    _, strip = next(draw_recipe(Recipe("a red monster", steps=2), None, "a visitor"))
+    assert strip["step"] == 1  # the second run waits for nothing
+
+
+def test_run_stopped_while_the_model_loads_never_begins(loader):
+    news = draw_recipe(Recipe("a red monster", steps=2), None, "a visitor")
+    next(news)
+    runs.stop_runs(request("a visitor"))
+    ((_, strip),) = news
+    assert strip is None and not loader.go.is_set()
+    loader.go.set()
+    assert runs.load_bundled() is loader.pipeline and loader.loads == 1  # loading went on
+
+
+def test_run_that_cannot_load_its_model_says_why(loader, monkeypatch, caplog):
+    warnings = []
+    monkeypatch.setattr("viz.page.tabs.generate.warn", warnings.append)
+    monkeypatch.setattr(models, "load", lambda name, revision: 1 / 0)
+    *_, (_, strip) = draw_recipe(Recipe("a red monster", steps=2), None, "a visitor")
+    assert strip is None and warnings == ["The picture could not be drawn and recorded: division by zero"]
+
+
+def test_load_bundled_does_not_wait_for_another_model_once_it_is_loaded(loader):
+    loader.go.set()
+    runs.load_bundled()
+    with runs.opening_lock:
+        assert runs.load_bundled() is loader.pipeline
 
 
 def test_run_with_progress_repeats_latest_preview():
@@ -90,6 +171,15 @@ def test_stop_runs_stops_announced_run():
         assert stopped.is_set()
     with runs.stoppable_run("a") as stopped:  # the next run of the session is another
         assert not stopped.is_set()
+
+
+def test_stoppable_run_leaves_the_queue_to_what_was_announced():
+    runs.announce_run("a")
+    with runs.stoppable_run("a", announced=False) as opening:
+        runs.stop_runs(request("a"))
+        assert opening.is_set()
+    with runs.stoppable_run("a") as run:
+        assert run.is_set()
 
 
 def test_stoppable_run_is_stopped_and_forgotten_on_leaving():

@@ -44,13 +44,13 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def server(*arguments: str) -> Iterator[tuple[str, float]]:
-    """Run `python app.py`; yields its address and the seconds until it printed it.
+def server(*arguments: str, start: tuple[str, ...] = ("app.py",)) -> Iterator[tuple[str, float]]:
+    """Run `python app.py`, or what `start` names instead; yields its address and the seconds until it printed it.
 
     Each has its own folder of uploads: Gradio names them by content and deletes them when a server ends.
     """
     began = time.perf_counter()
-    command = [sys.executable, "-u", "app.py", *arguments]
+    command = [sys.executable, "-u", *start, *arguments]
     with tempfile.TemporaryFile("w+") as log, tempfile.TemporaryDirectory() as uploads:
         environment = os.environ | {"GRADIO_TEMP_DIR": uploads}
         if "PYTEST_XDIST_WORKER" in os.environ:

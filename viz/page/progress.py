@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import gradio as gr
 import numpy as np
@@ -22,11 +22,16 @@ _SKELETON = """
 
 
 class Progress(TypedDict):
-    """A value of the strip: `step` of `steps` are done; `preview` is a PNG data URL of the picture predicted so far."""
+    """A value of the strip.
+
+    `step` of `steps` are done; `preview` is a PNG data URL of the picture predicted so far; `note` is a sentence to
+    show instead of the step, for what takes an unknown time.
+    """
 
     step: int
     steps: int
     preview: str | None
+    note: NotRequired[str]
 
 
 class ProgressStrip(gr.HTML):
@@ -45,9 +50,16 @@ class ProgressStrip(gr.HTML):
         return {"type": "object", "description": "how far the run is, and the picture predicted so far"}
 
 
-def describe_progress(step: int, steps: int, preview: np.ndarray | None = None) -> Progress:
-    """The strip's value after `step` of `steps`, with an (h, w, 3) uint8 `preview` of the picture."""
-    return {"step": step, "steps": steps, "preview": None if preview is None else _data_url(preview)}
+def describe_progress(step: int, steps: int, preview: np.ndarray | None = None, note: str = "") -> Progress:
+    """The strip's value after `step` of `steps`, with an (h, w, 3) uint8 `preview` of the picture.
+
+    Args:
+        note: what it waits for, as a sentence for the reader; shown instead of the step.
+    """
+    value: Progress = {"step": step, "steps": steps, "preview": None if preview is None else _data_url(preview)}
+    if note:
+        value["note"] = note
+    return value
 
 
 def _data_url(picture: np.ndarray) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import gradio as gr
 import numpy as np
@@ -34,6 +33,11 @@ BROWSER_STEPS = 25
 # Nor may two threads import diffusers at once (0.42): one of them sees it half initialised.
 opening_lock = threading.Lock()
 
+LOADING = "Loading the model…"
+PATIENCE = 0.1  # seconds between two looks at whether a visitor has pressed Stop
+
+_bundled: dict[str, CritterPipeline] = {}  # {weights: the pipeline}
+
 # A pipeline's scheduler keeps state, and a run may still be ending after its page was closed: one run at a time.
 _model_lock = threading.Lock()
 
@@ -47,15 +51,33 @@ class Stopped(Exception):
 
 def load_bundled(recipe: Recipe | None = None) -> CritterPipeline:
     """The bundled pipeline with the recipe's weights, or else the latest. Each is loaded once."""
-    with opening_lock:
-        return _load(revision() if recipe is None else recipe.weights)
+    weights = revision() if recipe is None else recipe.weights
+    if weights not in _bundled:  # looked up without the lock, which opening another model may hold for long
+        with opening_lock:
+            if weights not in _bundled:
+                from models import load
+
+                _bundled[weights] = load("critters", revision=weights)
+    return _bundled[weights]
 
 
-@cache
-def _load(weights: str) -> CritterPipeline:
-    from models import load
+def first_progress(recipe: Recipe) -> Progress:
+    """The progress strip's value before the first step: what the run waits for."""
+    return describe_progress(0, recipe.steps, note="" if recipe.weights in _bundled else LOADING)
 
-    return load("critters", revision=weights)
+
+def wait_for_bundled(recipe: Recipe, stopped: threading.Event) -> Iterator[Progress]:
+    """Load the pipeline that follows a recipe, or wait while it is being loaded; yields the progress.
+
+    Raises:
+        Stopped: when `stopped` was set before the end. Loading goes on: the next run needs the model, too.
+        Exception: whatever loading raises.
+    """
+    if recipe.weights in _bundled:
+        return
+    yield first_progress(recipe)
+    for _ in stream_thread(lambda report: load_bundled(recipe), stopped):
+        yield first_progress(recipe)
 
 
 @contextmanager
@@ -73,9 +95,13 @@ def announce_run(session: Session) -> None:
 
 
 @contextmanager
-def stoppable_run(session: Session) -> Iterator[threading.Event]:
-    """Begin a run; yields the event that `stop_runs` sets. It is also set on leaving, so that no run is orphaned."""
-    events, queued = _stop_events.setdefault(session, []), _queued.get(session)
+def stoppable_run(session: Session, *, announced: bool = True) -> Iterator[threading.Event]:
+    """Begin a run; yields the event that `stop_runs` sets. It is also set on leaving, so that no run is orphaned.
+
+    Args:
+        announced: it is the session's first run in the queue, if there is one.
+    """
+    events, queued = _stop_events.setdefault(session, []), _queued.get(session) if announced else None
     if queued:
         stopped = queued.pop(0)
         if not queued:
@@ -145,8 +171,17 @@ def run_with_progress(
     yield from stream_thread(work)
 
 
-def stream_thread(work: Callable[[Callable[[Message], None]], Result]) -> Iterator[Message | Result]:
-    """Call `work(report)` in a thread; yields each reported message, then the result. Raises what `work` raises."""
+def stream_thread(
+    work: Callable[[Callable[[Message], None]], Result], stopped: threading.Event | None = None
+) -> Iterator[Message | Result]:
+    """Call `work(report)` in a thread; yields each reported message, then the result. Raises what `work` raises.
+
+    Args:
+        stopped: once it is set, `work` is not waited for.
+
+    Raises:
+        Stopped: when `stopped` was set before `work` ended.
+    """
     events: queue.Queue = queue.Queue()
 
     def call() -> None:
@@ -156,8 +191,18 @@ def stream_thread(work: Callable[[Callable[[Message], None]], Result]) -> Iterat
             events.put(("error", error))
 
     threading.Thread(target=call, daemon=True).start()
-    while (event := events.get())[0] == "message":
+    while (event := _next_event(events, stopped))[0] == "message":
         yield event[1]
     if event[0] == "error":
         raise event[1]
     yield event[1]
+
+
+def _next_event(events: queue.Queue, stopped: threading.Event | None) -> tuple[str, Any]:
+    """Wait for the next event; raises Stopped once `stopped` is set."""
+    while stopped is not None:
+        if stopped.is_set():
+            raise Stopped
+        with suppress(queue.Empty):
+            return events.get(timeout=PATIENCE)
+    return events.get()

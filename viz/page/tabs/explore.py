@@ -14,8 +14,8 @@ from viz.page.gallery import Exhibit, exhibits, pin_revision
 from viz.page.menu import ExportMenu
 from viz.page.notices import warn
 from viz.page.plots import Plots
-from viz.page.progress import Progress, ProgressStrip, describe_progress
-from viz.page.runs import announce_run, follow_recipe, load_bundled, stop_runs, stoppable_run
+from viz.page.progress import Progress, ProgressStrip
+from viz.page.runs import announce_run, first_progress, follow_recipe, load_bundled, stop_runs, stoppable_run
 from viz.page.tabs import compare, link, own_model
 from viz.page.tabs.generate import draw_recipe
 from viz.page.viewer import Viewer, save_temporary, viewer_value
@@ -143,12 +143,12 @@ def _choose_exhibit(event: gr.SelectData) -> tuple:
 def _announce(caption: str, seed: int, steps: int, guidance: float, request: gr.Request) -> Progress | None:
     """Show the progress strip with its Stop button at once, even while another visitor's run comes first."""
     try:
-        recipe = Recipe(caption, seed, steps, guidance)
+        recipe = pin_revision(Recipe(caption, seed, steps, guidance))
     except RecipeError as error:
         warn(str(error))
         return None
     announce_run(request.session_hash)
-    return describe_progress(0, recipe.steps)
+    return first_progress(recipe)
 
 
 def _generate(caption: str, seed: int, steps: int, guidance: float, both: bool, request: gr.Request) -> Iterator[tuple]:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 import gradio as gr
 
 from viz.page.notices import warn
-from viz.page.runs import Session, Stopped, follow_recipe, load_bundled, stoppable_run
+from viz.page.runs import Session, Stopped, follow_recipe, load_bundled, stoppable_run, wait_for_bundled
 from viz.page.viewer import present
 from viz.recipe import Recipe, RecipeError, check_words
 from viz.view import View
@@ -26,6 +26,8 @@ def draw_recipe(recipe: Recipe, view: View | None, session: Session, *, both: bo
     """
     try:
         with stoppable_run(session) as stopped:
+            for progress in wait_for_bundled(recipe, stopped):
+                yield gr.skip(), progress
             pipeline = load_bundled(recipe)
             for message in check_words(recipe, pipeline):
                 warn(message)

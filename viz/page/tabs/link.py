@@ -11,8 +11,7 @@ from models.opening.revision import versions
 from viz.page.gallery import exhibits, pin_revision
 from viz.page.links import LinkError, decode, describe_differences
 from viz.page.notices import warn
-from viz.page.progress import describe_progress
-from viz.page.runs import announce_run
+from viz.page.runs import announce_run, first_progress
 from viz.page.tabs.generate import draw_recipe, warn_if_missing
 from viz.page.viewer import viewer_value
 from viz.recipe import Recipe
@@ -51,7 +50,7 @@ def _open_link(request: gr.Request) -> tuple:
             warn_if_missing(view, [layer["name"] for layer in description["layers"]], exhibit.steps)
             return (viewer_value(exhibit.trace, view), gr.skip(), gr.skip(), *values)
     announce_run(request.session_hash)
-    return (gr.skip(), describe_progress(0, recipe.steps), (recipe, view), *values)
+    return (gr.skip(), first_progress(recipe), (recipe, view), *values)
 
 
 def _shows(description: dict, view: View) -> bool:

@@ -173,21 +173,27 @@ class Handlers:
     viewer: Viewer
     strip: ProgressStrip
 
-    def open_name(self, values: Values) -> Iterator[Values]:
+    def open_name(self, values: Values, request: gr.Request) -> Iterator[Values]:
         """Open the model that was typed or chosen."""
-        yield from self._open(values, values[self.box.name] or "", None)
+        yield from self._open(values, values[self.box.name] or "", None, request)
 
-    def open_upload(self, values: Values) -> Iterator[Values]:
+    def open_upload(self, values: Values, request: gr.Request) -> Iterator[Values]:
         """Open the uploaded file."""
-        yield from self._open(values, "", values[self.box.upload])
+        yield from self._open(values, "", values[self.box.upload], request)
 
-    def _open(self, values: Values, name: str, upload: str | None) -> Iterator[Values]:
+    def _open(self, values: Values, name: str, upload: str | None, request: gr.Request) -> Iterator[Values]:
         box = self.box
-        closed: Values = {box.settings: gr.Column(visible=False), box.model: None}
+        closed: Values = {box.settings: gr.Column(visible=False), box.model: None, self.strip: None}
         dtype, device, config = (values[part] for part in (box.dtype, box.device, box.config))
         try:
-            for update in SERVER_SLOT.open_model(name, upload, dtype, device, config):
-                yield {box.status: update} if isinstance(update, str) else self._show_model(update)
+            with stoppable_run(request.session_hash, announced=False) as stopped:
+                for update in SERVER_SLOT.open_model(name, upload, dtype, device, config, stopped):
+                    if isinstance(update, str):
+                        yield {box.status: update, self.strip: describe_progress(0, 1, note=update)}
+                    else:
+                        yield {**self._show_model(update), self.strip: None}
+        except Stopped:
+            yield {box.status: "No model open: you stopped it.", **closed}
         except RecipeError as error:
             warn(str(error))
             yield {box.status: str(error), **closed}
@@ -297,7 +303,7 @@ def wire(box: ModelBox, viewer: Viewer, strip: ProgressStrip) -> None:
 
     opening: dict[str, Any] = {
         "outputs": {box.status, box.settings, box.model, box.words, box.sampler, box.guidance, box.both}
-        | {box.height, box.width, box.mask},
+        | {box.height, box.width, box.mask, strip},
         "concurrency_id": "open",
         "concurrency_limit": 1,
         **PRIVATE,

@@ -9,10 +9,11 @@ export function startProgress({ element, props, trigger, watch }) {
     const { value } = props;
     root.hidden = !value;
     if (!value) return;
-    const { step, steps, preview } = value;
+    const { step, steps, preview, note } = value;
     bar.max = steps;
-    bar.value = step;
-    text.textContent = step ? `Drawing and recording: step ${step} of ${steps}` : "Waiting for the model…";
+    if (note) bar.removeAttribute("value"); // how long that takes is not known
+    else bar.value = step;
+    text.textContent = note || (step ? `Drawing and recording: step ${step} of ${steps}` : "Waiting for the model…");
     image.hidden = !preview;
     if (preview) image.src = preview;
   };
