@@ -4,8 +4,8 @@
     {branch}/key/{layer}/{step}     (H, M, d)      picture          (h, w, 3) uint8
     proof/{queries,value,output}/{layer}
 
-In a compact file, the queries of cross-attention are packed (uint8, see `viz.compact`), and keys that are the same as
-at the step before are left out.
+Of layers in the description's "kept_queries", only these queries are there. In a compact file, the queries of
+cross-attention are packed (uint8, see `viz.compact`), and keys that are the same as at the step before are left out.
 
 `viz.trace_description` describes the JSON. This is version 2 of the format. Files of version 1, whose layers kept only
 the queries of their pixels, still open. `viz/web/core/trace.js` reads both in the browser. Nothing in a file is trusted
@@ -62,6 +62,7 @@ class Contents(TypedDict):
     gaps: dict[str, dict[int, str]]
     proved_rows: dict[str, int]
     words: dict[Branch, Caption]
+    kept_queries: dict[str, tuple[int, ...]]
 
 
 def write(contents: Contents, path: Path, *, differences: dict[str, float], compact: Collection[str] = ()) -> Path:
@@ -193,13 +194,15 @@ class _Reader:
                 keys = None  # of the step before
                 for step in (step for step in steps if step not in gaps.get(layer.name, {})):
                     key, place = (branch, layer.name, step), f"{layer.name}/{step}"
-                    contents["queries"][key] = self._queries(f"{branch}/query/{place}", layer)
+                    count = len(contents["kept_queries"].get(layer.name, ())) or layer.query_count
+                    contents["queries"][key] = self._queries(f"{branch}/query/{place}", layer, count)
                     shape = layer.heads, layer.key_count, layer.head_dim
                     if layer.kind == "self" or keys is None or f"{branch}/key/{place}" in self.unread:
                         keys = self._floats(f"{branch}/key/{place}", shape)
                     contents["keys"][key] = keys
         for name, (branch, step) in proofs.items():
-            contents["proofs"][name] = self._proof(layers[name], branch, step)
+            kept = contents["kept_queries"].get(name)
+            contents["proofs"][name] = self._proof(layers[name], branch, step, kept)
         for step in steps:
             if f"preview/{step}" in self.unread:
                 contents["previews"][step] = self._picture(f"preview/{step}")
@@ -212,16 +215,16 @@ class _Reader:
         self.unread.remove(name)
         return self.file.get_tensor(name)
 
-    def _queries(self, name: str, layer: Layer) -> torch.Tensor:
-        """Q of a layer at one step, which may be packed."""
-        shape = layer.heads, layer.query_count, layer.head_dim
+    def _queries(self, name: str, layer: Layer, count: int) -> torch.Tensor:
+        """Q of a layer at one step, `count` vectors a head, which may be packed."""
+        shape = layer.heads, count, layer.head_dim
         if layer.kind == "self" or name not in self.unread or self.file.get_slice(name).get_dtype() != "U8":
             return self._floats(name, shape)
         tensor = self._take(name)
         if tensor.ndim != 2 or len(tensor) != layer.heads:
             raise self.fail(f"{name!r} to be packed queries of {layer.heads} heads", tuple(tensor.shape))
         try:
-            return unpack(tensor, layer.query_count, layer.head_dim)
+            return unpack(tensor, count, layer.head_dim)
         except ValueError as error:
             raise TraceFileError(f"{self.name} is not a readable trace: {name!r}: {error}") from error
 
@@ -235,11 +238,13 @@ class _Reader:
             raise self.fail(f"{name!r} to be finite", "an infinity or a NaN")
         return tensor
 
-    def _proof(self, layer: Layer, branch: Branch, step: int) -> Proof:
+    def _proof(self, layer: Layer, branch: Branch, step: int, kept: Collection[int] | None) -> Proof:
         queries = self._take(f"proof/queries/{layer.name}")
         are_indices = queries.ndim == 1 and queries.dtype == torch.int64 and len(queries)
         if not are_indices or queries.min() < 0 or queries.max() >= layer.query_count:
             raise self.fail(f"a proof of {layer.name} for some of its queries", queries.shape)
+        if kept is not None and not set(queries.tolist()) <= set(kept):
+            raise self.fail(f"a proof of {layer.name} for queries that are kept", queries.tolist())
         value = self._floats(f"proof/value/{layer.name}", (layer.heads, layer.key_count, None))
         width = value.shape[-1]
         output = self._floats(f"proof/output/{layer.name}", (len(queries), None))

@@ -40,7 +40,7 @@ def test_load_gives_what_save_wrote(trace, tmp_path):
 
 FIELDS = (
     *("layers", "timesteps", "calls", "branches", "gaps", "skipped", "proved", "proved_rows", "size", "recipe"),
-    *("words", "queries", "keys", "proofs", "previews", "picture"),
+    *("words", "kept_queries", "queries", "keys", "proofs", "previews", "picture"),
 )
 
 
@@ -48,7 +48,7 @@ def test_load_gives_every_field_of_every_kind(tmp_path):
     trace = replace(trace_with_everything(), words={"picture 2 of 2": caption_of_everything()})
     loaded = Trace.load(trace.save(tmp_path / "run.safetensors"))
     assert set(FIELDS) == set(vars(trace))
-    for field in FIELDS[:11]:
+    for field in FIELDS[:12]:
         assert getattr(loaded, field) == getattr(trace, field), field
     assert set(loaded.queries) == set(trace.queries) == set(loaded.keys) and ("d", 0) not in {k[1:] for k in trace.keys}
     assert all(torch.equal(loaded.keys[key], tensor) for key, tensor in trace.keys.items())
@@ -161,6 +161,11 @@ def segment(**changes):
     return described(lambda d: d["layers"][0]["keys"][0].update(changes))
 
 
+def kept(queries=None, **others):
+    """A description that says that only some queries of the first layer, or of others, are in the file."""
+    return described(lambda d: d.update(kept_queries={NAME: queries} if queries is not None else others))
+
+
 NAME = "down_blocks.1.attentions.0.transformer_blocks.0.attn1"
 HOSTILE = {
     "another format": (lambda m, t: m.update(format="pt"), "expected the format 'pixelgaze-trace'"),
@@ -200,6 +205,15 @@ HOSTILE = {
     "rows of another layer": (described(lambda d: d["proved_rows"].update(x=1)), "proved rows of recorded layers"),
     "rows below zero": (described(lambda d: d["proved_rows"].update({NAME: -1})), "a number of proved rows"),
     "rows beyond measure": (described(lambda d: d["proved_rows"].update({NAME: 2**60})), "a number of proved rows"),
+    "queries of another layer": (kept(x=[0]), "kept queries of recorded layers"),
+    "a query too many": (kept([0, 1024]), "kept queries of 1024"),
+    "a query below zero": (kept([-1]), "kept queries of 1024"),
+    "half a query": (kept([0.5]), "kept queries of 1024"),
+    "queries out of order": (kept([1, 0]), "kept queries in order"),
+    "a query twice": (kept([1, 1]), "kept queries in order"),
+    "no queries": (kept([]), "kept queries in order"),
+    "a query without a list": (kept(1), "kept queries of recorded layers"),
+    "queries that are all there": (kept([0, 1]), "to be floats of shape"),
     "no branch": (described(lambda d: d.update(branches=[])), "names of branches"),
     "a branch without a name": (described(lambda d: d.update(branches=[""])), "names of branches"),
     "a branch twice": (described(lambda d: d["branches"].append("conditional")), "names of branches"),
