@@ -259,15 +259,22 @@ class Trace(WordMaps):
         """
         return select(self, layers, steps, dtype, queries)
 
-    def save(self, path: str | Path, *, compact: bool = False) -> Path:
+    def save(self, path: str | Path, *, compact: bool = False, first: tuple[str, int] | None = None) -> Path:
         """Write one safetensors file, whole or not at all. See `viz.trace_file` for its format.
 
         Args:
             compact: keep the queries of cross-attention in ten bits a number, see `viz.compact`.
+            first: layer and step of the map that a page can show before the whole file has arrived. By default the last
+                layer whose keys are pixels, at the last step.
+
+        Raises:
+            KeyError: if `first` names a layer or step that was not recorded.
         """
+        if first is not None and first[1] not in self.steps_of(first[0]):
+            raise KeyError(f"layer {first[0]!r} has no map at step {first[1]}, which was to come first in the file")
         names = compact_layers(self) if compact else ()
         differences = (with_compact_proofs(self) if compact else self).verify()
-        return write(cast(Contents, vars(self)), Path(path), differences=differences, compact=names)
+        return write(cast(Contents, vars(self)), Path(path), differences=differences, compact=names, first=first)
 
     @classmethod
     def load(cls, path: str | Path) -> Trace:

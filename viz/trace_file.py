@@ -6,6 +6,7 @@
 
 Of layers in the description's "kept_queries", only these queries are there. In a compact file, the queries of
 cross-attention are packed (uint8, see `viz.compact`), and keys that are the same as at the step before are left out.
+The tensors lie in the order in which a page needs them (`viz.trace_order`); no reader relies on it.
 
 `viz.trace_description` describes the JSON. This is version 2 of the format. Files of version 1, whose layers kept only
 the queries of their pixels, still open. `viz/web/core/trace.js` reads both in the browser. Nothing in a file is trusted
@@ -17,7 +18,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Collection, MutableMapping
+from collections.abc import Collection, Iterable, MutableMapping
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, TypedDict, cast
@@ -29,6 +30,7 @@ from safetensors import SafetensorError, safe_open
 from viz.compact import pack, unpack
 from viz.layer import Branch, Key, Layer, Proof
 from viz.trace_description import VERSION, VERSIONS, DescriptionError, describe, parse
+from viz.trace_order import First, aligned, default_first, names_in_order
 from viz.words import Caption
 
 FORMAT = "pixelgaze-trace"
@@ -65,10 +67,18 @@ class Contents(TypedDict):
     kept_queries: dict[str, tuple[int, ...]]
 
 
-def write(contents: Contents, path: Path, *, differences: dict[str, float], compact: Collection[str] = ()) -> Path:
+def write(
+    contents: Contents,
+    path: Path,
+    *,
+    differences: dict[str, float],
+    compact: Collection[str] = (),
+    first: First | None = None,
+) -> Path:
     """Write a trace to `path`. If interrupted, the file there stays as it was.
 
     Args:
+        first: layer and step of the map that a page shows first; by default what a viewer opens with.
         compact: names of the layers to write in the compact form.
         differences: of `Trace.verify`; the largest is written into the description.
 
@@ -76,9 +86,12 @@ def write(contents: Contents, path: Path, *, differences: dict[str, float], comp
         ValueError: for an infinity or a NaN in the recipe or the timesteps, which no browser could read.
     """
     metadata = {"format": FORMAT, "version": VERSION, "trace": describe(contents, differences)}
+    layers, steps = contents["layers"], contents["timesteps"]
+    kept_at = _repeated(contents, compact)
+    order = names_in_order(layers, steps, contents["branches"], first or default_first(layers, steps), kept_at)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as partial:
         try:
-            _stream(_tensors(contents, compact), partial, metadata)
+            _stream(_tensors(contents, compact, kept_at), order, partial, metadata)
             partial.flush()
             os.fsync(partial.fileno())
             os.chmod(partial.name, 0o644)
@@ -89,12 +102,11 @@ def write(contents: Contents, path: Path, *, differences: dict[str, float], comp
     return path
 
 
-def _tensors(contents: Contents, compact: Collection[str]) -> dict[str, torch.Tensor]:
+def _tensors(contents: Contents, compact: Collection[str], repeated: Collection[Key]) -> dict[str, torch.Tensor]:
     tensors = {
         f"{branch}/query/{layer}/{step}": pack(q) if layer in compact else q
         for (branch, layer, step), q in contents["queries"].items()
     }
-    repeated = _repeated(contents, compact)
     tensors |= {
         f"{branch}/key/{layer}/{step}": k
         for (branch, layer, step), k in contents["keys"].items()
@@ -112,25 +124,25 @@ def _tensors(contents: Contents, compact: Collection[str]) -> dict[str, torch.Te
     return tensors
 
 
-def _repeated(contents: Contents, compact: Collection[str]) -> set[Key]:
-    """The keys of compact layers that are the same as at the layer's step before."""
-    repeated: set[Key] = set()
+def _repeated(contents: Contents, compact: Collection[str]) -> dict[Key, int]:
+    """The keys of compact layers that are the same as at the layer's step before, and the step they are kept at."""
+    repeated: dict[Key, int] = {}
     for branch in contents["branches"]:
         for layer in compact:
             steps = [step for step in contents["timesteps"] if (branch, layer, step) in contents["keys"]]
             for before, step in pairwise(steps):
                 one, other = (contents["keys"][branch, layer, each] for each in (before, step))
                 if torch.equal(one, other):
-                    repeated.add((branch, layer, step))
+                    repeated[branch, layer, step] = repeated.get((branch, layer, before), before)
     return repeated
 
 
-def _stream(tensors: dict[str, torch.Tensor], file: IO[bytes], metadata: dict[str, str]) -> None:
-    """Write a safetensors file one tensor at a time.
+def _stream(tensors: dict[str, torch.Tensor], order: Iterable[str], file: IO[bytes], metadata: dict[str, str]) -> None:
+    """Write a safetensors file one tensor at a time, in that order as far as every tensor can be aligned.
 
     The library's `save_file` needs all tensors contiguous, which recorded ones are not: it would copy the whole trace.
     """
-    names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))  # aligns every tensor
+    names = list(aligned(tensors, order))
     header: dict[str, Any] = {"__metadata__": metadata}
     end = 0
     for name in names:
