@@ -12,6 +12,8 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import gradio as gr
 
 from viz.page.gallery import GALLERY, exhibits
+from viz.page.guard import guard
+from viz.page.lifetime import check_address, serve_until_interrupted
 from viz.page.limits import set_limits
 from viz.page.menu import MAX_FILE
 from viz.page.plots import PLOTLY
@@ -45,10 +47,17 @@ def build() -> gr.Blocks:
     return page
 
 
-def main() -> None:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="pixelgaze", description=DESCRIPTION)
     parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
     parser.add_argument("--port", type=int, default=None, help="by default the first free port from 7860 on")
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=os.environ.get("PIXELGAZE_ALLOW_HOST", "").split(","),
+        metavar="NAME",
+        help="a further name under which browsers reach the page, such as that of a reverse proxy; * for any",
+    )
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     parser.add_argument(
         "--memory", help="the most memory a recording may take, such as 2GiB; by default a quarter of the free memory"
@@ -60,11 +69,18 @@ def main() -> None:
         "--browser",
         help="the largest trace sent to a browser, by default 96MB; for larger ones the server computes the maps",
     )
+    return parser
+
+
+def main() -> None:
+    parser = _parser()
     arguments = parser.parse_args()
     try:
         set_limits(arguments.memory, arguments.models, arguments.browser)
     except ValueError as error:
         parser.error(str(error))
+    if problem := check_address(arguments.host, arguments.port):
+        parser.error(problem)
     keep_freed_memory()
     page = build()
     page.queue(max_size=20).launch(
@@ -73,7 +89,11 @@ def main() -> None:
         theme=theme(),
         css_paths=[WEB / "styles" / f"{name}.css" for name in ("viewer", "menu", "plots", "lesson", "page")],
         head=head(exhibits()[0].trace),
-        app_kwargs={"routes": [script_route()]},
+        app_kwargs={
+            "routes": [script_route()],
+            "middleware": [guard(arguments.host, arguments.allow_host)],
+        },
+        enable_monitoring=False,
         inbrowser=arguments.open,
         prevent_thread_lock=True,
         footer_links=["api"],
@@ -83,7 +103,7 @@ def main() -> None:
     )
     # The page is up and shows a recorded trace without torch. Load the model while the visitor looks at it.
     threading.Thread(target=load_bundled, daemon=True).start()
-    page.block_thread()
+    serve_until_interrupted(page)
 
 
 if __name__ == "__main__":
