@@ -72,18 +72,15 @@ def test_server_answers_for_words_of_a_trace_too_big_for_the_browser(chromium, g
 
 @pytest.mark.timed
 def test_words_atlas_and_pointing_are_fast(page, trace):
-    show(page, trace)
-    page.wait_for_timeout(1500)  # the worker prepares what words need
+    """Each word's whole atlas within 100 ms, the first one's right after its trace was opened, too."""
     frames = f"{VIEWER}.frames"
-    chip(page, "mouth").hover()
-    settle(page)
-    slowest = 0.0
-    for word in ("red", "round", "monster", "toothy"):
-        page.evaluate(f"{frames}.length = 0")
-        chip(page, word).hover()
-        settle(page)
-        slowest = max(slowest, page.evaluate(f"{frames}.reduce((sum, each) => sum + each, 0)"))
-    assert slowest < 100
+    for word in ("mouth", "red"):
+        show(page, trace)
+        for other in (word, "round", "monster"):
+            page.evaluate(f"{frames}.length = 0")
+            chip(page, other).hover()
+            settle(page)
+            assert page.evaluate(f"{frames}.reduce((sum, each) => sum + each, 0)") < 100, (word, other)
     page.mouse.move(2, 2)
     settle(page)
     page.evaluate(f"{frames}.length = 0")

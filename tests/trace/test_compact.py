@@ -107,12 +107,13 @@ def test_browser_reads_compact_queries_and_keys_as_python_does(compact):
     last = len(trace.steps) - 1
     q, k = evaluate(f"""
         import {{ readFileSync }} from "node:fs";
+        import {{ floatsOf }} from {json.dumps((WEB / "core" / "compact.js").as_uri())};
         import {{ openTrace }} from {json.dumps((WEB / "core" / "trace.js").as_uri())};
         const bytes = readFileSync({json.dumps(str(compact))});
         const trace = openTrace(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
         const layer = trace.all.find(({{ name }}) => name === {json.dumps(layer.name)});
         const {{ q, k }} = layer.numbers({last}, trace.branch);
-        answer([Array.from(q), Array.from(k)]);
+        answer([Array.from(floatsOf(q, layer)), Array.from(k)]);
     """)
     key = trace.branches[-1], layer.name, trace.steps[last]
     np.testing.assert_allclose(np.array(q), trace.queries[key].numpy().ravel(), rtol=1e-6)

@@ -81,6 +81,81 @@ for (const [name, shape] of Object.entries(LAYERS)) {
   });
 }
 
+// Queries as viz/compact.py packs them: for each head its channels' scales, then ten bits a number, in groups of four.
+function pack(numbers, { heads, headDim, queryCount }) {
+  const bits = [];
+  const put = (value, count) => {
+    for (let bit = count - 1; bit >= 0; bit--) bits.push((value >> bit) & 1);
+  };
+  const scale = 0.01;
+  const scaleBytes = new Uint8Array(Float32Array.of(scale).buffer);
+  for (let head = 0; head < heads; head++) {
+    for (let i = 0; i < headDim; i++) scaleBytes.forEach((byte) => put(byte, 8));
+    for (let token = 0; token < queryCount; token++) {
+      const vector = Array.from({ length: headDim }, (_, i) => numbers[(head * queryCount + token) * headDim + i]);
+      vector.forEach((number) => put(Math.round(number / scale) + 512, 10));
+      for (let i = headDim; i % 4; i++) put(0, 10);
+    }
+  }
+  const bytes = Uint8Array.from({ length: bits.length / 8 }, (_, i) => parseInt(bits.slice(8 * i, 8 * i + 8).join(""), 2));
+  const unpacked = numbers.map((number) => Math.fround(Math.round(number / scale) * Math.fround(scale)));
+  const shifted = new Uint8Array(bytes.length + 3); // a file's bytes begin anywhere
+  shifted.set(bytes, 3);
+  return { packed: shifted.subarray(3), unpacked };
+}
+
+for (const [name, shape] of Object.entries(LAYERS)) {
+  const layer = makeLayer(shape);
+  const { heads, headDim, tokens, queryCount, keyCount, keyGrid } = layer;
+  const { packed, unpacked } = pack(makeNumbers(heads * queryCount * headDim, 6), layer);
+  const k = makeNumbers(heads * keyCount * headDim, 7);
+
+  for (const on of [true, false]) {
+    test(`packed queries give the maps of their numbers, ${on ? "in WebAssembly" : "without it"}: ${name}`, () => {
+      const q = { packed };
+      const { logSums, means } = (useSimd(on), compute({ layer, q, k, withMeans: true }));
+      const cells = cell(Math.min(tokens, keyGrid.tokens) - 1);
+      const [rows, columns] = [null, logSums].map((sums) => compute({ layer, q, k, cells, logSums: sums }));
+      useSimd(true);
+      for (let head = 0; head < heads; head++) {
+        const all = Array.from({ length: tokens }, (_, token) => rowOf(layer, unpacked, k, token, head));
+        const near = (value, expected) => assert(Math.abs(value - expected) < (on ? 4e-5 : 4e-4) * Math.max(1, expected));
+        for (let j = 0; j < keyGrid.tokens; j++) {
+          near(rows[head * keyGrid.tokens + j], all[cells.tokens[0]][j]);
+          near(means[head * keyGrid.tokens + j], all.reduce((sum, row) => sum + row[j], 0) / tokens);
+        }
+        all.forEach((row, token) => near(columns[head * tokens + token], row[cells.tokens[0]]));
+      }
+    });
+  }
+}
+
+test("log sums in WebAssembly are exact, with large scores and many keys, and need no means", () => {
+  const layer = makeLayer({ grid: [5, 7], keyGrid: [31, 33], heads: 1, headDim: 6 });
+  const [q, k] = [makeNumbers(35 * 6, 8, 12), makeNumbers(31 * 33 * 6, 9, 12)];
+  assert(useSimd(true));
+  const { logSums, means } = compute({ layer, q, k, withMeans: false });
+  assert.equal(means, null);
+  for (let token = 0; token < 35; token++) {
+    const scores = Array.from({ length: 31 * 33 }, (_, j) => {
+      let sum = 0;
+      for (let i = 0; i < 6; i++) sum += q[token * 6 + i] * k[j * 6 + i];
+      return sum * 6 ** -0.5;
+    });
+    const best = Math.max(...scores);
+    const exact = best + Math.log(scores.reduce((sum, score) => sum + Math.exp(score - best), 0));
+    assert(Math.abs(logSums[token] - exact) < 1e-6 * Math.abs(exact) + 5e-6, `${logSums[token]} ${exact}`);
+  }
+});
+
+test("log sums of numbers that are not finite are not", () => {
+  const layer = makeLayer({ grid: [2, 2], heads: 1, headDim: 2 });
+  useSimd(true);
+  const { logSums, means } = compute({ layer, q: Float32Array.of(NaN, 0, 1, 1, 0, 0, 1, 0), k: new Float32Array(8).fill(1) });
+  assert(Number.isNaN(logSums[0]) && logSums.slice(1).every(Number.isFinite));
+  assert(means.every(Number.isNaN));
+});
+
 test("scores far below zero still make a row that sums to one", () => {
   const layer = makeLayer({ grid: [3, 3], heads: 1, headDim: 4 });
   const q = new Float32Array(9 * 4).fill(30);

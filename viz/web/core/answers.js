@@ -12,7 +12,8 @@ import { answer, compute, workerSource } from "./attention.js";
 import { DIFFERENCE, cellsOf, isWordQuery, mapGrid, modeOf } from "./query.js";
 import { askedOf, queriesOf, sideOf } from "./sides.js";
 
-const MOMENT = 50; // ms of a repaint that words' maps may take; the worker computes the others
+const MOMENT = 80; // ms of a repaint that words' maps may take; the worker computes the others
+const SHORT = 1e7; // products of q and k that take a moment's small part
 const PREPARED = 2e9; // products of q and k; words of larger traces are prepared when they are asked for
 
 export class Answers {
@@ -51,7 +52,7 @@ export class Answers {
     while (this.#later.length && this.#isDone(this.#later[0])) this.#later.shift();
     this.#current = this.#queue.find((job) => !this.#isDone(job)) || this.#later[0] || null;
     if (!this.#current) return;
-    if (this.#worker) this.#worker.postMessage(messageOf(this.#current));
+    if (this.#worker) this.#worker.postMessage(toSend(messageOf(this.#current)));
     else this.#computeHere();
   }
 
@@ -143,7 +144,8 @@ export class Answers {
 
   #sumOf(job, now) {
     if (!this.#isDone(job)) {
-      if (now) this.#store(job, compute(messageOf(job)));
+      const isShort = job.side === "words" && productsOf(job.layer) < SHORT && this.#hasMoment;
+      if (now || isShort) this.#store(job, compute(messageOf(job)));
       else this.#queue.push(job);
     }
     return this.#sums.get(keyOf(job));
@@ -152,7 +154,7 @@ export class Answers {
   #mapsOf(job, now) {
     const cached = this.#kept.get(job.query)?.get(keyOf(job));
     if (cached) return cached;
-    const isShort = isWordQuery(job.query) && job.mode === "column" && performance.now() - this.#began < MOMENT;
+    const isShort = isWordQuery(job.query) && job.mode === "column" && this.#hasMoment;
     if (job.cells.tokens.length > 1 && !isShort && !now) {
       this.#queue.push(job);
       return null;
@@ -160,6 +162,10 @@ export class Answers {
     const maps = compute(messageOf(job));
     this.#store(job, maps);
     return maps;
+  }
+
+  get #hasMoment() {
+    return performance.now() - this.#began < MOMENT;
   }
 
   #isDone(job) {
@@ -171,7 +177,8 @@ export class Answers {
     if (!job.query) {
       const { heads } = job.layer;
       const { keyGrid } = sideOf(job.layer, job.side);
-      const meanOfHeads = headOf(heads, keyGrid, result.means, -1, new Float32Array(keyGrid.tokens));
+      const { means } = result;
+      const meanOfHeads = means && headOf(heads, keyGrid, means, -1, new Float32Array(keyGrid.tokens));
       this.#sums.set(keyOf(job), { ...result, meanOfHeads });
     } else this.#kept.get(job.query)?.set(keyOf(job), result);
   }
@@ -192,12 +199,15 @@ export class Answers {
 // The name of a job's result among the sums, or among the maps of its query.
 const keyOf = ({ layer, step, branch, side, mode }) => `${layer.index} ${step} ${side} ${mode} ${branch}`;
 
-// The sums of every row over a layer's words, at every step of the branch shown first; none if there are too many.
+const productsOf = ({ heads, headDim, tokens, keyCount }) => heads * headDim * tokens * keyCount;
+
+// The sums of every row over a layer's words, at every step of the branch shown first, where they take long; none if there are
+// too many.
 function preparations({ wordLayers, steps, branch }) {
-  const products = wordLayers.reduce((sum, { heads, headDim, tokens, keyCount }) => sum + heads * headDim * tokens * keyCount, 0);
-  if (products * steps.length > PREPARED) return [];
+  const slow = wordLayers.filter((layer) => productsOf(layer) >= SHORT);
+  if (slow.reduce((sum, layer) => sum + productsOf(layer), 0) * steps.length > PREPARED) return [];
   return steps.flatMap((_, step) =>
-    wordLayers.filter(({ gaps }) => !gaps.has(step)).map((layer) => ({ layer, step, branch, side: "words" })),
+    slow.filter(({ gaps }) => !gaps.has(step)).map((layer) => ({ layer, step, branch, side: "words" })),
   );
 }
 
@@ -205,8 +215,11 @@ function preparations({ wordLayers, steps, branch }) {
 function messageOf({ layer, step, branch, side, cells, logSums }) {
   const { heads, headDim, scale, tokens, firstQuery, queryCount, keyGrid, firstKey, keyCount } = sideOf(layer, side);
   const shape = { heads, headDim, scale, tokens, firstQuery, queryCount, keyGrid, firstKey, keyCount };
-  return { layer: shape, ...layer.numbers(step, branch), cells, logSums };
+  return { layer: shape, ...layer.numbers(step, branch), cells, logSums, withMeans: side === "pixels" };
 }
+
+// Packed queries are part of the whole file, which would be sent with them.
+const toSend = ({ q, ...message }) => ({ q: q.packed ? { packed: q.packed.slice() } : q, ...message });
 
 // Writes one head of the maps of all heads to `out`, or their mean if `head` is -1.
 function headOf(heads, { tokens }, maps, head, out) {

@@ -3,7 +3,7 @@
 // A layer here has the fields of layer.js. q and k are the Q and K of one step, one head after another: (heads, queryCount,
 // headDim) and (heads, keyCount, headDim). The cells are a run of these. Keys that are not cells take their share of a row and
 // are not shown. Rows lie on the grid of the keys, columns on that of the queries. `cells` is { tokens, weights }: a query's
-// cells as indices, and weights that sum to 1.
+// cells as indices, and weights that sum to 1. q may be packed (compact.js).
 //
 // Where WebAssembly has SIMD, simd.js does the same work five to ten times as fast. This is what it must agree with, and what
 // takes its place elsewhere.
@@ -11,6 +11,7 @@
 // A worker runs the same functions from their source text (see `workerSource`), so they may use only one another and the
 // four variables below.
 
+import { compactSource, floatsOf } from "./compact.js";
 import { simdSource, startSimd } from "./simd.js";
 
 let simd = startSimd();
@@ -89,14 +90,15 @@ function addColumn(layer, q, k, logSums, token, head, weight, out, at) {
 // else columns.
 export function answer(layer, q, k, cells, logSums, head, out, at = 0) {
   if (simd?.fits(layer)) return simd.answer(layer, q, k, cells, logSums, head, out, at);
+  const queries = floatsOf(q, layer);
   const first = head < 0 ? 0 : head;
   const last = head < 0 ? layer.heads : head + 1;
   out.fill(0, at, at + mapCells(layer, logSums));
   for (let h = first; h < last; h++) {
     for (let i = 0; i < cells.tokens.length; i++) {
       const weight = cells.weights[i] / (last - first);
-      if (logSums) addColumn(layer, q, k, logSums, cells.tokens[i], h, weight, out, at);
-      else addRow(layer, q, k, cells.tokens[i], h, weight, out, at);
+      if (logSums) addColumn(layer, queries, k, logSums, cells.tokens[i], h, weight, out, at);
+      else addRow(layer, queries, k, cells.tokens[i], h, weight, out, at);
     }
   }
   return out;
@@ -116,18 +118,20 @@ export function answerAllHeads(layer, q, k, cells, logSums) {
 }
 
 // What columns and the mean row need from every row: log Σ exp, the logarithm of a row's divisor, (heads, tokens); and the
-// mean of all rows in times uniform, (heads, cells of the keys).
-function normalise(layer, q, k) {
-  if (simd?.fits(layer)) return simd.normalise(layer, q, k);
+// mean of all rows in times uniform, (heads, cells of the keys), or null unless `withMeans`.
+function normalise(layer, q, k, withMeans) {
+  if (simd?.fits(layer)) return simd.normalise(layer, q, k, withMeans);
   const { tokens, heads, firstQuery, queryCount, firstKey, keyCount } = layer;
+  const queries = floatsOf(q, layer);
   const cells = layer.keyGrid.tokens;
   const logSums = new Float32Array(heads * tokens);
-  const means = new Float32Array(heads * cells);
+  const means = withMeans ? new Float32Array(heads * cells) : null;
   for (let head = 0; head < heads; head++) {
     for (let token = 0; token < tokens; token++) {
-      const best = score(layer, k, keyCount, vectorOf(layer, q, queryCount, firstQuery + token, head), head);
+      const best = score(layer, k, keyCount, vectorOf(layer, queries, queryCount, firstQuery + token, head), head);
       const sum = exponentiate(keyCount, best);
       logSums[head * tokens + token] = best + Math.log(sum);
+      if (!means) continue;
       const factor = cells / (tokens * sum);
       for (let i = 0; i < cells; i++) means[head * cells + i] += scores[firstKey + i] * factor;
     }
@@ -136,14 +140,15 @@ function normalise(layer, q, k) {
 }
 
 // A worker's task: computes the maps of a query's cells or, without cells, what `normalise` returns.
-export function compute({ layer, q, k, cells, logSums }) {
-  return cells ? answerAllHeads(layer, q, k, cells, logSums) : normalise(layer, q, k);
+export function compute({ layer, q, k, cells, logSums, withMeans = true }) {
+  return cells ? answerAllHeads(layer, q, k, cells, logSums) : normalise(layer, q, k, withMeans);
 }
 
 // The source text of the worker's script, so that an HTML file opened from disk needs no second file.
 export function workerSource() {
   const functions = [fractions, powers, exponential, score, vectorOf, exponentiate, addRow, addColumn];
   return [
+    compactSource(),
     simdSource(),
     "let simd = startSimd();",
     "let scores = new Float32Array(0);",

@@ -2,21 +2,24 @@
 //
 //   const simd = startSimd()       // null where WebAssembly or its SIMD is missing, or forbidden by the page's policy
 //   simd.answer(…)                 // takes what `answer` of attention.js takes, and writes the same numbers
-//   simd.normalise(layer, q, k)    // likewise
+//   simd.normalise(layer, q, k, withMeans)    // likewise
 //   simd.fits(layer)               // false for a layer too large for either
 //
 // WebAssembly sees only its own memory. The Q or K of a layer and step is copied there when it is first used, each head
 // transposed, and stays there. When the copies fill the memory, all are dropped.
 //
-// A worker runs the same class from its source text, so it may use nothing but `ATTENTION_WASM`.
+// A worker runs the same class from its source text, so it may use nothing but `ATTENTION_WASM`, the functions
+// below and those of compact.js.
 
 import { ATTENTION_WASM } from "./attention_wasm.js";
+import { packedBytes } from "./compact.js";
 
 export class Simd {
   #code; // the functions of attention.wat
   #memory;
   #numbers; // the whole memory, as floats
-  #used = 16; // floats of it; the first ones hold what a call returns
+  #bytes; // and as bytes
+  #used = 16; // floats of it; the first ones are the code's own
   #matrices = new WeakMap(); // {Q or K: where its copy is}
   #buffers = {}; // {name: { at, length }}
 
@@ -27,7 +30,7 @@ export class Simd {
     const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes));
     this.#code = exports;
     this.#memory = exports.memory;
-    this.#numbers = new Float32Array(this.#memory.buffer);
+    this.#look();
   }
 
   // Drops all copies.
@@ -55,83 +58,122 @@ export class Simd {
     return out;
   }
 
-  normalise(layer, q, k) {
-    const { heads, tokens, keyGrid } = layer;
+  normalise(layer, q, k, withMeans) {
+    const { heads, headDim, scale, tokens, firstQuery, queryCount, keyCount, keyGrid } = layer;
     const logSums = new Float32Array(heads * tokens);
-    const means = new Float32Array(heads * keyGrid.tokens);
+    const means = withMeans ? new Float32Array(heads * keyGrid.tokens) : null;
     this.#reserve(layer);
+    const { at, width, size } = this.#matrixOf(q, queryCount, headDim);
+    const scores = 4 * this.#buffer("group", 16 * (keyCount + 1));
+    const sums = this.#buffer("sums", widthOf(tokens));
     for (let head = 0; head < heads; head++) {
-      const sum = this.#zeros("sum", keyGrid.tokens);
-      for (let token = 0; token < tokens; token++) {
-        this.#addRow(layer, q, k, token, head, keyGrid.tokens / tokens, sum);
-        logSums[head * tokens + token] = this.#numbers[0] + Math.log(this.#numbers[1]);
-      }
-      means.set(this.#numbers.subarray(sum, sum + keyGrid.tokens), head * keyGrid.tokens);
+      const mean = withMeans ? this.#zeros("mean", 4 * keyCount) : 0;
+      const queries = 4 * (at + head * size);
+      const keys = this.#keysOf(k, keyCount, headDim, head);
+      const cells = [queries, headDim, width, firstQuery, tokens];
+      this.#code.normalise(...cells, keys, keyCount, scale * Math.LOG2E, scores, 4 * sums, 4 * mean);
+      logSums.set(this.#numbers.subarray(sums, sums + tokens), head * tokens);
+      if (withMeans) this.#readMeans(layer, mean, means.subarray(head * keyGrid.tokens, (head + 1) * keyGrid.tokens));
     }
     return { logSums, means };
   }
 
+  // Each mean is in four parts.
+  #readMeans({ tokens, firstKey, keyGrid }, at, means) {
+    const parts = this.#numbers.subarray(at + 4 * firstKey, at + 4 * (firstKey + keyGrid.tokens));
+    const factor = keyGrid.tokens / tokens;
+    for (let i = 0, part = 0; i < means.length; i++, part += 4) {
+      means[i] = (parts[part] + parts[part + 1] + parts[part + 2] + parts[part + 3]) * factor;
+    }
+  }
+
   #addRow({ headDim, scale, firstQuery, queryCount, firstKey, keyCount, keyGrid }, q, k, token, head, weight, sum) {
-    const vector = this.#vector(q, (head * queryCount + firstQuery + token) * headDim, headDim);
-    const { at, width } = this.#matrixOf(k, keyCount, headDim);
-    const keys = 4 * (at + head * width * headDim);
+    const vector = this.#vectorOf(q, queryCount, firstQuery + token, head, headDim);
+    const { at, width, size } = this.#matrixOf(k, keyCount, headDim);
+    const keys = 4 * (at + head * size);
     const scores = 4 * this.#buffer("scores", width);
-    this.#code.addRow(vector, headDim, keys, keyCount, width, scale, scores, firstKey, keyGrid.tokens, weight, 4 * sum);
+    const factor = scale * Math.LOG2E;
+    this.#code.addRow(vector, headDim, keys, keyCount, width, factor, scores, firstKey, keyGrid.tokens, weight, 4 * sum);
   }
 
   #addColumn({ headDim, scale, tokens, firstQuery, queryCount, firstKey, keyCount }, q, k, logSums, token, head, weight, sum) {
-    const vector = this.#vector(k, (head * keyCount + firstKey + token) * headDim, headDim);
-    const { at, width } = this.#matrixOf(q, queryCount, headDim);
-    const queries = 4 * (at + head * width * headDim);
+    const vector = this.#vectorOf(k, keyCount, firstKey + token, head, headDim);
+    const { at, width, size } = this.#matrixOf(q, queryCount, headDim);
+    const queries = 4 * (at + head * size);
     const scores = 4 * this.#buffer("scores", width);
-    this.#code.addColumn(vector, headDim, queries, width, scale, scores, 4 * logSums, firstQuery, tokens, weight, 4 * sum);
+    const factor = scale * Math.LOG2E;
+    this.#code.addColumn(vector, headDim, queries, width, factor, scores, 4 * logSums, firstQuery, tokens, weight, 4 * sum);
   }
 
   // The address of one of the vectors, which the code reads from its own memory.
-  #vector(vectors, from, headDim) {
-    const at = this.#buffer("vector", headDim);
-    for (let i = 0; i < headDim; i++) this.#numbers[at + i] = vectors[from + i];
+  #vectorOf(vectors, count, token, head, headDim) {
+    const to = this.#buffer("vector", headDim);
+    if (vectors.packed) {
+      const { at, width, size } = this.#matrixOf(vectors, count, headDim);
+      for (let i = 0; i < headDim; i++) this.#numbers[to + i] = this.#numbers[at + head * size + i * width + token];
+    } else {
+      const from = (head * count + token) * headDim;
+      for (let i = 0; i < headDim; i++) this.#numbers[to + i] = vectors[from + i];
+    }
+    return 4 * to;
+  }
+
+  // The address of the keys of one head, one after another. If their number is odd, the last one is there twice.
+  #keysOf(k, keyCount, headDim, head) {
+    const at = this.#buffer("keys", (keyCount + 1) * headDim);
+    const [first, last] = [head * keyCount * headDim, (head + 1) * keyCount * headDim];
+    this.#numbers.set(k.subarray(first, last), at);
+    this.#numbers.set(k.subarray(last - headDim, last), at + keyCount * headDim);
     return 4 * at;
   }
 
-  // The log sums of one head, at the places of the queries that they belong to.
+  // The binary log sums of one head, at the places of the queries that they belong to.
   #logSumsOf({ tokens, firstQuery, queryCount }, logSums, head) {
     const at = this.#zeros("logSums", widthOf(queryCount));
-    this.#numbers.set(logSums.subarray(head * tokens, (head + 1) * tokens), at + firstQuery);
+    const numbers = this.#numbers;
+    for (let i = 0, from = head * tokens; i < tokens; i++) numbers[at + firstQuery + i] = logSums[from + i] * Math.LOG2E;
     return at;
   }
 
-  // Where the transposed copy of all heads is: { at, width }.
+  // Where the transposed copy of all heads is: { at, width, size }, the floats of a row and of a head.
   #matrixOf(vectors, count, headDim) {
     const known = this.#matrices.get(vectors);
     if (known) return known;
     const width = widthOf(count);
-    const heads = vectors.length / (count * headDim);
-    const at = this.#take(heads * headDim * width);
-    const numbers = this.#numbers;
-    for (let head = 0, from = 0; head < heads; head++) {
-      const start = at + head * headDim * width;
-      for (let token = 0; token < count; token++) {
-        for (let i = 0; i < headDim; i++) numbers[start + i * width + token] = vectors[from++];
-      }
+    const size = 4 * Math.ceil(headDim / 4) * width;
+    const bytes = vectors.packed ?? new Uint8Array(vectors.buffer, vectors.byteOffset, vectors.byteLength);
+    const length = vectors.packed ? packedBytes({ heads: 1, headDim, queryCount: count }) : 4 * count * headDim; // of a head
+    const heads = bytes.length / length;
+    const at = this.#take(heads * size);
+    const raw = 4 * this.#buffer("raw", rawFloats(count, headDim));
+    const make = vectors.packed ? this.#code.unpack : this.#code.transpose;
+    for (let head = 0; head < heads; head++) {
+      this.#bytes.set(bytes.subarray(head * length, (head + 1) * length), raw);
+      make(raw, count, headDim, 4 * (at + head * size), width);
     }
-    this.#matrices.set(vectors, { at, width });
-    return { at, width };
+    const matrix = { at, width, size };
+    this.#matrices.set(vectors, matrix);
+    return matrix;
   }
 
   // Whether a layer's Q and K are small enough.
   fits(layer) {
-    return floatsOf(layer) < Simd.LIMIT / 2;
+    return floatsOfLayer(layer) < Simd.LIMIT / 2;
   }
 
   // Makes sure that nothing is dropped while a layer is worked on.
   #reserve(layer) {
-    const most = floatsOf(layer);
+    const most = floatsOfLayer(layer);
     if (this.#used + most > Simd.LIMIT) this.clear();
     const bytes = 4 * (this.#used + most) - this.#memory.buffer.byteLength;
     if (bytes <= 0) return;
     this.#memory.grow(Math.ceil(Math.max(bytes, this.#memory.buffer.byteLength / 2) / 65536));
+    this.#look();
+  }
+
+  #look() {
     this.#numbers = new Float32Array(this.#memory.buffer);
+    this.#bytes = new Uint8Array(this.#memory.buffer);
   }
 
   #buffer(name, length) {
@@ -158,9 +200,16 @@ function widthOf(count) {
   return 16 * Math.ceil(count / 16);
 }
 
+// The floats of one head, and what the code may read beyond them.
+function rawFloats(count, headDim) {
+  return count * (4 * Math.ceil(headDim / 4)) + 5 * headDim + 8;
+}
+
 // How much of the memory the copies of one layer at one step and its buffers take at most.
-function floatsOf({ heads, headDim, queryCount, keyCount }) {
-  return (heads * headDim + 8) * (widthOf(queryCount) + widthOf(keyCount));
+function floatsOfLayer({ heads, headDim, queryCount, keyCount }) {
+  const [queries, keys] = [queryCount, keyCount].map(widthOf);
+  const matrices = (heads * 4 * Math.ceil(headDim / 4) + 8) * (queries + keys);
+  return matrices + rawFloats(Math.max(queries, keys), headDim) + (keys + 16) * (headDim + 20) + 256;
 }
 
 export function startSimd() {
@@ -174,5 +223,5 @@ export function startSimd() {
 // The source text of all this, for a worker.
 export function simdSource() {
   const constant = `const ATTENTION_WASM = ${JSON.stringify(ATTENTION_WASM)};`;
-  return [constant, String(Simd), ...[widthOf, floatsOf, startSimd].map(String)].join("\n");
+  return [constant, String(Simd), ...[widthOf, rawFloats, floatsOfLayer, startSimd].map(String)].join("\n");
 }

@@ -4,7 +4,8 @@
 //   trace.all                           // every layer that can be shown; a layer's `index` is its place here
 //   trace.layers, trace.wordLayers      // those with keys that are pixels, and words; joint attention has both
 //   trace.askingLayers                  // those in which words look, too
-//   const { q, k } = trace.layers[0].numbers(stepIndex, branch)    // (heads, queryCount, headDim) floats, and keys
+//   const { q, k } = trace.layers[0].numbers(stepIndex, branch)    // (heads, queryCount, headDim) floats, and keys; q may be
+//                                                                  // packed: see compact.js
 //   trace.layers[0].gaps.get(stepIndex) // why this layer has no Q and K at this step; undefined if it has
 //   trace.layers[0].words(branch)       // the words among its keys: see captions.js
 //   trace.buffer                        // the file's own bytes
@@ -14,7 +15,7 @@
 // keys; see remote_answers.js.
 
 import { readCaption, wordsOfLayer } from "./captions.js";
-import { packedBytes, unpackQueries } from "./compact.js";
+import { packedBytes } from "./compact.js";
 import { readLayer } from "./layer.js";
 import { DIFFERENCE } from "./query.js";
 
@@ -160,7 +161,7 @@ function numbersOf(tensors, layer, steps, branches) {
     const entry = found.get(key);
     found.delete(key);
     if (!entry) return null;
-    const q = entry.q.dtype === "U8" ? unpackQueries(entry.q, layer, toFloats) : toFloats(entry.q);
+    const q = entry.q.dtype === "U8" ? { packed: entry.q.bytes } : toFloats(entry.q);
     return { q, k: toFloats(entry.k) };
   });
   const read = (step, branch) => floats(`${branch} ${step}`);
