@@ -12,7 +12,7 @@ from functools import partial
 from playwright.sync_api import Browser, Page
 
 from tests.bench.figures import Report, Value
-from tests.bench.timing import alternate, end_step, seconds
+from tests.bench.timing import alternate, end_step, median_with_interval, seconds
 from tests.support.chromium import VIEWER, VIEWER_ROOT, browser, look, open_page, server, settle
 from viz.recording.heap import keep_freed_memory
 
@@ -56,9 +56,13 @@ def cost_step_by_step(pipeline, runs: int) -> Figures:
     ways = [partial(way, with_own_unet(pipeline), on_step=end_step) for way in (draw_recorded, draw, draw)]
     with torch.no_grad():  # set here because greenlets share what a thread has set
         alternate(ways)  # warm up
-        spent = [alternate(ways) for _ in range(runs)]
-    yield "recorded_over_plain", statistics.median(2 * with_it / (one + other) for with_it, one, other in spent)
-    yield "plain_over_plain", statistics.median(one / other for _, one, other in spent)
+        steps = [alternate(ways) for _ in range(runs)]
+    spent = [[sum(seconds) for seconds in run] for run in steps]
+    ratios = [2 * with_it / (one + other) for with_it, one, other in spent]
+    yield "recorded_over_plain", median_with_interval(ratios)
+    later = [2 * step[0] / (step[1] + step[2]) for run in steps for step in list(zip(*run, strict=False))[1:25]]
+    yield "later_step_over_plain", median_with_interval(later)
+    yield "plain_over_plain", median_with_interval([one / other for _, one, other in spent])
 
 
 def recording(runs: int, quick: bool) -> Figures:

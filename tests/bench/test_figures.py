@@ -1,12 +1,14 @@
 """The published tables come from docs/figures.json, and the benches write it as they say."""
 
 import json
+import random
+import statistics
 
 import pytest
 
 from models.opening.revision import earlier, revision
 from tests.bench import figures
-from tests.bench.timing import alternate, end_step
+from tests.bench.timing import alternate, end_step, median_with_interval
 
 PUBLISHED = json.loads(figures.FILE.read_text())
 
@@ -83,4 +85,24 @@ def test_alternate_advances_all_runs_step_by_step():
 
     spent = alternate([lambda: run("a", 3), lambda: run("b", 2)])
     assert [step for step, _ in done] == [0, 0, 1, 1, 2]
-    assert len(spent) == 2 and all(each > 0 for each in spent)
+    assert [len(each) for each in spent] == [4, 3] and all(step > 0 for each in spent for step in each)
+
+
+def test_interval_of_a_median_holds_it_and_shrinks_with_more_numbers():
+    generator = random.Random(7)
+    few, many = ([generator.gauss(1, 0.1) for _ in range(count)] for count in (10, 1000))
+    for numbers in (few, many):
+        median, low, high = median_with_interval(numbers)
+        assert median == statistics.median(numbers) and low < median < high
+    assert high - low < 0.03 and abs(median - 1) < 0.02
+    assert median_with_interval([2.0]) == [2, 2, 2]
+
+
+def test_figure_with_an_interval_is_printed_with_it(tmp_path, capsys):
+    report = figures.Report("quick")
+    report.add("recorded_over_plain", [1.23456, 1.2, 1.3])
+    assert "1.235 (1.200 to 1.300)" in (printed := capsys.readouterr().out) and "MISSED" in printed
+    report.write(tmp_path / "figures.json", [])
+    entry = json.loads((tmp_path / "figures.json").read_text())["quick"]
+    assert entry["figures"] == {"recorded_over_plain": [1.235, 1.2, 1.3]}
+    assert "| 1.235 (1.200 to 1.300) | 1.02 |" in figures.table("quick", entry)

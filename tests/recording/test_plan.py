@@ -71,6 +71,17 @@ def test_fit_leaves_out_steps_before_layers(planned):
     assert planned.fit(10) is None
 
 
+def test_plan_says_in_words_whether_it_fits_into_memory(planned, monkeypatch):
+    monkeypatch.setattr("viz.recording.budget.free_memory", lambda: 8 * 10**9)
+    assert planned.needs_disk() and str(planned) == (
+        "3.6 GB: 32 layers at 50 steps, 71 MB a step. That is more than a quarter of the free memory (2.0 GB): "
+        'record it into a file, with record(…, into="run.safetensors").'
+    )
+    some = planned.select(list(planned.layers)[:1], [0])
+    assert not some.needs_disk() and str(some).startswith("6 MB: 1 layer at 1 step, ")
+    assert str(some).endswith("It fits into memory (a quarter of what is free is 2.0 GB).")
+
+
 def test_check_says_what_would_fit(planned):
     planned.check(planned.total)
     with pytest.raises(OverBudget, match=r"take 3\.6 GB; 1\.0 GB are allowed\. All 32 layers and \d+ of its 50 steps"):

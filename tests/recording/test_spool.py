@@ -100,6 +100,36 @@ def test_full_disk_names_the_layers_and_does_not_stop_the_run(network, tmp_path,
     assert all(len(trace.steps_of(name)) == 1 for name in trace.layers)
 
 
+GROWTH = """
+import sys, torch
+from tests.support.memory import resident
+from tests.support.level import Wide
+from viz import record
+network = Wide()
+with record(network, into=sys.argv[1] if len(sys.argv) > 1 else None) as trace:
+    for step in range(20):
+        network.call(step)
+        if step == 4:
+            before, kept = resident(), trace.kept_bytes
+    print(resident() - before, trace.kept_bytes - kept)
+"""
+
+
+def growth(*arguments: Path) -> tuple[int, int]:
+    """How many bytes of memory, and of Q and K, 15 more steps add to 5, in a process of their own."""
+    command = [sys.executable, "-c", GROWTH, *map(str, arguments)]
+    memory, kept = subprocess.check_output(command, cwd=ROOT, text=True).split()
+    return int(memory), int(kept)
+
+
+def test_memory_stays_level_over_the_steps(tmp_path):
+    memory, kept = growth()
+    assert kept > 100e6 and memory > 0.8 * kept  # in memory it grows
+    memory, written = growth(tmp_path / "run.safetensors")
+    assert written == kept and memory < 0.05 * kept
+    assert len(Trace.load(tmp_path / "run.safetensors").steps) == 20
+
+
 KILLED = """
 import sys, time, torch
 from tests.recording.test_spool import call

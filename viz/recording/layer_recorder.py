@@ -43,12 +43,21 @@ class LayerRecorder:
 
     A layer is proved at every step. From a step on at which that fails, it is left out; a step at which it is not
     called is a gap.
+
+    Args:
+        sources: what follows sequences of one picture, by its index, to their source in a call.
+        followed: called with the layer's name when it needs no more of these in this call.
     """
 
     def __init__(
-        self, name: str, site: Site, keeper: Keeper, sources: Callable[[RecordedCall, int], Sources | CountedSources]
+        self,
+        name: str,
+        site: Site,
+        keeper: Keeper,
+        sources: Callable[[RecordedCall, int], Sources | CountedSources],
+        followed: Callable[[str], None],
     ) -> None:
-        self.name, self.site, self.keeper, self.sources = name, site, keeper, sources
+        self.name, self.site, self.keeper, self.sources, self.followed = name, site, keeper, sources, followed
         self.call: RecordedCall | None = None  # the call in progress, if it is recorded
         self.steps: set[int] = set()  # at which q and k were kept
         self.refused: str | None = None  # why it is left out, from some step on
@@ -110,6 +119,7 @@ class LayerRecorder:
         self.refused = reason
         self.steps.discard(step)
         self._let_go()
+        self.followed(self.name)
         self._leave_gap(step, reason)
 
     def _leave_gap(self, step: int, reason: str) -> None:
@@ -158,6 +168,7 @@ class LayerRecorder:
         except Exception as error:  # as above
             self.refuse(self.site.hint() or _text(error), self.call.step)
         self._let_go()
+        self.followed(self.name)
 
     def _record(self, call: RecordedCall, noise: float) -> None:
         if len(self._captured) < len(self.site.taps):

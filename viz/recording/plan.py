@@ -3,7 +3,8 @@
     plan = viz.plan(pipeline, steps=50, dtype=torch.float16)
     plan.total, plan.by_layer                      # bytes in all; {layer: bytes per step}
     plan.fit(2 * 2**30)                            # the steps and layers that fit into 2 GiB
-    plan.needs_disk()                              # whether to record into a file: viz.record(…, into="run.trace")
+    print(plan)                                    # the same in words, and whether to record into memory or a file
+    plan.needs_disk()                              # whether into a file: viz.record(…, into="run.safetensors")
 
 The shapes come from one call of a copy of the network on PyTorch's meta device, which holds no weights and computes
 nothing but shapes: a fraction of a second for Stable Diffusion, and hardly any memory.
@@ -56,6 +57,18 @@ class Plan:
     steps: tuple[int, ...]
     size: tuple[int, int]
     skipped: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """The size in words, and whether to record into a file: what `print` shows."""
+        layers, steps = len(self.layers), len(self.steps)
+        text = (
+            f"{amount(self.total)}: {layers} layer{'s' * (layers != 1)} at {steps} step{'s' * (steps != 1)}, "
+            f"{amount(self.step_bytes)} a step"
+        )
+        if self.needs_disk():
+            how = 'record it into a file, with record(…, into="run.safetensors")'
+            return f"{text}. That is more than a quarter of the free memory ({amount(memory.budget())}): {how}."
+        return f"{text}. It fits into memory (a quarter of what is free is {amount(memory.budget())})."
 
     @property
     def step_bytes(self) -> int:

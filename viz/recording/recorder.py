@@ -159,12 +159,13 @@ class Recorder:
     ) -> None:
         self.trace, self.pictures, self.is_recorded, self.preview = trace, pictures, is_recorded, preview
         self.strangers, self.captions = strangers, captions
-        self.layers = [LayerRecorder(name, site, keeper, self._sources) for name, site in sites.items()]
+        self._surroundings = Surroundings()
+        follow = self._sources, self._surroundings.release
+        self.layers = [LayerRecorder(name, site, keeper, *follow) for name, site in sites.items()]
         self.step = -1
         self.call: RecordedCall | None = None  # the one in progress, if it is recorded
         self.failure: Exception | None = None  # the first thing that went wrong with a call as a whole
         self._timesteps: dict[int, float | None] = {}  # of all calls, recorded or not
-        self._surroundings = Surroundings()
         self._following = ExitStack()  # the hooks by which sequences are followed, while they are needed
         self._sources_of: dict[int, Sources | CountedSources] = {}  # {picture: its sources in this call}
 
@@ -245,8 +246,9 @@ class Recorder:
         """Watch all modules in this call if a layer's queries and keys have to be followed to their source."""
         self._sources_of.clear()
         self._following.close()
-        if any(layer.needs_sources for layer in self.layers):
-            self._surroundings.begin(network, args, kwargs)
+        waiting = [layer.name for layer in self.layers if layer.needs_sources]
+        if waiting:
+            self._surroundings.begin(network, args, kwargs, waiting)
             for handle in self._surroundings.hooks(network, (layer.name for layer in self.layers)):
                 self._following.callback(handle.remove)
         if self.strangers is not None and not self.strangers.called:

@@ -15,6 +15,7 @@ from itertools import islice
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from viz.layer import Segment
 from viz.recording.likeness import equal, explains, likely_order, starts, sums
@@ -31,9 +32,8 @@ class Sources:
 
     def __init__(self, surroundings: Surroundings, picture: int, batch: int) -> None:
         self.surroundings, self.picture, self.batch = surroundings, picture, batch
-        self._known: dict[tuple, tuple[torch.Tensor, Sequence | None]] = {}  # {place: (the tensor, to keep it, source)}
-        self._heads: dict[tuple, tuple[torch.Tensor, list[float]]] = {}  # {place: (the tensor, to keep it, its head)}
-        self._visible: tuple[int, list[torch.Tensor]] = (-1, [])  # (number of changes, the tensors visible after them)
+        self._known: dict[tuple, Sequence | None] = {}  # {place: source of the tokens there}
+        self._heads: dict[tuple, list[float]] = {}  # {place: the first numbers there}
 
     def follow(self, tensor: torch.Tensor, batch_dimension: int = 0, channels_first: bool = False) -> Sequence | None:
         """What the tokens of a tensor are; None if that is unknown.
@@ -65,10 +65,10 @@ class Sources:
         )
 
     def _follow(self, tensor: torch.Tensor, depth: int) -> Sequence | None:
-        place = tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
+        place = _place(tensor)
         if place in self._known:
-            return self._known[place][1]
-        self._known[place] = tensor, None  # what leads back to itself explains nothing
+            return self._known[place]
+        self._known[place] = None  # what leads back to itself explains nothing
         sequence = None
         if len(tensor) == self.batch and depth < MAX_DEPTH:
             tokens = tensor[self.picture]
@@ -80,7 +80,7 @@ class Sources:
                 or self._join(tokens, depth)
                 or self._code(tokens, depth)
             )
-        self._known[place] = tensor, sequence
+        self._known[place] = sequence
         return sequence
 
     def _argument(self, tokens: torch.Tensor) -> Sequence | None:
@@ -119,10 +119,10 @@ class Sources:
 
     def _head(self, tensor: torch.Tensor, kind: int) -> list[float]:
         """The first numbers of the first token of (N, C), or of the first cell of (C, h, w)."""
-        place = tensor.data_ptr(), kind, tensor.stride(), tensor.dtype
+        place = *_place(tensor), kind
         if place not in self._heads:
-            self._heads[place] = tensor, (tensor[0, :8] if kind == 0 else tensor[:8, 0, 0]).tolist()
-        return self._heads[place][1]
+            self._heads[place] = (tensor[0, :8] if kind == 0 else tensor[:8, 0, 0]).tolist()
+        return self._heads[place]
 
     def _module(self, tokens: torch.Tensor, depth: int) -> Sequence | None:
         """Tokens that a module returned: made of its N input tokens, or of the map that it cuts into patches."""
@@ -167,7 +167,7 @@ class Sources:
     def _added(self, tokens: torch.Tensor, depth: int) -> Sequence | None:
         """Tokens that are visible ones with positions added."""
         for positions in self._positions(tokens):
-            for source in self._forms(self._tensors(), self._fits(tokens)):
+            for source in self._forms(self.surroundings.tensors(), self._fits(tokens)):
                 is_source = equal(tokens, source[self.picture] + positions, _rounding(tokens))
                 if is_source and (sequence := self._follow(source, depth + 1)) is not None:
                     return sequence
@@ -176,7 +176,9 @@ class Sources:
     def _join(self, tokens: torch.Tensor, depth: int) -> Sequence | None:
         """Tokens that are several sequences joined, one of which is visible and holds pixels."""
         length, channels = tokens.shape
-        for source in self._forms(self._tensors(), lambda count, width: 0 < count < length and width == channels):
+        for source in self._forms(
+            self.surroundings.tensors(), lambda count, width: 0 < count < length and width == channels
+        ):
             one = source[self.picture]
             for first in starts(tokens, one[0], len(tokens) - len(one), 0.0):
                 inner = equal(tokens[first : first + len(one)], one) and self._follow(source, depth + 1)
@@ -188,7 +190,7 @@ class Sources:
         """Tokens that code made of visible ones without a module: a residual, a norm, a modulation."""
         sources = [
             source
-            for source in self._forms(self._tensors(), self._fits(tokens))
+            for source in self._forms(self.surroundings.tensors(), self._fits(tokens))
             if not equal(source[self.picture], tokens)
         ][:MAX_CANDIDATES]
         ones = [source[self.picture] for source in sources]
@@ -251,7 +253,7 @@ class Sources:
     def _maps(self, tokens: torch.Tensor, tensors: Iterable[torch.Tensor] | None = None) -> Iterator[torch.Tensor]:
         """The visible maps (C, h, w) of the picture, cut into patches if need be, that tokens (N, C) may be made of."""
         count, width = tokens.shape
-        for tensor in self._tensors() if tensors is None else tensors:
+        for tensor in self.surroundings.tensors() if tensors is None else tensors:
             if tensor.ndim == 4 and len(tensor) == self.batch:
                 patches, rest = divmod(width, tensor.shape[1])
                 if patches and not rest and tensor.shape[2] * tensor.shape[3] <= count * patches:
@@ -277,14 +279,6 @@ class Sources:
 
     def _fits(self, tokens: torch.Tensor) -> Callable[[int, int], bool]:
         return lambda count, width: (count, width) == tokens.shape
-
-    def _tensors(self) -> list[torch.Tensor]:
-        """All visible tensors, each once, the nearest first."""
-        if self._visible[0] != self.surroundings.changes:
-            every = (t for frame in self.surroundings.visible() for t in (*frame.outputs, *frame.inputs))
-            tensors = {(tensor.data_ptr(), tensor.shape, tensor.stride()): tensor for tensor in every}
-            self._visible = self.surroundings.changes, list(tensors.values())
-        return self._visible[1]
 
     def _positions(self, tokens: torch.Tensor, within: nn.Module | None = None) -> Iterator[torch.Tensor]:
         """Learned tables, or the first rows of them, that may have been added to (N, C)."""
@@ -313,6 +307,15 @@ class Sources:
                         yield table.detach().reshape(-1, table.shape[-1])
                     elif shape is not None and table.numel() == math.prod(shape) and table.shape[-1:] == shape[-1:]:
                         yield table.detach().reshape(shape)
+
+
+def _place(tensor: torch.Tensor) -> tuple:
+    """What tells a tensor from all others. It does not hold its memory, but no later tensor can have the same.
+
+    An address alone would be given to the next tensor when this one is freed.
+    """
+    memory = StorageWeakRef(tensor.untyped_storage())
+    return memory, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
 
 
 def _rounding(tokens: torch.Tensor) -> float:

@@ -5,6 +5,7 @@ Only while a layer's queries and keys have still to be followed to their source;
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -36,27 +37,52 @@ class Surroundings:
     Attributes:
         arguments: {name: tensor of three dimensions} that the network was called with; parts of dictionaries are named
             by their path.
-        changes: how often a module was entered or left.
     """
 
     def __init__(self) -> None:
         self.arguments: dict[str, torch.Tensor] = {}
         self.stack: list[Frame] = []
-        self.changes = 0
+        self._waiting: Counter[nn.Module] = Counter()  # {module: how many of its layers are still to be followed}
+        self._around: dict[str, list[nn.Module]] = {}  # {layer to be followed: the modules that contain it}
+        self._tensors: list[torch.Tensor] | None = None  # that are visible; None if that has changed
 
-    def begin(self, network: nn.Module, args: tuple, kwargs: dict) -> None:
-        """Start a call of the network."""
+    def begin(self, network: nn.Module, args: tuple, kwargs: dict, layers: Iterable[str] = ()) -> None:
+        """Start a call of the network.
+
+        Args:
+            layers: the names of those that will be followed, until `release` is called for each.
+        """
+        modules = dict(network.named_modules())
+        paths = {name: [name[:end] for end in (0, *_ends(name))] for name in layers}
+        self._around = {name: [modules[path] for path in own if path in modules] for name, own in paths.items()}
+        self._waiting = Counter(module for around in self._around.values() for module in around)
         self.arguments = {
             name: value.detach()
             for name, value in _named_tensors(named_arguments(network, args, kwargs))
             if value.ndim == 3
         }
-        self.stack = [Frame(network, _tensors((args, kwargs)))]
-        self.changes += 1
+        self.stack, self._tensors = [Frame(network, _tensors((args, kwargs)))], None
 
     def end(self) -> None:
         """Finish it, and let go of all tensors."""
-        self.arguments, self.stack = {}, []
+        self.arguments, self.stack, self._tensors = {}, [], None
+
+    def release(self, layer: str) -> None:
+        """Let go of the tensors that only this layer was waiting for: it has been followed."""
+        if layer not in self._around:
+            return
+        self._waiting.subtract(self._around.pop(layer))
+        for frame in self.stack:
+            if self._is_done(frame.module):
+                frame.finished = []
+        self._tensors = None
+
+    def tensors(self) -> list[torch.Tensor]:
+        """All visible tensors, each once, the nearest first."""
+        if self._tensors is None:
+            every = (t for frame in self.visible() for t in (*frame.outputs, *frame.inputs))
+            self._tensors = list({(t.data_ptr(), t.shape, t.stride()): t for t in every}.values())
+        return self._tensors
 
     def hooks(self, network: nn.Module, layers: Iterable[str]) -> Iterator[RemovableHandle]:
         """Register hooks on the parts of a network that its layers lie in or beside, one by one."""
@@ -71,20 +97,26 @@ class Surroundings:
             yield frame
 
     def _enter(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
-        if self.stack and not torch.compiler.is_compiling():
+        if torch.compiler.is_compiling():
+            return
+        if self.stack and not self._is_done(self.stack[-1].module):
             self.stack.append(Frame(module, _tensors((args, kwargs))))
-            self.changes += 1
+            self._tensors = None
 
     def _leave(self, module: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
         if torch.compiler.is_compiling() or not any(frame.module is module for frame in self.stack[1:]):
             return
         while (frame := self.stack.pop()).module is not module:
             pass  # modules that an exception left
-        frame.outputs = _tensors(output)
-        self.changes += 1
+        frame.outputs, self._tensors = _tensors(output), None
         if not makes_tokens(frame):
             frame.finished = []  # its inner tensors are not needed any longer
-        self.stack[-1].finished.append(frame)
+        if not self._is_done(self.stack[-1].module):
+            self.stack[-1].finished.append(frame)
+
+    def _is_done(self, module: nn.Module) -> bool:
+        """Whether all layers in a module have been followed. A module without any is not done: it may cut patches."""
+        return module in self._waiting and self._waiting[module] <= 0
 
 
 def makes_tokens(frame: Frame) -> bool:
@@ -97,9 +129,15 @@ def makes_tokens(frame: Frame) -> bool:
     return all(tensor.ndim == 3 or tuple(tensor.shape) in turned for tensor in frame.outputs)
 
 
+def _ends(name: str) -> Iterator[int]:
+    """Where the paths of the modules around a layer end in its name, the outermost first, and its own."""
+    yield from (index for index, character in enumerate(name) if character == ".")
+    yield len(name)
+
+
 def _parts(network: nn.Module, layers: set[str]) -> Iterator[nn.Module]:
     """The modules that contain a layer, and the children of these; of a child that cuts patches, all parts."""
-    containing = {".".join(name.split(".")[:depth]) for name in layers for depth in range(name.count(".") + 2)}
+    containing = {name[:end] for name in layers for end in (0, *_ends(name))}
     for name in containing & dict(network.named_modules()).keys():
         module = network.get_submodule(name)
         if name and not _is_fused(module):
