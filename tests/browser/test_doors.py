@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from tests.support.chromium import VIEWER, VIEWER_ROOT, export_file, open_offline
+from tests.support.chromium import VIEWER, VIEWER_ROOT, export_file, fill_field, open_offline
 from tests.support.documents import forged
 from viz import Trace, record
 from viz.export import write_html
@@ -72,7 +72,7 @@ def test_caption_text_is_never_executed(chromium, url, text):
     page = open_trapped(chromium, url)
     caption = f"a red monster {text}"
     page.locator("#caption textarea").fill(caption)
-    page.locator("#steps input").fill("2")
+    fill_field(page, "steps", "2")
     page.locator("#generate").click()
     if len(caption) > 300:
         page.locator(".toast-body", has_text="at most 300 are read").wait_for()

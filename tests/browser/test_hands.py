@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.chromium import VIEWER, atlas_pixels, look, open_page, pixels_of, settle, state, view
+from tests.support.chromium import VIEWER, atlas_pixels, fill_field, look, open_page, pixels_of, settle, state, view
 from viz.page.gallery import exhibits
 
 BOX = {"kind": "box", "from": [0.4, 0.55], "to": [0.625, 0.72]}
@@ -166,7 +166,7 @@ def test_compare_shows_two_traces_with_one_cursor(page):
 
 def draw_picture(page, seed: int, steps: int) -> None:
     page.locator("#seed input").fill(str(seed))
-    page.locator("#steps input").fill(str(steps))
+    fill_field(page, "steps", str(steps))
     page.locator("#generate").click()
     page.wait_for_function(f"{VIEWER}.trace.recipe.seed === {seed}", timeout=120_000)
 

@@ -9,7 +9,7 @@ from models.classic import AttentionClassifier
 from models.critters import draw_critter
 from models.training.train_classic import learned_gammas
 from tests.support import lessons
-from tests.support.chromium import VIEWER, open_page, sent_events, wait_for_frame
+from tests.support.chromium import VIEWER, fill_field, open_page, sent_events, wait_for_frame
 from tests.support.lessons import LESSON_PAGE, open_lesson, panels, sentence, state
 from viz.lesson.experiments import score_terms
 from viz.lesson.file import write_lesson
@@ -138,7 +138,7 @@ def test_lesson_opens_on_pixel_shown_on_explore(chromium, url):
 
 def test_lesson_follows_trace_on_explore(page):
     page.get_by_role("tab", name="Explore").click()
-    page.locator("#steps input").fill("3")
+    fill_field(page, "steps", "3")
     page.locator("#seed input").fill("77")
     page.get_by_role("button", name="Generate").click()
     page.wait_for_function(f"() => {VIEWER}.trace.recipe.seed === 77")

@@ -7,7 +7,16 @@ import shutil
 import pytest
 from playwright.sync_api import Route
 
-from tests.support.chromium import VIEWER, VIEWER_ROOT, open_page, open_trace_file, server, wait_for_frame
+from tests.support.chromium import (
+    VIEWER,
+    VIEWER_ROOT,
+    fill_field,
+    open_more,
+    open_page,
+    open_trace_file,
+    server,
+    wait_for_frame,
+)
 from viz import Trace, record
 from viz.page.gallery import exhibits
 from viz.page.links import decode, encode
@@ -52,7 +61,7 @@ def test_link_draws_same_picture_after_restart(chromium):
         page = open_page(chromium, url)
         page.locator("#caption textarea").fill(caption)
         page.locator("#seed input").fill("12")
-        page.locator("#steps input").fill("4")
+        fill_field(page, "steps", "4")
         page.locator("#generate").click()
         wait_for_caption(page, caption)
         page.evaluate(f"(view) => {VIEWER}.view(view)", {**VIEW_CHANGES, "step": 2, "layer": EXHIBIT.layer})
@@ -67,6 +76,7 @@ def test_link_draws_same_picture_after_restart(chromium):
         assert view["active"] == 2 and len(view["pins"]) == 3 and view["mode"] == "column" and view["step"] == 2
         assert page.evaluate(f"Array.from({VIEWER}.mapOf({VIEWER}.trace.layers[0], 1, 0)).join()") == numbers
         assert page.locator("#caption textarea").input_value() == caption
+        open_more(page)
         assert page.locator("#steps input").input_value() == "4"
         page.close()
 

@@ -7,7 +7,17 @@ import re
 import numpy as np
 import pytest
 
-from tests.support.chromium import VIEWER, VIEWER_ROOT, atlas_pixels, look, open_page, pixels_of, state
+from tests.support.chromium import (
+    VIEWER,
+    VIEWER_ROOT,
+    atlas_pixels,
+    fill_field,
+    look,
+    open_more,
+    open_page,
+    pixels_of,
+    state,
+)
 from viz import Trace, record
 from viz.page.gallery import exhibits
 from viz.recording.run import previewer
@@ -137,8 +147,8 @@ def test_step_prediction_replaces_picture_and_follows_mouse(page):
 
 
 def test_gallery_opens_another_trace(page):
-    page.locator("#steps input").fill("3")
-    page.locator("#guidance input").fill("4")
+    fill_field(page, "steps", "3")
+    fill_field(page, "guidance", "4")
     page.locator("#shelf button.thumbnail-item").nth(1).click()
     caption = exhibits()[1].caption
     page.wait_for_function(f"document.querySelector('.pg-title').textContent === {json.dumps(caption)}")
@@ -157,7 +167,7 @@ def picture(page) -> np.ndarray:
 def test_generate_shows_progress_and_ends_in_new_picture(page):
     page.locator("#caption textarea").fill("a round green monster with two yelow eyes")
     page.locator("#seed input").fill("4")
-    page.locator("#steps input").fill("40")
+    fill_field(page, "steps", "40")
     before = picture(page)
     page.locator("#generate").click()
     page.locator(".pg-live", has_text=re.compile("step [1-9]")).wait_for(timeout=60_000)
@@ -188,7 +198,7 @@ def test_generate_shows_progress_and_ends_in_new_picture(page):
 def test_stop_button_cancels_waiting_run(chromium, url, page):
     """Another visitor's run goes on; the run that waits for it never starts."""
     other = open_page(chromium, url)
-    other.locator("#steps input").fill("40")
+    fill_field(other, "steps", "40")
     other.locator("#generate").click()
     other.get_by_text(re.compile(r"step \d+ of 40")).wait_for(timeout=60_000)
     page.locator("#seed input").fill("5")
@@ -205,13 +215,13 @@ def test_stop_button_cancels_waiting_run(chromium, url, page):
 
 def test_stop_button_ends_run(page):
     page.locator("#caption textarea").fill("a red monster")
-    page.locator("#steps input").fill("100")
+    fill_field(page, "steps", "100")
     page.locator("#generate").click()
     page.get_by_text(re.compile(r"step \d+ of 100")).wait_for(timeout=60_000)
     page.get_by_role("button", name="Stop").click()
     page.get_by_role("progressbar", name="Drawing").wait_for(state="hidden")
     assert page.locator(".pg-title").inner_text() == exhibits()[0].caption
-    page.locator("#steps input").fill("2")
+    fill_field(page, "steps", "2")
     page.locator("#generate").click()
     page.wait_for_function(f"{VIEWER}.trace.steps.length === 2", timeout=60_000)
 
@@ -233,6 +243,7 @@ BAD = [
 @pytest.mark.parametrize(("field", "value", "message"), BAD)
 def test_generate_rejects_invalid_value_and_changes_nothing(page, field, value, message):
     before = atlas_pixels(page)
+    open_more(page)
     page.locator(f"#{field}").fill(value)
     page.locator("#generate").click()
     page.locator(".toast-body", has_text=message).wait_for(timeout=30_000)
@@ -244,7 +255,7 @@ def test_generate_rejects_invalid_value_and_changes_nothing(page, field, value, 
 def test_title_shows_hostile_caption_as_text(page):
     hostile = "a red monster <img src=x onerror=alert(1)> ${1+1} ${ {{value}} \" ' `"
     page.locator("#caption textarea").fill(hostile)
-    page.locator("#steps input").fill("2")
+    fill_field(page, "steps", "2")
     page.locator("#generate").click()
     page.wait_for_function(f"{VIEWER}.trace.steps.length === 2", timeout=60_000)
     assert page.locator(".pg-title").inner_text() == hostile
@@ -265,7 +276,7 @@ def test_page_does_not_overflow_at_any_width(chromium, url, width, scale):
 
 def test_atlas_on_narrow_page_spreads_steps_that_fit(chromium, url):
     page = open_page(chromium, url, width=390)
-    page.locator("#steps input").fill("20")
+    fill_field(page, "steps", "20")
     page.locator("#generate").click()
     page.wait_for_function(f"{VIEWER}.trace.steps.length === 20", timeout=120_000)
     for step in [*range(20), 0]:

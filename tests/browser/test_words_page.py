@@ -5,15 +5,7 @@ import io
 import numpy as np
 import pytest
 
-from tests.support.chromium import (
-    VIEWER,
-    export_file,
-    open_page,
-    open_trace_file,
-    server,
-    settle,
-    view,
-)
+from tests.support.chromium import VIEWER, export_file, open_more, open_page, open_trace_file, server, settle, view
 from tests.support.halves import trace_of_halves
 from tests.support.pipelines import PIPELINES
 from viz import Trace
@@ -51,6 +43,7 @@ def strip_texts(page, place="#viewer") -> list[str]:
 def test_generate_records_words_and_both_halves_and_a_link_brings_them_back(chromium, url):
     page = open_page(chromium, url)
     page.locator("#caption textarea").fill("a red monstre monster with two yellow eyes")
+    open_more(page)
     page.get_by_label("Steps", exact=True).fill("2")
     page.locator("#both input").check()
     page.locator("#generate").click()
@@ -65,7 +58,9 @@ def test_generate_records_words_and_both_halves_and_a_link_brings_them_back(chro
     other = open_page(chromium, f"{url}/?look={link}")
     other.wait_for_function(f"{VIEWER}.trace.steps.length === 2", timeout=90_000)
     settle(other)
-    assert other.evaluate(f"{VIEWER}.viewNow()") == shown and other.locator("#both input").is_checked()
+    assert other.evaluate(f"{VIEWER}.viewNow()") == shown
+    open_more(other)
+    assert other.locator("#both input").is_checked()
     assert page.complaints == other.complaints == []
     page.close(), other.close()
 

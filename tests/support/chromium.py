@@ -109,6 +109,19 @@ def sent_events(page: Page, name: str) -> list[dict]:
     return events
 
 
+def open_more(page: Page) -> None:
+    """Unfold the fields that are rarely changed: steps, guidance, and both halves of it."""
+    if not page.locator("#steps input").is_visible():
+        page.locator("#more > button").click()
+        page.locator("#steps input").wait_for()
+
+
+def fill_field(page: Page, name: str, text: str) -> None:
+    """Fill in one of the folded fields, such as "steps"."""
+    open_more(page)
+    page.locator(f"#{name} input").fill(text)
+
+
 def look(page: Page, row: float, column: float) -> None:
     """Move the mouse to a point of the picture, given as fractions in [0, 1], and wait for the repaint."""
     box = page.locator(f"{VIEWER_ROOT} .pg-picture").bounding_box()

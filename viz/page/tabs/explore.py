@@ -36,8 +36,10 @@ ONE_RUN: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 def build(page: gr.Blocks) -> None:
     """Lay out the tab in `page`."""
     gallery = exhibits()
-    request = _lay_out_request(gallery[0])
-    box = own_model.lay_out()
+    with gr.Row(elem_id="draw"):
+        shelf = _lay_out_gallery(gallery)
+        request = _lay_out_request(gallery[0])
+        box = own_model.lay_out()
     strip = ProgressStrip(elem_id="live")
     with gr.Row(elem_id="pair"):
         with gr.Column(min_width=340):
@@ -45,11 +47,7 @@ def build(page: gr.Blocks) -> None:
         compare.build(viewer, "viewer")
     menu = ExportMenu(elem_id="export")
     plots = Plots(elem_id="plots")
-    with gr.Row():
-        with gr.Column(scale=3, min_width=340):
-            shelf = _lay_out_gallery(gallery)
-        with gr.Column(scale=4, min_width=340):
-            gr.Examples([[text] for text in CAPTIONS], [request.caption], label="Captions to try")
+    gr.Examples([[text] for text in CAPTIONS], [request.caption], label="Captions to try")
 
     shelf.select(_choose_exhibit, None, [viewer, *request.fields], **PRIVATE)
     _wire_request(request, viewer, strip)
@@ -80,24 +78,16 @@ class _Request:
 
 
 def _lay_out_request(first: Exhibit) -> _Request:
-    """Lay out the row, filled in with the first exhibit's recipe."""
-    with gr.Row(elem_id="draw"):
-        with gr.Column(scale=8, min_width=320):
-            caption = gr.Textbox(
-                first.caption,
-                label="Describe a critter. Say as little or as much as you like; the model makes up the rest.",
-                lines=1,
-                max_lines=4,
-                elem_id="caption",
-            )
-        with gr.Column(scale=5, min_width=320), gr.Row(elem_id="settings"):
-            seed = gr.Number(first.seed, label="Seed", precision=None, min_width=90, elem_id="seed")
-            dice = gr.Button("⚄ Random seed", size="sm", min_width=84, scale=0, elem_id="dice")
-            steps = gr.Number(25, label="Steps", precision=None, min_width=80, elem_id="steps")
-            guidance = gr.Number(1.5, label="Guidance", step=0.5, min_width=92, elem_id="guidance")
-            with gr.Column(scale=2, min_width=150, elem_id="start"):
-                both = gr.Checkbox(False, label="Both halves of guidance", container=False, elem_id="both")
-                generate = gr.Button("Generate", variant="primary", elem_id="generate")
+    """Lay out the fields, filled in with the first exhibit's recipe; those that are rarely changed are folded."""
+    label = "Describe a critter. Say as little or as much as you like; the model makes up the rest."
+    caption = gr.Textbox(first.caption, label=label, placeholder=label, lines=1, max_lines=4, elem_id="caption")
+    seed = gr.Number(first.seed, label="Seed", precision=None, min_width=90, elem_id="seed")
+    dice = gr.Button("⚄ Random seed", size="sm", min_width=84, scale=0, elem_id="dice")
+    generate = gr.Button("Generate", variant="primary", min_width=110, scale=0, elem_id="generate")
+    with gr.Accordion("More", open=False, elem_id="more"), gr.Row():
+        steps = gr.Number(25, label="Steps", precision=None, min_width=80, scale=0, elem_id="steps")
+        guidance = gr.Number(1.5, label="Guidance", step=0.5, min_width=92, scale=0, elem_id="guidance")
+        both = gr.Checkbox(False, label="Record both halves of guidance", container=False, elem_id="both")
     return _Request(caption, seed, dice, steps, guidance, both, generate)
 
 

@@ -1,33 +1,18 @@
-// The viewer's layout: how the cards are arranged, which steps the atlas shows, and its labels. `desk`: see desk.js.
+// The viewer's layout: which steps the atlas shows, and its labels. `desk`: see desk.js.
 
 import { isWordQuery, queryGrid } from "../core/query.js";
 import { scaleWords, ticksOf } from "../core/scale.js";
 import { READINGS } from "../core/word_sentences.js";
 import { formatGaps, formatGrid, formatGrids, formatKeys, formatTick, nameOf, shortNameOf } from "../core/words.js";
 import { h, imageCanvas, makeButton } from "../dom.js";
-import { GAP, PIN_COLORS } from "./paint.js";
+import { arrange } from "./arrange.js";
+import { PIN_COLORS } from "./paint.js";
 import { removePin } from "./pins.js";
 import { ATLAS_LABEL } from "./skeleton.js";
 
-// All in CSS pixels.
-const CARD = 38; // a card's left and right padding and borders
-const BETWEEN = 18; // space between two cards
-const LABELS = 138; // width of the atlas's labels
-const SHORT_LABELS = 70; // the same where space is tight
-const HEADS = 232; // width of the heads' column
-const PICTURE = [312, 450]; // least width of the picture: beside the atlas; beside atlas and heads
+// In CSS pixels.
 const BAR = 240; // least width of the colour bar with its numbers
-const SMALLEST = 32; // least length of a map's longer side in the atlas
-
-// Places picture, atlas and heads side by side if they fit; else the heads below; else all in one column. `room` is the
-// width left for the atlas with its labels, `largest` the greatest length of a map's longer side.
-function arrange(width, steps) {
-  const three = width - 2 * BETWEEN - 3 * CARD - PICTURE[1] - HEADS;
-  if (three >= LABELS + steps * (40 + GAP)) return { mode: "three", room: three, labels: LABELS, largest: 50 };
-  const two = width - BETWEEN - 2 * CARD - PICTURE[0];
-  if (two >= LABELS + 8 * (SMALLEST + GAP)) return { mode: "two", room: two, labels: LABELS, largest: 50 };
-  return { mode: "one", room: width - 30, labels: width < 560 ? SHORT_LABELS : LABELS, largest: 54 };
-}
+const LEGEND = 320; // width of the buttons beside it
 
 // Indices of the steps to show if only `count` fit: evenly spaced, with the chosen step in place of its nearest neighbour.
 function columnsFor(steps, count, chosen) {
@@ -38,24 +23,37 @@ function columnsFor(steps, count, chosen) {
   return columns;
 }
 
-// Fits maps, columns and labels to the available width. Layer and step stay.
+// Fits picture, maps, columns and labels to the screen. Layer and step stay.
 export function buildAtlas(desk) {
-  const { ui, trace, state, painter, pinPainter } = desk;
+  const { ui, trace, state, painter, pinPainter, rows } = desk;
   const steps = trace.steps.length;
-  const { mode, room, labels, largest } = arrange(ui.main.clientWidth, steps);
+  const height = innerHeight - topOf(ui.cards.picture) - heightBelow(ui);
+  const { all } = desk;
+  const { mode, picture, length, labels, short, line, columns, room } = arrange({
+    ...{ width: ui.main.clientWidth, height, screen: innerHeight, size: trace.size, rows: rows.length, steps, all },
+  });
   ui.main.dataset.mode = mode;
-  const longer = Math.max(...trace.size) / trace.size[1];
-  const side = Math.min(largest, Math.max(SMALLEST, (Math.floor((room - labels) / steps) - GAP) * longer));
-  for (const each of [painter, pinPainter]) each.measure(side, trace.size);
+  for (const each of [painter, pinPainter]) each.measure(length, trace.size);
   const { pitch } = painter.css;
-  desk.columns = columnsFor(steps, Math.max(2, Math.floor((room - labels + GAP) / pitch.x)), state.step);
-  desk.compact = labels < 100;
-  painter.resize(desk.rows.length, desk.columns.length);
-  ui.main.style.setProperty("--pg-labels", `${labels}px`);
-  ui.main.style.setProperty("--pg-atlas", `${labels + Math.max(BAR, desk.columns.length * pitch.x)}px`);
+  desk.columns = columnsFor(steps, columns, state.step);
+  desk.compact = short;
+  painter.resize(rows.length, desk.columns.length);
+  ui.atlas.all.hidden = steps <= room;
+  ui.atlas.all.textContent = `All ${steps} steps`;
+  ui.atlas.all.setAttribute("aria-pressed", String(all));
+  const style = { picture, labels, atlas: labels + Math.max(BAR, Math.max(columns, room) * pitch.x) };
+  ui.main.classList.toggle("pg-line", line);
+  ui.main.classList.toggle("pg-few-ticks", mode === "three" && style.atlas < 2 * LEGEND);
+  for (const [name, value] of Object.entries(style)) ui.main.style.setProperty(`--pg-${name}`, `${Math.floor(value)}px`);
   labelAtlas(desk);
   buildPins(desk);
 }
+
+// The distance of a node from the top of the page.
+export const topOf = (node) => node.getBoundingClientRect().top + scrollY;
+
+// The height of what is to be seen below the cards: the sentence.
+const heightBelow = ({ sentence }) => sentence.offsetHeight + 20;
 
 // The atlas's rows for the present query, a pixel's or a word's; where there are as many, nothing moves.
 export function fitAtlas(desk) {
@@ -97,7 +95,8 @@ function labelAtlas(desk) {
   const { ui, trace, columns, compact, painter, rows } = desk;
   const { pitch } = painter.css;
   desk.labelled = rows;
-  [ui.atlas.predicted.textContent, ui.atlas.axis.textContent] = compact ? ["image", "t"] : ["predicted image", "timestep t"];
+  ui.atlas.predicted.textContent = compact ? "image" : "predicted image";
+  ui.atlas.axis.textContent = compact ? "t" : "timestep t";
   const labels = rows.map((layer) => {
     const title = [layer.name, formatKeys(layer), ...formatGaps(trace, layer)].join("\n");
     const label = makeButton("", { class: "pg-label", title, onclick: () => desk.choose({ layer: layer.index }) });
@@ -144,7 +143,7 @@ function labelPins(desk) {
     const remove = makeButton("×", { "aria-label": `Remove pin ${i + 1}`, onclick: () => removePin(desk, i) });
     return h("span", { class: "pg-chip" }, pinButton(desk, i, `Show pin ${i + 1}, ${name}`), remove);
   });
-  ui.chips.replaceChildren(...(chips.length ? chips : [h("span", { class: "pg-note" }, "no pins yet")]));
+  ui.chips.replaceChildren(...chips);
   const labels = names.map((name, i) => {
     const label = pinButton(desk, i, `Pin ${i + 1}, ${name}`, "pg-label");
     label.style.height = `${desk.pinPainter.css.pitch.y}px`;
@@ -184,11 +183,11 @@ export function markAtlas(desk) {
   });
   ui.atlas.labels.childNodes.forEach((label, i) => label.setAttribute("aria-pressed", String(i === row)));
   ui.atlas.ticks.childNodes.forEach((tick, i) => tick.classList.toggle("pg-chosen", i === column));
-  const some = columns.length < trace.steps.length ? `, ${columns.length} of ${trace.steps.length} shown` : "";
+  const isWhole = columns.length === trace.steps.length;
   const kind = { pixel: "pixel", box: "rectangle", region: "region" }[query.kind];
   const meaning = state.mode === "column" ? `who looks at this ${kind}` : `where this ${kind} looks`;
   const text = isWordQuery(query) ? `${nameOf(query)}, ${READINGS[state.reading]}` : meaning;
-  ui.atlas.note.textContent = `One map per layer (row) and step (column${some}): ${text}`;
+  ui.atlas.note.textContent = isWhole ? `${text}, by layer and step` : `${text} · ${columns.length} of ${trace.steps.length} steps`;
 }
 
 // Writes the colour bar's ticks and note. `largest` belongs to the chosen map.

@@ -10,20 +10,27 @@ export const ATLAS_LABEL = "Maps of every layer, top to bottom, at every step, l
 
 const heading = (text, ...nodes) => h("div", { class: "pg-heading" }, h("h2", {}, text), ...nodes);
 
-function buildTools(choices) {
+// What was drawn and what was verified, the pins, and buttons for the whole.
+function buildFacts() {
+  const [title, recipe] = ["pg-title", "pg-recipe"].map((name) => h("span", { class: name }));
   const chips = h("div", { class: "pg-chips" });
   const slot = h("div", { class: "pg-slot" }); // for buttons added from outside the viewer
   const { button, dialog } = buildHelp();
-  const tools = h(
+  const proof = buildProof();
+  const end = h("div", { class: "pg-end" }, proof.node, slot, button);
+  const facts = h("div", { class: "pg-facts" }, title, recipe, chips, end);
+  return { facts, title, recipe, proof, chips, slot, dialog };
+}
+
+function buildTools(choices, strip) {
+  return h(
     "div",
     { class: "pg-tools" },
     choices.segment("mode", "Direction", { row: "Looks at", column: "Is looked at by" }),
     choices.toggle("special", "Minus average", "What this pixel looks at more, or less, than the average pixel"),
     choices.segment("tool", "Select", { point: "Pixel", box: "Rectangle", brush: "Brush" }),
-    chips,
-    h("div", { class: "pg-end" }, slot, button),
+    strip.controls,
   );
-  return { tools, chips, slot, dialog };
 }
 
 function buildPicture(choices) {
@@ -38,17 +45,19 @@ function buildPicture(choices) {
   const play = makeButton("▶", { class: "pg-play", "aria-label": "Play the steps" });
   const slider = h("input", { type: "range", min: "0", value: "0", "aria-label": "Denoising step" });
   const stepLabel = h("span", { class: "pg-step" });
-  const [where, hint] = ["pg-where", "pg-hint"].map((name) => h("p", { class: name }));
   const base = choices.segment("base", "Picture shown", { picture: "Final image", preview: "Prediction at this step" });
   const player = h("div", { class: "pg-player" }, play, slider, stepLabel);
-  const card = h(
-    "section",
-    { class: "pg-card pg-left" },
-    heading("Picture", base),
-    ...[canvas, player, sentence, where, hint],
-  );
+  const card = h("section", { class: "pg-card pg-left", "aria-label": "Picture" }, h("div", { class: "pg-heading" }, base), canvas, player);
   const picture = { canvas, overlay: h("canvas"), base: h("canvas") };
-  return { card, picture, play, slider, stepLabel, sentence, where, hint };
+  return { card, picture, play, slider, stepLabel, sentence };
+}
+
+// What the chosen map shows, in words, below picture and atlas.
+function buildCaption(sentence, strip) {
+  const [where, hint, scaleNote] = ["pg-where", "pg-hint", "pg-scale-note"].map((name) => h("p", { class: name }));
+  const small = h("div", { class: "pg-small" }, hint, where, scaleNote, strip.note);
+  const node = h("div", { class: "pg-caption" }, sentence, small);
+  return { node, where, hint, scaleNote };
 }
 
 function buildAtlasCard(choices) {
@@ -61,8 +70,9 @@ function buildAtlasCard(choices) {
   const grid = h("div", { class: "pg-atlas" }, predicted, previews, labels, maps, axis, ticks);
   const pins = buildPinRows();
   const scale = buildScale(choices);
-  const card = h("section", { class: "pg-card pg-right" }, heading("Atlas", note), grid, pins.group, scale.group);
-  return { card, atlas: { canvas, previews, labels, ticks, mark, note, predicted, axis }, pins, ...scale.nodes };
+  const all = makeButton("", { class: "pg-toggle", hidden: true });
+  const card = h("section", { class: "pg-card pg-right" }, heading("Atlas", note, all), grid, scale.group);
+  return { card, atlas: { canvas, previews, labels, ticks, mark, note, predicted, axis, all }, pins, ...scale.nodes };
 }
 
 function buildPinRows() {
@@ -70,13 +80,12 @@ function buildPinRows() {
   const labels = h("div", { class: "pg-pin-labels" });
   const canvas = labelledCanvas("Maps of every pin, top to bottom, at every step, left to right");
   const grid = h("div", { class: "pg-atlas" }, labels, h("div", { class: "pg-pin-maps" }, canvas));
-  return { group: h("div", { class: "pg-pins" }, heading("Pins", note), grid), note, labels, canvas };
+  return { group: h("section", { class: "pg-card pg-pins", hidden: true }, heading("Pins", note), grid), note, labels, canvas };
 }
 
 function buildScale(choices) {
   const gradient = h("div", { class: "pg-gradient" });
   const ticks = h("div", { class: "pg-bar-ticks" });
-  const scaleNote = h("p", { class: "pg-note" });
   const legend = h(
     "div",
     { class: "pg-legend" },
@@ -84,17 +93,17 @@ function buildScale(choices) {
     choices.toggle("log", "log", "Logarithmic scale"),
     choices.toggle("smooth", "smooth", "Interpolate between cells, for display only"),
   );
-  const group = h("div", { class: "pg-scale" }, h("div", { class: "pg-bar" }, gradient, ticks), legend, scaleNote);
-  return { group, nodes: { gradient, ticks, scaleNote } };
+  const bar = h("div", { class: "pg-bar" }, gradient, ticks);
+  const group = h("div", { class: "pg-scale" }, bar, legend);
+  return { group, nodes: { gradient, ticks } };
 }
 
 function buildSide(choices) {
   const note = h("span", { class: "pg-note" });
   const enlarge = choices.toggle("heads", "Enlarge", "Show all heads enlarged, side by side");
   const strip = h("div", { class: "pg-heads" });
-  const numbers = h("dl", { class: "pg-numbers" });
-  const card = h("section", { class: "pg-card pg-side" }, heading("Heads", note, enlarge), strip, numbers);
-  return { card, heads: { strip, note, tiles: [] }, numbers };
+  const card = h("section", { class: "pg-card pg-side" }, heading("Heads", note, enlarge), strip);
+  return { card, heads: { strip, note, tiles: [] } };
 }
 
 // It can be scrolled, so it can have the focus.
@@ -118,18 +127,17 @@ export function buildViewer(root) {
   const choices = new Choices();
   const message = h("p", { class: "pg-message", role: "status" }, "Loading the recording…");
   const readout = h("div", { class: "pg-readout", hidden: true });
-  const title = h("span", { class: "pg-title" });
-  const recipe = h("span");
-  const proof = buildProof();
   const strip = buildStrip(choices);
   const matrix = buildMatrix();
-  const [tools, left, right, side] = [buildTools, buildPicture, buildAtlasCard, buildSide].map((build) => build(choices));
-  const main = h(
-    "div",
-    { class: "pg-main", hidden: true },
-    h("div", { class: "pg-facts" }, title, strip.node, matrix.node, recipe, proof.node),
-    ...[tools.tools, tools.dialog, left.card, right.card, side.card],
-  );
+  const { facts, dialog, ...top } = buildFacts();
+  const tools = buildTools(choices, strip);
+  const [left, right, side] = [buildPicture, buildAtlasCard, buildSide].map((build) => build(choices));
+  const caption = buildCaption(left.sentence, strip);
+  const words = h("div", { class: "pg-above" }, strip.node, matrix.node);
+  const numbers = h("dl", { class: "pg-numbers" });
+  const parts = [facts, words, tools, dialog, left.card, right.card, side.card, caption.node, right.pins.group, numbers];
+  const main = h("div", { class: "pg-main", hidden: true }, ...parts);
+  const cards = { picture: left.card, atlas: right.card, caption: caption.node, heads: side.card };
   root.replaceChildren(message, main, readout);
-  return { root, main, message, title, strip, matrix, recipe, proof, choices, readout, ...tools, ...left, ...right, ...side };
+  return { root, main, message, cards, strip, matrix, choices, numbers, readout, dialog, ...top, ...left, ...right, ...side, ...caption };
 }

@@ -23,16 +23,16 @@ export function buildStrip(choices) {
     choices.segment("bars", "What the bars show", { layer: "Bars: this layer", grid: "all on this grid" }),
     choices.segment("branch", "Half of the guided batch", {}),
   );
-  const line = h("div", { class: "pg-strip-line" }, controls, note);
-  const node = h("section", { class: "pg-strip", hidden: true, "aria-label": "Words of the caption" }, rows, line);
-  return { node, rows, note, chips: [] };
+  const node = h("section", { class: "pg-strip", hidden: true, "aria-label": "Words of the caption" }, rows);
+  return { node, rows, controls, note, chips: [] };
 }
 
 // Fits the strip to a trace.
-export function openStrip({ ui, trace, state }) {
+export function openStrip(desk) {
+  const { ui, trace, state } = desk;
   const { strip, choices } = ui;
   strip.words = null;
-  strip.node.hidden = !trace.wordLayers.length;
+  strip.node.hidden = strip.controls.hidden = strip.note.hidden = !trace.wordLayers.length;
   ui.main.classList.toggle("pg-has-words", !strip.node.hidden);
   ui.main.classList.remove("pg-has-caption");
   const looks = trace.askingLayers.length ? { looks: "What it looks at" } : {};
@@ -42,6 +42,8 @@ export function openStrip({ ui, trace, state }) {
   if (!names.includes(state.branch)) state.branch = trace.branch;
   if (state.reading === "looks" && !trace.askingLayers.length) state.reading = "spent";
   state.word = null;
+  const layer = stripLayer(trace, trace.all[state.layer]);
+  if (layer) buildWords(desk, layer);
 }
 
 // Refreshes the bars; returns the parts of the sentence that ranks the words, or null.

@@ -18,7 +18,7 @@ import { describeTrace } from "./description.js";
 import { DEFAULTS, Desk } from "./desk.js";
 import { exportedFrom } from "./exported.js";
 import { wireKeys } from "./keys.js";
-import { buildAtlas, buildHeads, buildPins, fitAtlas, fitHeads, hintFor, markAtlas } from "./layout.js";
+import { buildAtlas, buildHeads, buildPins, fitAtlas, fitHeads, hintFor, markAtlas, topOf } from "./layout.js";
 import { wireAtlas, wirePicture } from "./pointer.js";
 import { wireReadout } from "./readout.js";
 import { drawAll, drawBase } from "./repaint.js";
@@ -54,8 +54,17 @@ export class Viewer {
     ui.slider.addEventListener("input", () => this.choose({ step: Number(ui.slider.value) }));
     ui.play.addEventListener("click", () => this.#play());
     ui.matrix.node.addEventListener("toggle", () => this.#invalidate());
+    ui.atlas.all.addEventListener("click", () => {
+      desk.all = !desk.all;
+      this.#layOut(true);
+    });
     ui.choices.wire(desk.state, desk.choose);
     new ResizeObserver(() => this.#layOut()).observe(ui.main);
+    new ResizeObserver(() => this.#layOut()).observe(document.body); // while what is above the viewer is still being loaded
+    addEventListener("resize", () => root.isConnected && this.#layOut());
+    const touch = () => (desk.touched = true);
+    root.addEventListener("pointermove", touch, { once: true });
+    document.addEventListener("pointerdown", touch, { once: true, capture: true });
   }
 
   get root() {
@@ -302,13 +311,15 @@ export class Viewer {
     markAtlas(desk);
   }
 
-  // Lays the viewer out again when its width changes; its height changes with every sentence and does not matter.
-  #layOut() {
+  // Lays the viewer out again if the width or the screen has changed, or if `asked`; and until somebody points, if it has moved.
+  #layOut(asked = false) {
     const desk = this.#desk;
     const { ui } = desk;
     const width = ui.main.clientWidth;
-    const key = `${width} ${devicePixelRatio}`;
-    if (!desk.trace || !width || key === desk.layoutKey) return;
+    const isTall = ui.main.dataset.mode !== "one"; // then its sizes depend on the screen's height
+    if (!desk.touched) desk.top = topOf(ui.cards.picture);
+    const key = [width, devicePixelRatio, ...(isTall ? [innerHeight, desk.top] : [])].join(" ");
+    if (!desk.trace || !width || (key === desk.layoutKey && !asked)) return;
     desk.layoutKey = key;
     buildAtlas(desk);
     const { canvas } = ui.picture;

@@ -1,0 +1,67 @@
+// How the viewer uses the screen: where the cards go, how large picture and maps are, how many columns the atlas has.
+// Nothing here touches the DOM. All lengths are in CSS pixels.
+
+import { GAP } from "./paint.js";
+
+const CARD = 30; // a card's left and right padding and borders
+const BETWEEN = 12; // space between two cards
+const HEADS = 236; // least width of the heads' card
+const LABELS = 138; // width of the atlas's labels
+const SHORT_LABELS = 70; // the same where space is tight
+const LINE = 30; // least height of a row whose label has two lines
+const PICTURE = [260, 760]; // least and largest height of the picture, where the cards lie side by side
+const MAP = [22, 72]; // least and largest length of a map's longer side
+const SCROLLED = 32; // the same if the atlas cannot be seen whole anyway
+const COLUMNS = 13; // the atlas shows no more, unless all are asked for
+const FEW = 9; // and no fewer beside the heads
+
+// Heights of what is around the picture and the maps: heading, player, padding; heading, timesteps, colour bar, padding.
+const AROUND_PICTURE = 34 + 42 + 22;
+const AROUND_MAPS = 34 + 26 + 40 + 22;
+
+const clip = (value, [least, most]) => Math.max(least, Math.min(most, value));
+
+// `width` is the viewer's, `height` what the `screen` has left for the cards, `size` the picture's [height, width], `rows` and
+// `steps` the number of maps in the atlas; `all` asks for every step. Returns
+//
+//   { mode: "three" (picture, atlas and heads side by side), "two" (the heads below) or "one" (a single column),
+//     picture: its width, length: of a map's longer side, labels: their width, short: whether they are, line: whether they have
+//     one line only, columns: how many steps are shown, room: how many columns there is room for }
+//
+// A picture and an atlas of up to fourteen rows fit `height` if it is large enough; nothing depends on `steps` unless all are
+// asked for, so that another trace changes no size.
+export function arrange({ width, height, screen, size, rows, steps, all = false }) {
+  const ratio = size[1] / size[0];
+  const tall = clip(height - AROUND_PICTURE, PICTURE);
+  const picture = Math.round(Math.min(tall * ratio, 0.46 * width));
+  const beside = width - picture - CARD - BETWEEN;
+  const longer = Math.max(...size) / size[0]; // a map's longer side over its height
+  const even = (tall + AROUND_PICTURE - AROUND_MAPS) / (rows + 1) - GAP;
+  const length = Math.floor(clip(longer * even, MAP));
+  const map = { length: rows > 14 ? Math.max(SCROLLED, length) : length, longer, size };
+  const three = beside - CARD - BETWEEN - HEADS;
+  const two = beside - CARD;
+  if (width >= 1080 && !all && countOf(three, LABELS, map) >= FEW) return fit("three", three, LABELS, map, { picture, steps, all });
+  if (width >= 760) return fit("two", two, LABELS, map, { picture, steps, all });
+  const labels = width < 560 ? SHORT_LABELS : LABELS;
+  const high = width < 560 ? PICTURE[1] : clip(0.5 * screen, PICTURE); // the same in two viewers side by side
+  const single = { picture: Math.min(width - CARD, Math.round(high * ratio)), steps, all };
+  return fit("one", width - CARD, labels, { ...map, length: 54 }, single);
+}
+
+const pitchOf = ({ length, size }) => Math.round((length * size[1]) / Math.max(...size)) + GAP;
+
+const countOf = (room, labels, map) => Math.floor((room - labels + GAP) / pitchOf(map));
+
+function fit(mode, room, labels, map, { picture, steps, all }) {
+  const { size } = map;
+  const even = ((room - labels) / steps - GAP) * (Math.max(...size) / size[1]);
+  const wide = mode === "one" ? Math.max(SCROLLED, Math.floor(even)) : map.length; // a few steps fill a narrow screen
+  const least = all ? Math.max(MAP[0], Math.floor(even)) : wide;
+  const shown = { ...map, length: Math.min(map.length, least) };
+  const count = Math.max(2, countOf(room, labels, shown));
+  const columns = Math.min(steps, all ? count : Math.min(COLUMNS, count));
+  const high = (shown.length * size[0]) / Math.max(...size) + GAP;
+  const [narrow, line] = [labels === SHORT_LABELS, labels === LABELS && high < LINE];
+  return { mode, picture, length: shown.length, labels, short: narrow || line, line, columns, room: Math.min(COLUMNS, count) };
+}
