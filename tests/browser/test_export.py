@@ -105,7 +105,7 @@ def test_export_menu_writes_svg_with_scale_head_and_pins(alone, trace):
         svg = ElementTree.fromstring(export_file(alone, "with real text")[1])
         texts = ["".join(node.itertext()) for node in svg.iter("{http://www.w3.org/2000/svg}text")]
         text = " ".join(texts)
-        assert alone.locator(".pg-scale .pg-note").inner_text() in text and "…" not in text
+        assert alone.locator(".pg-scale-note").inner_text() in text and "…" not in text
         assert (
             alone.locator(".pg-where").inner_text() in texts and f"Pins: maps in {layer_label(EXHIBIT.layer)}" in texts
         )

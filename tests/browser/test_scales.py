@@ -50,7 +50,7 @@ def test_colour_bar_ticks_match_colours(page, special, log, span):
     for (at, text), color in zip(marks, np.reshape(colored, (-1, 4)), strict=True):
         near = colors[max(0, round(at * 255) - 4) : round(at * 255) + 5]
         assert np.abs(near - color[:3]).max(1).min() <= 6, text
-    note = page.locator(".pg-scale .pg-note").inner_text()
+    note = page.locator(".pg-scale-note").inner_text()
     assert ("Log scale" if log else "Linear scale") in note and marks[0][1] in note
     assert ("shared by all maps" in note) == (span == "common")
     assert ("minus that of the average cell" in note) == special
@@ -80,7 +80,7 @@ def test_atlas_cells_are_interpolated_only_with_smooth(page):
     settle(page)
     eight = atlas_pixels(page)[3 * height : 3 * height + height - 2, : height - 2]
     assert len(np.unique(eight.reshape(-1, 3), axis=0)) > 200
-    assert "interpolated for display only" in page.locator(".pg-scale .pg-note").inner_text()
+    assert "interpolated for display only" in page.locator(".pg-scale-note").inner_text()
     rendering = page.locator(".pg-maps canvas").evaluate("(canvas) => getComputedStyle(canvas).imageRendering")
     assert rendering == "auto"
 
@@ -157,7 +157,7 @@ def test_column_numbers_have_no_entropy(page, trace):
     figures = numbers(page)
     assert not any("entropy" in name or "keys" in name for name in figures)
     assert number(figures["received, × an average cell"]) == pytest.approx(column.sum().item(), rel=0.05)
-    assert "Columns don't sum to one" in page.locator(".pg-scale .pg-note").inner_text()
+    assert "Columns don't sum to one" in page.locator(".pg-scale-note").inner_text()
     assert "as much attention as an average cell" in page.locator(".pg-sentence").inner_text()
     assert "who looks at this pixel" in page.locator(".pg-right .pg-note").first.inner_text()
     assert page.get_by_role("button", name="Minus average").is_disabled()
