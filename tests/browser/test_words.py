@@ -47,7 +47,7 @@ def leave(page: Page) -> None:
 
 def bars(page: Page) -> list[float]:
     """The heights of the bars, as shares."""
-    full = float(page.locator(f"{STRIP} .pg-note").inner_text().split("A full bar is ")[1].rstrip("%.")) / 100
+    full = float(page.locator(f".pg-strip-note").inner_text().split("A full bar is ")[1].rstrip("%.")) / 100
     heights = page.locator(f"{STRIP} .pg-fill").evaluate_all(
         "(fills) => fills.map((fill) => Number(/scaleY\\(([\\d.e-]+)\\)/.exec(fill.style.transform)[1]))"
     )
@@ -90,7 +90,7 @@ def test_bars_of_all_layers_of_a_grid(strip, trace):
     layer = partner(strip)
     grid = trace.layers[layer].grid
     names = [each.name for each in trace if each.kind == "cross" and each.grid == grid]
-    assert f"mean of {len(names)} layers on {grid[0]}×{grid[1]} cells, all heads" in strip.locator(STRIP).inner_text()
+    assert f"mean of {len(names)} layers on {grid[0]}×{grid[1]} cells, all heads" in strip.locator(".pg-strip-note").inner_text()
     row, column = trace.cell(layer, (0.3 * 64, 0.3 * 64))
     step = trace.steps[state(strip)["step"]]
     expected = np.mean([cross(trace, name, step).mean(0)[row * grid[1] + column] for name in names], 0)

@@ -55,7 +55,7 @@ function buildPicture(choices) {
 // What the chosen map shows, in words, below picture and atlas.
 function buildCaption(sentence, strip) {
   const [where, hint, scaleNote] = ["pg-where", "pg-hint", "pg-scale-note"].map((name) => h("p", { class: name }));
-  const small = h("div", { class: "pg-small" }, hint, where, scaleNote, strip.note);
+  const small = h("div", { class: "pg-small" }, hint, strip.note, where, scaleNote);
   const node = h("div", { class: "pg-caption" }, sentence, small);
   return { node, where, hint, scaleNote };
 }

@@ -14,7 +14,7 @@ const FULL = [0.02, 0.05, 0.1, 0.25, 0.5, 1]; // what a full bar stands for: the
 
 export function buildStrip(choices) {
   const rows = h("div", { class: "pg-words" });
-  const note = h("span", { class: "pg-note" });
+  const note = h("p", { class: "pg-strip-note" });
   const controls = h(
     "div",
     { class: "pg-strip-tools" },
