@@ -90,7 +90,10 @@ def test_bars_of_all_layers_of_a_grid(strip, trace):
     layer = partner(strip)
     grid = trace.layers[layer].grid
     names = [each.name for each in trace if each.kind == "cross" and each.grid == grid]
-    assert f"mean of {len(names)} layers on {grid[0]}×{grid[1]} cells, all heads" in strip.locator(".pg-strip-note").inner_text()
+    assert (
+        f"mean of {len(names)} layers on {grid[0]}×{grid[1]} cells, all heads"
+        in strip.locator(".pg-strip-note").inner_text()
+    )
     row, column = trace.cell(layer, (0.3 * 64, 0.3 * 64))
     step = trace.steps[state(strip)["step"]]
     expected = np.mean([cross(trace, name, step).mean(0)[row * grid[1] + column] for name in names], 0)
@@ -130,7 +133,7 @@ def test_where_a_word_is_used_is_relative_to_its_mean(strip, trace):
     values = np.array(strip.evaluate(f"Array.from({VIEWER}.map)"))
     shares = cross(trace, partner(strip), trace.steps[-1]).mean(0)[:, WORDS.index("mouth")]
     assert np.abs(values - shares / shares.mean()).max() < 1e-2 * (shares / shares.mean()).max()
-    assert "relative to its mean" in strip.locator(".pg-scale").inner_text()
+    assert "relative to its mean" in strip.locator(".pg-scale-note").inner_text()
     assert "its mean" in strip.locator(".pg-sentence").inner_text()
 
 

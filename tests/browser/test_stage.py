@@ -1,0 +1,80 @@
+"""What is on the first screen, and that nothing on it moves, in Chromium."""
+
+import pytest
+
+from tests.support.chromium import VIEWER, VIEWER_ROOT, look, open_page, settle
+
+PARTS = ("picture", "player", "sentence", "atlas", "bar")
+PLACES = f"""(parts) => parts.map((name) => {{
+    const {{ left, top, right, bottom }} = document.querySelector(`{VIEWER_ROOT} .pg-${{name}}`).getBoundingClientRect();
+    return [left, top, right, bottom];
+}})"""
+
+
+def generate(page) -> None:
+    page.locator("#generate").click()
+    page.wait_for_function(f"{VIEWER}.trace.steps.length === 25", timeout=120_000)
+    settle(page)
+
+
+def places(page) -> list[list[float]]:
+    return page.evaluate(PLACES, list(PARTS))
+
+
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (1366, 768), (1280, 720)])
+def test_picture_slider_sentence_atlas_and_bar_share_the_first_screen(chromium, url, width, height):
+    page = open_page(chromium, url, width=width, height=height)
+    settle(page)
+    before = places(page)
+    generate(page)
+    for shown in (before, places(page)):
+        for name, (left, top, right, bottom) in zip(PARTS, shown, strict=True):
+            assert top >= 0 and bottom <= height and left >= 0 and right <= width, (name, top, bottom)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()
+
+
+def test_another_recording_and_hovers_move_nothing(chromium, url):
+    """Both recordings are drawn here, since those of the gallery may hold no words."""
+    page = open_page(chromium, url)
+    generate(page)
+    before = places(page)
+    page.locator("#seed input").fill("12")
+    page.locator("#generate").click()
+    page.wait_for_function(f"{VIEWER}.trace.recipe.seed === 12", timeout=120_000)
+    settle(page)
+    assert places(page) == before
+    for at in ((0.2, 0.2), (0.5, 0.5), (0.8, 0.3)):
+        look(page, *at)
+        assert [place[:2] for place in places(page)] == [place[:2] for place in before]
+    page.close()
+
+
+def test_picture_comes_first_on_a_phone(chromium, url):
+    page = open_page(chromium, url, width=390, height=844)
+    left, top, right, bottom = places(page)[0]
+    assert top < 160 and bottom < 844 and right - left > 300
+    draw = page.locator("#generate").bounding_box()
+    assert draw and draw["y"] > bottom
+    page.close()
+
+
+def test_all_steps_are_shown_on_request(chromium, url):
+    page = open_page(chromium, url)
+    generate(page)
+    few = page.evaluate(f"{VIEWER}.columns.length")
+    assert 9 <= few <= 13
+    every = page.get_by_role("button", name="All 25 steps")
+    every.click()
+    assert page.evaluate(f"{VIEWER}.columns.length") == 25 and every.get_attribute("aria-pressed") == "true"
+    every.click()
+    assert page.evaluate(f"{VIEWER}.columns.length") == few
+    page.close()
+
+
+def test_folded_fields_are_used_whether_shown_or_not(page):
+    """Steps and guidance have their values also before they are unfolded."""
+    page.locator("#seed input").fill("3")
+    page.locator("#generate").click()
+    page.wait_for_function(f"{VIEWER}.trace.recipe.seed === 3", timeout=120_000)
+    assert page.evaluate(f"[{VIEWER}.trace.recipe.steps, {VIEWER}.trace.recipe.guidance]") == [25, 1.5]

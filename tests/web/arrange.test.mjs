@@ -1,0 +1,55 @@
+// How the viewer uses the screen: viz/web/viewer/arrange.js.
+
+import assert from "node:assert/strict";
+import test from "node:test";
+import { arrange } from "../../viz/web/viewer/arrange.js";
+
+const GAP = 2;
+const bundled = { size: [64, 64], rows: 10, steps: 25 };
+const place = (width, screen, top, changes = {}) => arrange({ width, height: screen - top - 60, screen, ...bundled, ...changes });
+
+// The heights of the picture's card and of the atlas's, with everything in them.
+const heights = ({ picture, length }, rows = 10) => [picture + 98, (rows + 1) * (length + GAP) + 122];
+
+test("picture and atlas fit the screen, side by side with the heads", () => {
+  for (const [width, screen] of [[1392, 900], [1318, 768], [1232, 720], [1872, 1080]]) {
+    const placed = place(width, screen, 250);
+    assert.equal(placed.mode, "three");
+    for (const height of heights(placed)) assert.ok(height <= screen - 310, `${height} of ${screen - 310} at ${width}`);
+    assert.ok(placed.columns >= 9 && placed.columns <= 13);
+  }
+});
+
+test("nothing depends on the number of steps but the number of columns", () => {
+  for (const width of [1392, 1232, 900]) {
+    const { columns, ...many } = place(width, 800, 250);
+    const { columns: few, ...same } = place(width, 800, 250, { steps: 9 });
+    assert.deepEqual(same, many);
+    assert.ok(few <= columns);
+  }
+});
+
+test("all steps are shown, however small", () => {
+  const all = place(1392, 900, 250, { all: true });
+  assert.deepEqual([all.mode, all.columns], ["two", 25]);
+  assert.ok(all.length < place(1392, 900, 250).length && all.picture === place(1392, 900, 250).picture);
+});
+
+test("large screens are used, small ones scroll", () => {
+  assert.equal(place(2512, 1440, 250).length, 72);
+  assert.equal(place(342, 844, 100).picture, 312);
+  assert.equal(place(342, 844, 100).mode, "one");
+  assert.ok(place(1232, 720, 250, { rows: 70 }).length >= 32, "an atlas of many layers cannot be seen whole anyway");
+});
+
+test("pictures that are no squares keep their shape", () => {
+  const wide = place(1872, 900, 250, { size: [32, 64] });
+  assert.ok(wide.picture <= 0.46 * 1872);
+  const tall = place(1392, 900, 250, { size: [96, 64] });
+  assert.ok((tall.picture * 96) / 64 + 98 <= 900 - 310 + 1);
+});
+
+test("two viewers side by side have pictures of one size", () => {
+  const [first, second] = [place(690, 900, 430), place(690, 900, 330)];
+  assert.deepEqual([first.mode, first.picture], ["one", second.picture]);
+});
