@@ -47,7 +47,7 @@ def leave(page: Page) -> None:
 
 def bars(page: Page) -> list[float]:
     """The heights of the bars, as shares."""
-    full = float(page.locator(f".pg-strip-note").inner_text().split("A full bar is ")[1].rstrip("%.")) / 100
+    full = float(page.locator(".pg-strip-note").inner_text().split("A full bar is ")[1].rstrip("%.")) / 100
     heights = page.locator(f"{STRIP} .pg-fill").evaluate_all(
         "(fills) => fills.map((fill) => Number(/scaleY\\(([\\d.e-]+)\\)/.exec(fill.style.transform)[1]))"
     )
