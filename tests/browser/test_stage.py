@@ -6,7 +6,8 @@ from tests.support.chromium import VIEWER, VIEWER_ROOT, look, open_page, settle
 
 PARTS = ("picture", "player", "sentence", "atlas", "bar")
 PLACES = f"""(parts) => parts.map((name) => {{
-    const {{ left, top, right, bottom }} = document.querySelector(`{VIEWER_ROOT} .pg-${{name}}`).getBoundingClientRect();
+    const node = document.querySelector(`{VIEWER_ROOT} .pg-${{name}}`);
+    const {{ left, top, right, bottom }} = node.getBoundingClientRect();
     return [left, top, right, bottom];
 }})"""
 
