@@ -1,6 +1,5 @@
-// The answers to queries: maps, computed when they are read, and cached for pins and words. A worker computes the slow ones,
-// one at a time and in the order in which they were read, so that pointing stays fast; when nothing is asked for, it prepares
-// what words need.
+// The answers to queries: maps, computed when they are read, and cached for pins and words. Workers compute the slow ones,
+// in the order in which they were read, so that pointing stays fast; when nothing is asked for, they prepare what words need.
 //
 //   const answers = new Answers(trace, onResult)           // onResult() is called when a missing map has been computed
 //   answers.begin(kept)                                    // before a repaint: empties the queue; what is cached of other queries
@@ -8,12 +7,14 @@
 //   answers.shares(query, layer, step, head, options, out) // the same of what a query spends on every key that is a word
 //   answers.work()                                         // after a repaint: computes what is queued
 
-import { answer, compute, workerSource } from "./attention.js";
+import { answer, compute } from "./attention.js";
 import { DIFFERENCE, cellsOf, isWordQuery, mapGrid, modeOf } from "./query.js";
 import { askedOf, queriesOf, sideOf } from "./sides.js";
+import { Workforce, productsOf } from "./workforce.js";
 
 const MOMENT = 80; // ms of a repaint that words' maps may take; the worker computes the others
 const SHORT = 1e7; // products of q and k that take a moment's small part
+const PAUSE = 60; // ms between repaints while results arrive
 const PREPARED = 2e9; // products of q and k; words of larger traces are prepared when they are asked for
 
 export class Answers {
@@ -23,21 +24,15 @@ export class Answers {
   #kept = new Map(); // {query: {key: maps of all heads}}
   #queue = [];
   #later; // what words need, as jobs
-  #current = null; // the job being computed
   #began = 0; // when the repaint began
-  #worker;
+  #told = 0; // when a result was last told
+  #workforce;
 
   constructor(trace, onResult) {
     this.#trace = trace;
     this.#onResult = onResult;
     this.#later = preparations(trace);
-    this.#worker = startWorker(
-      (result) => this.#finish(result),
-      () => {
-        this.#worker = null; // the page's security policy forbids it
-        if (this.#current) this.#computeHere();
-      },
-    );
+    this.#workforce = new Workforce(messageOf, (job, result) => this.#finish(job, result));
   }
 
   begin(kept) {
@@ -48,12 +43,12 @@ export class Answers {
   }
 
   work() {
-    if (this.#current) return;
     while (this.#later.length && this.#isDone(this.#later[0])) this.#later.shift();
-    this.#current = this.#queue.find((job) => !this.#isDone(job)) || this.#later[0] || null;
-    if (!this.#current) return;
-    if (this.#worker) this.#worker.postMessage(toSend(messageOf(this.#current)));
-    else this.#computeHere();
+    this.#workforce.employ(() => {
+      const { jobs } = this.#workforce;
+      const isOpen = (job) => !this.#isDone(job) && !jobs.some((other) => isSame(job, other));
+      return this.#queue.find(isOpen) ?? this.#later.find(isOpen) ?? null;
+    });
   }
 
   // Whether everything read since `begin` was computed.
@@ -106,9 +101,8 @@ export class Answers {
   async order() {}
 
   close() {
-    this.#worker?.terminate();
+    this.#workforce.close();
     this.#queue = this.#later = [];
-    this.#current = null;
   }
 
   #read(query, layer, step, head, options, out, now) {
@@ -118,7 +112,8 @@ export class Answers {
     const shape = sideOf(layer, side);
     const isWord = isWordQuery(query);
     const minusMean = options.special && mode === "row" && !isWord;
-    const sum = mode === "column" || minusMean ? this.#sumOf({ layer, step, branch, side }, now) : null;
+    const needs = minusMean ? "means" : "sums";
+    const sum = mode === "column" || minusMean ? this.#sumOf({ layer, step, branch, side, mode: needs }, now) : null;
     if (!sum && (mode === "column" || minusMean)) return false;
     const headIndex = Math.min(head, layer.heads - 1);
     const logSums = mode === "column" ? sum.logSums : null;
@@ -183,23 +178,22 @@ export class Answers {
     } else this.#kept.get(job.query)?.set(keyOf(job), result);
   }
 
-  #computeHere() {
-    setTimeout(() => this.#current && this.#finish(compute(messageOf(this.#current))));
-  }
-
-  #finish(result) {
-    const isAwaited = this.#queue.some((job) => keyOf(job) === keyOf(this.#current));
-    this.#store(this.#current, result);
-    this.#current = null;
+  // The first result is shown at once, the others in groups: a repaint for each would take longer than they do.
+  #finish(job, result) {
+    const isAwaited = this.#queue.some((other) => isSame(job, other));
+    this.#store(job, result);
     this.work();
-    if (isAwaited) this.#onResult();
+    const isDue = isSame(job, this.#queue[0] ?? {}) || performance.now() - this.#told > PAUSE;
+    if (!isAwaited || !(isDue || this.#queue.every((other) => this.#isDone(other)))) return;
+    this.#told = performance.now();
+    this.#onResult();
   }
 }
 
 // The name of a job's result among the sums, or among the maps of its query.
 const keyOf = ({ layer, step, branch, side, mode }) => `${layer.index} ${step} ${side} ${mode} ${branch}`;
 
-const productsOf = ({ heads, headDim, tokens, keyCount }) => heads * headDim * tokens * keyCount;
+const isSame = (job, other) => job.layer === other.layer && job.query === other.query && keyOf(job) === keyOf(other);
 
 // The sums of every row over a layer's words, at every step of the branch shown first, where they take long; none if there are
 // too many.
@@ -207,19 +201,16 @@ function preparations({ wordLayers, steps, branch }) {
   const slow = wordLayers.filter((layer) => productsOf(layer) >= SHORT);
   if (slow.reduce((sum, layer) => sum + productsOf(layer), 0) * steps.length > PREPARED) return [];
   return steps.flatMap((_, step) =>
-    slow.filter(({ gaps }) => !gaps.has(step)).map((layer) => ({ layer, step, branch, side: "words" })),
+    slow.filter(({ gaps }) => !gaps.has(step)).map((layer) => ({ layer, step, branch, side: "words", mode: "sums" })),
   );
 }
 
 // The part of a job that a worker needs: without the numbers of the layer's other steps.
-function messageOf({ layer, step, branch, side, cells, logSums }) {
+function messageOf({ layer, step, branch, side, mode, cells, logSums }) {
   const { heads, headDim, scale, tokens, firstQuery, queryCount, keyGrid, firstKey, keyCount } = sideOf(layer, side);
   const shape = { heads, headDim, scale, tokens, firstQuery, queryCount, keyGrid, firstKey, keyCount };
-  return { layer: shape, ...layer.numbers(step, branch), cells, logSums, withMeans: side === "pixels" };
+  return { layer: shape, ...layer.numbers(step, branch), cells, logSums, withMeans: mode === "means" };
 }
-
-// Packed queries are part of the whole file, which would be sent with them.
-const toSend = ({ q, ...message }) => ({ q: q.packed ? { packed: q.packed.slice() } : q, ...message });
 
 // Writes one head of the maps of all heads to `out`, or their mean if `head` is -1.
 function headOf(heads, { tokens }, maps, head, out) {
@@ -239,17 +230,4 @@ function divideByMean(tokens, out) {
   let sum = 0;
   for (let i = 0; i < tokens; i++) sum += out[i];
   for (let i = 0; i < tokens; i++) out[i] *= tokens / (sum || 1);
-}
-
-// Null if there are no workers; maps are then computed here, between frames.
-function startWorker(onMessage, onFailure) {
-  try {
-    const address = URL.createObjectURL(new Blob([workerSource()], { type: "text/javascript" }));
-    const worker = new Worker(address);
-    worker.onmessage = ({ data }) => onMessage(data);
-    worker.onerror = onFailure;
-    return worker;
-  } catch {
-    return null;
-  }
 }
