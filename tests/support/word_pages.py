@@ -33,11 +33,11 @@ def caption_of(words: list[str]) -> Caption:
     )
 
 
-def guided_trace() -> Trace:
-    """Both halves of guidance, three steps."""
+def guided_trace(steps: int = 3) -> Trace:
+    """Both halves of guidance."""
     pipeline = models.load("critters")
     with record(pipeline.unet, preview=previewer(pipeline), branch="both") as trace:
-        picture = pipeline(TEXT, seed=2, num_inference_steps=3).images[0]
+        picture = pipeline(TEXT, seed=2, num_inference_steps=steps).images[0]
     captions = {"unconditional": caption_of([]), "conditional": caption_of(WORDS)}
     recipe = {"caption": TEXT, "seed": 2}
     return replace(trace, words=captions, picture=np.asarray(picture), recipe=recipe).select(dtype=torch.float16)

@@ -41,17 +41,21 @@ export class Simd {
   }
 
   answer(layer, q, k, cells, logSums, head, out, at) {
-    const { heads, tokens, keyGrid } = layer;
+    const { heads, headDim, tokens, firstQuery, queryCount, firstKey, keyCount, keyGrid } = layer;
     const count = logSums ? tokens : keyGrid.tokens;
     const [first, last] = head < 0 ? [0, heads] : [head, head + 1];
     this.#reserve(layer);
     const sum = this.#zeros("sum", count);
+    const [asked, asks] = logSums ? [q, k] : [k, q];
+    const [askedCount, asksCount, firstAsks] = logSums ? [queryCount, keyCount, firstKey] : [keyCount, queryCount, firstQuery];
+    const matrix = this.#matrixOf(asked, askedCount, headDim);
     for (let h = first; h < last; h++) {
       const sums = logSums && this.#logSumsOf(layer, logSums, h);
       for (let i = 0; i < cells.tokens.length; i++) {
         const weight = (keyGrid.tokens * cells.weights[i]) / (last - first);
-        if (logSums) this.#addColumn(layer, q, k, sums, cells.tokens[i], h, weight, sum);
-        else this.#addRow(layer, q, k, cells.tokens[i], h, weight, sum);
+        const vector = this.#vectorOf(asks, asksCount, firstAsks + cells.tokens[i], h, headDim);
+        if (logSums) this.#addColumn(layer, vector, matrix, sums, h, weight, sum);
+        else this.#addRow(layer, vector, matrix, h, weight, sum);
       }
     }
     out.set(this.#numbers.subarray(sum, sum + count), at);
@@ -87,18 +91,14 @@ export class Simd {
     }
   }
 
-  #addRow({ headDim, scale, firstQuery, queryCount, firstKey, keyCount, keyGrid }, q, k, token, head, weight, sum) {
-    const vector = this.#vectorOf(q, queryCount, firstQuery + token, head, headDim);
-    const { at, width, size } = this.#matrixOf(k, keyCount, headDim);
+  #addRow({ headDim, scale, firstKey, keyCount, keyGrid }, vector, { at, width, size }, head, weight, sum) {
     const keys = 4 * (at + head * size);
     const scores = 4 * this.#buffer("scores", width);
     const factor = scale * Math.LOG2E;
     this.#code.addRow(vector, headDim, keys, keyCount, width, factor, scores, firstKey, keyGrid.tokens, weight, 4 * sum);
   }
 
-  #addColumn({ headDim, scale, tokens, firstQuery, queryCount, firstKey, keyCount }, q, k, logSums, token, head, weight, sum) {
-    const vector = this.#vectorOf(k, keyCount, firstKey + token, head, headDim);
-    const { at, width, size } = this.#matrixOf(q, queryCount, headDim);
+  #addColumn({ headDim, scale, tokens, firstQuery }, vector, { at, width, size }, logSums, head, weight, sum) {
     const queries = 4 * (at + head * size);
     const scores = 4 * this.#buffer("scores", width);
     const factor = scale * Math.LOG2E;
