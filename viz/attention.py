@@ -1,7 +1,8 @@
 """The arithmetic of one attention layer: rows, columns, and sums over all rows of softmax(QKᵀ).
 
-q (H, n, d) and k (H, M, d) hold all queries and all keys of a layer, or those of one head, without H. Only pixels are
-asked about, and only pixels are looked at on maps, but every key takes its share of a row. Results are float32.
+q (H, n, d) and k (H, M, d) hold all queries and all keys of a layer, or those of one head, without H; where a function
+says so, q holds some queries only. Only pixels are asked about, and only pixels are looked at on maps, but every key
+takes its share of a row. Results are float32.
 `viz/web/core/attention.js` computes the same in the browser.
 """
 
@@ -24,38 +25,23 @@ class RowSums:
     mean_row: torch.Tensor  # (H, h, w): the mean of all rows, on the grid of the keys
 
 
-def compute_whole_row(layer: Layer, q: torch.Tensor, k: torch.Tensor, cell: tuple[int, int]) -> torch.Tensor:
-    """What one pixel looks at, pixels and all other keys: (H, M).
-
-    Raises:
-        IndexError: for a cell outside the grid of the queries.
-    """
-    index = layer.first_query + _index(layer.grid, cell, f"query {tuple(cell)}", layer)
-    query, keys = q[..., index, :].float(), k.float()
-    scores = (query.unsqueeze(-2) @ keys.transpose(-1, -2)).squeeze(-2)  # four times as fast as keys @ query
-    return torch.softmax(scores * layer.scale, dim=-1)
+def query_of(layer: Layer, cell: tuple[int, int]) -> int:
+    """The index of a cell among all queries of a layer; IndexError for one outside the grid of the queries."""
+    return layer.first_query + _index(layer.grid, cell, f"query {tuple(cell)}", layer)
 
 
-def compute_region_rows(layer: Layer, q: torch.Tensor, k: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """The weighted mean of the rows of some pixels, (H, h, w) on the grid of the keys, or (H, M) for cross-attention.
+def compute_mean_of_rows(layer: Layer, q: torch.Tensor, k: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    """The mean of the rows of n queries over all keys, (H, M).
 
     Args:
-        weights: on the grid of the queries.
-
-    Raises:
-        ValueError: for weights that are not on that grid, negative, or all zero.
+        q: (H, n, d), of these queries only.
+        shares: (n,), the weight of each.
     """
-    return on_key_grid(layer, compute_whole_region_row(layer, q, k, weights))
-
-
-def compute_whole_region_row(layer: Layer, q: torch.Tensor, k: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """The weighted mean of the rows of some pixels over all keys, (H, M); arguments as of `compute_region_rows`."""
-    shares = _shares(layer, layer.grid, weights)
-    q, k = q[..., layer.pixel_queries, :].float(), k.float()
+    q, k = q.float(), k.float()
     total = torch.zeros(*q.shape[:-2], layer.key_count)  # (H, M)
-    for cells in shares.nonzero().squeeze(-1).split(BLOCK):
-        rows = torch.softmax(q[..., cells, :] @ k.transpose(-1, -2) * layer.scale, dim=-1)  # (H, n, M)
-        total += torch.einsum("n,...nm->...m", shares[cells], rows)
+    for block, own in zip(q.split(BLOCK, -2), shares.split(BLOCK), strict=True):
+        rows = torch.softmax(block @ k.transpose(-1, -2) * layer.scale, dim=-1)  # (H, n, M)
+        total += torch.einsum("n,...nm->...m", own, rows)
     return total
 
 
@@ -72,7 +58,7 @@ def compute_region_columns(
         ValueError: for weights that are not on that grid, negative, or all zero.
     """
     assert layer.key_grid is not None, "cross-attention has no columns"
-    shares = _shares(layer, layer.key_grid, weights)
+    shares = shares_of_cells(layer, layer.key_grid, weights)
     q, k = q[..., layer.pixel_queries, :].float(), k[..., layer.pixel_keys, :].float()
     total = torch.zeros(q.shape[:-1])  # (H, N)
     for cells in shares.nonzero().squeeze(-1).split(BLOCK):
@@ -100,9 +86,9 @@ def compute_key_columns(
     return columns.movedim(-1, 0).unflatten(-1, layer.grid)
 
 
-def compute_rows_of(layer: Layer, q: torch.Tensor, k: torch.Tensor, queries: list[int]) -> torch.Tensor:
-    """The rows over all keys of some queries, by their indices among all queries: (H, n, M)."""
-    scores = q[..., queries, :].float() @ k.float().transpose(-1, -2)
+def compute_rows_of(layer: Layer, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+    """The rows over all keys, pixels and others, of some queries, (H, n, d): (H, n, M)."""
+    scores = q.float() @ k.float().transpose(-1, -2)  # four times as fast as k @ qᵀ
     return torch.softmax(scores * layer.scale, dim=-1)
 
 
@@ -138,8 +124,12 @@ def cell_weights(layer: Layer, key: tuple[int, int]) -> torch.Tensor:
     return weights
 
 
-def _shares(layer: Layer, grid: Grid, weights: torch.Tensor) -> torch.Tensor:
-    """(N,), the weights of the cells of a grid scaled to sum to 1."""
+def shares_of_cells(layer: Layer, grid: Grid, weights: torch.Tensor) -> torch.Tensor:
+    """(N,), the weights of the cells of a grid scaled to sum to 1.
+
+    Raises:
+        ValueError: for weights that are not on that grid, negative, or all zero.
+    """
     weights = torch.as_tensor(weights, dtype=torch.float32)
     if tuple(weights.shape) != grid or not weights.isfinite().all() or weights.min() < 0 or not weights.any():
         raise ValueError(

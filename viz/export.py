@@ -103,7 +103,16 @@ def write_gif(trace: Trace, path: str | Path, view: View, *, size: int = 384) ->
 
 
 def for_browser(trace: Trace) -> Trace:
-    """The part of a trace that a browser needs: everything, in half precision."""
+    """The part of a trace that a browser needs: everything, in half precision.
+
+    Raises:
+        ValueError: for a trace that keeps only some queries, in which one cannot point anywhere.
+    """
+    if trace.kept_queries:
+        raise ValueError(
+            "This trace keeps only the queries that were asked for (record with queries=), so one cannot point "
+            "anywhere in it: read it in Python, with Trace.load and rows, or record it whole."
+        )
     return trace.select(dtype=torch.float16)
 
 
@@ -116,6 +125,7 @@ def write_html(trace: Trace | str | Path, path: str | Path, view: View | None = 
 
     Raises:
         viz.trace_header.HeaderError: if `trace` is a file that holds no trace.
+        ValueError: as `for_browser`.
     """
     if isinstance(trace, (str, Path)):
         document = _document(Path(trace), view)

@@ -20,11 +20,11 @@ from typing import cast
 import numpy as np
 import torch
 
+from viz.asking import Asked, positions
 from viz.attention import (
     RowSums,
     cell_weights,
     compute_region_columns,
-    compute_region_rows,
     compute_row_sums,
     on_key_grid,
 )
@@ -56,10 +56,13 @@ class Trace(WordMaps):
         previews: {step: (h, w, 3) uint8}, the clean picture that the recorded branch predicted at that step.
         picture: (h, w, 3) uint8, the result of the run, if it was set.
         recipe: everything needed to make this trace again.
-        queries: {(branch, layer, step): (H, n, d)}, all n queries of the layer; see `Layer.queries`.
+        queries: {(branch, layer, step): (H, n, d)}, all n queries of the layer, see `Layer.queries`; or those of
+            `kept_queries`.
         keys: {(branch, layer, step): (H, M, d)}, all keys.
         proofs: {layer: the data to recompute some of its output}.
         words: {branch: the caption it was given, and what its tokens are}, for the branches where that is known.
+        kept_queries: {layer: indices, among all its queries, of those that are kept}, for layers of which only some are
+            (`record(…, queries=…)`). Their rows are as in a whole trace; columns and mean rows need every query.
     """
 
     layers: dict[str, Layer] = field(default_factory=dict)
@@ -78,6 +81,7 @@ class Trace(WordMaps):
     gaps: dict[str, dict[int, str]] = field(default_factory=dict)
     proved_rows: dict[str, int] = field(default_factory=dict)
     words: dict[Branch, Caption] = field(default_factory=dict)
+    kept_queries: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers.values())
@@ -127,8 +131,8 @@ class Trace(WordMaps):
             `word_shares` and `word_matrix` give.
 
         Raises:
-            KeyError: for a layer, step, branch or word that was not recorded, or a step at which the layer has a gap;
-                the message names the closest, or the reason.
+            KeyError: for a layer, step, branch, word or query that was not recorded, or a step at which the layer has
+                a gap; the message names the closest, the reason, or the queries that were.
             IndexError: for a query outside the grid, or a head out of range.
             ValueError: if a recorded number is not finite, or for a word that is no query of the layer.
         """
@@ -140,7 +144,8 @@ class Trace(WordMaps):
     ) -> torch.Tensor:
         """Who looks at one pixel: A[:, j], (H, h, w) float32 on the grid of the queries. A column does not sum to 1.
 
-        Costs a pass over every row of the layer. Arguments and errors as for `rows`; self-attention only (ValueError).
+        Costs a pass over every row of the layer, so every query must be kept (ValueError). Other arguments and errors
+        as for `rows`; self-attention only (ValueError).
 
         Args:
             key: (row, column) of the pixel on the grid of the layer's keys.
@@ -160,9 +165,7 @@ class Trace(WordMaps):
         Other arguments and errors as for `rows`; self-attention layers only (ValueError).
         """
         key, spec = self._self_attention(layer, step, branch)
-        maps = compute_region_rows(spec, *self._numbers(key, spec, head), weights)
-        require_finite(maps, key)
-        return maps
+        return on_key_grid(spec, self._whole_row(key, spec, head, torch.as_tensor(weights)))
 
     def region_columns(
         self,
@@ -231,7 +234,8 @@ class Trace(WordMaps):
 
     def _difference(self, name: str, proof: Proof) -> float:
         layer, key = self.layers[name], (proof.branch, name, proof.step)
-        q = self.queries[key][:, proof.queries]  # (H, n, d)
+        rows = positions(layer, self.kept_queries.get(name), proof.queries.tolist())
+        q = self.queries[key][:, rows]  # (H, n, d)
         return difference(attended(q, self.keys[key], proof.value, layer.scale, proof.output.shape[-1]), proof.output)
 
     def select(
@@ -240,24 +244,37 @@ class Trace(WordMaps):
         layers: Collection[str] | None = None,
         steps: Collection[int] | None = None,
         dtype: torch.dtype | None = None,
+        queries: Asked | Collection[Asked] | None = None,
     ) -> Trace:
-        """A smaller trace: some layers, some steps, another precision. Unchanged tensors are shared, not copied.
+        """A smaller trace: some layers, some steps, some queries, another precision.
+
+        Unchanged tensors are shared, not copied.
+
+        Args:
+            queries: as for `viz.record`.
 
         Raises:
-            KeyError: for a layer or step that was not recorded.
-            ValueError: if a number does not fit into `dtype`.
+            KeyError: for a layer, step or query that was not recorded.
+            ValueError: if a number does not fit into `dtype`, or for queries that no layer has.
         """
-        return select(self, layers, steps, dtype)
+        return select(self, layers, steps, dtype, queries)
 
-    def save(self, path: str | Path, *, compact: bool = False) -> Path:
+    def save(self, path: str | Path, *, compact: bool = False, first: tuple[str, int] | None = None) -> Path:
         """Write one safetensors file, whole or not at all. See `viz.trace_file` for its format.
 
         Args:
             compact: keep the queries of cross-attention in ten bits a number, see `viz.compact`.
+            first: layer and step of the map that a page can show before the whole file has arrived. By default the last
+                layer whose keys are pixels, at the last step.
+
+        Raises:
+            KeyError: if `first` names a layer or step that was not recorded.
         """
+        if first is not None and first[1] not in self.steps_of(first[0]):
+            raise KeyError(f"layer {first[0]!r} has no map at step {first[1]}, which was to come first in the file")
         names = compact_layers(self) if compact else ()
         differences = (with_compact_proofs(self) if compact else self).verify()
-        return write(cast(Contents, vars(self)), Path(path), differences=differences, compact=names)
+        return write(cast(Contents, vars(self)), Path(path), differences=differences, compact=names, first=first)
 
     @classmethod
     def load(cls, path: str | Path) -> Trace:

@@ -2,7 +2,8 @@
 
 Version 2 describes queries and keys by their segments, and knows gaps, calls, how many rows were proved and, in the
 optional field "words", the captions: {branch: {"text", "encodings": [{"encoder", "tokens": [text, …], "words": [[text,
-kind, [indices of its tokens]], …]}, …], "notes": {text of a word: sentence}}}.
+kind, [indices of its tokens]], …]}, …], "notes": {text of a word: sentence}}}. Its optional field "kept_queries" is
+{layer: [rising indices among all its queries]} of layers whose other queries are not in the file.
 Version 1 knew only a grid, a number of extra keys that came first, and the kind of a layer.
 """
 
@@ -53,6 +54,7 @@ class Description(NamedTuple):
     proved_rows: dict[str, int]
     proofs: dict[str, tuple[Branch, int]]  # {layer: the branch and the step of its proof}
     words: dict[Branch, Caption]
+    kept_queries: dict[str, tuple[int, ...]]
 
 
 def describe(contents: Mapping[str, Any], differences: Mapping[str, float]) -> str:
@@ -81,6 +83,8 @@ def describe(contents: Mapping[str, Any], differences: Mapping[str, float]) -> s
     }
     if contents["words"]:
         description["words"] = {branch: caption_to_json(caption) for branch, caption in contents["words"].items()}
+    if contents["kept_queries"]:
+        description["kept_queries"] = contents["kept_queries"]
     try:
         return json.dumps(description, allow_nan=False)
     except ValueError as error:
@@ -108,7 +112,7 @@ def _parse_first(values: dict) -> Description:
     if branches not in FIRST_BRANCHES:
         raise DescriptionError("the branches of a guided batch", branches)
     proofs = {str(name): (branches[-1], int(step)) for name, step in values["proof_steps"].items()}
-    return _checked(Description(layers, timesteps, branches, *_shared(values), {}, {}, {}, proofs, {}))
+    return _checked(Description(layers, timesteps, branches, *_shared(values), {}, {}, {}, proofs, {}, {}))
 
 
 def _parse_second(values: dict) -> Description:
@@ -121,7 +125,9 @@ def _parse_second(values: dict) -> Description:
     rows = {name: _whole(n, "a number of proved rows", 0, MAX_ROWS) for name, n in values["proved_rows"].items()}
     proofs = {str(name): (branch, int(step)) for name, (branch, step) in values["proofs"].items()}
     words = {branch: caption_from_json(caption) for branch, caption in values.get("words", {}).items()}
-    return _checked(Description(layers, timesteps, branches, *_shared(values), calls, gaps, rows, proofs, words))
+    kept = {name: _kept(layers, name, queries) for name, queries in values.get("kept_queries", {}).items()}
+    shared = _shared(values)
+    return _checked(Description(layers, timesteps, branches, *shared, calls, gaps, rows, proofs, words, kept))
 
 
 def _shared(values: dict) -> tuple[dict[str, str], dict[str, float], tuple[int, int], dict]:
@@ -231,6 +237,17 @@ def _gap(step: object, reason: object) -> tuple[int, str]:
     if not isinstance(reason, str) or not reason:
         raise DescriptionError("the reason of a gap", reason)
     return _whole(step, "the step of a gap", 0, 2**31), reason
+
+
+def _kept(layers: dict[str, Layer], name: str, queries: object) -> tuple[int, ...]:
+    """The queries of a layer that a file has, where it has not all of them."""
+    if name not in layers or not isinstance(queries, list):
+        raise DescriptionError("the kept queries of recorded layers", (name, queries))
+    count = layers[name].query_count
+    indices = tuple(_whole(query, f"kept queries of {count}", 0, count - 1) for query in queries)
+    if not indices or list(indices) != sorted(set(indices)):
+        raise DescriptionError("kept queries in order, each once", (name, indices))
+    return indices
 
 
 def _whole(number: object, what: str, least: int, most: int) -> int:

@@ -4,8 +4,9 @@
     {branch}/key/{layer}/{step}     (H, M, d)      picture          (h, w, 3) uint8
     proof/{queries,value,output}/{layer}
 
-In a compact file, the queries of cross-attention are packed (uint8, see `viz.compact`), and keys that are the same as
-at the step before are left out.
+Of layers in the description's "kept_queries", only these queries are there. In a compact file, the queries of
+cross-attention are packed (uint8, see `viz.compact`), and keys that are the same as at the step before are left out.
+The tensors lie in the order in which a page needs them (`viz.trace_order`); no reader relies on it.
 
 `viz.trace_description` describes the JSON. This is version 2 of the format. Files of version 1, whose layers kept only
 the queries of their pixels, still open. `viz/web/core/trace.js` reads both in the browser. Nothing in a file is trusted
@@ -17,7 +18,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Collection, MutableMapping
+from collections.abc import Collection, Iterable, MutableMapping
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, TypedDict, cast
@@ -29,6 +30,7 @@ from safetensors import SafetensorError, safe_open
 from viz.compact import pack, unpack
 from viz.layer import Branch, Key, Layer, Proof
 from viz.trace_description import VERSION, VERSIONS, DescriptionError, describe, parse
+from viz.trace_order import First, aligned, default_first, names_in_order
 from viz.words import Caption
 
 FORMAT = "pixelgaze-trace"
@@ -62,12 +64,21 @@ class Contents(TypedDict):
     gaps: dict[str, dict[int, str]]
     proved_rows: dict[str, int]
     words: dict[Branch, Caption]
+    kept_queries: dict[str, tuple[int, ...]]
 
 
-def write(contents: Contents, path: Path, *, differences: dict[str, float], compact: Collection[str] = ()) -> Path:
+def write(
+    contents: Contents,
+    path: Path,
+    *,
+    differences: dict[str, float],
+    compact: Collection[str] = (),
+    first: First | None = None,
+) -> Path:
     """Write a trace to `path`. If interrupted, the file there stays as it was.
 
     Args:
+        first: layer and step of the map that a page shows first; by default what a viewer opens with.
         compact: names of the layers to write in the compact form.
         differences: of `Trace.verify`; the largest is written into the description.
 
@@ -75,9 +86,12 @@ def write(contents: Contents, path: Path, *, differences: dict[str, float], comp
         ValueError: for an infinity or a NaN in the recipe or the timesteps, which no browser could read.
     """
     metadata = {"format": FORMAT, "version": VERSION, "trace": describe(contents, differences)}
+    layers, steps = contents["layers"], contents["timesteps"]
+    kept_at = _repeated(contents, compact)
+    order = names_in_order(layers, steps, contents["branches"], first or default_first(layers, steps), kept_at)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as partial:
         try:
-            _stream(_tensors(contents, compact), partial, metadata)
+            _stream(_tensors(contents, compact, kept_at), order, partial, metadata)
             partial.flush()
             os.fsync(partial.fileno())
             os.chmod(partial.name, 0o644)
@@ -88,12 +102,11 @@ def write(contents: Contents, path: Path, *, differences: dict[str, float], comp
     return path
 
 
-def _tensors(contents: Contents, compact: Collection[str]) -> dict[str, torch.Tensor]:
+def _tensors(contents: Contents, compact: Collection[str], repeated: Collection[Key]) -> dict[str, torch.Tensor]:
     tensors = {
         f"{branch}/query/{layer}/{step}": pack(q) if layer in compact else q
         for (branch, layer, step), q in contents["queries"].items()
     }
-    repeated = _repeated(contents, compact)
     tensors |= {
         f"{branch}/key/{layer}/{step}": k
         for (branch, layer, step), k in contents["keys"].items()
@@ -111,25 +124,25 @@ def _tensors(contents: Contents, compact: Collection[str]) -> dict[str, torch.Te
     return tensors
 
 
-def _repeated(contents: Contents, compact: Collection[str]) -> set[Key]:
-    """The keys of compact layers that are the same as at the layer's step before."""
-    repeated: set[Key] = set()
+def _repeated(contents: Contents, compact: Collection[str]) -> dict[Key, int]:
+    """The keys of compact layers that are the same as at the layer's step before, and the step they are kept at."""
+    repeated: dict[Key, int] = {}
     for branch in contents["branches"]:
         for layer in compact:
             steps = [step for step in contents["timesteps"] if (branch, layer, step) in contents["keys"]]
             for before, step in pairwise(steps):
                 one, other = (contents["keys"][branch, layer, each] for each in (before, step))
                 if torch.equal(one, other):
-                    repeated.add((branch, layer, step))
+                    repeated[branch, layer, step] = repeated.get((branch, layer, before), before)
     return repeated
 
 
-def _stream(tensors: dict[str, torch.Tensor], file: IO[bytes], metadata: dict[str, str]) -> None:
-    """Write a safetensors file one tensor at a time.
+def _stream(tensors: dict[str, torch.Tensor], order: Iterable[str], file: IO[bytes], metadata: dict[str, str]) -> None:
+    """Write a safetensors file one tensor at a time, in that order as far as every tensor can be aligned.
 
     The library's `save_file` needs all tensors contiguous, which recorded ones are not: it would copy the whole trace.
     """
-    names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))  # aligns every tensor
+    names = list(aligned(tensors, order))
     header: dict[str, Any] = {"__metadata__": metadata}
     end = 0
     for name in names:
@@ -193,13 +206,15 @@ class _Reader:
                 keys = None  # of the step before
                 for step in (step for step in steps if step not in gaps.get(layer.name, {})):
                     key, place = (branch, layer.name, step), f"{layer.name}/{step}"
-                    contents["queries"][key] = self._queries(f"{branch}/query/{place}", layer)
+                    count = len(contents["kept_queries"].get(layer.name, ())) or layer.query_count
+                    contents["queries"][key] = self._queries(f"{branch}/query/{place}", layer, count)
                     shape = layer.heads, layer.key_count, layer.head_dim
                     if layer.kind == "self" or keys is None or f"{branch}/key/{place}" in self.unread:
                         keys = self._floats(f"{branch}/key/{place}", shape)
                     contents["keys"][key] = keys
         for name, (branch, step) in proofs.items():
-            contents["proofs"][name] = self._proof(layers[name], branch, step)
+            kept = contents["kept_queries"].get(name)
+            contents["proofs"][name] = self._proof(layers[name], branch, step, kept)
         for step in steps:
             if f"preview/{step}" in self.unread:
                 contents["previews"][step] = self._picture(f"preview/{step}")
@@ -212,16 +227,16 @@ class _Reader:
         self.unread.remove(name)
         return self.file.get_tensor(name)
 
-    def _queries(self, name: str, layer: Layer) -> torch.Tensor:
-        """Q of a layer at one step, which may be packed."""
-        shape = layer.heads, layer.query_count, layer.head_dim
+    def _queries(self, name: str, layer: Layer, count: int) -> torch.Tensor:
+        """Q of a layer at one step, `count` vectors a head, which may be packed."""
+        shape = layer.heads, count, layer.head_dim
         if layer.kind == "self" or name not in self.unread or self.file.get_slice(name).get_dtype() != "U8":
             return self._floats(name, shape)
         tensor = self._take(name)
         if tensor.ndim != 2 or len(tensor) != layer.heads:
             raise self.fail(f"{name!r} to be packed queries of {layer.heads} heads", tuple(tensor.shape))
         try:
-            return unpack(tensor, layer.query_count, layer.head_dim)
+            return unpack(tensor, count, layer.head_dim)
         except ValueError as error:
             raise TraceFileError(f"{self.name} is not a readable trace: {name!r}: {error}") from error
 
@@ -235,11 +250,13 @@ class _Reader:
             raise self.fail(f"{name!r} to be finite", "an infinity or a NaN")
         return tensor
 
-    def _proof(self, layer: Layer, branch: Branch, step: int) -> Proof:
+    def _proof(self, layer: Layer, branch: Branch, step: int, kept: Collection[int] | None) -> Proof:
         queries = self._take(f"proof/queries/{layer.name}")
         are_indices = queries.ndim == 1 and queries.dtype == torch.int64 and len(queries)
         if not are_indices or queries.min() < 0 or queries.max() >= layer.query_count:
             raise self.fail(f"a proof of {layer.name} for some of its queries", queries.shape)
+        if kept is not None and not set(queries.tolist()) <= set(kept):
+            raise self.fail(f"a proof of {layer.name} for queries that are kept", queries.tolist())
         value = self._floats(f"proof/value/{layer.name}", (layer.heads, layer.key_count, None))
         width = value.shape[-1]
         output = self._floats(f"proof/output/{layer.name}", (len(queries), None))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -70,6 +71,17 @@ class Region:
 
     grid: tuple[int, int]
     mask: bytes
+
+    @classmethod
+    def of_cells(cls, grid: tuple[int, int], cells: Iterable[tuple[int, int]]) -> Region:
+        """The region of some cells, (row, column), of a grid; raises ViewError as `query_from_json`."""
+        (height, width), chosen = grid, list(cells)
+        for row, column in chosen:
+            if not (0 <= row < height and 0 <= column < width):
+                raise ViewError(f"The cell {short((row, column))} is outside the {height}×{width} grid.")
+        bits = sum(1 << (-(height * width) // 8 * -8 - 1 - row * width - column) for row, column in set(chosen))
+        mask = bits.to_bytes(-(-height * width // 8), "big")
+        return _region((height, width), base64.urlsafe_b64encode(mask).decode().rstrip("="))
 
     def to_json(self) -> dict:
         return {

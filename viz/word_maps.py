@@ -14,11 +14,13 @@ from collections.abc import Collection, Mapping, MutableMapping
 
 import torch
 
+from viz.asking import positions, require_all
 from viz.attention import (
     compute_key_columns,
+    compute_mean_of_rows,
     compute_rows_of,
-    compute_whole_region_row,
-    compute_whole_row,
+    query_of,
+    shares_of_cells,
 )
 from viz.layer import Branch, Grid, Key, Layer
 from viz.mean_map import MeanMap, relative_to_mean, resized
@@ -38,6 +40,7 @@ class WordMaps:
     gaps: dict[str, dict[int, str]]
     queries: MutableMapping[Key, torch.Tensor]
     keys: MutableMapping[Key, torch.Tensor]
+    kept_queries: dict[str, tuple[int, ...]]
 
     def words_of(self, layer: str, branch: Branch | None = None) -> tuple[Word, ...]:
         """The words that a layer looks at, in the order of its keys' encodings; empty for self-attention.
@@ -146,9 +149,10 @@ class WordMaps:
         """
         key, spec = self._find(layer, step, branch)
         words, own = self._keyed_words(spec, key[0]), self._word_queries(spec)
-        asked = [[own[token] for token in keys if token in own] for keys, _ in words]
-        chosen = [queries if len(queries) == len(keys) else [] for queries, (keys, _) in zip(asked, words, strict=True)]
-        rows = compute_rows_of(spec, *self._numbers(key, spec, head), [query for each in chosen for query in each])
+        found = [[own[token] for token in keys if token in own] for keys, _ in words]
+        chosen = [queries if len(queries) == len(keys) else [] for queries, (keys, _) in zip(found, words, strict=True)]
+        asked = [query for each in chosen for query in each]
+        rows = compute_rows_of(spec, *self._numbers(key, spec, head, asked))
         require_finite(rows, key)
         summed = torch.stack([rows[..., keys].sum(-1) for keys, _ in words], -1)  # (H, n, W)
         parts = summed.split([len(each) for each in chosen], -2)
@@ -219,16 +223,19 @@ class WordMaps:
         self, key: Key, spec: Layer, head: int | None, query: tuple[int, int] | torch.Tensor | str | Word
     ) -> torch.Tensor:
         """(H, M), over all keys: the row of a pixel, or the mean row of a region or of a word's tokens."""
-        q, k = self._numbers(key, spec, head)
         if isinstance(query, torch.Tensor):
-            row = compute_whole_region_row(spec, q, k, query)
+            shares = shares_of_cells(spec, spec.grid, query)
+            cells = shares.nonzero().squeeze(-1)
+            asked = (cells + spec.first_query).tolist()
+            row = compute_mean_of_rows(spec, *self._numbers(key, spec, head, asked), shares[cells])
         elif isinstance(query, (str, Word)):
             own, tokens = self._word_queries(spec), self._keys_of(spec, key[0], query)
             if not all(token in own for token in tokens):
                 raise ValueError(f"the word {_text(query)!r} is no query of {spec.name!r}: it is only looked at there")
-            row = compute_rows_of(spec, q, k, [own[token] for token in tokens]).mean(-2)
+            asked = [own[token] for token in tokens]
+            row = compute_rows_of(spec, *self._numbers(key, spec, head, asked)).mean(-2)
         else:
-            row = compute_whole_row(spec, q, k, query)
+            row = compute_rows_of(spec, *self._numbers(key, spec, head, [query_of(spec, query)])).squeeze(-2)
         require_finite(row, key)
         return row
 
@@ -304,12 +311,21 @@ class WordMaps:
             raise KeyError(f"layer {name!r} has no map at step {step}: {reason}")
         return (branch, name, step), layer
 
-    def _numbers(self, key: Key, layer: Layer, head: int | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """The q and k of one head, or of all."""
+    def _numbers(
+        self, key: Key, layer: Layer, head: int | None, asked: list[int] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The q and k of one head, or of all: q of all queries, or of those that are asked for.
+
+        Raises:
+            ValueError, KeyError: if the trace does not keep all queries, or those.
+        """
         if head is not None and not 0 <= head < layer.heads:
             raise IndexError(f"head {head} is outside the {layer.heads} heads of {layer.name}")
-        heads = slice(None) if head is None else head
-        return self.queries[key][heads], self.keys[key][heads]
+        heads, kept = slice(None) if head is None else head, self.kept_queries.get(layer.name)
+        if asked is None:
+            require_all(layer, kept)
+            return self.queries[key][heads], self.keys[key][heads]
+        return self.queries[key][heads][..., positions(layer, kept, asked), :], self.keys[key][heads]
 
 
 def require_finite(numbers: torch.Tensor, key: Key) -> None:

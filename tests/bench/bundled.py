@@ -9,9 +9,10 @@ import statistics
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
 from tests.bench.figures import Report, Value
+from tests.bench.opening import first_maps, starting
 from tests.bench.timing import alternate, end_step, median_with_interval, seconds
 from tests.support.chromium import VIEWER, VIEWER_ROOT, browser, look, open_page, server, settle
 from viz.recording.heap import keep_freed_memory
@@ -20,6 +21,7 @@ CAPTION = "a round purple monster with two yellow eyes, red horns and a toothy m
 PIXEL = {"kind": "pixel", "point": [0.55, 0.33]}
 BOX = {"kind": "box", "from": [0.4, 0.55], "to": [0.62, 0.72]}
 REGION = {"kind": "region", "grid": [8, 8], "mask": "_wAAAAAAAAA"}  # the top eighth
+WORD = {"kind": "word", "text": "purple"}
 PINS = [PIXEL, BOX, REGION, PIXEL | {"point": [0.7, 0.6]}]
 
 Figures = Iterator[tuple[str, Value]]
@@ -105,16 +107,23 @@ def hover_frames(page: Page, hovers: int, *, pins: int = 0, **changes: object) -
     return sorted(page.evaluate(f"{VIEWER}.frames"))
 
 
-def generate(page: Page) -> None:
-    """Draw a critter, so that the viewer shows a trace of all 25 steps."""
+def generate(page: Page, seed: int) -> None:
+    """Draw a critter with a seed of its own, so that the viewer shows a trace of all 25 steps that it has not seen."""
     page.wait_for_selector(f"{VIEWER_ROOT} .pg-main:not([hidden])")
+    page.locator("#caption textarea").fill(CAPTION)
+    page.locator("#seed input").fill(str(seed))
     page.locator("#generate").click()
-    page.wait_for_function(f"{VIEWER}.trace.steps.length === 25", timeout=120_000)
+    page.wait_for_function(
+        f"(seed) => {VIEWER}.trace.recipe.seed === seed && {VIEWER}.trace.steps.length === 25",
+        arg=seed,
+        timeout=120_000,
+    )
 
 
 def seconds_until_whole(page: Page, **changes: object) -> float:
     """Seconds from a change of the view until all maps on screen are computed."""
-    page.evaluate(f"(view) => {VIEWER}.view(view)", {"pins": [], "active": -1, "head": -1, "mode": "row"})
+    view = {"pins": [], "active": -1, "head": -1, "mode": "row", "special": False}
+    page.evaluate(f"(view) => {VIEWER}.view(view)", view)
     settle(page)
 
     def change() -> None:
@@ -151,31 +160,32 @@ def heap_growth(page: Page, hovers: int = 10_000) -> float:
     return heap() - before
 
 
-def first_map(chromium: Browser, url: str) -> float:
-    """Seconds from opening the page to its first map."""
-
-    def open_until_painted() -> None:
-        page = open_page(chromium, url)
-        page.wait_for_function(f"{VIEWER}.frames.length > 0")
-        pages.append(page)
-
-    pages: list[Page] = []
-    spent = seconds(open_until_painted)
-    pages[0].close()
-    return spent
+def first_word(page: Page) -> float:
+    """Milliseconds from choosing a word of the caption until its atlas is whole and on screen."""
+    view = {"pins": [WORD], "active": 0, "head": -1, "mode": "row"}
+    return page.evaluate(
+        f"""async (view) => {{
+            const began = performance.now();
+            {VIEWER}.view(view);
+            await {VIEWER}.whole();
+            return performance.now() - began;
+        }}""",
+        view,
+    )
 
 
 def page_figures(hovers: int, quick: bool) -> Figures:
     """Starting, opening and hovering, in a real Chromium; hovering on a freshly drawn trace of all 25 steps."""
-    with server() as (url, served), browser() as chromium:
-        yield "served_s", served
+    yield from starting(3 if quick else 5)
+    with server() as (url, _), browser() as chromium:
         page = open_page(chromium, url)
         if not quick:
             yield (
                 "heap_growth_mb",
                 heap_growth(page),
             )  # on the gallery's four steps: leaks do not depend on their number
-        generate(page)
+        generate(page, 8)
+        yield "first_word_ms", first_word(page)
         frames = hover_frames(page, hovers)
         yield "hover_p95_ms", percentile_95(frames)
         if not quick:
@@ -184,14 +194,16 @@ def page_figures(hovers: int, quick: bool) -> Figures:
             yield "hover_four_pins_p95_ms", percentile_95(hover_frames(page, hovers, pins=4))
             yield "hover_special_p95_ms", percentile_95(hover_frames(page, hovers, pins=4, special=True))
             yield "hover_column_p95_ms", percentile_95(hover_frames(page, hovers, pins=4, mode="column"))
+            generate(page, 9)  # of which nothing is computed yet
+            yield "special_whole_s", seconds_until_whole(page, special=True)
             page.add_init_script("WebAssembly = undefined")
             page.reload()
-            generate(page)
+            generate(page, 10)
             plain = statistics.median(hover_frames(page, hovers))
             yield "hover_plain_over_simd", plain / statistics.median(frames)
         page.close()
         # The server has loaded the model and drawn with it: nothing else keeps it busy now.
-        yield "first_map_s", statistics.median(first_map(chromium, url) for _ in range(3))
+        yield from first_maps(chromium, url, slow=not quick)
 
 
 def main(quick: bool) -> None:

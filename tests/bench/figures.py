@@ -30,15 +30,26 @@ Value = float | list[float] | dict[str, float]
 
 @dataclass(frozen=True)
 class Figure:
-    """What a number means, how it is written, and the most it should be."""
+    """What a number means, how it is written, and the most or the least it should be."""
 
     label: str
     form: str
     at_most: float | None = None
+    at_least: float | None = None
 
     @property
     def limit(self) -> str:
-        return "" if self.at_most is None else re.sub(r"{.*}", "{:g}", self.form).format(self.at_most)
+        """The limit in words of a table, such as "≤ 5 s"; empty if there is none."""
+        limits = {"≤": self.at_most, "≥": self.at_least}
+        form = re.sub(r"{.*}", "{:g}", self.form)
+        return " and ".join(f"{sign} {form.format(limit)}" for sign, limit in limits.items() if limit is not None)
+
+    def is_missed(self, value: Value) -> bool:
+        """Whether a single number, or a median, is beyond its limit."""
+        if isinstance(value, dict):
+            return False
+        one = value[0] if isinstance(value, list) else value
+        return (self.at_most is not None and one > self.at_most) or (self.at_least is not None and one < self.at_least)
 
 
 BUNDLED = {
@@ -51,8 +62,16 @@ BUNDLED = {
         "a recorded run over a plain one, whole runs one after the other", "{:.3f}"
     ),
     "picture_s": Figure("one picture, drawn and recorded", "{:.1f} s", 5),
+    "import_gradio_s": Figure("`import gradio` alone", "{:.1f} s"),
     "served_s": Figure("from `python app.py` to a served page", "{:.1f} s", 8),
+    "served_over_allowed": Figure("the same over 1.3 × `import gradio` + 1 s, in turns", "{:.2f}", 1),
+    "empty_page_s": Figure("from opening an empty Gradio page to its text", "{:.1f} s"),
     "first_map_s": Figure("from opening the warm page to the first map", "{:.1f} s", 2),
+    "first_map_over_allowed": Figure("the same over 1.2 × the empty page + 0.5 s, in turns", "{:.2f}", 1),
+    "first_map_slow_s": Figure("the same over a line with 1.6 Mbit/s and 150 ms", "{:.1f} s", 8),
+    "first_word_ms": Figure(
+        "from choosing a word just after *Generate* until its whole atlas is on screen", "{:.0f} ms", 100
+    ),
     "hover_p95_ms": Figure(
         "script time of one hover (picture, atlas and words; all heads, 10 layers × 25 steps), 95th percentile",
         "{:.1f} ms",
@@ -62,15 +81,30 @@ BUNDLED = {
     "hover_four_pins_p95_ms": Figure("the same with four pins, 95th percentile", "{:.1f} ms", 16),
     "hover_special_p95_ms": Figure("the same with four pins and *Minus average*", "{:.1f} ms", 16),
     "hover_column_p95_ms": Figure("the same with four pins and *Is looked at by*", "{:.1f} ms", 16),
-    "hover_plain_over_simd": Figure("the median without WebAssembly over that with it, in one run", "{:.1f}×"),
+    "hover_plain_over_simd": Figure(
+        "the median without WebAssembly over that with it, in one run", "{:.1f}×", at_least=5
+    ),
     "columns_whole_s": Figure("from choosing *Is looked at by* until every map is computed", "{:.1f} s", 1),
+    "special_whole_s": Figure("from choosing *Minus average* until every map is computed", "{:.1f} s", 1),
     "heap_growth_mb": Figure("growth of the tab's memory over 10,000 hovers", "{:.1f} MB"),
     "kept_mb": Figure("kept of one run: Q and K", "{:.0f} MB"),
     "maps_mb": Figure("what its maps would take", "{:.0f} MB"),
     "output_error": Figure("largest error of a module's output, recomputed from the trace", "{:.0e}", 1e-5),
     "atlas_ms": Figure("all rows of one pixel, all layers and steps, in Python", "{:.0f} ms"),
 }
-QUICK = ("recorded_over_plain", "plain_over_plain", "picture_s", "served_s", "first_map_s", "hover_p95_ms")
+QUICK = (
+    "recorded_over_plain",
+    "plain_over_plain",
+    "picture_s",
+    "import_gradio_s",
+    "served_s",
+    "served_over_allowed",
+    "empty_page_s",
+    "first_map_s",
+    "first_map_over_allowed",
+    "first_word_ms",
+    "hover_p95_ms",
+)
 STABLE_DIFFUSION = {
     "kept_10_steps_mb": Figure("kept of 10 steps in fp16", "{:.0f} MB", 483),
     "recorded_over_plain": Figure("a recorded step over a plain one, in turns step by step: median", "{:.3f}", 1.01),
@@ -128,10 +162,7 @@ class Report:
         """Print a figure's name, value and limit, and keep it for the file."""
         figure = self.figures[name]
         self.values[name] = _rounded(value)
-        limit = f"at most {figure.limit}" if figure.limit else ""
-        one = value[0] if isinstance(value, list) else value
-        if figure.at_most is not None and isinstance(one, float | int) and one > figure.at_most:
-            limit += "  MISSED"
+        limit = figure.limit + "  MISSED" * figure.is_missed(value)
         elapsed = time.monotonic() - self._start
         print(f"{elapsed:4.0f} s  {name:<30} {_value_text(figure, value):>12}  {limit}", flush=True)
 
@@ -184,7 +215,7 @@ def table(section: str, entry: dict, names: Iterable[str] = ()) -> str:
     figures, values = SECTIONS[section], entry["figures"]
     names = list(names) or [name for name in figures if name in values]
     columns = next(([*value] for value in values.values() if isinstance(value, dict)), None)
-    headings = [COLUMNS[column] for column in columns] if columns else ["measured", "at most"]
+    headings = [COLUMNS[column] for column in columns] if columns else ["measured", "limit"]
     libraries = ", ".join(f"{name} {number}" for name, number in entry["versions"].items())
     lines = [f"{_machine_text(entry['machine'])}; {entry['date']}; {libraries}.", ""]
     lines += ["| | " + " | ".join(headings) + " |", "|---|" + "---|" * len(headings)]
@@ -193,7 +224,7 @@ def table(section: str, entry: dict, names: Iterable[str] = ()) -> str:
         if isinstance(value, dict):
             cells = [figure.form.format(value[column]) for column in columns or ()]
         else:
-            cells = [_value_text(figure, value), figure.limit]
+            cells = [_value_text(figure, value), figure.limit + ", missed" * figure.is_missed(value)]
         lines.append(f"| {figure.label} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -38,6 +38,16 @@ test("openTrace rejects other files", () => {
   }
 });
 
+test("openTrace refuses a trace that keeps some queries only", () => {
+  const trace = { layers: [], timesteps: [], branches: ["a"], gaps: {}, skipped: {}, size: [1, 1], recipe: {}, kept_queries: { a: [3] } };
+  const metadata = { format: "pixelgaze-trace", version: "2", trace: JSON.stringify(trace) };
+  for (const remote of [null, {}]) {
+    assert.throws(() => openTrace(safetensors({ __metadata__: metadata }), remote), /keeps only the queries that were asked for/);
+  }
+  metadata.trace = JSON.stringify({ ...trace, kept_queries: {} });
+  assert.throws(() => openTrace(safetensors({ __metadata__: metadata })), /no self-attention to show/);
+});
+
 test("toFloats reads F16, BF16 and F32", () => {
   const read = (dtype, ...bytes) => [...toFloats({ dtype, bytes: Uint8Array.from(bytes) })];
   assert.deepEqual(read("F16", 0, 0x3c, 0, 0xc0, 1, 0, 0, 0x7c), [1, -2, 2 ** -24, Infinity]);

@@ -7,16 +7,19 @@ from pathlib import Path
 from gradio.utils import get_upload_folder
 
 from viz.page.gallery import GALLERY
+from viz.page.store import store
 
 
 def served_path(path: object) -> Path:
-    """The resolved `path` of a file in the gallery or in Gradio's cache. Any browser can send any path.
+    """The resolved `path` of a file in the gallery, the store or Gradio's cache. Any browser can send any path.
 
     Raises:
         PermissionError: when it lies elsewhere, or is gone.
     """
     resolved = Path(str(path)).resolve()
-    if not any(resolved.is_relative_to(folder.resolve()) for folder in (GALLERY, Path(get_upload_folder()))):
+    if not any(
+        resolved.is_relative_to(folder.resolve()) for folder in (GALLERY, store.folder, Path(get_upload_folder()))
+    ):
         raise PermissionError("This page does not serve that file.")
     if not resolved.is_file():
         raise PermissionError("The trace is no longer on the server; draw it again.")

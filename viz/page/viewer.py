@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gradio as gr
 from gradio.data_classes import FileData
-from gradio.utils import get_upload_folder
+from safetensors import safe_open
 
 from viz.colors import DIVERGING, SEQUENTIAL, in_hex, palette
 from viz.page.limits import browser_limit
 from viz.page.map_server import answer
 from viz.page.script import js_on_load
+from viz.page.store import save_temporary
+from viz.trace_description import parse
 from viz.view import View
 
 # Imports inside functions: torch is loaded when a trace is packed, after the page is served.
@@ -80,10 +81,36 @@ def present(trace: Trace, view: View | None = None, *, opened: bool = False) -> 
     small = for_browser(trace)
     remote = small.kept_bytes > browser_limit()  # then mapped by the server, which does not unpack at every request
     value = viewer_value(save_temporary(small, compact=not remote), view, opened=opened)
-    if remote:
-        outline = replace(small, queries={}, keys={}, proofs={})
-        value["outline"] = FileData(path=str(save_temporary(outline))).model_dump()
-    return value
+    return value | _outlined(small) if remote else value
+
+
+def present_file(path: Path, view: View | None = None) -> dict:
+    """The `Viewer`'s value for a file that the store keeps, which may be too big for a browser, too."""
+    value = viewer_value(path, view)
+    if _unpacked_bytes(path) <= browser_limit():
+        return value
+    from viz.trace import Trace
+
+    return value | _outlined(Trace.load(path))
+
+
+def _outlined(trace: Trace) -> dict:
+    """The part of the value that makes the viewer ask the server for maps."""
+    outline = replace(trace, queries={}, keys={}, proofs={})
+    return {"outline": FileData(path=str(save_temporary(outline))).model_dump()}
+
+
+def _unpacked_bytes(path: Path) -> int:
+    """Bytes of all Q and K in half precision, of a file that this program wrote; read without torch."""
+    with safe_open(path, "np") as file:
+        metadata = file.metadata()
+    described = parse(metadata["trace"], metadata["version"])
+    counts = {
+        name: layer.heads * layer.head_dim * (layer.query_count + layer.key_count)
+        for name, layer in described.layers.items()
+    }
+    steps = {name: len(described.timesteps) - len(described.gaps.get(name, {})) for name in described.layers}
+    return 2 * len(described.branches) * sum(counts[name] * steps[name] for name in counts)
 
 
 def pack(trace: Trace) -> Path:
@@ -91,14 +118,3 @@ def pack(trace: Trace) -> Path:
     from viz.export import for_browser
 
     return save_temporary(for_browser(trace), compact=True)
-
-
-def save_temporary(trace: Trace, *, compact: bool = False) -> Path:
-    """Save a trace in Gradio's cache: it is served from there without a copy, and `delete_cache` removes it.
-
-    Args:
-        compact: as for `Trace.save`.
-    """
-    folder = Path(get_upload_folder())
-    folder.mkdir(parents=True, exist_ok=True)
-    return trace.save(folder / f"trace-{uuid.uuid4().hex}.safetensors", compact=compact)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import torch
 
+from viz.asking import Asking
 from viz.layer import Key, Layer, Proof
 from viz.precision import require_fit
 from viz.probes import Reading
@@ -27,7 +28,7 @@ from viz.trace import Trace
 
 SPREAD_STEPS = 8  # after which the spread of V is measured again
 STEPS_AT_A_TIME = 16  # for which the queries to prove are worked out
-OTHER_ROWS = 16  # of queries that are no cells, compared at each step
+OTHER_ROWS = 16  # of queries that are no cells, and of those that are asked for, compared at each step
 
 
 @dataclass(frozen=True)
@@ -94,10 +95,18 @@ class TraceKeeper:
     Args:
         dtype: of the copies; None for the network's own.
         proof_width: how many channels per head of V and of the output each proof keeps; None for all.
+        asking: the queries to keep; None for all.
     """
 
-    def __init__(self, trace: Trace, dtype: torch.dtype | None = None, proof_width: int | None = PROOF_WIDTH) -> None:
-        self.trace, self.dtype, self.proof_width = trace, dtype, proof_width
+    def __init__(
+        self,
+        trace: Trace,
+        dtype: torch.dtype | None = None,
+        proof_width: int | None = PROOF_WIDTH,
+        asking: Asking | None = None,
+    ) -> None:
+        self.trace, self.dtype, self.proof_width, self.asking = trace, dtype, proof_width, asking
+        self._asked: dict[str, torch.Tensor | None] = {}  # {layer: the queries to keep; None for all}
         self._spreads: dict[tuple, tuple[int, Spread]] = {}  # {(branch, layer): (step, spread of V at it)}
         self._rows: dict[
             tuple, tuple[torch.Tensor, ...]
@@ -120,7 +129,8 @@ class TraceKeeper:
         """Recompute some rows of the module's own output from q, k and v: other rows at every step."""
         name, step = layer.name, key[2]
         first = name not in self.trace.layers
-        rows = first_rows(layer, step) if first else self._later_rows(layer, step)
+        asked = self._choose_queries(layer)
+        rows = first_rows(layer, step, asked) if first else self._later_rows(layer, step)
         error = None if first else evidence.agrees(layer, rows, self._spread(key, evidence))
         if error is None:
             comparison = evidence.compare(layer, rows)
@@ -130,16 +140,28 @@ class TraceKeeper:
         self.trace.layers.setdefault(name, layer)
         self.trace.proved[name] = max(error, self.trace.proved.get(name, 0.0))
         self.trace.proved_rows[name] = self.trace.proved_rows.get(name, 0) + len(rows)
+        if asked is not None:
+            self.trace.kept_queries.setdefault(name, tuple(asked.tolist()))
         if name not in self.trace.proofs:
+            rows = stored_rows(rows, asked)
             parts = proof_channels(evidence.value, evidence.output[rows.to(evidence.output.device)], self.proof_width)
             self.trace.proofs[name] = Proof(key[0], step, rows, *map(self._copy, parts))
+
+    def _choose_queries(self, layer: Layer) -> torch.Tensor | None:
+        """The queries of a layer to keep; None for all. ValueError if it has none of those that are asked for."""
+        if self.asking is None:
+            return None
+        if layer.name not in self._asked:
+            self._asked[layer.name] = asked_of(layer, self.asking)
+        return self._asked[layer.name]
 
     def _later_rows(self, layer: Layer, step: int) -> torch.Tensor:
         """The queries to prove at a step after the first, worked out for some steps at a time."""
         block = step // STEPS_AT_A_TIME
         if (layer.name, block) not in self._rows:
             steps = range(block * STEPS_AT_A_TIME, (block + 1) * STEPS_AT_A_TIME)
-            self._rows[layer.name, block] = rows_of_steps(layer, row_count(layer, first=False), steps).unbind()
+            asked = self._choose_queries(layer)
+            self._rows[layer.name, block] = rows_of_steps(layer, row_count(layer, first=False), steps, asked)
         return self._rows[layer.name, block][step % STEPS_AT_A_TIME]
 
     def _spread(self, key: Key, evidence: Evidence) -> Spread:
@@ -150,7 +172,9 @@ class TraceKeeper:
         return spread
 
     def keep(self, key: Key, q: torch.Tensor, k: torch.Tensor) -> None:
-        self.trace.queries[key], self.trace.keys[key] = self._copy(q), self._copy(k)
+        asked = self._asked.get(key[1])
+        own = q if asked is None else q[:, asked.to(q.device)]
+        self.trace.queries[key], self.trace.keys[key] = self._copy(own), self._copy(k)
         self.trace.skipped.pop(key[1], None)
 
     def leave_gap(self, name: str, step: int, reason: str) -> None:
@@ -175,7 +199,8 @@ class TraceKeeper:
             del self.trace.proofs[name]
 
     def _drop_layer(self, name: str) -> None:
-        stores = self.trace.layers, self.trace.proved, self.trace.proved_rows, self.trace.proofs, self.trace.gaps
+        trace = self.trace
+        stores = trace.layers, trace.proved, trace.proved_rows, trace.proofs, trace.gaps, trace.kept_queries
         for store in stores:
             store.pop(name, None)
 
@@ -185,20 +210,44 @@ class TraceKeeper:
         return copy
 
 
-def first_rows(layer: Layer, step: int) -> torch.Tensor:
+def asked_of(layer: Layer, asking: Asking) -> torch.Tensor | None:
+    """The queries of a layer that are asked for, (n,) int64; None for all. Raises as `Asking.of`."""
+    asked = asking.of(layer)
+    return None if len(asked) == layer.query_count else torch.tensor(asked)
+
+
+def first_rows(layer: Layer, step: int, asked: torch.Tensor | None = None) -> torch.Tensor:
     """The queries to prove at a layer's first step."""
-    return rows_of_steps(layer, row_count(layer, first=True), range(step, step + 1))[0]
+    return rows_of_steps(layer, row_count(layer, first=True), range(step, step + 1), asked)[0]
 
 
-def rows_of_steps(layer: Layer, count: int, steps: range) -> torch.Tensor:
-    """The queries to prove at each of several steps: `count` scattered cells, and some of those that are no cells."""
+def stored_rows(rows: torch.Tensor, asked: torch.Tensor | None) -> torch.Tensor:
+    """Those of some proved rows that a trace can compare again, as their queries are kept."""
+    return rows if asked is None else rows[torch.isin(rows, asked)]
+
+
+def rows_of_steps(
+    layer: Layer, count: int, steps: range, asked: torch.Tensor | None = None
+) -> tuple[torch.Tensor, ...]:
+    """The queries to prove at each of several steps: `count` scattered cells, and some of those that are no cells.
+
+    Args:
+        asked: the queries that are kept, where that is not all of them; some of these are added.
+    """
     rows = scattered(layer.grid, count, steps, layer.name) + layer.first_query
     others = layer.query_count - layer.tokens
-    if not others:
-        return rows
-    some = min(others, OTHER_ROWS)
-    other = (torch.arange(steps.start, steps.stop)[:, None] * some + torch.arange(some)) % others
-    return torch.cat([rows, torch.where(other < layer.first_query, other, other + layer.tokens)], dim=1)
+    if others:
+        other = _in_turn(others, steps)
+        rows = torch.cat([rows, torch.where(other < layer.first_query, other, other + layer.tokens)], dim=1)
+    if asked is None:
+        return rows.unbind()
+    return tuple(each.unique() for each in torch.cat([rows, asked[_in_turn(len(asked), steps)]], dim=1))
+
+
+def _in_turn(count: int, steps: range) -> torch.Tensor:
+    """At most `OTHER_ROWS` of so many rows for each step, others at every step, (steps, n)."""
+    some = min(count, OTHER_ROWS)
+    return (torch.arange(steps.start, steps.stop)[:, None] * some + torch.arange(some)) % count
 
 
 def _reason(layer: Layer, evidence: Evidence, comparison: Comparison, rows: torch.Tensor) -> str:

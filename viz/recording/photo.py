@@ -7,9 +7,9 @@ attention is recorded as in any other run.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from models.protocol import Pipeline
 from models.sampling.conditioning import conditioning, to_sample
 from models.sampling.geometry import geometry_of
 from models.sampling.order import Order, timesteps
+from viz.asking import Asked
 from viz.recording.captions import caption_of
 from viz.recording.plan import plan
 from viz.recording.recorder import LayerFilter, record
@@ -41,6 +42,7 @@ def look_at(
     seed: int = 0,
     layers: LayerFilter = None,
     dtype: torch.dtype | None = None,
+    queries: Asked | Collection[Asked] | None = None,
     budget: int | None = None,
     on_step: Callable[[int, np.ndarray | None], None] | None = None,
 ) -> Trace:
@@ -50,7 +52,7 @@ def look_at(
         picture: of any size; resized and cropped to the model's own size, or to `size`, (height, width) in pixels.
         prompt: description of the photo, for networks that read text.
         seed: of the noise, which is the same at all timesteps.
-        layers, dtype: as for `viz.record`.
+        layers, dtype, queries: as for `viz.record`.
         budget: the most bytes that the trace may take.
         on_step: called as `f(step, preview)` after each call; an exception in it ends the run.
 
@@ -62,13 +64,14 @@ def look_at(
     size = size or geometry.own_size
     sample_size = geometry.sample_size(size)
     schedule = list(dict.fromkeys(timesteps(pipeline, Order(steps=steps, strength=1.0))))
+    options: dict[str, Any] = {"layers": layers, "dtype": dtype, "queries": queries}
     if budget is not None:
-        plan(pipeline, steps=len(schedule), size=size, layers=layers, dtype=dtype).check(budget)
+        plan(pipeline, steps=len(schedule), size=size, **options).check(budget)
     photo = crop_to_size(picture.convert("RGB"), size)
     clean, words = to_sample(pipeline, photo), conditioning(pipeline, prompt, sample_size)
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed)).to(clean)
     caption = _caption_of(pipeline, prompt)
-    with record(pipeline.unet, layers=layers, dtype=dtype, preview=previewer(pipeline), words=caption) as trace:
+    with record(pipeline.unet, preview=previewer(pipeline), words=caption, **options) as trace:
         for step, timestep in enumerate(schedule):
             pipeline.unet(_with_mask(add_noise(pipeline, clean, noise, timestep), pipeline.unet), timestep, **words)
             if on_step is not None:

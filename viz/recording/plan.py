@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from models.protocol import Pipeline
+from viz.asking import Asked, Asking
 from viz.layer import Key, Layer
 from viz.probes import Reading, find_sites
 from viz.proof import proof_channels
@@ -27,7 +28,7 @@ from viz.recipe import spread
 from viz.recording import budget as memory
 from viz.recording.branches import PictureChoice
 from viz.recording.budget import amount
-from viz.recording.keeper import Evidence, first_rows
+from viz.recording.keeper import Evidence, asked_of, first_rows, stored_rows
 from viz.recording.recorder import LayerFilter, Recorder, select_sites
 from viz.trace import Trace
 
@@ -143,6 +144,7 @@ def plan(
     layers: LayerFilter = None,
     branches: int = 1,
     dtype: torch.dtype | None = None,
+    queries: Asked | Collection[Asked] | None = None,
     **named: object,
 ) -> Plan:
     """The size of a recording that `viz.record` would make.
@@ -155,6 +157,7 @@ def plan(
         layers: as for `viz.record`.
         branches: 2 to record both halves of guided batches.
         dtype: the precision to keep Q and K in; the network's own by default.
+        queries: as for `viz.record`.
 
     Raises:
         ValueError: as `viz.record` does, and for a network whose shapes depend on the numbers it computes.
@@ -163,7 +166,8 @@ def plan(
     meta_network = _weightless(network)
     sites, skipped = find_sites(meta_network)
     own_dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
-    counter, trace = ByteCounter(dtype or own_dtype), Trace()
+    asking = None if queries is None else Asking.parse(queries)
+    counter, trace = ByteCounter(dtype or own_dtype, asking), Trace()
     recorder = Recorder(trace, select_sites(sites, skipped, layers), counter, PictureChoice(guided=False))
     with recorder.watching(meta_network), torch.no_grad():
         try:
@@ -193,12 +197,13 @@ class ByteCounter:
     Attributes: see `Plan`.
     """
 
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.itemsize = dtype.itemsize
+    def __init__(self, dtype: torch.dtype, asking: Asking | None = None) -> None:
+        self.itemsize, self.asking = dtype.itemsize, asking
         self.layers: dict[str, Layer] = {}
         self.by_layer: dict[str, int] = {}
         self.once: dict[str, int] = {}
         self.skipped: dict[str, str] = {}
+        self._kept: dict[str, int] = {}  # {layer: how many of its queries}
 
     def choose(self, candidates: list[tuple[Reading, Layer, Evidence]], step: int) -> tuple[Reading, Layer]:
         """Take the first reading: without numbers, none can be proved, and all have the same shapes."""
@@ -207,13 +212,16 @@ class ByteCounter:
     def prove(self, key: Key, layer: Layer, evidence: Evidence) -> None:
         if layer.name in self.layers:
             return
-        rows = first_rows(layer, key[2])
+        asked = None if self.asking is None else asked_of(layer, self.asking)
+        self._kept[layer.name] = layer.query_count if asked is None else len(asked)
+        rows = stored_rows(first_rows(layer, key[2], asked), asked)
         floats = sum(part.numel() for part in proof_channels(evidence.value, evidence.output[: len(rows)]))
         self.layers[layer.name], self.by_layer[layer.name] = layer, 0
         self.once[layer.name] = floats * self.itemsize + rows.nbytes
 
     def keep(self, key: Key, q: torch.Tensor, k: torch.Tensor) -> None:
-        self.by_layer[key[1]] += (q.numel() + k.numel()) * self.itemsize
+        heads, _, width = q.shape
+        self.by_layer[key[1]] += (heads * self._kept[key[1]] * width + k.numel()) * self.itemsize
 
     def leave_gap(self, name: str, step: int, reason: str) -> None:
         self.refuse(name, reason)

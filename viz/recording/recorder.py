@@ -23,6 +23,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from viz.asking import Asked, Asking
 from viz.layer import Branch
 from viz.probes import Site, find_sites
 from viz.proof import PROOF_WIDTH
@@ -49,6 +50,7 @@ def record(
     *,
     layers: LayerFilter = None,
     steps: StepFilter = None,
+    queries: Asked | Collection[Asked] | None = None,
     branch: Branch = "conditional",
     guided: bool | None = None,
     branch_order: BranchOrder | None = None,
@@ -65,6 +67,9 @@ def record(
         network: any module that is called once per step.
         layers: a name, names, or a function of a name; all by default.
         steps: indices of the network's calls, or a function of one; all by default.
+        queries: keep q of some cells only, and k of all: a place, (row, column) in 0..1 of the picture, a box or region
+            of `viz.view`, "words" for the words of joint attention, or several of these; see `viz.asking`. The rows of
+            these cells are exact, and proved; columns and mean rows cannot be had. All by default.
         branch: which part of each batch: "conditional", "unconditional" or another of its names, or "both" for all that
             it has. The names are known where a pipeline of diffusers makes the call, or where you say the order.
             Otherwise the default records one picture as "picture i of n", which is also a branch to ask for.
@@ -91,7 +96,7 @@ def record(
     sites, skipped = find_sites(network)
     selected = select_sites(sites, skipped, layers)
     trace = Trace(skipped=skipped)
-    keeper = TraceKeeper(trace, dtype, proof_width)
+    keeper = TraceKeeper(trace, dtype, proof_width, None if queries is None else Asking.parse(queries))
     strangers = Strangers({*sites, *skipped})
     recorder = Recorder(trace, selected, keeper, pictures, step_filter(steps), preview, strangers, Captions(words))
     with nullcontext() if into is None else spooled(trace, Path(into)):

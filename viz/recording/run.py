@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from models.notes import word_notes
 from models.opening.revision import versions
 from models.pipeline import x0_estimate
 from models.protocol import Pipeline
+from viz.asking import Asked
 from viz.labels import layer_label
 from viz.layer import Branch
 from viz.recipe import Recipe, spread
@@ -39,6 +41,7 @@ def perform(
     on_step: Callable[[int, np.ndarray | None], None] | None = None,
     record_steps: int | None = None,
     branch: Branch = "conditional",
+    queries: Asked | Collection[Asked] | None = None,
 ) -> Trace:
     """Follow a recipe and record it.
 
@@ -48,9 +51,11 @@ def perform(
             predicted so far, or None for a step that is not recorded. An exception in it ends the run.
         record_steps: record at most this many steps, spread evenly from the first to the last; all by default.
         branch: which half of guidance, or "both"; as for `viz.record`.
+        queries: keep only these, as for `viz.record`; all by default.
     """
     recorded_steps = range(recipe.steps) if record_steps is None else spread(recipe.steps, record_steps)
-    with record(pipeline.unet, steps=recorded_steps, branch=branch, preview=previewer(pipeline)) as trace:
+    options: dict[str, Any] = {"steps": recorded_steps, "branch": branch, "queries": queries}
+    with record(pipeline.unet, preview=previewer(pipeline), **options) as trace:
 
         def report(_, step: int, timestep: torch.Tensor, state: dict) -> dict:
             if on_step is not None:

@@ -21,6 +21,8 @@ import { DIFFERENCE } from "./query.js";
 
 const TRACE_FORMAT = "pixelgaze-trace";
 const TRACE_VERSIONS = ["1", "2"];
+const ONLY_SOME =
+  "This trace keeps only the queries that were asked for, so one cannot point anywhere in it. Python reads it: Trace.load(…).rows(…).";
 
 // All 65,536 half-precision numbers: a lookup is faster than arithmetic, and works without Float16Array.
 let halfTable = null;
@@ -111,6 +113,7 @@ export function openTrace(buffer, remote = null) {
   }
   const description = JSON.parse(metadata.trace);
   const { size, recipe, skipped, branches, timesteps } = description;
+  if (Object.keys(description.kept_queries ?? {}).length) throw new Error(ONLY_SOME);
   const steps = timesteps.map(([step]) => step);
   const gapsOf = (name) => new Map((own(description.gaps, name) ?? []).map(([step, reason]) => [steps.indexOf(step), reason]));
   const shapes = description.layers.map((entry) => readLayer(entry, metadata.version)).filter(Boolean);
