@@ -19,6 +19,7 @@ OUR_LIBRARY = "models.words"  # named in the bundled pipelines' model_index.json
 LIBRARIES = ("diffusers", "transformers", OUR_LIBRARY)
 UNETS = ("UNet2DModel", "UNet2DConditionModel", "UNetUnconditionalModel")
 SKIPPED = ("safety_checker", "feature_extractor", "image_encoder")  # may be missing: nothing here needs them
+MAX_JSON = 10_000_000  # bytes; the index of the largest model's shards has a tenth of that
 WITHOUT_WEIGHTS = ("scheduler", "tokenizer", "tokenizer_2", *SKIPPED)
 
 
@@ -29,8 +30,10 @@ def read_json(path: Path) -> dict:
         CannotOpen: when the file is missing, cut short, or holds something else.
     """
     try:
+        if path.stat().st_size > MAX_JSON:
+            raise ValueError(f"it has {path.stat().st_size:,} bytes; the limit is {MAX_JSON:,}")
         content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CannotOpen(
             f"{path.name} in {path.parent} cannot be read ({error}); was the download cut short?"
         ) from error
@@ -125,12 +128,20 @@ def check_weights(folder: Path) -> None:
             raise CannotOpen(f"found {pickled[0]} in {folder} and no safetensors weights: {WHY_NOT_PICKLE}")
         raise CannotOpen(f"{folder} holds no safetensors weights; was the download cut short?")
     for index in folder.glob("*.safetensors.index.json"):
-        shards = set(read_json(index).get("weight_map", {}).values())
-        missing = sorted(shard for shard in shards if not (folder / Path(str(shard)).name).is_file())
-        if missing:
-            raise CannotOpen(f"{folder} is not whole: {missing[0]} is missing; download it again")
+        _check_shards(folder, read_json(index).get("weight_map"))
     for path in weights:
         tensor_shapes(path)
+
+
+def _check_shards(folder: Path, weight_map: object) -> None:
+    """Check that an index names safetensors files in its own folder, and that they are there."""
+    if not isinstance(weight_map, dict):
+        raise CannotOpen(f"the index of the weights in {folder} has no weight_map; download it again")
+    for shard in sorted({str(name) for name in weight_map.values()}):
+        if not shard.endswith(".safetensors") or Path(shard).name != shard:
+            raise CannotOpen(f"the index in {folder} names {shard[:100]!r} as weights: {WHY_NOT_PICKLE}")
+        if not (folder / shard).is_file():
+            raise CannotOpen(f"{folder} is not whole: {shard[:100]} is missing; download it again")
 
 
 def tensor_shapes(path: Path) -> dict[str, list[int]]:

@@ -60,6 +60,19 @@ def fetch(name: str, *, revision: str | None = None, progress: Progress | None =
         return Path(snapshot_download(**source, allow_patterns=files, tqdm_class=_bar_class(report)))
 
 
+def fetch_settings(name: str) -> Path:
+    """The folder on this machine that holds a Hub model's settings and tokenizers, without its weights.
+
+    Raises:
+        CannotOpen: as `fetch`.
+    """
+    from huggingface_hub import constants, snapshot_download
+
+    with _explained_errors(name):
+        patterns = ["*.json", "*.txt", "*.model"]
+        return Path(snapshot_download(name, endpoint=constants.ENDPOINT, allow_patterns=patterns))
+
+
 def required_files(folder: Path, sizes: dict[str, int]) -> list[str]:
     """The files of a Hub model that opening it needs, given its index in `folder`.
 

@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 
 from models.classic.classifier import AttentionClassifier
 from models.opening.errors import CannotOpen
-from models.opening.folders import inspect_folder, read_components, read_json
-from models.opening.hub import Progress, fetch
+from models.opening.folders import SKIPPED, inspect_folder, read_components, read_json
+from models.opening.hub import Progress, fetch, fetch_settings
+from models.opening.networks import check_schedule, load_network, load_networks
 from models.opening.papers import FOLDERS, load_paper_network
 from models.opening.revision import BUNDLED, earlier
 from models.opening.revision import revision as latest_revision
@@ -38,6 +39,7 @@ def load(
     sampler: str | None = None,
     revision: str | None = None,
     config: str | Path | None = None,
+    from_hub: bool = False,
     progress: Progress | None = None,
 ) -> Pipeline | AttentionClassifier:
     """Open a diffusion pipeline that has a U-Net.
@@ -50,6 +52,7 @@ def load(
         sampler: the name of a scheduler, one of `samplers(pipeline)`.
         revision: of a Hub id; or of the bundled model (`models.opening.revision`), by default the latest.
         config: for a single file, where its configuration and tokenizer are; see `models.opening.single_file`.
+        from_hub: take `name` for a Hub id, and a `config` that is a str likewise, even if there is such a path here.
         progress: called as `f(done, words)` while downloading and loading; `done` is 0 to 1, or None if unknown.
 
     Returns:
@@ -62,13 +65,15 @@ def load(
     Only safetensors weights are opened, and no code that comes with a model is run.
     """
     dtype, device = _dtype(dtype), _device(device)
-    if str(name) in FOLDERS:
+    if str(name) in FOLDERS and not from_hub:
         return load_paper_network(str(name), device=device, dtype=dtype)
+    is_id = from_hub and isinstance(name, str)
     path = BUNDLED.get(str(name), Path(name).expanduser())
-    if path.is_file():
-        pipeline = _open_file(path, dtype, config, progress)
+    if path.is_file() and not is_id:
+        settings = fetch_settings(config) if from_hub and isinstance(config, str) else config
+        pipeline = _open_file(path, dtype, settings, progress)
     else:
-        folder = path if path.is_dir() else _fetch(str(name), revision, progress)
+        folder = path if path.is_dir() and not is_id else _fetch(str(name), revision, progress)
         pipeline = _open_folder(folder, dtype, progress)
     if str(name) in BUNDLED and revision is not None and revision != latest_revision(str(name)):
         _restore(pipeline, str(name), revision)
@@ -110,7 +115,7 @@ def _open_folder(folder: Path, dtype: torch.dtype, progress: Progress | None = N
         return _load_unet(folder, dtype) if content == "unet" else _load_pipeline(folder, dtype)
     except CannotOpen:
         raise
-    except (OSError, ValueError, RuntimeError, TypeError, KeyError, AttributeError, ImportError) as error:
+    except Exception as error:  # whatever the libraries raise when settings make no sense
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise CannotOpen(f"the model in {folder} could not be opened: {reason}") from error
 
@@ -120,12 +125,14 @@ def _load_pipeline(folder: Path, dtype: torch.dtype) -> DiffusionPipeline:
     # Our own pipeline opens only through its own class: DiffusionPipeline looks for the name inside diffusers.
     opener = CritterPipeline if index.get("_class_name") == CritterPipeline.__name__ else DiffusionPipeline
     _silence_libraries()
-    omitted: dict[str, Any] = {
-        name: None for name in ("safety_checker", "image_encoder") if name in read_components(index)
-    }
+    components = read_components(index)
+    parts: dict[str, Any] = {name: None for name in SKIPPED if name in components}
     if "requires_safety_checker" in index:
-        omitted["requires_safety_checker"] = False
-    return opener.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True, **omitted)
+        parts["requires_safety_checker"] = False
+    if (folder / "scheduler").is_dir():
+        check_schedule(read_json(folder / "scheduler" / "scheduler_config.json"))
+    parts |= load_networks(folder, components, dtype)
+    return opener.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True, **parts)
 
 
 def _silence_libraries() -> None:
@@ -144,7 +151,7 @@ def _load_unet(folder: Path, dtype: torch.dtype) -> Pipeline:
 
     class_name = read_json(folder / "config.json")["_class_name"]
     opener = getattr(diffusers, RENAMED.get(class_name, class_name))
-    return wrap_unet(opener.from_pretrained(folder, dtype=dtype, use_safetensors=True).eval())
+    return wrap_unet(load_network(folder, opener, dtype).eval())
 
 
 def _fetch(name: str, revision: str | None, progress: Progress | None) -> Path:

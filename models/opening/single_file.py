@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,17 @@ import torch
 
 from models.opening.errors import CannotOpen
 from models.opening.folders import PICKLES, WHY_NOT_PICKLE, tensor_shapes
+from models.opening.networks import check_finite
 from models.protocol import Pipeline
 
 UNET = "model.diffusion_model."
+# The networks of a checkpoint, by the beginnings of their tensors' names.
+PARTS = {
+    "unet": (UNET,),
+    "vae": ("first_stage_model.",),
+    "text_encoder": ("cond_stage_model.", "conditioner.embedders.0."),
+    "text_encoder_2": ("conditioner.embedders.1.",),
+}
 # Contents of other single files, by the prefixes of their tensors' names.
 OTHER_MODELS = {
     ("lora_unet_", "lora_te", "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora"): "a LoRA",
@@ -67,10 +76,33 @@ def open_single_file(path: Path, dtype: torch.dtype, config: str | Path | None) 
         options = {} if config is None else {"config": str(config), "local_files_only": Path(config).is_dir()}
         if not opener.__name__.startswith("StableDiffusionXL"):
             options |= {"safety_checker": None}
-        return opener.from_single_file(str(path), dtype=dtype, **options)
+        pipeline = opener.from_single_file(str(path), dtype=dtype, **options)
+        _check_networks(pipeline, path)
+        return pipeline
+    except CannotOpen:
+        raise
     except (OSError, ValueError, RuntimeError, KeyError, AttributeError) as error:
         reason = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}" if str(error) else type(error).__name__
         raise CannotOpen(
             f"{path.name} is a checkpoint for {opener.__name__}, but it could not be opened ({reason}); its "
             "configuration and tokenizer are not in the file and come from the Hub, or from a folder given as config="
         ) from error
+
+
+def _check_networks(pipeline: Pipeline, path: Path) -> None:
+    """Check that a checkpoint held all of its networks' weights, which are renamed while it is opened, and finite ones.
+
+    Diffusers fills what is missing with random numbers.
+    """
+    shapes = tensor_shapes(path)
+    for name, prefixes in PARTS.items():
+        network = getattr(pipeline, name, None)
+        if network is None:
+            continue
+        held = sum(math.prod(shape) for tensor, shape in shapes.items() if tensor.startswith(prefixes))
+        needed = sum(parameter.numel() for parameter in network.parameters())
+        if held < needed:
+            raise CannotOpen(
+                f"{path.name} lacks weights of its {name}: it has {held:,} of {needed:,}; download it again"
+            )
+        check_finite(network, name)

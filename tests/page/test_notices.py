@@ -3,7 +3,7 @@
 import gradio as gr
 import pytest
 
-from viz.page.notices import as_sentence, warn
+from viz.page.notices import as_sentence, warn, without_folders
 
 
 def test_warn_escapes_html(monkeypatch):
@@ -25,3 +25,16 @@ def test_warn_escapes_html(monkeypatch):
 )
 def test_as_sentence_adds_capital_and_full_stop(message, sentence):
     assert as_sentence(ValueError(message)) == sentence
+
+
+@pytest.mark.parametrize(
+    ("message", "left"),
+    [
+        ("a.json in /srv/models/x cannot be read", "a.json in x cannot be read"),
+        ("[Errno 2] No such file: '/root/.cache/hub/w.safetensors'", "[Errno 2] No such file: 'w.safetensors'"),
+        ("see https://huggingface.co/docs/hub or google/ddpm", "see https://huggingface.co/docs/hub or google/ddpm"),
+        ("(/a/b/c; /d)", "(c; /d)"),
+    ],
+)
+def test_without_folders_keeps_names_of_files_and_addresses(message, left):
+    assert without_folders(message) == left

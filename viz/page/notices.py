@@ -19,3 +19,8 @@ def as_sentence(error: Exception) -> str:
     if re.match(r"[a-z]+(\s|$)", message):
         message = message[0].upper() + message[1:]
     return message if message.endswith((".", "?", "!")) else message + "."
+
+
+def without_folders(text: str) -> str:
+    """A message without the folders of absolute paths, which are the server's business; files keep their names."""
+    return re.sub(r"(?<![\w.:/])/(?:[^\s/'\"()]+/)+", "", text)

@@ -19,7 +19,7 @@ from models.sampling.geometry import Geometry, geometry_of
 from models.sampling.order import Order
 from viz.page.forecast import PHOTO_STEPS
 from viz.page.limits import memory_limit
-from viz.page.notices import as_sentence
+from viz.page.notices import as_sentence, without_folders
 from viz.page.runs import OnStep
 from viz.page.uploads import open_picture
 from viz.recipe import MAX_GUIDANCE, MAX_SEED, MAX_STEPS, RecipeError, spread
@@ -55,10 +55,9 @@ def open_model(
 
     try:
         device = devices()[0] if device == "auto" else device
-        pipeline = load(source, dtype=dtype, device=device, config=config, progress=progress)
+        pipeline = load(source, dtype=dtype, device=device, config=config, from_hub=True, progress=progress)
     except (CannotOpen, ValueError) as error:
-        folder = f"{source.parent}/" if isinstance(source, Path) else ""
-        raise RecipeError(as_sentence(error).replace(folder, "")) from error
+        raise RecipeError(without_folders(as_sentence(error))) from error
     arguments = sampling.call_parameters(pipeline)
     return OwnModel(
         source.name if isinstance(source, Path) else source,
