@@ -14,7 +14,8 @@ import torch
 
 from viz.layer import Grid, Layer
 
-BLOCK = 256  # rows held at a time; more would not stay in the processor's cache
+# Rows held, and keys converted, at a time; more would not stay in the processor's cache.
+BLOCK, KEYS = 256, 512
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,9 @@ def compute_key_columns(
 
 def compute_rows_of(layer: Layer, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
     """The rows over all keys, pixels and others, of some queries, (H, n, d): (H, n, M)."""
-    scores = q.float() @ k.float().transpose(-1, -2)  # four times as fast as k @ qᵀ
+    q = q.float()
+    # Four times as fast as k @ qᵀ; and keys that are converted all at once would leave the cache before they are used.
+    scores = torch.cat([q @ block.float().transpose(-1, -2) for block in k.split(KEYS, -2)], -1)
     return torch.softmax(scores * layer.scale, dim=-1)
 
 

@@ -77,6 +77,12 @@ def test_open_trace_refuses_traces_without_self_attention(trace, warnings):
     assert viewer == gr.skip() and warnings == [outcome["message"]] == ["This trace has no self-attention to show."]
 
 
+def test_open_trace_refuses_traces_that_keep_some_queries_only(trace, warnings):
+    viewer, outcome = open_trace(save_temporary(trace.select(queries=(0.5, 0.5))))
+    assert viewer == gr.skip() and "keeps only the queries that were asked for" in outcome["message"]
+    assert warnings == [outcome["message"]]
+
+
 def test_open_trace_refuses_damaged_and_foreign_files(trace, warnings, tmp_path, monkeypatch):
     path = save_temporary(trace)
     path.write_bytes(path.read_bytes()[:1000])
