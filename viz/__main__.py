@@ -10,6 +10,7 @@ import threading
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from viz.page.gallery import GALLERY, exhibits
 from viz.page.guard import guard
@@ -18,7 +19,7 @@ from viz.page.limits import set_limits
 from viz.page.menu import MAX_FILE
 from viz.page.plots import PLOTLY
 from viz.page.runs import load_bundled, stop_runs
-from viz.page.script import head, script_route
+from viz.page.script import EarlyHead, head, script_route
 from viz.page.tabs import explore, lesson
 from viz.page.theme import theme
 from viz.recording.heap import keep_freed_memory
@@ -45,6 +46,11 @@ def build() -> gr.Blocks:
             lesson.build()
         page.unload(stop_runs)
     return page
+
+
+def _early_head() -> str:
+    first = exhibits()[0]
+    return head(first.trace, first.picture, first.layer, first.step)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,10 +94,9 @@ def main() -> None:
         server_port=arguments.port,
         theme=theme(),
         css_paths=[WEB / "styles" / f"{name}.css" for name in ("viewer", "menu", "plots", "lesson", "page")],
-        head=head(exhibits()[0].trace),
         app_kwargs={
             "routes": [script_route()],
-            "middleware": [guard(arguments.host, arguments.allow_host)],
+            "middleware": [guard(arguments.host, arguments.allow_host), Middleware(EarlyHead, text=_early_head())],
         },
         enable_monitoring=False,
         inbrowser=arguments.open,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -31,3 +32,23 @@ def read_description(path: str | Path) -> dict:
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise HeaderError(f"expected the file of a trace, got something else ({error})") from error
     return description
+
+
+def prefix_bytes(path: str | Path, layer: str, step: int) -> int:
+    """How many bytes from the file's beginning hold a map's Q and K of the branch that is shown, and the pictures.
+
+    Few where the file was saved with `first=(layer, step)`; the pictures are the result and the prediction at the step.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        HeaderError: if it is not the file of a trace, or lacks this map.
+    """
+    branch = read_description(path)["branches"][-1]  # refuses what is no trace
+    with open(path, "rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    needed = [f"{branch}/{part}/{layer}/{step}" for part in ("query", "key")]
+    if missing := [name for name in needed if name not in header]:
+        raise HeaderError(f"expected {missing[0]!r} in {Path(path).name}, which has no such tensor")
+    shown = [name for name in ("picture", f"preview/{step}", *needed) if name in header]
+    return 8 + length + max(header[name]["data_offsets"][1] for name in shown)

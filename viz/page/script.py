@@ -1,7 +1,8 @@
 """The page's JavaScript: one script whose address contains its hash, so that browsers may cache it forever.
 
 Components load it in their `js_on_load`, which Gradio runs as the body of a function: `import()` works there, a static
-import does not. The page's head requests it before Gradio has started.
+import does not. The page's head requests it before Gradio has started: Gradio itself adds the `head` of `launch` only
+when its own scripts are running, so `EarlyHead` writes ours into the HTML.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ import json
 from functools import cache
 from pathlib import Path
 
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from viz.trace_header import prefix_bytes
 from viz.web import joined
 
 
@@ -50,7 +54,47 @@ def js_on_load(function: str, *events: str) -> str:
     )
 
 
-def head(trace: str | Path) -> str:
-    """For the page's head: request the script, and the trace that the viewer will open with, at once."""
-    early = json.dumps({"script": script()[0], "trace": str(trace)}).replace("<", r"\u003c")
-    return f"<script>{joined('hosts/early.js')}.requestEarly({early});</script>"
+def head(trace: Path, picture: Path, layer: str, step: int) -> str:
+    """For the page's head: request the script and what the viewer will open with at once, and show the picture.
+
+    Args:
+        trace, picture: files that Gradio serves. layer, step: of the first map.
+    """
+    enough = prefix_bytes(trace, layer, step)
+    early = {"script": script()[0], "trace": str(trace), "picture": str(picture), "bytes": enough}
+    text = json.dumps(early).replace("<", r"\u003c")
+    return f"<script>{joined('hosts/early.js')}.requestEarly({text});</script>"
+
+
+class EarlyHead:
+    """Writes `text` at the end of the page's head and compresses the page, which Gradio does with its other texts.
+
+    A middleware for `launch(app_kwargs={"middleware": [...]})`. Everything but the page passes through unchanged.
+    """
+
+    def __init__(self, app: ASGIApp, text: str) -> None:
+        self._app, self._text = app, text.encode()
+        self._page = GZipMiddleware(self._with_head)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_page = scope["type"] == "http" and scope["path"] == "/" and scope["method"] == "GET"
+        await (self._page if is_page else self._app)(scope, receive, send)
+
+    async def _with_head(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start: Message = {}
+        body = b""
+
+        async def send_with_head(message: Message) -> None:
+            nonlocal start, body
+            if message["type"] == "http.response.start":
+                start = message
+                return
+            body += message.get("body", b"")
+            if message.get("more_body"):
+                return
+            whole = body.replace(b"</head>", self._text + b"</head>", 1)
+            headers = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
+            await send({**start, "headers": [*headers, (b"content-length", str(len(whole)).encode())]})
+            await send({"type": "http.response.body", "body": whole})
+
+        await self._app(scope, receive, send_with_head)

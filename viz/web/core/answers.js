@@ -6,6 +6,8 @@
 //   answers.read(query, layer, step, head, options, out)   // false: not computed yet; the map is queued
 //   answers.shares(query, layer, step, head, options, out) // the same of what a query spends on every key that is a word
 //   answers.work()                                         // after a repaint: computes what is queued
+//
+// While a trace arrives, maps of Q and K that have not arrived are not computed yet, and nothing is queued for them.
 
 import { answer, compute } from "./attention.js";
 import { DIFFERENCE, cellsOf, isWordQuery, mapGrid, modeOf } from "./query.js";
@@ -23,7 +25,7 @@ export class Answers {
   #sums = new Map(); // {key: what `normalise` returns, and the mean row averaged over heads}
   #kept = new Map(); // {query: {key: maps of all heads}}
   #queue = [];
-  #later; // what words need, as jobs
+  #later = null; // what words need, as jobs; null until the trace has arrived
   #began = 0; // when the repaint began
   #told = 0; // when a result was last told
   #workforce;
@@ -31,7 +33,6 @@ export class Answers {
   constructor(trace, onResult) {
     this.#trace = trace;
     this.#onResult = onResult;
-    this.#later = preparations(trace);
     this.#workforce = new Workforce(messageOf, (job, result) => this.#finish(job, result));
   }
 
@@ -43,17 +44,18 @@ export class Answers {
   }
 
   work() {
-    while (this.#later.length && this.#isDone(this.#later[0])) this.#later.shift();
+    if (!this.#trace.arriving) this.#later ??= preparations(this.#trace);
+    while (this.#later?.length && this.#isDone(this.#later[0])) this.#later.shift();
     this.#workforce.employ(() => {
       const { jobs } = this.#workforce;
       const isOpen = (job) => !this.#isDone(job) && !jobs.some((other) => isSame(job, other));
-      return this.#queue.find(isOpen) ?? this.#later.find(isOpen) ?? null;
+      return this.#queue.find(isOpen) ?? this.#later?.find(isOpen) ?? null;
     });
   }
 
   // Whether everything read since `begin` was computed.
   get whole() {
-    return !this.#queue.length;
+    return !this.#queue.length && !this.#trace.arriving;
   }
 
   // The layer must have Q and K at this step: no gap. Writes the map of a query to `out`, in times uniform; where it is used,
@@ -71,7 +73,9 @@ export class Answers {
 
   // The shares that a query of the picture spends on the keys that are words, in their order, in one branch.
   shares(query, layer, step, head, { branch }, out) {
-    const { q, k } = layer.numbers(step, branch);
+    const numbers = layer.numbers(step, branch);
+    if (!numbers) return false;
+    const { q, k } = numbers;
     const row = new Float32Array(layer.keyCount);
     answer(sideOf(layer, "words"), q, k, cellsOf(query, layer), null, Math.min(head, layer.heads - 1), row);
     let slot = 0;
@@ -84,7 +88,9 @@ export class Answers {
   // What each word spends on each word in joint attention, in one branch: the mean of its tokens' rows, summed over those of the
   // other. (W, W) shares, in the order of the layer's words; NaN for words that don't ask.
   wordMatrix(layer, step, head, { branch }) {
-    const { q, k } = layer.numbers(step, branch);
+    const numbers = layer.numbers(step, branch);
+    if (!numbers) return null;
+    const { q, k } = numbers;
     const row = new Float32Array(layer.keyCount);
     const words = layer.words(branch);
     const rows = words.map((word) => {
@@ -107,6 +113,8 @@ export class Answers {
 
   #read(query, layer, step, head, options, out, now) {
     const branch = this.#branchOf(options);
+    const numbers = layer.numbers(step, branch);
+    if (!numbers) return false;
     const asked = askedOf(layer, query, options, branch);
     const { side, mode, cells } = asked;
     const shape = sideOf(layer, side);
@@ -122,8 +130,7 @@ export class Answers {
       if (!maps) return false;
       headOf(layer.heads, mapGrid(shape, mode), maps, headIndex, out);
     } else {
-      const { q, k } = layer.numbers(step, branch);
-      answer(shape, q, k, cells, logSums, headIndex, out);
+      answer(shape, numbers.q, numbers.k, cells, logSums, headIndex, out);
     }
     if (isWord && options.reading === "used") divideByMean(layer.tokens, out);
     const { tokens } = shape.keyGrid;

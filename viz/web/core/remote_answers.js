@@ -4,12 +4,18 @@
 //
 //   const answers = new RemoteAnswers(trace, { path, ask }, onResult, onProblem)    // onProblem(text): "" once it is over
 
+import { Answers } from "./answers.js";
 import { mapGrid, modeOf, queryGrid, tokenAt } from "./query.js";
 import { toFloats } from "./trace.js";
 
 const MAX_FLOATS = 24e6; // cached, beyond maps on screen
 const MAX_MAPS = 4000; // per request; the server returns those it can compute in a moment
 const PAUSE = 2000; // ms to wait when the server did not answer
+
+// The answers to queries on a trace, from wherever it says.
+export function answersOf(trace, onResult, onProblem) {
+  return trace.remote ? new RemoteAnswers(trace, trace.remote, onResult, onProblem) : new Answers(trace, onResult);
+}
 
 export class RemoteAnswers {
   #path;

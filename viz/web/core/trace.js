@@ -10,6 +10,12 @@
 //   trace.layers[0].words(branch)       // the words among its keys: see captions.js
 //   trace.buffer                        // the file's own bytes
 //
+// A trace may be opened while it arrives, once `headerEnd` of its bytes have: openTrace(buffer, null, arrival), with a buffer as
+// long as the file will be and { received }, the number of its bytes that have arrived, which grows.
+//
+//   trace.arriving                      // whether some are missing; numbers() is null where they are, and so are pictures
+//   trace.refresh()                     // call when more has arrived: true if there are new pictures
+//
 // `branch` is one of trace.branches; anything else stands for the last of them. trace.difference is its name for the last of two
 // minus the first, or null. With `remote`, the buffer is the outline of a trace too large to send: it has no queries and
 // keys; see remote_answers.js.
@@ -41,10 +47,13 @@ function halfPrecision() {
   return halfTable;
 }
 
+// How many bytes of a safetensors file its header and what precedes it take; its first eight bytes say it.
+export const headerEnd = (buffer) => 8 + Number(new DataView(buffer).getBigUint64(0, true));
+
 export function readSafetensors(buffer) {
   const fail = (why) => new Error(`This is not a complete trace file: ${why}.`);
   if (buffer.byteLength < 8) throw fail("it is shorter than its own header");
-  const headerLength = Number(new DataView(buffer).getBigUint64(0, true));
+  const headerLength = headerEnd(buffer) - 8;
   if (headerLength > buffer.byteLength - 8) throw fail("it ends inside its header");
   let header;
   try {
@@ -106,8 +115,9 @@ export function layerLabel(name, word = "attention ") {
   return place + (attention ? ` · ${word}${attention[1]}` : "") + (inner ? `.${inner[1]}` : "");
 }
 
-export function openTrace(buffer, remote = null) {
+export function openTrace(buffer, remote = null, arrival = null) {
   const { metadata, tensors } = readSafetensors(buffer);
+  const isHere = ({ bytes }) => !arrival || bytes.byteOffset + bytes.length <= arrival.received;
   if (metadata.format !== TRACE_FORMAT || !TRACE_VERSIONS.includes(metadata.version)) {
     throw new Error(`This file is not a version ${TRACE_VERSIONS.join(" or ")} trace of PixelGaze.`);
   }
@@ -123,16 +133,20 @@ export function openTrace(buffer, remote = null) {
   const all = shapes.map((shape, index) => {
     const gaps = gapsOf(shape.name);
     const layer = { ...shape, index, gaps, label: layerLabel(shape.name), shortLabel: layerLabel(shape.name, "") };
-    const numbers = remote ? () => null : numbersOf(tensors, layer, steps, branches);
+    const numbers = remote ? () => null : numbersOf(tensors, layer, steps, branches, isHere);
     const words = remembered((name) => wordsOfLayer(shape.wordKeys, captions.get(name)));
     return { ...layer, numbers: (step, name) => numbers(step, branchOf(name)), words: (name) => words(branchOf(name)) };
   });
   const layers = all.filter(({ keyGrid }) => keyGrid);
   if (!layers.length || !steps.length) throw new Error("This trace contains no self-attention to show.");
-  const pictureOf = (name) => (tensors.has(name) ? toPicture(tensors.get(name)) : null);
-  const previews = steps.map((step) => pictureOf(`preview/${step}`));
-  return {
-    ...{ buffer, remote, all, layers, steps, size, recipe, skipped, previews, branch, branches },
+  const trace = {
+    ...{ buffer, remote, all, layers, steps, size, recipe, skipped, branch, branches },
+    previews: steps.map(() => null),
+    picture: null,
+    refresh: () => addPictures(trace, tensors, isHere),
+    get arriving() {
+      return arrival !== null && arrival.received < buffer.byteLength;
+    },
     captionOf: (name) => captions.get(branchOf(name)),
     wordLayers: all.filter(({ wordKeys }) => wordKeys.length),
     askingLayers: all.filter(({ wordQueries }) => wordQueries),
@@ -140,13 +154,25 @@ export function openTrace(buffer, remote = null) {
     timesteps: timesteps.map(([, timestep]) => timestep),
     calls: new Map((description.calls ?? []).map(([step, ...call]) => [steps.indexOf(step), call])),
     proof: proofOf(description, all),
-    picture: pictureOf("picture") ?? previews[previews.length - 1],
   };
+  trace.refresh();
+  return trace;
 }
 
-// A layer's Q and K by step and branch, null at gaps. All are checked at once; they become floats when they are first read,
-// which for pixels is soon.
-function numbersOf(tensors, layer, steps, branches) {
+// Adds the pictures that have arrived; returns whether there are any new ones.
+function addPictures(trace, tensors, isHere) {
+  const { previews, steps } = trace;
+  const find = (name) => (tensors.has(name) && isHere(tensors.get(name)) ? toPicture(tensors.get(name)) : null);
+  const missing = steps.map((_, i) => i).filter((i) => !previews[i]);
+  for (const i of missing) previews[i] = find(`preview/${steps[i]}`);
+  const { picture } = trace;
+  if (!picture || !tensors.has("picture")) trace.picture = find("picture") ?? previews[previews.length - 1];
+  return picture !== trace.picture || missing.some((i) => previews[i]);
+}
+
+// A layer's Q and K by step and branch, null at gaps and where they have not arrived. The shapes of all are checked at once;
+// they become floats when they are first read, so that opening a trace takes no longer for its steps that are not on screen.
+function numbersOf(tensors, layer, steps, branches, isHere) {
   const { name, heads, headDim, queryCount, keyCount, gaps, keyGrid } = layer;
   const found = new Map();
   for (const branch of branches) {
@@ -160,16 +186,17 @@ function numbersOf(tensors, layer, steps, branches) {
       found.set(`${branch} ${i}`, { q, k });
     });
   }
-  const floats = remembered((key) => {
+  const known = new Map();
+  return (step, branch) => {
+    const key = `${branch} ${step}`;
     const entry = found.get(key);
-    found.delete(key);
-    if (!entry) return null;
-    const q = entry.q.dtype === "U8" ? { packed: entry.q.bytes } : toFloats(entry.q);
-    return { q, k: toFloats(entry.k) };
-  });
-  const read = (step, branch) => floats(`${branch} ${step}`);
-  if (keyGrid) steps.forEach((_, i) => read(i, branches[branches.length - 1]));
-  return read;
+    if (entry && isHere(entry.q) && isHere(entry.k)) {
+      const { q, k } = entry;
+      known.set(key, { q: q.dtype === "U8" ? { packed: q.bytes } : toFloats(q), k: toFloats(k) });
+      found.delete(key);
+    }
+    return known.get(key) ?? null;
+  };
 }
 
 // A function that computes its value for each key once.

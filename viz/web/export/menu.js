@@ -23,6 +23,8 @@ export function addExportMenu(root, viewer, colors) {
     say("One moment…");
     await new Promise((done) => setTimeout(done, 20)); // lets the message be painted first
     try {
+      if (viewer.trace.arriving) say("Waiting for the rest of the recording…");
+      await viewer.arrived();
       say((await act()) || "Saved.");
     } catch (error) {
       say(error.message);

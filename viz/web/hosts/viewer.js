@@ -5,7 +5,9 @@ import { h, makeButton } from "../dom.js";
 import { addExportMenu } from "../export/menu.js";
 import { linkViewers } from "../viewer/compare.js";
 import { Viewer } from "../viewer/viewer.js";
-import { takeEarly } from "./early.js";
+import { Arrival } from "./arrival.js";
+import { endEarly, takeEarly } from "./early.js";
+import { receiveTrace } from "./receive.js";
 
 // `gradio` is what Gradio gives js_on_load: { element, props, trigger, server, watch }.
 export function startViewer(gradio) {
@@ -26,6 +28,8 @@ export function startViewer(gradio) {
 function createLoader({ props, server }, root, viewer) {
   let address = null; // of the trace on screen or being fetched
   let pendingView = null; // the view that the trace being fetched will open with
+  let fetched = null; // the arrival of the trace being fetched
+  let shown = null; // that of the trace on screen
 
   async function load() {
     const { trace, outline, view, opened } = props.value || {};
@@ -37,20 +41,30 @@ function createLoader({ props, server }, root, viewer) {
       if (isSame && !pendingView) return viewer.view(view);
       pendingView = view;
       if (isSame) return;
-      const response = await takeEarly(outline ? outline.url : url);
-      if (!response.ok) throw new Error("The trace is no longer on the server; draw it again.");
-      const buffer = await response.arrayBuffer();
-      if (address !== url) return; // another trace has been chosen in the meantime
-      viewer.open(buffer, pendingView, outline ? { path, url, ask: server.answer } : null);
-      root.opened = opened === true;
-      pendingView = null;
+      fetched?.abort();
+      const arrival = (fetched = new Arrival(outline ? outline.url : url));
+      const open = (source, remote = null) => {
+        shown?.abort();
+        [shown, fetched] = [arrival, null];
+        viewer.open(source, pendingView, remote);
+        root.opened = opened === true;
+        pendingView = null;
+        endEarly();
+      };
+      const isCurrent = () => address === url;
+      await arrival.begin(await takeEarly(arrival.url));
+      if (!outline) return await receiveTrace(arrival, viewer, { open, isCurrent, view: () => pendingView });
+      while (!arrival.isWhole) await arrival.more();
+      if (isCurrent()) open(arrival.buffer, { path, url, ask: server.answer });
     } catch (error) {
-      viewer.say(error.message);
+      if (address !== url) return; // another trace has been chosen in the meantime
+      viewer.say(error instanceof TypeError ? "The server cannot be reached; try again later." : error.message);
+      endEarly();
       address = pendingView = null;
     }
   }
 
-  return { load, forget: () => (address = null) };
+  return { load, forget: () => (address = null), isFree: () => address === null };
 }
 
 function addCompareButton({ trigger }, viewer) {
@@ -70,12 +84,18 @@ function addComparison({ props, trigger }, root, viewer, loader) {
   const label = "Recording to compare with";
   const others = h("select", { class: "pg-others", "aria-label": label }, h("option", { value: "" }, "Compare with…"), ...options);
   others.addEventListener("change", () => others.value && trigger("pick", { index: Number(others.value) }));
-  const copyFirst = () => {
+  const copyFirst = async () => {
     if (!first.trace) return;
     others.value = "";
     loader.forget();
     props.value = {}; // so that picking the previous trace again counts as a change
-    viewer.open(first.trace.buffer, first.viewNow(), first.trace.remote);
+    try {
+      if (first.trace.arriving) viewer.say("Waiting for the rest of the recording…");
+      await first.arrived();
+    } catch (error) {
+      return viewer.say(error.message);
+    }
+    if (loader.isFree()) viewer.open(first.trace.buffer, first.viewNow(), first.trace.remote); // none was picked meanwhile
   };
   viewer.slot.append(
     others,

@@ -46,7 +46,8 @@ export function showDescription(desk, spends) {
     ui.sentence.replaceChildren(`${subject} `, ...withStress(parts), ...(spends ? [" ", ...withStress(spends)] : []));
     showNumbers(ui.numbers, numbers);
   } else {
-    ui.sentence.replaceChildren(`${subject} …`);
+    const arrives = desk.isArriving(layer, state.step);
+    ui.sentence.replaceChildren(arrives ? `${subject} … This map is still arriving.` : `${subject} …`);
     for (const value of ui.numbers.querySelectorAll("dd")) value.textContent = "…";
   }
 }

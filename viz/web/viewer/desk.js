@@ -29,6 +29,7 @@ export class Desk {
   scratch = null; // buffer for any other map while it is painted
   colors = null; // buffer for its colours
   pinsKey = ""; // the view for which the pins' rows were last drawn
+  waiting = []; // { done, fail }: what waits for the rest of an arriving trace
 
   constructor(root, { colormap, diverging }) {
     this.root = root;
@@ -63,6 +64,13 @@ export class Desk {
 
   get gap() {
     return this.gapAt(this.layer, this.state.step);
+  }
+
+  // Whether the numbers of a layer at a step, which is no gap, have not arrived yet.
+  isArriving(layer, step) {
+    const { trace, state } = this;
+    const branches = state.branch === trace.difference ? trace.branches : [state.branch];
+    return trace.arriving && branches.some((branch) => !layer.numbers(step, branch));
   }
 
   // The grid on which queries of the picture choose cells.

@@ -91,7 +91,7 @@ export function buildHeads(desk) {
 }
 
 // Builds the atlas's labels, timesteps and thumbnails.
-function labelAtlas(desk) {
+export function labelAtlas(desk) {
   const { ui, trace, columns, compact, painter, rows } = desk;
   const { pitch } = painter.css;
   desk.labelled = rows;

@@ -4,6 +4,7 @@ import { decodeMask, tokenAt } from "../core/query.js";
 
 export const GAP = 2; // between the maps of the atlas, in CSS pixels
 const WAITING = 0x50808080; // grey, a third opaque, for a map that is not computed yet
+const ARRIVING = 0x28808080; // the same, paler, for a map whose numbers have not arrived
 const HATCH = 0xff8a8a8a; // grey that is visible on a light and a dark page, for a map that does not exist
 const HATCH_STEP = 6; // from one line of the hatch to the next, in CSS pixels
 // Okabe and Ito's colour-blind-safe palette; pins carry numbers as well.
@@ -83,6 +84,20 @@ export class AtlasPainter {
       }
       const from = down[y] * grid.width;
       for (let x = 0; x < side.x; x++) pixels[start + x] = colors[from + across[x]];
+    }
+  }
+
+  // Leaves the place of a map whose numbers have not arrived pale, with three dots.
+  paintArriving(row, column) {
+    const { pixels, side, pitch, ratio } = this;
+    const { width } = this.image;
+    const dot = Math.max(1, Math.round(2 * ratio));
+    const [top, left] = [Math.round((side.y - dot) / 2), Math.round(side.x / 2 - 3.5 * dot)];
+    for (let y = 0; y < side.y; y++) {
+      const start = (row * pitch.y + y) * width + column * pitch.x;
+      pixels.fill(ARRIVING, start, start + side.x);
+      if (y < top || y >= top + dot || left < 0) continue;
+      for (const at of [0, 3, 6]) pixels.fill(HATCH, start + left + at * dot, start + left + (at + 1) * dot);
     }
   }
 

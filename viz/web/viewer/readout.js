@@ -65,7 +65,7 @@ function textFor(desk, { place, query = desk.query, layer = desk.layer, step = d
   const gap = desk.gapAt(layer, step, query);
   if (gap) return `${layer.label}, ${formatStep(desk.trace, step)}\nno map: ${gap}`;
   const numbers = desk.numbers(query, layer, step, head);
-  if (!numbers) return "not computed yet";
+  if (!numbers) return desk.isArriving(layer, step) ? "still arriving" : "not computed yet";
   const grid = desk.mapGrid(layer, query);
   const token = tokenAt(grid, place);
   const value = numbers[token];

@@ -57,6 +57,7 @@ function drawAtlas(desk, query, chosen) {
     const row = rows.indexOf(layer);
     columns.forEach((step, column) => {
       if (desk.gapAt(layer, step, query)) painter.paintGap(row, column);
+      else if (desk.isArriving(layer, step)) painter.paintArriving(row, column);
       else painter.paint(row, column, desk.mapGrid(layer), shade(desk, query, layer, step, state.head), state.smooth);
     });
   }
@@ -74,7 +75,7 @@ function drawPins(desk) {
     const layer = desk.layerOf(pin);
     columns.forEach((step, column) => {
       if (desk.gapAt(layer, step, pin)) return pinPainter.paintGap(row, column);
-      const colors = shade(desk, pin, layer, step, head);
+      const colors = shade(desk, pin, layer, step, head); // grey while it arrives
       whole &&= colors !== null;
       pinPainter.paint(row, column, desk.mapGrid(layer, pin), colors, smooth);
     });

@@ -72,7 +72,8 @@ function buildAtlasCard(choices) {
   const scale = buildScale(choices);
   const all = makeButton("", { class: "pg-toggle", hidden: true });
   const card = h("section", { class: "pg-card pg-right" }, heading("Atlas", note, all), grid, scale.group);
-  return { card, atlas: { canvas, previews, labels, ticks, mark, note, predicted, axis, all }, pins, ...scale.nodes };
+  const atlas = { canvas, maps, previews, labels, ticks, mark, note, predicted, axis, all };
+  return { card, atlas, pins, ...scale.nodes };
 }
 
 function buildPinRows() {

@@ -1,19 +1,20 @@
 // The viewer: a picture to point at, and the atlas of what that pixel looks at. Runs in the Gradio page and in an HTML file.
 //
 //   const viewer = new Viewer(root, { colormap, diverging })   // 256 [r, g, b] each: dark to light; below zero to above
-//   viewer.open(buffer, view, remote)    // a trace's bytes, the view to open it with, and its server: see remote_answers.js
+//   viewer.open(buffer, view, remote)    // a trace's bytes, the view to open it with, and its server: see remote_answers.js;
+//                                        // or an open trace, which may be arriving: then call viewer.receive: see arriving.js
 //   viewer.view(view)                    // changes the view; fields it leaves out keep their values
 //   viewer.viewNow()                     // the whole view, as viz/view.py and links hold it
 //   viewer.onchange(f)                   // calls f("view" or "open") on changes, except pointer moves; returns an unsubscriber
 //   viewer.mapOf(layer, step, head), viewer.colorsOf(numbers), await viewer.whole()
 //   await viewer.order(layers, steps)    // call before mapOf: these maps may have to come from the server
 
-import { Answers } from "../core/answers.js";
 import { MAX_PINS, checkQuery, isWordQuery, queryOf } from "../core/query.js";
-import { RemoteAnswers } from "../core/remote_answers.js";
+import { answersOf } from "../core/remote_answers.js";
 import { colorize } from "../core/scale.js";
 import { openTrace } from "../core/trace.js";
 import { formatStep } from "../core/words.js";
+import { placeIn, placeOf, startArrival, showArrival, whenArrived } from "./arriving.js";
 import { describeTrace } from "./description.js";
 import { DEFAULTS, Desk } from "./desk.js";
 import { exportedFrom } from "./exported.js";
@@ -152,23 +153,22 @@ export class Viewer {
   }
 
   // Shows a trace. Fields that `view` leaves out are kept: the layer by name, the step by its position among the steps.
-  open(buffer, view, remote = null) {
+  open(source, view, remote = null) {
     const desk = this.#desk;
     const { state, ui } = desk;
-    const before = desk.trace && { layer: desk.layer.name, step: state.step / (desk.trace.steps.length - 1 || 1) };
-    const alone = !before || desk.trace.steps.length === 1;
-    const trace = openTrace(buffer, remote);
+    const { place } = this;
+    const trace = source instanceof ArrayBuffer ? openTrace(source, remote) : source;
     this.#play(false);
     desk.answers?.close();
+    startArrival(desk);
+    const answers = answersOf(trace, () => this.#invalidate(), (text) => this.say(text));
     const largest = Math.max(...trace.all.map(({ tokens, keyGrid }) => Math.max(tokens, keyGrid?.tokens ?? 0)));
     Object.assign(desk, {
-      ...{ trace, answers: this.#answersOf(trace), columns: [], layoutKey: "", pinsKey: "" },
+      ...{ trace, answers, columns: [], layoutKey: "", pinsKey: "" },
       ...{ map: new Float32Array(largest), scratch: new Float32Array(largest), colors: new Uint32Array(largest) },
     });
     ui.slider.max = String(trace.steps.length - 1);
-    const same = before ? trace.all.findIndex(({ name }) => name === before.layer) : -1;
-    state.layer = same < 0 ? trace.layers[trace.layers.length - 1].index : same;
-    state.step = Math.round((alone ? 1 : before.step) * (trace.steps.length - 1));
+    Object.assign(state, placeIn(trace, {}, place));
     describeTrace(ui, trace);
     openStrip(desk);
     ui.main.hidden = false;
@@ -182,6 +182,22 @@ export class Viewer {
       this.#opening = false;
     }
     this.#changeListeners.forEach((f) => f("open"));
+  }
+
+  // What another trace opens with: see placeIn in arriving.js.
+  get place() {
+    return placeOf(this.#desk);
+  }
+
+  // Shows how much has arrived of the trace, and what it brings. `options`: see showArrival in arriving.js.
+  receive(arrival, options) {
+    showArrival(this.#desk, arrival, options);
+    this.#invalidate();
+  }
+
+  // Resolves once the whole trace has arrived.
+  arrived() {
+    return whenArrived(this.#desk);
   }
 
   say(text) {
@@ -340,11 +356,5 @@ export class Viewer {
     this.#playing = on ? setInterval(next, FRAME) : null;
     ui.play.textContent = on ? "❚❚" : "▶";
     ui.play.setAttribute("aria-label", on ? "Pause" : "Play the steps");
-  }
-
-  #answersOf(trace) {
-    const onResult = () => this.#invalidate();
-    if (!trace.remote) return new Answers(trace, onResult);
-    return new RemoteAnswers(trace, trace.remote, onResult, (text) => this.say(text));
   }
 }
