@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.bench.figures import Value
 from tests.bench.timing import seconds
-from tests.support.chromium import ROOT, VIEWER, server
+from tests.support.chromium import ROOT, server
 
 SLOW = {"offline": False, "latency": 150, "downloadThroughput": 1.6e6 / 8, "uploadThroughput": 0.75e6 / 8}
 EMPTY = """
@@ -72,7 +72,7 @@ def show_text(page: Page) -> None:
 
 
 def show_map(page: Page) -> None:
-    page.wait_for_function(f"document.querySelector('#viewer .pixelgaze')?.viewer && {VIEWER}.frames.length > 0")
+    page.wait_for_function("document.querySelector('#viewer .pixelgaze')?.viewer?.map")
 
 
 def opening(chromium: Browser, url: str, wait: Callable[[Page], None], network: dict | None = None) -> float:

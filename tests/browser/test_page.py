@@ -21,6 +21,7 @@ from tests.support.chromium import (
 from viz import Trace, record
 from viz.page.gallery import exhibits
 from viz.recording.run import previewer
+from viz.trace_header import prefix_bytes
 
 
 def test_page_opens_on_first_exhibit_with_its_query(page):
@@ -49,22 +50,27 @@ def test_page_requests_no_other_host(chromium, url):
     assert urls and all(each.startswith((url, "data:", "blob:")) for each in urls), urls
 
 
-def test_page_requests_first_trace_once_before_viewer_exists(chromium, url):
+def test_page_requests_the_beginning_of_its_trace_before_viewer_exists_and_then_the_rest(chromium, url):
     page = chromium.new_page()
     page.add_init_script("""
         const { fetch } = window;
         window.requests = [];
         window.fetch = (resource, ...options) => {
             const early = !document.querySelector("#viewer");
-            if (String(resource).includes("gallery/")) window.requests.push([String(resource), early]);
+            const range = options[0]?.headers?.Range;
+            if (String(resource).includes("gallery/")) window.requests.push([String(resource), early, range]);
             return fetch(resource, ...options);
         };
     """)
     page.goto(url)
     page.wait_for_selector(f"{VIEWER_ROOT} .pg-main:not([hidden])")
+    page.evaluate(f"async () => {{ await {VIEWER}.arrived() }}")
     requests = page.evaluate("window.requests")
     page.close()
-    assert [(address.endswith(f"/{exhibits()[0].trace.name}"), early) for address, early in requests] == [(True, True)]
+    first = exhibits()[0]
+    enough = prefix_bytes(first.trace, first.layer, first.step)
+    assert all(address.endswith(f"/{first.trace.name}") for address, *_ in requests)
+    assert [rest for _, *rest in requests] == [[True, f"bytes=0-{enough - 1}"], [False, f"bytes={enough}-"]]
 
 
 def test_atlas_follows_mouse_until_pixel_is_pinned(page):

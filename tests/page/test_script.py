@@ -2,13 +2,19 @@
 
 import base64
 import re
+from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from tests.support.node import evaluate
-from viz.page.script import head, js_on_load, script, script_route
+from viz.page.gallery import exhibits
+from viz.page.script import EarlyHead, head, js_on_load, script, script_route
+from viz.trace_header import prefix_bytes
 
 
 def test_script_route_serves_the_script_to_be_cached_forever():
@@ -51,20 +57,53 @@ def test_js_on_load_names_events_in_quotes():
 
 
 def test_head_requests_script_and_trace_under_the_page_s_prefix():
-    code = re.fullmatch("<script>(.*)</script>", head("/a trace.safetensors"), re.DOTALL).group(1)
+    first = exhibits()[0]
+    text = head(first.trace, Path("/a picture.png"), first.layer, first.step)
+    code = re.fullmatch("<script>(.*)</script>", text, re.DOTALL).group(1)
     found = evaluate(
         f"""globalThis.window = {{ gradio_config: {{ root: "/prefix", api_prefix: "/gradio_api" }} }};
         const links = [];
-        globalThis.document = {{ createElement: () => ({{}}), head: {{ append: (link) => links.push(link) }} }};
-        globalThis.fetch = async (url) => url;
+        const shown = [];
+        const createElement = (tag) => ({{ tag, style: {{}}, append: (...children) => shown.push(...children) }});
+        const documentElement = {{ append: () => {{}} }};
+        globalThis.document = {{ createElement, documentElement, head: {{ append: (link) => links.push(link) }} }};
+        const ranges = [];
+        globalThis.fetch = async (url, {{ headers }}) => ranges.push([url, headers.Range]);
         {code}
-        answer([links, window.pixelgazeEarly.url]);"""
+        answer([links.map(({{ rel, href }}) => [rel, href]), window.pixelgazeEarly.url, ranges, shown[0].src]);"""
     )
     assert found == [
-        [{"rel": "modulepreload", "href": f"/prefix{script()[0]}"}],
-        "/prefix/gradio_api/file=/a trace.safetensors",
+        [["modulepreload", f"/prefix{script()[0]}"]],
+        address := f"/prefix/gradio_api/file={first.trace}",
+        [[address, f"bytes=0-{prefix_bytes(first.trace, first.layer, first.step) - 1}"]],
+        "/prefix/gradio_api/file=/a picture.png",
     ]
 
 
 def test_head_cannot_be_ended_by_a_path():
-    assert head("/a/</script>b").count("</script>") == 1
+    first = exhibits()[0]
+    assert head(first.trace, Path("/a/</script>b"), first.layer, first.step).count("</script>") == 1
+
+
+PAGE = f"<html><head><title>a</title></head><body>{'word ' * 500}</head></body></html>"
+
+
+def test_early_head_is_written_into_the_page_which_is_compressed():
+    async def stream(request):
+        async def parts():
+            for at in range(0, len(PAGE), 100):  # the head's end lies across two parts
+                yield PAGE[at : at + 100]
+
+        return StreamingResponse(parts(), media_type="text/html", headers={"x-own": "kept"})
+
+    routes = [Route("/", stream), Route("/other", lambda request: Response(PAGE, media_type="text/html"))]
+    app = Starlette(routes=routes, middleware=[Middleware(EarlyHead, text="<script>early</script>")])
+    client = TestClient(app)
+    page = client.get("/")
+    assert page.text == PAGE.replace("</head>", "<script>early</script></head>", 1)
+    assert page.headers["content-encoding"] == "gzip" and page.headers["x-own"] == "kept"
+    assert int(page.headers["content-length"]) < len(PAGE) / 4
+    plain = client.get("/", headers={"Accept-Encoding": "identity"})
+    assert plain.text == page.text and int(plain.headers["content-length"]) == len(plain.content)
+    assert client.get("/other").text == PAGE and "content-encoding" not in client.get("/other").headers
+    assert client.post("/").status_code == 405

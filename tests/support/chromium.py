@@ -81,11 +81,12 @@ def open_page(
     scheme: Literal["light", "dark"] = "light",
     **options,
 ) -> Page:
-    """Open the page and wait for its first map. Console warnings and errors collect in `page.complaints`."""
+    """Open the page and wait for its whole first trace. Console warnings and errors collect in `page.complaints`."""
     page: Any = chromium.new_page(viewport={"width": width, "height": height}, color_scheme=scheme, **options)
     _collect_complaints(page)
     page.goto(url)
     page.wait_for_selector(f"{VIEWER_ROOT} .pg-main:not([hidden])")
+    page.evaluate(f"async () => {{ await {VIEWER}.arrived() }}")
     return page
 
 

@@ -14,6 +14,7 @@ from tests.support.traces import trace_of_segments, trace_with_everything
 from viz import Trace
 from viz.recipe import Recipe
 from viz.recording.run import perform
+from viz.trace_header import HeaderError, prefix_bytes
 from viz.trace_order import aligned
 
 
@@ -50,6 +51,23 @@ def test_prefix_holds_the_first_map_then_its_step_then_the_nearest_steps(run, tm
         kept = [f"conditional/key/{name}/{step}" for step in (1, 0) if f"conditional/key/{name}/{step}" in names]
         assert kept[0] in first_step, name
     assert all(name.startswith("proof/") for name in names[-3 * len(run.proofs) :]) and run.proofs
+
+
+def test_prefix_bytes_hold_the_first_map_and_little_else(run, tmp_path):
+    layer = next(iter(run.layers))
+    path = run.save(tmp_path / "run.safetensors", compact=True, first=(layer, 3))
+    enough = prefix_bytes(path, layer, 3)
+    with open(path, "rb") as file:
+        start = 8 + struct.unpack("<Q", file.read(8))[0]
+    first = ["picture", "preview/3", f"conditional/key/{layer}/3", f"conditional/query/{layer}/3"]
+    assert enough == start + max(offsets(path)[name][1] for name in first) < path.stat().st_size / 4
+    assert prefix_bytes(path, layer, 0) > enough
+    for wrong in (("other", 3), (layer, 9)):
+        with pytest.raises(HeaderError, match="no such tensor"):
+            prefix_bytes(path, *wrong)
+    path.write_bytes(b"x" * 100)
+    with pytest.raises(HeaderError, match="expected the file of a trace"):
+        prefix_bytes(path, layer, 3)
 
 
 def test_first_map_is_what_a_viewer_opens_with_by_default(run, tmp_path):

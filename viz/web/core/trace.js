@@ -166,7 +166,8 @@ function addPictures(trace, tensors, isHere) {
   const missing = steps.map((_, i) => i).filter((i) => !previews[i]);
   for (const i of missing) previews[i] = find(`preview/${steps[i]}`);
   const { picture } = trace;
-  if (!picture || !tensors.has("picture")) trace.picture = find("picture") ?? previews[previews.length - 1];
+  const last = previews[previews.length - 1]; // stands in for the picture
+  if (!picture || picture === last) trace.picture = find("picture") ?? last;
   return picture !== trace.picture || missing.some((i) => previews[i]);
 }
 

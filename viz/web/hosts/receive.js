@@ -12,12 +12,14 @@ const PAUSE = 3000; // ms until the connection is tried again, before there is a
 export async function receiveTrace(arrival, viewer, { open, isCurrent, view }) {
   let trace = null;
   let isOpen = false;
-  let shownAt = 0;
+  let due = 0; // the timer of the next repaint
   const show = () => {
+    clearTimeout(due);
+    due = 0;
+    if (!isWanted()) return;
     if (isOpen) viewer.receive(arrival);
     else if (viewer.trace) viewer.receive(arrival, { isNext: true });
     else viewer.say(`Loading the recording… ${formatArrival(arrival)}`);
-    shownAt = performance.now();
   };
   const onMore = () => {
     if (!isOpen && !isCurrent()) return arrival.abort();
@@ -25,7 +27,8 @@ export async function receiveTrace(arrival, viewer, { open, isCurrent, view }) {
     const opens = !isOpen && trace && hasMap(trace, view(), viewer.place);
     if (opens) open(trace);
     isOpen ||= opens;
-    if (opens || arrival.isWhole || performance.now() - shownAt > REPAINT) show();
+    if (opens || arrival.isWhole) show();
+    else due ||= setTimeout(show, REPAINT);
   };
   const isWanted = () => (isOpen ? viewer.trace === trace : isCurrent());
   const read = async () => {
@@ -36,15 +39,17 @@ export async function receiveTrace(arrival, viewer, { open, isCurrent, view }) {
   };
   const interrupt = (error) => {
     if (!isWanted()) return;
-    if (!isBroken(error)) throw error;
-    viewer.receive(arrival, { retry: () => read().catch(interrupt) });
+    clearTimeout(due);
+    due = 0;
+    viewer.receive(arrival, { retry: () => read().catch(interrupt), problem: isBroken(error) ? "" : error.message });
   };
   if (arrival.isWhole) onMore(); // the response did not say how long it would be
   while (!isOpen && isWanted()) {
     try {
       await read();
     } catch (error) {
-      if (isOpen || !isBroken(error)) return interrupt(error);
+      if (isOpen) return interrupt(error);
+      if (!isBroken(error)) throw error;
       viewer.say(`The connection broke at ${formatArrival(arrival)}; trying again…`);
       await new Promise((done) => setTimeout(done, PAUSE));
     }

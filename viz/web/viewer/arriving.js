@@ -16,9 +16,9 @@ export function startArrival(desk) {
   failWaiting(desk, "Another recording was opened.");
 }
 
-// Shows the pictures that have arrived, and how much has. With `retry`, which fetches the rest, it says that the connection broke;
-// with `isNext`, it is another trace that arrives, which will take this one's place.
-export function showArrival(desk, arrival, { retry = null, isNext = false } = {}) {
+// Shows the pictures that have arrived, and how much has. With `retry`, which fetches the rest, it says that the connection broke,
+// or the `problem`; with `isNext`, it is another trace that arrives, which will take this one's place.
+export function showArrival(desk, arrival, { retry = null, problem = "", isNext = false } = {}) {
   const { trace } = desk;
   if (isNext) return lineOf(desk).replaceChildren(`Opening the next: ${formatArrival(arrival)}`);
   if (trace.refresh()) {
@@ -29,7 +29,7 @@ export function showArrival(desk, arrival, { retry = null, isNext = false } = {}
   if (!trace.arriving) {
     line.remove();
     desk.waiting.splice(0).forEach(({ done }) => done());
-  } else if (retry) showInterruption(desk, line, arrival, retry);
+  } else if (retry) showInterruption(desk, line, arrival, retry, problem);
   else line.replaceChildren(`Arriving: ${formatArrival(arrival)}`);
 }
 
@@ -39,17 +39,17 @@ function lineOf({ ui }) {
   return maps.querySelector(".pg-arriving") ?? maps.appendChild(h("div", { class: "pg-arriving" }));
 }
 
-function showInterruption(desk, line, arrival, retry) {
+function showInterruption(desk, line, arrival, retry, problem) {
   const again = () => {
     showArrival(desk, arrival);
     retry();
   };
-  const here = formatArrival(arrival);
+  const sentence = problem || `The connection broke at ${formatArrival(arrival)}.`;
   line.replaceChildren(
-    h("span", { role: "status" }, `The connection broke at ${here}. What has arrived can be used.`),
+    h("span", { role: "status" }, `${sentence} What has arrived can be used.`),
     makeButton("Try again", { class: "pg-toggle", onclick: again }),
   );
-  failWaiting(desk, `This needs the whole recording, but the connection broke at ${here}. Press “Try again” in the atlas first.`);
+  failWaiting(desk, `This needs the whole recording. ${sentence} Press “Try again” in the atlas first.`);
 }
 
 function failWaiting(desk, problem) {
