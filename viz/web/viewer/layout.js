@@ -55,6 +55,18 @@ export const topOf = (node) => node.getBoundingClientRect().top + scrollY;
 // The height of what is to be seen below the cards: the sentence.
 const heightBelow = ({ sentence }) => sentence.offsetHeight + 20;
 
+// Fits rows, heads and marks to the query.
+export function fitAll(desk) {
+  const { ui, state, trace } = desk;
+  if (!trace) return;
+  fitHeads(desk);
+  const chosen = Math.min(state.head, desk.layer.heads - 1);
+  for (const { head, button } of ui.heads.tiles) button.setAttribute("aria-pressed", String(head === chosen));
+  if (!desk.columns.length) return;
+  fitAtlas(desk);
+  markAtlas(desk);
+}
+
 // The atlas's rows for the present query, a pixel's or a word's; where there are as many, nothing moves.
 export function fitAtlas(desk) {
   const { rows, labelled } = desk;

@@ -19,7 +19,7 @@ import { describeTrace } from "./description.js";
 import { DEFAULTS, Desk } from "./desk.js";
 import { exportedFrom } from "./exported.js";
 import { wireKeys } from "./keys.js";
-import { buildAtlas, buildHeads, buildPins, fitAtlas, fitHeads, hintFor, markAtlas, topOf } from "./layout.js";
+import { buildAtlas, buildHeads, buildPins, fitAll, hintFor, topOf } from "./layout.js";
 import { wireAtlas, wirePicture } from "./pointer.js";
 import { wireReadout } from "./readout.js";
 import { drawAll, drawBase } from "./repaint.js";
@@ -126,7 +126,7 @@ export class Viewer {
     const desk = this.#desk;
     desk.state.word = word;
     desk.speak(speak);
-    this.#fit();
+    fitAll(desk);
     this.#invalidate();
     this.#hoverListeners.forEach((f) => f());
   }
@@ -301,7 +301,7 @@ export class Viewer {
     const desk = this.#desk;
     const { ui, state } = desk;
     ui.choices.show(state);
-    this.#fit();
+    fitAll(desk);
     ui.main.dataset.heads = state.heads ? "large" : "small";
     ui.main.classList.toggle("pg-smooth", state.smooth);
     ui.choices.fields.special[0].disabled = state.mode === "column";
@@ -312,19 +312,6 @@ export class Viewer {
     ui.slider.setAttribute("aria-valuetext", ui.stepLabel.textContent);
     ui.hint.textContent = hintFor(state);
     markWords(desk);
-  }
-
-  // Fits rows, heads and marks to the query.
-  #fit() {
-    const desk = this.#desk;
-    const { ui, state, trace } = desk;
-    if (!trace) return;
-    fitHeads(desk);
-    const chosen = Math.min(state.head, desk.layer.heads - 1);
-    for (const { head, button } of ui.heads.tiles) button.setAttribute("aria-pressed", String(head === chosen));
-    if (!desk.columns.length) return;
-    fitAtlas(desk);
-    markAtlas(desk);
   }
 
   // Lays the viewer out again if the width or the screen has changed, or if `asked`; and until somebody points, if it has moved.
