@@ -7,6 +7,7 @@
 # make bench-quick    measure those that matter most, in under three minutes
 # make bench-sd       measure recording at Stable Diffusion's size (6 GB of memory, some minutes)
 # make bench-rivals   the same beside attention-map-diffusers, installed into a folder of its own
+# make bench-growth   measure how cost grows with the grid, heads, steps and layers, in under ten minutes
 # make train          train the bundled model from scratch, or continue where training stopped
 # make train-classic  train the small networks of the papers' blocks, into assets/classic
 # make evaluate       measure the figures of the bundled model's card
@@ -25,7 +26,7 @@ ESLINT := $(VENV)/eslint
 # Prints the fifteen slowest tests.
 PYTEST := $(BIN)/python -m pytest --durations=15
 
-.PHONY: help app test test-quick versions lint bench bench-quick bench-sd bench-rivals \
+.PHONY: help app test test-quick versions lint bench bench-quick bench-sd bench-rivals bench-growth \
   train train-classic evaluate gallery screenshots clean
 
 app: $(VENV)/app
@@ -66,6 +67,9 @@ bench-sd: $(VENV)/dev
 bench-rivals: $(VENV)/dev $(RIVAL)
 	$(BIN)/python -m tests.bench.rivals
 	$(BIN)/python -m tests.bench.rivals_words
+
+bench-growth: $(VENV)/dev $(VENV)/chromium
+	$(BIN)/python -m tests.bench.growth
 
 train: $(VENV)/app
 	$(BIN)/python -m models.training.train

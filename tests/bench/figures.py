@@ -216,8 +216,7 @@ def table(section: str, entry: dict, names: Iterable[str] = ()) -> str:
     names = list(names) or [name for name in figures if name in values]
     columns = next(([*value] for value in values.values() if isinstance(value, dict)), None)
     headings = [COLUMNS[column] for column in columns] if columns else ["measured", "limit"]
-    libraries = ", ".join(f"{name} {number}" for name, number in entry["versions"].items())
-    lines = [f"{_machine_text(entry['machine'])}; {entry['date']}; {libraries}.", ""]
+    lines = [measured_on(entry), ""]
     lines += ["| | " + " | ".join(headings) + " |", "|---|" + "---|" * len(headings)]
     for name in names:
         figure, value = figures[name], values[name]
@@ -227,6 +226,12 @@ def table(section: str, entry: dict, names: Iterable[str] = ()) -> str:
             cells = [_value_text(figure, value), figure.limit + ", missed" * figure.is_missed(value)]
         lines.append(f"| {figure.label} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def measured_on(entry: dict) -> str:
+    """The machine, the date and the versions of a section, in one line."""
+    libraries = ", ".join(f"{name} {number}" for name, number in entry["versions"].items())
+    return f"{_machine_text(entry['machine'])}; {entry['date']}; {libraries}."
 
 
 def _machine_text(on: dict) -> str:
