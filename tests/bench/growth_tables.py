@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
+from playwright.sync_api import Browser
 from plotly.subplots import make_subplots
 
 from tests.bench.figures import LIBRARIES, ROOT, measured_on
@@ -51,7 +52,9 @@ PANELS = (
 )
 
 
-def write_pages(base: Mapping[str, int], sweeps: dict[str, list[Measured]], file: Path = FILE) -> None:
+def write_pages(
+    chromium: Browser, base: Mapping[str, int], sweeps: dict[str, list[Measured]], file: Path = FILE
+) -> None:
     """Write the file, and beside it the tables (if there is such a page) and the figure."""
     content = {
         "date": date.today().isoformat(),
@@ -61,14 +64,14 @@ def write_pages(base: Mapping[str, int], sweeps: dict[str, list[Measured]], file
         "sweeps": sweeps,
     }
     file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    draw(content, file)
+    draw(chromium, content, file)
 
 
-def draw(content: dict, file: Path) -> None:
+def draw(chromium: Browser, content: dict, file: Path) -> None:
     """Write the tables into the page and the figure, both named as the file."""
     if (page := file.with_suffix(".md")).is_file():
         page.write_text(with_tables(page.read_text(), content))
-    file.with_suffix(".svg").write_text(as_svg(figure(content["sweeps"])))
+    file.with_suffix(".svg").write_text(as_svg(chromium, figure(content["sweeps"])))
 
 
 def with_tables(text: str, content: dict) -> str:
@@ -143,18 +146,17 @@ def figure(sweeps: Mapping[str, Sequence[Measured]]) -> go.Figure:
     )
 
 
-def as_svg(drawn: go.Figure) -> str:
+def as_svg(chromium: Browser, drawn: go.Figure) -> str:
     """The figure as Plotly draws it in Chromium, without the network."""
-    with browser() as chromium:
-        page = chromium.new_page()
-        page.add_script_tag(path=PLOTLY)
-        size = {"format": "svg", "width": drawn.layout.width, "height": drawn.layout.height}
-        url = page.evaluate(
-            "async ([figure, size]) => Plotly.toImage(figure, size)", [json.loads(drawn.to_json()), size]
-        )
-        text = page.evaluate("(url) => decodeURIComponent(url.slice(url.indexOf(',') + 1))", url)
+    page = chromium.new_page()
+    page.add_script_tag(path=PLOTLY)
+    size = {"format": "svg", "width": drawn.layout.width, "height": drawn.layout.height}
+    url = page.evaluate("async ([figure, size]) => Plotly.toImage(figure, size)", [json.loads(drawn.to_json()), size])
+    text = page.evaluate("(url) => decodeURIComponent(url.slice(url.indexOf(',') + 1))", url)
+    page.close()
     return text + "\n"
 
 
 if __name__ == "__main__":
-    draw(json.loads(FILE.read_text()), FILE)
+    with browser() as chromium:
+        draw(chromium, json.loads(FILE.read_text()), FILE)

@@ -57,3 +57,13 @@ def test_figure_draws_every_number_and_marks_what_is_for_the_server():
     drawn = sorted(np.float64(value) for trace in of_grid for value in trace["y"] if value is not None)
     names = [name for name in SMALL if name != "kept_mb"]
     assert drawn == sorted(row[name] for row in (SMALL, BIG) for name in names if row[name] is not None)
+
+
+@pytest.mark.skipif(not growth_tables.FILE.is_file(), reason="`make bench-growth` has not been run")
+def test_tables_of_growth_md_equal_the_file():
+    page = growth_tables.FILE.with_suffix(".md").read_text()
+    content = json.loads(growth_tables.FILE.read_text())
+    assert growth_tables.with_tables(page, content) == page and "| layers |" in page
+    assert growth_tables.FILE.with_suffix(".svg").stat().st_size < 500_000
+    kept = [row["kept_mb"] * 1e6 > growth_tables.BROWSER_BYTES for rows in content["sweeps"].values() for row in rows]
+    assert any(kept) and not all(kept)  # some for the browser, some for the server

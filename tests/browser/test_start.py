@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.support.chromium import VIEWER, open_page, server, state
+from tests.support.chromium import VIEWER, fill_field, open_page, server, state
 from tests.support.pipelines import PIPELINES
 
 SAY = "#live p[role=status]"
@@ -49,7 +49,7 @@ def page(chromium, go, models):
 def test_first_run_says_that_the_model_is_loading_can_be_stopped_and_begins_once_it_is_loaded(page, go):
     before = page.locator(".pg-title").inner_text()
     page.locator("#seed input").fill("77")
-    page.locator("#steps input").fill("3")
+    fill_field(page, "steps", "3")
     page.locator("#generate").click()
     expect(page.locator(SAY)).to_have_text("Loading the model…")
     assert page.evaluate("document.querySelector('#live progress').position") == -1  # how long it takes is not known
