@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +16,17 @@ if TYPE_CHECKING:
 
 # torch and the rest are imported where they are needed: under `-n 2` a third process reads this file, to hand out the
 # tests, and the workers start after it.
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One store of traces for all processes of this run, so that a run of the bundled model is made once."""
+    if not hasattr(config, "workerinput"):
+        os.environ["PIXELGAZE_CACHE"] = tempfile.mkdtemp(prefix="pixelgaze-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ.pop("PIXELGAZE_CACHE"), ignore_errors=True)
 
 
 def pytest_collection() -> None:

@@ -12,7 +12,8 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import gradio as gr
 from starlette.middleware import Middleware
 
-from viz.page.gallery import GALLERY, exhibits
+from viz.page.ahead import follow_ahead
+from viz.page.gallery import GALLERY, exhibits, first_trace
 from viz.page.guard import guard
 from viz.page.lifetime import check_address, serve_until_interrupted
 from viz.page.limits import set_limits
@@ -20,6 +21,7 @@ from viz.page.menu import MAX_FILE
 from viz.page.plots import PLOTLY
 from viz.page.runs import load_bundled, stop_runs
 from viz.page.script import EarlyHead, head, script_route
+from viz.page.store import set_cache, store
 from viz.page.tabs import explore, lesson
 from viz.page.theme import theme
 from viz.recording.heap import keep_freed_memory
@@ -37,7 +39,7 @@ HEADER = """
 
 def build() -> gr.Blocks:
     """Build the page: its tabs, in order."""
-    gr.set_static_paths([GALLERY, PLOTLY])
+    gr.set_static_paths([GALLERY, PLOTLY, store.folder])
     with gr.Blocks(title="PixelGaze", analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
         gr.HTML(HEADER, apply_default_css=False)
         with gr.Tab("Explore"):
@@ -50,7 +52,7 @@ def build() -> gr.Blocks:
 
 def _early_head() -> str:
     first = exhibits()[0]
-    return head(first.trace, first.picture, first.layer, first.step)
+    return head(first_trace(), first.picture, first.layer, first.step)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,6 +77,19 @@ def _parser() -> argparse.ArgumentParser:
         "--browser",
         help="the largest trace sent to a browser, by default 96MB; for larger ones the server computes the maps",
     )
+    parser.add_argument(
+        "--cache",
+        metavar="FOLDER",
+        help="where recorded traces are kept; by default $PIXELGAZE_CACHE, or pixelgaze in the user's cache folder",
+    )
+    parser.add_argument(
+        "--cache-size",
+        default="2GB",
+        help="how much they may take, by default 2GB, of which each run takes 30MB; 0: none",
+    )
+    parser.add_argument(
+        "--on-demand", action="store_true", help="record the gallery's pictures when they are chosen, not ahead of time"
+    )
     return parser
 
 
@@ -83,6 +98,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         set_limits(arguments.memory, arguments.models, arguments.browser)
+        set_cache(arguments.cache, arguments.cache_size)
     except ValueError as error:
         parser.error(str(error))
     if problem := check_address(arguments.host, arguments.port):
@@ -107,8 +123,15 @@ def main() -> None:
         ssr_mode=False,
     )
     # The page is up and shows a recorded trace without torch. Load the model while the visitor looks at it.
-    threading.Thread(target=load_bundled, daemon=True).start()
+    threading.Thread(target=_prepare, args=(not arguments.on_demand,), daemon=True).start()
     serve_until_interrupted(page)
+
+
+def _prepare(ahead: bool) -> None:
+    store.sweep()
+    load_bundled()
+    if ahead:
+        follow_ahead()
 
 
 if __name__ == "__main__":

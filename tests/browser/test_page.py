@@ -32,7 +32,7 @@ def test_page_opens_on_first_exhibit_with_its_query(page):
     assert page.evaluate(f"{VIEWER}.trace.steps") == trace.steps
     assert page.locator(".pg-title").inner_text() == exhibit.caption
     badge = page.locator(f"{VIEWER_ROOT} .pg-proof summary")
-    assert re.fullmatch(r"✓ 10 layers verified at one step, to \de.\d", badge.inner_text())  # a file of version 1
+    assert re.fullmatch(r"✓ 20 layers verified at all 9 steps, [\d,]+ rows, to \de.\d", badge.inner_text())
     assert exhibit.layer in page.locator(".pg-where").inner_text()
     row, column = trace.cell(exhibit.layer, (exhibit.point[0] * 64, exhibit.point[1] * 64))
     sentence = page.locator(".pg-sentence").inner_text()

@@ -23,7 +23,7 @@ from viz.page.gallery import exhibits
 from viz.query import Maps
 from viz.view import View
 
-EXHIBIT = exhibits()[1]
+EXHIBIT = exhibits()[0]
 PIXEL = {"kind": "pixel", "point": [0.3, 0.7]}
 BOX = {"kind": "box", "from": [0.4, 0.3], "to": [0.62, 0.55]}
 

@@ -39,7 +39,7 @@ def test_api_records_trace(client):
     trace = Trace.load(Path(result["path"] if isinstance(result, dict) else result))
     assert trace.steps == [0, 1, 2, 3] and trace.recipe["seed"] == 3
     assert {layer.kind for layer in trace} == {"self", "cross"}
-    assert max(trace.verify().values()) < 1e-5
+    assert max(trace.proved.values()) < 1e-5 and max(trace.verify().values()) < 5e-3  # in half precision
     assert trace.skipped == {}
 
 

@@ -1,13 +1,18 @@
-"""The gallery: the traces that come with the project."""
+"""The gallery: recipes with a poster each, and the trace that the page opens with."""
+
+import json
+import struct
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from models import load
+from tests.support.gallery import kept_trace
 from viz import Trace
-from viz.page.gallery import exhibits
+from viz.page.gallery import GALLERY, LESSON, exhibits, first_trace, steps_to_keep
 from viz.recording.run import perform
+from viz.view import View
 
 
 def test_gallery_has_at_least_six_exhibits():
@@ -15,25 +20,53 @@ def test_gallery_has_at_least_six_exhibits():
     assert len(names) == len(set(names)) >= 6
 
 
-@pytest.mark.parametrize("exhibit", exhibits(), ids=lambda exhibit: exhibit.name)
-def test_exhibit_is_complete_small_and_proved(exhibit):
-    assert exhibit.trace.stat().st_size <= 10_000_000
+def test_only_the_first_exhibit_comes_with_a_trace():
+    """A repository keeps every version of a file."""
+    assert [path.stem for path in GALLERY.glob("*.safetensors") if path != LESSON] == [exhibits()[0].name]
+    assert [exhibit.trace for exhibit in exhibits()[1:]] == [None] * (len(exhibits()) - 1)
+
+
+def test_first_exhibit_is_complete_small_and_proved():
+    exhibit = exhibits()[0]
+    assert exhibit.trace.stat().st_size <= 12_000_000
     trace = Trace.load(exhibit.trace)
     assert (trace.recipe["caption"], trace.recipe["seed"]) == (exhibit.caption, exhibit.seed)
-    assert len(trace.layers) == 10 and trace.skipped == {}
-    assert len(trace.steps) == exhibit.kept and trace.steps == list(trace.previews)
-    assert (trace.steps[0], trace.steps[-1]) == (0, 24)
+    assert len(trace.layers) == 20 and trace.skipped == trace.gaps == {}
+    assert trace.words["conditional"].text == exhibit.caption
+    assert trace.steps == exhibit.steps == steps_to_keep(exhibit) and trace.steps == list(trace.previews)
+    assert (len(trace.steps), trace.steps[0], trace.steps[-1]) == (exhibit.kept, 0, 24)
+    assert max(np.diff(trace.steps)) <= 4 and exhibit.step in trace.steps
     assert max(trace.proved.values()) < 1e-5 and max(trace.verify().values()) < 5e-3
-    assert exhibit.layer in trace.layers and exhibit.step in trace.steps
-    assert -1 <= exhibit.head < trace.layers[exhibit.layer].heads and all(0 <= place < 1 for place in exhibit.point)
+
+
+def test_first_exhibits_file_begins_with_its_view():
+    exhibit = exhibits()[0]
+    with open(exhibit.trace, "rb") as file:
+        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+    ends = {name: entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"}
+    shown = [f"conditional/{part}/{exhibit.layer}/{exhibit.step}" for part in ("query", "key")]
+    assert max(ends[name] for name in ["picture", *shown]) < 300_000
+
+
+@pytest.mark.parametrize("exhibit", exhibits(), ids=lambda exhibit: exhibit.name)
+def test_exhibit_has_a_poster_and_a_view(exhibit):
+    layer = Trace.load(first_trace()).layers[exhibit.layer]
+    assert -1 <= exhibit.head < layer.heads and 0 <= exhibit.step < exhibit.recipe.steps
+    assert exhibit.view == View(exhibit.point, exhibit.layer, exhibit.step, exhibit.head)
+    assert exhibit.recipe.weights == exhibit.revision
     assert Image.open(exhibit.picture).size == (192, 192)
 
 
-def test_exhibit_opens_with_a_pixel_that_looks_somewhere():
-    for exhibit in exhibits():
-        trace = Trace.load(exhibit.trace)
-        place = tuple(place * side for place, side in zip(exhibit.point, trace.size, strict=True))
-        rows = trace.rows(exhibit.layer, step=exhibit.step, query=trace.cell(exhibit.layer, place))
+@pytest.mark.slow
+@pytest.mark.parametrize("exhibit", exhibits()[:3], ids=lambda exhibit: exhibit.name)
+def test_exhibit_is_whole_and_opens_with_a_pixel_that_looks_somewhere(exhibit):
+    trace = Trace.load(kept_trace(exhibit))
+    assert trace.steps == list(range(25)) == list(trace.previews) and trace.words and len(trace.layers) == 20
+    poster = np.asarray(Image.open(exhibit.picture).convert("RGB"))[1::3, 1::3]
+    assert np.abs(poster.astype(int) - trace.picture).mean() < 2
+    for shown in [trace, Trace.load(exhibit.trace)] if exhibit.trace else [trace]:
+        place = tuple(place * side for place, side in zip(exhibit.point, shown.size, strict=True))
+        rows = shown.rows(exhibit.layer, step=exhibit.step, query=shown.cell(exhibit.layer, place))
         weights = rows.mean(0) if exhibit.head < 0 else rows[exhibit.head]
         assert weights.max() * weights.numel() > 5, exhibit.name  # times uniform
 

@@ -90,7 +90,7 @@ def test_open_trace_refuses_damaged_and_foreign_files(trace, warnings, tmp_path,
         viewer, outcome = open_trace(refused)
         assert viewer == gr.skip() and warnings.pop() == outcome["message"]
     monkeypatch.setattr(menu, "MAX_FILE", 999_000)
-    assert "too large: 7 MB; the limit is 1 MB" in open_trace(save_temporary(trace))[1]["message"]
+    assert "too large: 17 MB; the limit is 1 MB" in open_trace(save_temporary(trace))[1]["message"]
 
 
 def test_open_trace_outcomes_differ(trace, warnings):

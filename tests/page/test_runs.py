@@ -9,10 +9,13 @@ import pytest
 
 import models
 from viz.page import runs
-from viz.page.tabs.generate import draw_recipe
+from viz.page.store import Store
+from viz.page.tabs import generate
+from viz.page.tabs.generate import Wanted, draw
 from viz.recipe import Recipe
 
 PICTURE = np.zeros((2, 2, 3), np.uint8)
+WANTED = Wanted(Recipe("a red monster", steps=2))
 
 
 def request(session: str) -> SimpleNamespace:
@@ -71,30 +74,31 @@ class SlowLoader:
 
 
 @pytest.fixture
-def loader(tiny_pipeline, monkeypatch):
+def loader(tiny_pipeline, monkeypatch, tmp_path):
     """A server that has just been started, and whose model takes long to load."""
     loader = SlowLoader(tiny_pipeline)
     monkeypatch.setattr(models, "load", loader, raising=False)
     monkeypatch.setattr(runs, "_bundled", {})
+    monkeypatch.setattr(generate, "store", Store(tmp_path / "store"))
     yield loader
     loader.go.set()
 
 
 def test_first_run_says_that_the_model_is_loading_and_goes_on_once_it_is(loader):
     threading.Thread(target=runs.load_bundled).start()  # as `main` does
-    news = draw_recipe(Recipe("a red monster", steps=2), None, "a visitor")
+    news = draw(WANTED, "a visitor")
     _, strip = next(news)
     assert strip == {"step": 0, "steps": 2, "preview": None, "note": "Loading the model…"}
     loader.go.set()
     strips = [strip for _, strip in news]
     assert [strip["step"] for strip in strips[:-1]] == [0, 1, 2] and not any("note" in strip for strip in strips[:-1])
     assert strips[-1] is None and loader.loads == 1
-    _, strip = next(draw_recipe(Recipe("a red monster", steps=2), None, "a visitor"))
+    _, strip = next(draw(Wanted(Recipe("a red monster", seed=1, steps=2)), "a visitor"))
     assert strip["step"] == 1  # the second run waits for nothing
 
 
 def test_run_stopped_while_the_model_loads_never_begins(loader):
-    news = draw_recipe(Recipe("a red monster", steps=2), None, "a visitor")
+    news = draw(WANTED, "a visitor")
     next(news)
     runs.stop_runs(request("a visitor"))
     ((_, strip),) = news
@@ -107,7 +111,7 @@ def test_run_that_cannot_load_its_model_says_why(loader, monkeypatch, caplog):
     warnings = []
     monkeypatch.setattr("viz.page.tabs.generate.warn", warnings.append)
     monkeypatch.setattr(models, "load", lambda name, revision: 1 / 0)
-    *_, (_, strip) = draw_recipe(Recipe("a red monster", steps=2), None, "a visitor")
+    *_, (_, strip) = draw(WANTED, "a visitor")
     assert strip is None and warnings == ["The picture could not be drawn and recorded: division by zero"]
 
 

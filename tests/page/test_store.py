@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -58,6 +59,14 @@ def follow(store: Store, make, recipe: Recipe = RECIPE, **options) -> Kept:
     return kept
 
 
+def wait_for(store: Store, count: int) -> None:
+    """Wait until that many wait for a run."""
+    deadline = time.monotonic() + 10
+    while sum(len(run.waiting) for run in list(store._runs.values())) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def files(folder) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name != "locks")
 
@@ -102,8 +111,7 @@ def test_many_who_ask_at_once_get_one_run(folder):
         first = pool.submit(lambda: list(store.follow(RECIPE, make, threading.Event())))
         assert make.begun.wait(10)
         others = [pool.submit(lambda: list(store.follow(RECIPE, make, threading.Event()))) for _ in range(7)]
-        while len(next(iter(store._runs.values())).waiting) < 8:
-            pass
+        wait_for(store, 8)
         make.go.set()
         results = [each.result(timeout=10) for each in (first, *others)]
     assert make.runs == 1 and len({result[-1] for result in results}) == 1
@@ -116,7 +124,7 @@ def test_run_goes_on_while_anyone_waits_and_stops_with_the_last(folder):
     stops = [threading.Event(), threading.Event()]
     with ThreadPoolExecutor() as pool:
         waiting = [pool.submit(lambda stop=stop: list(store.follow(RECIPE, make, stop))) for stop in stops]
-        assert make.begun.wait(10)
+        wait_for(store, 2)
         stops[0].set()
         with pytest.raises(Stopped):
             waiting[0].result(timeout=10)
@@ -142,8 +150,7 @@ def test_run_in_the_background_stops_for_others_but_not_once_somebody_waits(fold
         ahead = pool.submit(follow, store, make, background=True)
         assert make.begun.wait(10)
         visitor = pool.submit(follow, store, make)
-        while len(next(iter(store._runs.values())).waiting) < 2:
-            pass
+        wait_for(store, 2)
         store.stop_background()
         make.go.set()
         assert visitor.result(timeout=10) == ahead.result(timeout=10) and make.runs == 2

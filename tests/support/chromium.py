@@ -52,7 +52,7 @@ def server(*arguments: str, start: tuple[str, ...] = ("app.py",)) -> Iterator[tu
     began = time.perf_counter()
     command = [sys.executable, "-u", *start, *arguments]
     with tempfile.TemporaryFile("w+") as log, tempfile.TemporaryDirectory() as uploads:
-        environment = os.environ | {"GRADIO_TEMP_DIR": uploads}
+        environment = {"PIXELGAZE_CACHE": uploads} | os.environ | {"GRADIO_TEMP_DIR": uploads}
         if "PYTEST_XDIST_WORKER" in os.environ:
             environment["OMP_NUM_THREADS"] = "1"  # the other worker's server has the other core
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from tests.support.gallery import without_words
 from tests.support.traces import attention_of, trace_of_odds, trace_of_segments
-from viz import Trace
 from viz.curves import measure_over_steps
 from viz.labels import layer_label
 from viz.page.gallery import exhibits
@@ -18,7 +18,7 @@ OTHER = Box((0.5, 0.6), (0.65, 0.8))
 
 @pytest.fixture(scope="module")
 def maps() -> Maps:
-    return Maps(Trace.load(exhibits()[0].trace))
+    return Maps(without_words(exhibits()[0].trace))
 
 
 def test_measure_over_steps_of_rows(maps):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.gallery import without_words
 from tests.support.traces import attention_of, trace_of_odds, trace_of_segments
 from viz import Trace
 from viz.areas import coverage, middle, shares
@@ -17,7 +18,7 @@ QUERIES = (Pixel((0.3, 0.7)), Box((0.1, 0.2), (0.53, 0.61)), Region((2, 2), b"\x
 
 @pytest.fixture(scope="module")
 def trace() -> Trace:
-    return Trace.load(exhibits()[0].trace)
+    return without_words(exhibits()[0].trace)
 
 
 def test_coverage_worked_by_hand():

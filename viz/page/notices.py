@@ -13,6 +13,11 @@ def warn(text: str) -> None:
     gr.Warning(html.escape(text, quote=False))
 
 
+def inform(text: str) -> None:
+    """Show a message that is no warning; escaped likewise."""
+    gr.Info(html.escape(text, quote=False))
+
+
 def as_sentence(error: Exception) -> str:
     """An error's message with a capital and a full stop; a file or model name at its beginning is left as it is."""
     message = str(error)

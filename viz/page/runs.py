@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import gradio as gr
@@ -40,6 +42,12 @@ _bundled: dict[str, CritterPipeline] = {}  # {weights: the pipeline}
 
 # A pipeline's scheduler keeps state, and a run may still be ending after its page was closed: one run at a time.
 _model_lock = threading.Lock()
+
+# Runs in the background hold the lock, too, but give way: these functions are called before a visitor waits for it.
+before_visitors: list[Callable[[], None]] = []
+_visitors = 0  # who run something or wait for the lock; guarded by `_idle`, which tells when they are gone
+_idle = threading.Condition()
+LOW_PRIORITY = 10  # as `nice` counts
 
 _stop_events: dict[Session, list[threading.Event]] = {}  # {session: one for each of its runs, set to end the run}
 _queued: dict[Session, list[threading.Event]] = {}  # {session: those of its events whose run has not begun}
@@ -82,9 +90,38 @@ def wait_for_bundled(recipe: Recipe, stopped: threading.Event) -> Iterator[Progr
 
 @contextmanager
 def hold_model() -> Iterator[None]:
-    """Wait until no run is in progress, and let none begin in the meantime."""
-    with _model_lock:
+    """Wait until no run is in progress, and let none begin in the meantime. Runs in the background give way."""
+    with _as_visitor(), _model_lock:
         yield
+
+
+@contextmanager
+def _as_visitor() -> Iterator[None]:
+    global _visitors
+    with _idle:
+        _visitors += 1
+    for give_way in before_visitors:
+        give_way()
+    try:
+        yield
+    finally:
+        with _idle:
+            _visitors -= 1
+            _idle.notify_all()
+
+
+def _step_back() -> None:
+    """Let other threads go before this one and those that it starts; raises Stopped if a visitor waits."""
+    if _visitors:
+        raise Stopped
+    if sys.platform == "linux":  # elsewhere, a thread has no priority of its own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOW_PRIORITY)
+
+
+def wait_until_idle() -> None:
+    """Wait until no visitor runs anything."""
+    with _idle:
+        _idle.wait_for(lambda: not _visitors)
 
 
 def announce_run(session: Session) -> None:
@@ -125,12 +162,18 @@ def stop_runs(request: gr.Request) -> None:
 
 
 def follow_recipe(
-    recipe: Recipe, pipeline: CritterPipeline, stopped: threading.Event, *, both: bool = False
+    recipe: Recipe,
+    pipeline: CritterPipeline,
+    stopped: threading.Event,
+    *,
+    both: bool = False,
+    background: bool = False,
 ) -> Iterator[Progress | Trace]:
     """Follow a recipe; yields the progress after each step and then the trace.
 
     Args:
         both: record both halves of guidance, where the run has two; by default the conditional one.
+        background: as for `run_with_progress`.
 
     Raises:
         Stopped: when `stopped` was set before the end.
@@ -141,16 +184,19 @@ def follow_recipe(
         branch = "both" if both else "conditional"
         return perform(recipe, pipeline, on_step=on_step, record_steps=BROWSER_STEPS, branch=branch)
 
-    yield from run_with_progress(run, recipe.steps, stopped)
+    yield from run_with_progress(run, recipe.steps, stopped, background=background)
 
 
 def run_with_progress(
-    run: Callable[[OnStep], Trace], steps: int, stopped: threading.Event
+    run: Callable[[OnStep], Trace], steps: int, stopped: threading.Event, *, background: bool = False
 ) -> Iterator[Progress | Trace]:
     """Wait for the model and call `run(on_step)`; yields the progress after each step and then the trace.
 
+    Args:
+        background: with low priority, and only while no visitor runs anything.
+
     Raises:
-        Stopped: when `stopped` was set before the end.
+        Stopped: when `stopped` was set before the end, or a visitor waits for a run in the background.
         Exception: whatever `run` raises.
     """
     latest: np.ndarray | None = None
@@ -163,9 +209,11 @@ def run_with_progress(
             latest = latest if preview is None else preview
             report(describe_progress(step + 1, steps, latest))
 
-        with _model_lock:
+        with nullcontext() if background else _as_visitor(), _model_lock:
             if stopped.is_set():
                 raise Stopped
+            if background:
+                _step_back()
             return run(on_step)
 
     yield from stream_thread(work)

@@ -30,9 +30,9 @@ from gradio.utils import get_upload_folder
 
 from models.opening.revision import versions
 from viz.page.progress import Progress
-from viz.page.runs import BROWSER_STEPS, PATIENCE, Stopped
+from viz.page.runs import BROWSER_STEPS, PATIENCE, Stopped, before_visitors
 from viz.recipe import Recipe
-from viz.recording.budget import amount
+from viz.recording.budget import amount, budget
 from viz.trace_description import VERSION
 
 if TYPE_CHECKING:  # torch is imported when a trace is written
@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # torch is imported when a trace is written
 
 FORMAT = 1  # raise it whenever other traces are recorded, or they are written differently, from the same recipe
 LIMIT = 2_000_000_000  # bytes
+TRACES = "traces"  # a folder of their own, because the page serves all that is in it
 _NAME = re.compile(r"([0-9a-f]{64})-([0-9a-f]{32})\.safetensors")
 
 Make = Callable[[threading.Event], Iterator["Progress | Trace"]]  # follows a recipe until the event is set
@@ -54,10 +55,10 @@ class Kept:
 
 
 def default_folder() -> Path:
-    """$PIXELGAZE_CACHE, or `pixelgaze` in the user's cache folder."""
+    """`traces` in $PIXELGAZE_CACHE, or in `pixelgaze` in the user's cache folder."""
     if folder := os.environ.get("PIXELGAZE_CACHE"):
-        return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pixelgaze"
+        return Path(folder) / TRACES
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pixelgaze" / TRACES
 
 
 def address(recipe: Recipe, *, both: bool = False) -> str:
@@ -330,3 +331,13 @@ def save_temporary(trace: Trace, *, compact: bool = False) -> Path:
 
 
 store = Store()  # the page's
+before_visitors.append(store.stop_background)
+
+
+def set_cache(folder: str | None, size: str) -> None:
+    """Set the page's cache folder, by default as for `default_folder`, and how much it may hold; "0" for nothing.
+
+    Raises:
+        ValueError: when `size` is not an amount.
+    """
+    store.configure(Path(folder) / TRACES if folder else None, 0 if size.strip() == "0" else budget(size))

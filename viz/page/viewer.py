@@ -30,7 +30,8 @@ class Viewer(gr.HTML):
     """A live canvas: point at the picture, and the atlas shows where that pixel looks. `viewer_value` makes its value.
 
     Args:
-        compares: show a button; its `compare` event holds the caption and seed of the trace to compare.
+        compares: show a button; its `compare` event holds the caption and seed of the trace to compare. A button for a
+            trace's other steps is shown if its value says so; its event is `whole`.
         beside: the elem_id of the viewer whose cursor this one shares. Its `pick` event holds an index into `others`,
             the names of the traces it offers; its `leave` event closes it.
     """
@@ -47,7 +48,7 @@ class Viewer(gr.HTML):
         super().__init__(
             value,
             html_template=_SKELETON,
-            js_on_load=js_on_load("startViewer", "compare", "pick", "leave"),
+            js_on_load=js_on_load("startViewer", "compare", "pick", "leave", "whole"),
             apply_default_css=False,
             server_functions=[answer],
             colormap=in_hex(palette(SEQUENTIAL)),
@@ -66,7 +67,9 @@ def viewer_value(path: str | Path, view: View | None = None, *, opened: bool = F
     """The value that makes a `Viewer` fetch and show the trace at `path`; without a `view` it keeps the one it has.
 
     Gradio sends the value as JSON at every update, so the trace itself is fetched as a file. Set `opened` for a
-    visitor's own file: a link cannot contain it.
+    visitor's own file: a link cannot contain it. Other fields are optional: "outline" for a trace of which only that
+    goes to the browser; "whole", the number of steps that the page can show where the file has fewer; "message", to be
+    shown instead of a trace.
     """
     return {"trace": FileData(path=str(path)).model_dump(), "view": view.to_json() if view else {}, "opened": opened}
 

@@ -6,26 +6,48 @@ from typing import Any
 
 import gradio as gr
 
-from viz.page.gallery import exhibits
-from viz.page.viewer import Viewer, viewer_value
+from viz.page.gallery import Exhibit, exhibits
+from viz.page.progress import ProgressStrip
+from viz.page.tabs import generate
+from viz.page.tabs.generate import Shown, Wanted
+from viz.page.viewer import Viewer
+
+WAITING = "This critter is drawn and recorded first; the progress is shown above."
 
 
-def build(viewer: Viewer, elem_id: str) -> None:
+def build(viewer: Viewer, strip: ProgressStrip, elem_id: str) -> None:
     """Lay out the second viewer beside `viewer`, whose `elem_id` is given. It is hidden at first."""
     names = [f"{exhibit.caption}, seed {exhibit.seed}" for exhibit in exhibits()]
     with gr.Column(min_width=340, visible=False, elem_id="beside") as column:
         second = Viewer(beside=elem_id, others=names, elem_id="second")
+    shown = [second, strip, generate.wire(second, strip)]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
-    viewer.compare(_open, None, [column, second], **quiet)
-    second.pick(_show_exhibit, None, second, **quiet)
+    viewer.compare(_open, None, [column, *shown], **quiet)
+    second.pick(_pick, None, shown, **quiet)
     second.leave(lambda: gr.Column(visible=False), None, column, **quiet)
 
 
-def _open(event: gr.EventData) -> tuple[gr.Column, dict]:
-    """Show the first exhibit other than the trace on screen. The browser copies the view."""
-    other = next(e for e in exhibits() if (e.caption, e.seed) != (event.caption, event.seed))
-    return gr.Column(visible=True), viewer_value(other.trace)
+def _open(event: gr.EventData, request: gr.Request) -> tuple:
+    """Show the first exhibit other than the trace on screen that is kept. The browser copies the view."""
+    others = [e for e in exhibits() if (e.caption, e.seed) != (event.caption, event.seed)]
+    for exhibit in others:
+        if (value := _kept(exhibit)) is not None:
+            return gr.Column(visible=True), value, gr.skip(), gr.skip()
+    return gr.Column(visible=True), *_ask(others[0], request)
 
 
-def _show_exhibit(event: gr.EventData) -> dict:
-    return viewer_value(exhibits()[event.index].trace)
+def _pick(event: gr.EventData, request: gr.Request) -> Shown:
+    return _ask(exhibits()[event.index], request)
+
+
+def _kept(exhibit: Exhibit) -> dict | None:
+    """The value for an exhibit that can be shown at once."""
+    kept = generate.show_kept(Wanted(exhibit.recipe))
+    return generate.show_part(exhibit.trace) if kept is None and exhibit.trace is not None else kept
+
+
+def _ask(exhibit: Exhibit, request: gr.Request) -> Shown:
+    if (value := _kept(exhibit)) is not None:
+        return value, gr.skip(), gr.skip()
+    _, strip, wanted = generate.ask(Wanted(exhibit.recipe), request.session_hash)
+    return {"message": WAITING}, strip, wanted

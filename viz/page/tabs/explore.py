@@ -10,17 +10,18 @@ from typing import Any
 import gradio as gr
 from gradio.data_classes import FileData
 
-from viz.page.gallery import Exhibit, exhibits, pin_revision
+from viz.page.gallery import Exhibit, exhibits, first_trace, pin_revision
 from viz.page.menu import ExportMenu
-from viz.page.notices import warn
+from viz.page.notices import inform, warn
 from viz.page.plots import Plots
-from viz.page.progress import Progress, ProgressStrip
-from viz.page.runs import announce_run, first_progress, follow_recipe, load_bundled, stop_runs, stoppable_run
-from viz.page.tabs import compare, link, own_model
-from viz.page.tabs.generate import draw_recipe
-from viz.page.viewer import Viewer, save_temporary, viewer_value
+from viz.page.progress import ProgressStrip
+from viz.page.runs import load_bundled, stop_runs, stoppable_run
+from viz.page.store import Kept
+from viz.page.tabs import compare, generate, link, own_model
+from viz.page.tabs.generate import Shown, Wanted
+from viz.page.viewer import Viewer
 from viz.recipe import Recipe, RecipeError, check_words
-from viz.view import View
+from viz.view import View, ViewError
 
 # Gradio cuts off examples of more than 60 characters.
 CAPTIONS = [
@@ -43,17 +44,20 @@ def build(page: gr.Blocks) -> None:
     strip = ProgressStrip(elem_id="live")
     with gr.Row(elem_id="pair"):
         with gr.Column(min_width=340):
-            viewer = Viewer(_show_exhibit(0), compares=True, elem_id="viewer")
-        compare.build(viewer, "viewer")
+            viewer = Viewer(generate.show_part(first_trace(), gallery[0].view), compares=True, elem_id="viewer")
+        compare.build(viewer, strip, "viewer")
     menu = ExportMenu(elem_id="export")
     plots = Plots(elem_id="plots")
     gr.Examples([[text] for text in CAPTIONS], [request.caption], label="Captions to try")
 
-    shelf.select(_choose_exhibit, None, [viewer, *request.fields], **PRIVATE)
-    _wire_request(request, viewer, strip)
+    pending = generate.wire(viewer, strip)
+    shown = [viewer, strip, pending]
+    shelf.select(_choose_exhibit, None, [*shown, *request.fields], **PRIVATE)
+    viewer.whole(_show_whole, None, shown, **PRIVATE)
+    _wire_request(request, shown)
     menu.wire(viewer)
     plots.wire(viewer)
-    link.wire(page, viewer, strip, [*request.fields, request.both])
+    link.wire(page, shown, [*request.fields, request.both])
     own_model.wire(box, viewer, strip)
     strip.stop(stop_runs, None, None, queue=False, **PRIVATE)
     gr.api(record_trace, api_name="trace", **ONE_RUN)
@@ -91,16 +95,10 @@ def _lay_out_request(first: Exhibit) -> _Request:
     return _Request(caption, seed, dice, steps, guidance, both, generate)
 
 
-def _wire_request(request: _Request, viewer: Viewer, strip: ProgressStrip) -> None:
+def _wire_request(request: _Request, shown: list[gr.components.Component]) -> None:
     request.dice.click(_random_seed, None, request.seed, queue=False, **PRIVATE)
-    gr.on(
-        [request.generate.click, request.caption.submit],
-        _announce,
-        request.fields,
-        strip,
-        concurrency_limit=None,
-        **PRIVATE,
-    ).then(_generate, [*request.fields, request.both], [viewer, strip], **ONE_RUN, **PRIVATE)
+    asked = [request.generate.click, request.caption.submit]
+    gr.on(asked, _generate, [*request.fields, request.both], shown, concurrency_limit=None, **PRIVATE)
 
 
 def _lay_out_gallery(gallery: Sequence[Exhibit]) -> gr.Gallery:
@@ -120,35 +118,37 @@ def _random_seed() -> int:
     return random.randrange(10_000)
 
 
-def _show_exhibit(index: int) -> dict:
-    exhibit = exhibits()[index]
-    return viewer_value(exhibit.trace, View(exhibit.point, exhibit.layer, exhibit.step, exhibit.head))
+def _choose_exhibit(event: gr.SelectData, request: gr.Request) -> tuple:
+    exhibit = exhibits()[event.index]
+    recipe = exhibit.recipe
+    shown = generate.ask(Wanted(recipe, exhibit.view), request.session_hash)
+    if isinstance(shown[2], Wanted):
+        inform("This critter is drawn and recorded now, which takes some seconds; from then on it opens at once.")
+    return *shown, recipe.caption, recipe.seed, recipe.steps, recipe.guidance
 
 
-def _choose_exhibit(event: gr.SelectData) -> tuple:
-    recipe = exhibits()[event.index].recipe
-    return _show_exhibit(event.index), recipe.caption, recipe.seed, recipe.steps, recipe.guidance
-
-
-def _announce(caption: str, seed: int, steps: int, guidance: float, request: gr.Request) -> Progress | None:
-    """Show the progress strip with its Stop button at once, even while another visitor's run comes first."""
+def _show_whole(event: gr.EventData, request: gr.Request) -> Shown:
+    """Show the first exhibit with all its steps, in the same view."""
     try:
-        recipe = pin_revision(Recipe(caption, seed, steps, guidance))
+        view = View.from_json(event.view)
+    except (ViewError, AttributeError) as error:
+        warn(f"The view cannot be kept. {error}")
+        view = None
+    return generate.ask_whole(exhibits()[0].recipe, view, request.session_hash)
+
+
+def _generate(caption: str, seed: int, steps: int, guidance: float, both: bool, request: gr.Request) -> Iterator[Shown]:
+    """Show a trace at once if it is kept, otherwise the strip, even while another visitor's run comes first."""
+    try:
+        wanted = Wanted(pin_revision(Recipe(caption, seed, steps, guidance)), both=both)
     except RecipeError as error:
         warn(str(error))
-        return None
-    announce_run(request.session_hash)
-    return first_progress(recipe)
-
-
-def _generate(caption: str, seed: int, steps: int, guidance: float, both: bool, request: gr.Request) -> Iterator[tuple]:
-    """Draw and record. Until the new trace is complete, the viewer keeps the one it has."""
-    try:
-        recipe = pin_revision(Recipe(caption, seed, steps, guidance))
-    except RecipeError:  # _announce has warned
-        yield gr.skip(), None
+        yield gr.skip(), None, gr.skip()
         return
-    yield from draw_recipe(recipe, None, request.session_hash, both=both)
+    yield (shown := generate.ask(wanted, request.session_hash))
+    if not isinstance(shown[2], Wanted):
+        inform("This picture was drawn before, so its recording is shown at once.")
+        generate.warn_of_words(wanted.recipe)
 
 
 def record_trace(
@@ -161,14 +161,14 @@ def record_trace(
 ) -> FileData:
     """Draw a picture; returns its trace, a file for `viz.Trace.load` with every layer and up to 25 steps.
 
-    It holds the conditional half of guidance, or with `both_halves` the unconditional one, too.
+    It holds the conditional half of guidance, or with `both_halves` the unconditional one, too, in half precision.
     """
     try:
         recipe = pin_revision(Recipe(caption, seed, steps, guidance))
         check_words(recipe, load_bundled(recipe))
     except RecipeError as error:
         raise gr.Error(str(error)) from error
-    with stoppable_run(request.session_hash if request else None) as stopped:
-        *_, trace = follow_recipe(recipe, load_bundled(recipe), stopped, both=both_halves)
-    assert not isinstance(trace, dict)  # the last is the trace
-    return FileData(path=str(save_temporary(trace)))
+    with stoppable_run(request.session_hash if request else None, announced=False) as stopped:
+        *_, kept = generate.follow_kept(recipe, stopped, both=both_halves)
+    assert isinstance(kept, Kept)
+    return FileData(path=str(kept.path))

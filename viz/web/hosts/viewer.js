@@ -18,7 +18,10 @@ export function startViewer(gradio) {
   root.viewer = viewer;
   root.exportMenu = addExportMenu(root, viewer, colors);
   const loader = createLoader(gradio, root, viewer);
-  if (props.compares) addCompareButton(gradio, viewer);
+  if (props.compares) {
+    addWholeButton(gradio, viewer);
+    addCompareButton(gradio, viewer);
+  }
   if (props.beside) addComparison(gradio, root, viewer, loader);
   watch("value", loader.load);
   loader.load();
@@ -32,7 +35,8 @@ function createLoader({ props, server }, root, viewer) {
   let shown = null; // that of the trace on screen
 
   async function load() {
-    const { trace, outline, view, opened } = props.value || {};
+    const { trace, outline, view, opened, message } = props.value || {};
+    if (message) viewer.say(message);
     if (!trace) return;
     const { url, path } = trace;
     const isSame = address === url;
@@ -73,6 +77,20 @@ function addCompareButton({ trigger }, viewer) {
     trigger("compare", { caption, seed });
   };
   viewer.slot.append(makeButton("Compare", { class: "pg-toggle", onclick: compare }));
+}
+
+// Offers the steps that the trace on screen lacks, where the server can show them.
+function addWholeButton({ props, trigger, watch }, viewer) {
+  const button = makeButton("", { class: "pg-toggle pg-whole", hidden: true, onclick: () => trigger("whole", { view: viewer.viewNow() }) });
+  const update = () => {
+    const { whole = 0 } = props.value || {};
+    const shown = viewer.trace?.steps.length ?? whole;
+    button.hidden = shown >= whole;
+    button.textContent = `${shown} of ${whole} steps · show all`;
+  };
+  viewer.slot.append(button);
+  viewer.onchange((change) => change === "open" && update());
+  watch("value", update);
 }
 
 // Makes this the second viewer: adds the choice of its trace, and links its cursor to the first viewer's.
