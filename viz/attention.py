@@ -16,6 +16,7 @@ from viz.layer import Grid, Layer
 
 # Rows held, and keys converted, at a time; more would not stay in the processor's cache.
 BLOCK, KEYS = 256, 512
+BLOCK_SCORES = 2**23  # scores of all heads held at a time; fewer rows where heads or keys are many
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def compute_mean_of_rows(layer: Layer, q: torch.Tensor, k: torch.Tensor, shares:
     """
     q, k = q.float(), k.float()
     total = torch.zeros(*q.shape[:-2], layer.key_count)  # (H, M)
-    for block, own in zip(q.split(BLOCK, -2), shares.split(BLOCK), strict=True):
+    for block, own in zip(q.split(_block(k), -2), shares.split(_block(k)), strict=True):
         rows = torch.softmax(block @ k.transpose(-1, -2) * layer.scale, dim=-1)  # (H, n, M)
         total += torch.einsum("n,...nm->...m", own, rows)
     return total
@@ -62,7 +63,7 @@ def compute_region_columns(
     shares = shares_of_cells(layer, layer.key_grid, weights)
     q, k = q[..., layer.pixel_queries, :].float(), k[..., layer.pixel_keys, :].float()
     total = torch.zeros(q.shape[:-1])  # (H, N)
-    for cells in shares.nonzero().squeeze(-1).split(BLOCK):
+    for cells in shares.nonzero().squeeze(-1).split(_block(q)):
         scores = q @ k[..., cells, :].transpose(-1, -2) * layer.scale  # (H, N, n)
         total += torch.exp(scores - log_sums[..., None]) @ shares[cells]
     return total.unflatten(-1, layer.grid)
@@ -80,7 +81,7 @@ def compute_key_columns(
     q = q[..., layer.pixel_queries, :].float()
     if log_sums is None:
         turned = k.float().transpose(-1, -2)
-        blocks = [torch.softmax(block @ turned * layer.scale, -1)[..., keys] for block in q.split(BLOCK, -2)]
+        blocks = [torch.softmax(block @ turned * layer.scale, -1)[..., keys] for block in q.split(_block(k), -2)]
         columns = torch.cat(blocks, -2)  # (H, N, T)
     else:
         columns = torch.exp(q @ k[..., keys, :].float().transpose(-1, -2) * layer.scale - log_sums[..., None])
@@ -99,11 +100,16 @@ def compute_row_sums(layer: Layer, q: torch.Tensor, k: torch.Tensor) -> RowSums:
     """The sums and the mean of the rows of all pixels."""
     q, k = q[..., layer.pixel_queries, :].float(), k.float()
     log_sums, mean = [], torch.zeros(*q.shape[:-2], layer.key_count)
-    for block in q.split(BLOCK, dim=-2):
+    for block in q.split(_block(k), dim=-2):
         scores = block @ k.transpose(-1, -2) * layer.scale  # (H, n, M)
         log_sums.append(scores.logsumexp(-1))
         mean += torch.exp(scores - log_sums[-1][..., None]).sum(-2) / layer.tokens
     return RowSums(torch.cat(log_sums, -1), on_key_grid(layer, mean))
+
+
+def _block(others: torch.Tensor) -> int:
+    """How many rows to hold at a time, each with a score for every head and token of `others` (…, M, d)."""
+    return min(BLOCK, max(1, BLOCK_SCORES // others[..., 0].numel()))
 
 
 def on_key_grid(layer: Layer, rows: torch.Tensor) -> torch.Tensor:

@@ -8,9 +8,23 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+MAX_HEADER = 16_000_000  # bytes, for files of strangers: reading a header takes some 25 times its size
+
 
 class HeaderError(ValueError):
     """A file does not have the header of a trace."""
+
+
+def check_header(path: str | Path) -> None:
+    """Check the size of a file's header before anything reads it.
+
+    Raises:
+        HeaderError: if it is larger than the header of any trace that a page can show.
+    """
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+    if size > MAX_HEADER:
+        raise HeaderError(f"expected a header of at most {MAX_HEADER:,} bytes, got {size:,}")
 
 
 def read_description(path: str | Path) -> dict:

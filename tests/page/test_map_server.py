@@ -121,7 +121,10 @@ def test_answer_computes_only_the_newest_of_waiting_requests(saved, monkeypatch)
         ({"maps": [[0, 0, -1, 0]]}, "not understood"),
         ({"maps": [[0, 0, 0, -2]]}, "not understood"),
         ({"maps": [[0, 0]]}, "cannot be read|not understood"),
-        ({"turn": "now"}, "cannot be read|not understood"),
+        ({"turn": "now"}, "not understood"),
+        ({"turn": 10**30}, "not understood"),
+        ({"turn": -1}, "not understood"),
+        ({"turn": 1.5}, "not understood"),
         ({"mode": []}, None),
         ({"reading": "aloud"}, "A reading must be spent, used or looks"),
         ({"reading": []}, None),
@@ -311,3 +314,28 @@ def test_answer_gives_shares_of_every_key_that_is_a_word(worded, head):
         expected = (row.mean(0) if head < 0 else row[head])[: 2 if layer == "joint" else 5]
         found = numbers[10:] if layer == "joint" else numbers[5 * index : 5 * index + 5]
         assert np.abs(found - expected).max() < 1e-3
+
+
+def test_answer_refuses_a_large_header_before_it_reads_it(saved):
+    saved.write_bytes((50_000_000).to_bytes(8, "little") + b"{" + saved.read_bytes())
+    reply = map_server.answer(request(saved, PIXEL, maps=[[0, 0, 0, 0]]))
+    assert "expected a header of at most 16,000,000 bytes, got 50,000,000" in reply["error"]
+
+
+def test_maps_of_many_heads_are_computed_in_blocks_that_count_them():
+    """Blocked by rows alone, these sums would hold 400 MB at a time; the numbers are those of the plain formula."""
+    layer = pixel_layer("attention", (32, 32), 128, 1, 1.0)
+    trace = Trace({"attention": layer}, {0: 0.0}, ("conditional",), size=(32, 32))
+    key = "conditional", "attention", 0
+    trace.queries[key], trace.keys[key] = (torch.randn(128, 1024, 1) for _ in range(2))
+    q, k = trace.queries[key][7].double(), trace.keys[key][7].double()
+    attention = torch.softmax(q @ k.T, -1)
+    with Peak() as peak:
+        before = peak.most
+        sums = trace.row_sums("attention", step=0)
+        column = trace.region_columns("attention", step=0, weights=torch.ones(32, 32), log_sums=sums.log_sums)
+        rows = trace.region_rows("attention", step=0, weights=torch.ones(32, 32))
+    assert peak.most - before < 200_000_000
+    assert (sums.mean_row[7].flatten() - attention.mean(0)).abs().max() < 1e-5
+    assert (rows[7].flatten() - attention.mean(0)).abs().max() < 1e-5
+    assert (column[7].flatten() - attention.mean(1)).abs().max() < 1e-5

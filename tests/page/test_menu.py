@@ -122,3 +122,26 @@ def test_save_page_writes_one_html_file(trace):
 def test_save_page_says_why_it_cannot(value, view, message):
     outcome = menu.save_page(SimpleNamespace(view=view), value)
     assert message in outcome["message"] and "file" not in outcome
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), OSError(30, "Read-only file system")])
+def test_save_page_says_that_the_disk_takes_no_file(trace, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(menu, "_new_folder", fail)
+    value = {"trace": {"path": str(save_temporary(trace))}}
+    outcome = menu.save_page(SimpleNamespace(view=VIEW), value)
+    assert outcome["message"] == f"The file could not be written on the server: {error.strerror}."
+
+
+@pytest.mark.parametrize("value", [None, {}, [], {"trace": None}, {"trace": {"path": None}}])
+@pytest.mark.parametrize("event", [{}, {"view": None}, {"view": VIEW}])
+def test_save_page_takes_odd_requests(value, event):
+    assert menu.save_page(SimpleNamespace(**event), value)["message"]
+
+
+def test_open_trace_refuses_proofs_that_cost_much(trace, warnings, monkeypatch):
+    monkeypatch.setattr(menu, "MAX_PROOF", 1000)
+    viewer, outcome = open_trace(save_temporary(trace))
+    assert viewer == gr.skip() and "rows, too many to compute here" in outcome["message"]

@@ -97,3 +97,13 @@ def test_open_picture_refuses_large_file(tmp_path):
         file.truncate(60_000_000)
     with pytest.raises(PictureError, match="has 60 MB; the limit is 50 MB"):
         open_picture(tmp_path / "large.png")
+
+
+def test_open_picture_refuses_a_few_bytes_that_claim_many_pixels(tmp_path):
+    """Flat pictures compress without end; opened, each pixel takes ten bytes and more."""
+    Image.new("1", (7000, 7000)).save(tmp_path / "flat.webp", lossless=True)
+    assert (tmp_path / "flat.webp").stat().st_size < 10_000
+    with pytest.raises(PictureError, match="far more than its file holds"):
+        open_picture(tmp_path / "flat.webp")
+    Image.new("1", (4000, 3000)).save(tmp_path / "mask.png")
+    assert open_picture(tmp_path / "mask.png").size == (4000, 3000)

@@ -18,6 +18,7 @@ import numpy as np
 from cachetools import LRUCache, cached
 
 from viz.page.served import served_path
+from viz.trace_header import check_header
 from viz.view import Mode, Query, Reading, ViewError, query_from_json
 
 if TYPE_CHECKING:  # torch is imported when a trace is opened
@@ -57,6 +58,7 @@ def open_trace(path: Path) -> OpenTrace:
     from viz.query import Maps
     from viz.trace import Trace
 
+    check_header(path)
     return OpenTrace(Maps(Trace.load(path)))
 
 
@@ -77,7 +79,7 @@ def answer(request: dict) -> dict:
         word, in the order of `viz.words.words_of_layer`, and not times uniform.
     """
     try:
-        path, page, turn = served_path(request["path"]), str(request["page"])[:40], int(request["turn"])
+        path, page, turn = served_path(request["path"]), str(request["page"])[:40], _turn(request["turn"])
         queries = [query_from_json(query) for query in request["queries"][:MAX_QUERIES]]
         indices = [tuple(map(int, each)) for each in request["maps"][:MAX_MAPS]]
         way = _way(request)
@@ -94,6 +96,13 @@ def answer(request: dict) -> dict:
     except ValueError as error:  # a damaged file, numbers that are not finite
         return {"turn": -1, "error": f"The trace cannot be read: {error}"}
     return {"turn": turn, "done": len(numbers), "numbers": base64.b64encode(b"".join(numbers)).decode()}
+
+
+def _turn(value: object) -> int:
+    """A request's turn; TypeError for anything but a whole number that JSON can carry back."""
+    if type(value) is not int or not 0 <= value < 2**53:
+        raise TypeError("no turn")
+    return value
 
 
 def _way(request: dict) -> dict[str, Any]:

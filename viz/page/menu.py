@@ -19,13 +19,15 @@ from viz.page.served import served_path
 from viz.page.viewer import present
 from viz.recipe import Recipe, RecipeError
 from viz.recording.budget import amount
-from viz.trace_header import read_description
+from viz.trace_header import check_header, read_description
 from viz.view import View, ViewError
 
 if TYPE_CHECKING:
     from viz.trace import Trace
 
 MAX_FILE = 256_000_000  # bytes; viz/web/hosts/menu.js has the same limit
+
+MAX_PROOF = 2**26  # scores of one layer's proof; a recording has 64 rows at most
 
 _SKELETON = """
 <div class="pixelgaze">
@@ -84,6 +86,10 @@ def save_page(event: gr.EventData, value: dict) -> dict:
         write_html(path, target, view)
     except (PermissionError, ValueError) as error:  # ViewError and HeaderError are ValueErrors
         return _outcome(str(error))
+    except OSError as error:
+        return _outcome(f"The file could not be written on the server: {error.strerror or type(error).__name__}.")
+    except (KeyError, TypeError, AttributeError):
+        return _outcome("The request was not understood.")
     message = f"Saved, {target.stat().st_size / 1e6:.1f} MB."
     return {"file": FileData(path=str(target)).model_dump(), "name": target.name, "message": message}
 
@@ -119,7 +125,12 @@ def _load_checked(path: Path) -> Trace:
 
     if (size := path.stat().st_size) > MAX_FILE:
         raise ValueError(f"This file is too large: {size / 1e6:.0f} MB; the limit is {MAX_FILE / 1e6:.0f} MB.")
+    check_header(path)
     trace = Trace.load(path)
+    for name, proof in trace.proofs.items():  # computed again when the trace is written for the browser
+        layer = trace.layers[name]
+        if len(proof.queries) * layer.heads * layer.key_count > MAX_PROOF:
+            raise ValueError(f"The proof of “{name[:60]}” has {len(proof.queries):,} rows, too many to compute here.")
     if not any(layer.kind == "self" for layer in trace) or not trace.steps:
         raise ValueError("This trace has no self-attention to show.")
     trace.recipe = clean_recipe(trace.recipe)

@@ -11,6 +11,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_BYTES, MAX_PIXELS, MAX_SIDE = 50_000_000, 50_000_000, 30_000
 
+# A file may have so many pixels, and so many more for each of its bytes: a few bytes can claim a picture of gigabytes.
+FREE_PIXELS, DENSEST = 16_000_000, 1_000
+
 
 class PictureError(ValueError):
     """A file cannot be used as a picture; the message is one sentence for the visitor who uploaded it."""
@@ -33,6 +36,8 @@ def open_picture(path: str | Path) -> Image.Image:
                 width, height = image.size  # from the header; nothing has been decompressed yet
                 if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
                     raise PictureError(f"The picture has {width:,}×{height:,} pixels; the limit is {MAX_PIXELS:,}.")
+                if width * height > FREE_PIXELS + DENSEST * path.stat().st_size:
+                    raise PictureError(f"The picture claims {width:,}×{height:,} pixels, far more than its file holds.")
                 image.seek(0)
                 image.load()
                 return to_rgb(ImageOps.exif_transpose(image))
