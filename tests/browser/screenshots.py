@@ -7,7 +7,7 @@ from pathlib import Path
 from playwright.sync_api import Page
 
 from tests.support.chromium import ROOT, browser, open_page, server, wait_for_frame, wait_until_idle
-from tests.support.lessons import LESSON_PAGE
+from tests.support.lessons import LESSON_PAGE, open_card, open_choices, show_scene
 from viz.lesson.papers import PAPERS, available_networks
 
 FOLDER = ROOT / "assets" / "screenshots"
@@ -16,7 +16,8 @@ SIZES = {1440: 900, 768: 1024, 390: 844}
 
 def main(folder: Path = FOLDER) -> None:
     """Write `explore_{width}_{scheme}.png`, the page as it opens (in full length where it is narrow),
-    `lesson_{width}_{scheme}.png`, the whole lesson, and `panels/{number}_{scheme}.png`, its panels on a wide page."""
+    `lesson_{width}_{scheme}.png`, the story's first scene, and `scenes/{number}_{scheme}.png`, all of them on a wide
+    page, with the cards below."""
     folder.mkdir(parents=True, exist_ok=True)
     with server() as (url, _), browser() as chromium:
         for scheme in ("light", "dark"):
@@ -30,33 +31,30 @@ def main(folder: Path = FOLDER) -> None:
                 page.screenshot(path=path, full_page=width < 1000)
                 page.get_by_role("tab", name="How it works").click()
                 page.wait_for_selector("#lesson .pl-main")
-                page.get_by_role("button", name="Shuffle the cells").click()
-                page.locator("#lesson .pl-figures canvas").last.wait_for()
-                wait_for_frame(page)
-                page.screenshot(path=folder / f"lesson_{width}_{scheme}.png", full_page=True)
+                show_scene(page, 0)
+                page.screenshot(path=folder / f"lesson_{width}_{scheme}.png")
                 if width == max(SIZES):
-                    take_panels(page, folder / "panels", scheme)
+                    take_scenes(page, folder / "scenes", scheme)
                 page.close()
                 print(path)
 
 
-def take_panels(page: Page, folder: Path, scheme: str) -> None:
-    """Take each panel that is visible, then those of a network that has the panels this one lacks."""
+def take_scenes(page: Page, folder: Path, scheme: str) -> None:
+    """Take each scene, then the cards below; that on score terms belongs to the attention-only classifier."""
     folder.mkdir(exist_ok=True)
-    cards = page.locator("#lesson .pl-card")
-    for index in range(cards.count()):
-        if cards.nth(index).is_visible():
-            cards.nth(index).screenshot(path=folder / f"{index + 1:02d}_{scheme}.png")
+    stage = page.locator("#lesson .pl-stage")
+    for number in range(page.locator("#lesson .pl-dot").count()):
+        show_scene(page, number)
+        stage.screenshot(path=folder / f"{number}_{scheme}.png")
+    for name in ("around", "nine"):
+        open_card(page, name).screenshot(path=folder / f"{name}_{scheme}.png")
     if "critters-classifier" not in available_networks():
         return
+    open_choices(page)
     page.get_by_role("combobox", name="Network").click()
     page.get_by_role("option", name=PAPERS["classifier"]).click()
-    terms = cards.filter(has_text="Splitting the scores")
-    terms.wait_for()
-    page.wait_for_function(f"() => {LESSON_PAGE}.panels().terms")
-    wait_for_frame(page)
-    for card, name in ((terms, "scores"), (cards.filter(has_text="Every head, layer by layer"), "heads")):
-        card.screenshot(path=folder / f"classifier_{name}_{scheme}.png")
+    page.wait_for_function(f"() => {LESSON_PAGE}.lesson().position")
+    open_card(page, "terms").screenshot(path=folder / f"terms_{scheme}.png")
 
 
 if __name__ == "__main__":

@@ -69,6 +69,8 @@ def test_head_requests_script_and_trace_under_the_page_s_prefix():
         globalThis.document = {{ createElement, documentElement, head: {{ append: (link) => links.push(link) }} }};
         const ranges = [];
         globalThis.fetch = async (url, {{ headers }}) => ranges.push([url, headers.Range]);
+        globalThis.addEventListener = () => {{}};
+        globalThis.location = {{ hash: "" }};
         {code}
         answer([links.map(({{ rel, href }}) => [rel, href]), window.pixelgazeEarly.url, ranges, shown[0].src]);"""
     )

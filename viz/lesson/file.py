@@ -18,6 +18,7 @@ from models.classic import RelativeAttention
 from viz.layer import Layer
 from viz.lesson.experiments import Shuffle, on_cells, position_scores, shuffle, where_heads_look
 from viz.lesson.panels import feature_colors
+from viz.lesson.stages import stages_of
 from viz.lesson.watch import Call, LayerCall, watch_layer
 from viz.probes import find_sites
 from viz.probes.site import first_result
@@ -53,6 +54,7 @@ def write_lesson(
     tensors = _numbers(layer_call) | {
         "picture": torch.from_numpy(np.array(picture)),
         "shuffled": _shuffled_features(layer_call),
+        "order": _order(layer_call).float(),  # the cell that each place of a shuffled map shows
     }
     for name, result in shuffles.items():
         tensors |= {f"{name}/{when}": pixels for when, pixels in _pictures(result).items()}
@@ -62,6 +64,8 @@ def write_lesson(
     metadata = _metadata(layer_call, words) | {"caption": caption, "step": step, "timestep": layer_call.timestep}
     metadata["gaps"] = {name: result.gap for name, result in shuffles.items()}
     metadata["layers"] = list(find_sites(network)[0])
+    grids = {one.name: one.grid for one, _ in around} | {layer: layer_call.layer.grid}
+    metadata["stages"] = [vars(stage) for stage in stages_of(network, call, grids)]
     metadata["around"] = [{"name": one.name, "grid": one.grid, "heads": one.heads} for one, _ in around]
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     save_file(tensors, path, {"lesson": json.dumps(metadata)})

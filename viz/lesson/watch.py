@@ -9,6 +9,7 @@ These are small; `replay` collects them for all steps by following the recipe on
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -120,7 +121,18 @@ def watch_recipe(pipeline: Pipeline, recipe: Recipe, layer: str, step: int) -> L
 
 
 def replay(pipeline: Pipeline, recipe: Recipe) -> Replay:
-    """Follow a recipe again and keep the arguments of the network's calls.
+    """Follow a recipe again and keep the arguments of the network's calls, as `replay_run` does."""
+
+    def draw() -> np.ndarray:
+        picture = perform(recipe, pipeline, record_steps=1).picture
+        assert picture is not None  # every run draws one
+        return picture
+
+    return replay_run(pipeline.unet, draw)
+
+
+def replay_run(network: nn.Module, draw: Callable[[], np.ndarray]) -> Replay:
+    """Call `draw` and keep the arguments of the network's calls in it; `draw` returns its picture (h, w, 3) uint8.
 
     The picture to watch is the first conditional one, where the pipeline's order is known, otherwise the first.
     """
@@ -131,10 +143,8 @@ def replay(pipeline: Pipeline, recipe: Recipe) -> Replay:
         index = next(iter(pictures.values()), 0)
         calls.append(Call(tuple(map(_copy, args)), {name: _copy(value) for name, value in kwargs.items()}, index))
 
-    with pipeline.unet.register_forward_pre_hook(keep, with_kwargs=True):
-        picture = perform(recipe, pipeline, record_steps=1).picture
-    assert picture is not None  # every run draws one
-    return Replay(calls, picture)
+    with network.register_forward_pre_hook(keep, with_kwargs=True):
+        return Replay(calls, draw())
 
 
 def _copy(value: object) -> object:

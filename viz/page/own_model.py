@@ -178,7 +178,7 @@ class OwnModel:
             viz.page.uploads.PictureError: when the photo is not an image.
         """
         image = open_picture(photo) if photo and self.takes_image else None
-        with self._use_sampler(sampler):
+        with self.use_sampler(sampler):
             return self._draw(replace(order, image=image), thin, on_step, both)
 
     def _draw(self, order: Order, thin: bool, on_step: OnStep, both: bool) -> Trace:
@@ -212,7 +212,7 @@ class OwnModel:
         if photo is None:
             raise RecipeError("Upload a photo first.")
         picture = open_picture(photo)
-        with self._use_sampler(sampler):
+        with self.use_sampler(sampler):
             part = self._fit(order, thin)
             trace = look_at(
                 self.pipeline,
@@ -229,7 +229,7 @@ class OwnModel:
         return trace
 
     @contextmanager
-    def _use_sampler(self, name: str) -> Iterator[None]:
+    def use_sampler(self, name: str) -> Iterator[None]:
         """Set the sampler, and turn any ValueError of the run into a sentence."""
         try:
             if name != type(self.pipeline.scheduler).__name__:

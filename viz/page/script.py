@@ -57,13 +57,16 @@ def js_on_load(function: str, *events: str) -> str:
 def head(trace: Path, picture: Path, layer: str, step: int) -> str:
     """For the page's head: request the script and what the viewer will open with at once, and show the picture.
 
+    It also opens the tab that the address names.
+
     Args:
         trace, picture: files that Gradio serves. layer, step: of the first map.
     """
     enough = prefix_bytes(trace, layer, step)
     early = {"script": script()[0], "trace": str(trace), "picture": str(picture), "bytes": enough}
     text = json.dumps(early).replace("<", r"\u003c")
-    return f"<script>{joined('hosts/early.js')}.requestEarly({text});</script>"
+    address = f"{joined('hosts/address.js')}.followAddress();"
+    return f"<script>{joined('hosts/early.js')}.requestEarly({text});{address}</script>"
 
 
 class EarlyHead:

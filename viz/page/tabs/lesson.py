@@ -18,7 +18,7 @@ from safetensors import safe_open
 from viz.colors import in_hex, palette
 from viz.lesson.papers import available_networks, call_of, layers_of, load_model, network_of, words_of
 from viz.page.gallery import LESSON, exhibits
-from viz.page.notices import warn
+from viz.page.own_lesson import own_choice, own_layers, own_recipe, write_own_lesson
 from viz.page.runs import hold_model, load_bundled
 from viz.page.script import js_on_load
 from viz.recipe import Recipe, RecipeError
@@ -27,34 +27,23 @@ from viz.trace_header import read_description
 if TYPE_CHECKING:
     from viz.lesson.watch import Replay
 
-BUNDLED = "critters"
-
-TEXT = """
-<div class="pixelgaze pl-text">
-<p><b>Is a pixel a token?</b> Almost. A token is one cell of the layer's feature map. The picture is 64×64; on a 32×32
-map, one token covers 2×2 pixels. Queries, keys and values don't come from the picture as a whole: every cell computes
-its own three from its own channels.</p>
-<p><b>So what is a row of Q?</b> One cell. The grid is flattened into a list first; row <i>i</i> of Q is cell
-<i>i</i>'s query, and row <i>i</i> of QKᵀ scores that cell against every cell. Diagrams that draw Q as an image make a
-row look like a line of pixels or a channel. It is neither.</p>
-<p><b>Does attention replace convolution?</b> No. Shuffle the cells and attention's output is shuffled the same way,
-nothing else changes. Only the convolutions around it know which cells are neighbours, and they compute the features
-that attention compares.</p>
-</div>
-"""
+BUNDLED, OWN = "critters", "own"
 
 # Constant on purpose, as in viz.page.viewer.
 _SKELETON = '<div class="pixelgaze pg-lesson"><p class="pg-message">Loading the lesson…</p></div>'
 
 
 class LessonPanels(gr.HTML):
-    """The eight panels of one layer at one step. `panels_value` makes its value."""
+    """The story of one layer at one step. `panels_value` makes its value.
+
+    Its `visited` event holds the trace on Explore, its `choose` event a layer that was chosen in the story.
+    """
 
     def __init__(self, value: dict | None = None, **arguments: Any) -> None:
         super().__init__(
             value,
             html_template=_SKELETON,
-            js_on_load=js_on_load("startLesson", "visited"),
+            js_on_load=js_on_load("startLesson", "visited", "choose"),
             apply_default_css=False,
             colormap=in_hex(palette()),
             **arguments,
@@ -68,38 +57,50 @@ def panels_value(path: Path, view: dict | None = None, source: dict | None = Non
     """The value that makes `LessonPanels` fetch and show a file that `viz.lesson.file` wrote.
 
     Args:
-        source: the recipe, layer and step that the file was made from; a visitor who chose these need not wait.
+        source: the recipe, layer, step and picture size that the file was made from; who chose these need not wait.
     """
     return {"lesson": FileData(path=str(path)).model_dump(), "view": view or {}, "of": source}
+
+
+def note_value(text: str) -> dict:
+    """The value that makes `LessonPanels` keep what it shows and say why it shows nothing else."""
+    return {"note": text, "id": uuid.uuid4().hex}  # the same text twice is news, too
 
 
 def build() -> None:
     """Lay out the tab in the Blocks being built."""
     first = exhibits()[0]
-    networks = {BUNDLED: "the bundled model"} | available_networks()
-    gr.HTML(TEXT, apply_default_css=False)
-    with gr.Row():
+    networks = _networks()
+    view = {"point": first.point, "head": max(0, first.head), "eyes": True}
+    trace = read_description(first.trace)
+    source = {"recipe": trace["recipe"], "layer": first.layer, "step": first.step, "size": trace["size"]}
+    panels = LessonPanels(panels_value(LESSON, view, source), elem_id="lesson")
+    with (
+        gr.Accordion("The papers’ networks, and other pictures, layers and steps", open=False, elem_id="choices"),
+        gr.Row(),
+    ):
         network = gr.Dropdown(
             _choices(networks), value=BUNDLED, label="Network", scale=2, min_width=300, visible=len(networks) > 1
         )
         run = gr.Dropdown(_choices(_runs()), value=_to_choice(first.recipe), label="Picture", scale=3, min_width=300)
         layer = gr.Dropdown(_bundled_layers(), value=first.layer, label="Layer", scale=2, min_width=300)
         step = gr.Dropdown(first.steps, value=first.step, label="Step", scale=1)
-    view = {"point": first.point, "head": max(0, first.head)}
-    source = {"recipe": read_description(first.trace)["recipe"], "layer": first.layer, "step": first.step}
-    panels = LessonPanels(panels_value(LESSON, view, source), elem_id="lesson")
 
     # The choices that the panels show. Gradio's drop-downs send "input" even if the keyboard only passes through them.
     current = gr.State([BUNDLED, _to_choice(first.recipe), first.layer, first.step])
     inputs = [current, network, run, layer, step]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     update = quiet | {"fn": _show_layer, "inputs": inputs, "outputs": [panels, current], "concurrency_id": "model"}
-    network.input(_list_layers, [current, network], layer, concurrency_id="model", **quiet).then(**update)
+    chosen = network.input(
+        _list_layers, [current, network, run], [network, run, layer, step], concurrency_id="model", **quiet
+    )
+    chosen.then(**update)
     run.input(_list_steps, run, step, **quiet).then(**update)
     for control in (layer, step):
         control.input(**update)
-    followed = panels.visited(_follow_explore, [current, network], [run, layer, step], **quiet)
+    followed = panels.visited(_follow_explore, [current, network], [panels, network, run, layer, step], **quiet)
     followed.then(**update | {"show_progress": "minimal"})
+    panels.choose(_choose_layer, [], layer, **quiet).then(**update)
 
 
 def _choices(labels: dict[str, str]) -> list[tuple[str, str]]:
@@ -128,14 +129,28 @@ def _bundled_layers() -> list[str]:
         return json.loads(file.metadata()["lesson"])["layers"]
 
 
-def _list_layers(current: list, network: str) -> dict:
-    """Offer the layers of the chosen network, starting with the first exhibit's layer or the network's last."""
-    if network == current[0]:
-        return gr.skip()
+def _networks() -> dict[str, str]:
+    return {BUNDLED: "the bundled model"} | available_networks()
+
+
+def _list_layers(current: list, network: str, run: str) -> tuple:
+    """Offer the layers of the chosen network, starting with the first exhibit's layer or the network's last.
+
+    A run of the visitor's own model belongs to that model alone, so another network takes the first exhibit's.
+    """
+    if network in (current[0], OWN):
+        return gr.skip(), gr.skip(), gr.skip(), gr.skip()
+    first = exhibits()[0]
+    picture, step = gr.skip(), gr.skip()
+    if own_recipe(run) is not None:
+        picture = gr.update(choices=_choices(_runs()), value=_to_choice(first.recipe))
+        step = gr.update(choices=first.steps, value=first.step)
     if network == BUNDLED:
-        return gr.update(choices=_bundled_layers(), value=exhibits()[0].layer)
-    names = layers_of(load_model(network))
-    return gr.update(choices=names, value=names[-1])
+        layer = gr.update(choices=_bundled_layers(), value=first.layer)
+    else:
+        names = layers_of(load_model(network))
+        layer = gr.update(choices=names, value=names[-1])
+    return gr.update(choices=_choices(_networks())), picture, layer, step
 
 
 def _list_steps(run: str) -> dict:
@@ -147,21 +162,55 @@ def _list_steps(run: str) -> dict:
     return gr.update(choices=list(range(steps)), value=steps // 2)
 
 
+def _choose_layer(event: gr.EventData) -> dict:
+    """Set the drop-down to a layer that was chosen in the story."""
+    return gr.update(value=str(event.layer))
+
+
 def _follow_explore(event: gr.EventData, current: list, network: str) -> tuple:
     """Set the drop-downs to the trace, layer and step of the tab *Explore*, unless they are set already."""
+    kept = (gr.skip(),) * 5
     try:
         recipe = Recipe.from_json(event.recipe)
     except RecipeError as error:
-        warn(f"“How it works” can't explain this recording; it keeps showing its own example. {error}")
-        return gr.skip(), gr.skip(), gr.skip()
+        return _follow_own(event, current, error)
     choice, steps = _to_choice(recipe), range(recipe.steps)
     if current[1:] == [choice, event.layer, event.step]:
-        return gr.skip(), gr.skip(), gr.skip()
+        return kept
+    network = BUNDLED if network == OWN else network
     follows_layer = network == BUNDLED and event.layer in _bundled_layers()
+    layer = gr.update(choices=_bundled_layers(), value=event.layer) if follows_layer else gr.skip()
+    if network == BUNDLED and not follows_layer:
+        layer = gr.update(choices=_bundled_layers(), value=exhibits()[0].layer)
     return (
+        gr.skip(),
+        gr.update(choices=_choices(_networks()), value=network),
         gr.update(choices=_choices({choice: recipe.caption} | _runs()), value=choice),
-        gr.update(value=event.layer) if follows_layer else gr.skip(),
+        layer,
         gr.update(choices=list(steps), value=event.step if event.step in steps else 0),
+    )
+
+
+def _follow_own(event: gr.EventData, current: list, error: RecipeError) -> tuple:
+    """The same for a trace of the visitor's own model, if that is open; else the story says what to do."""
+    try:
+        recipe = event.recipe
+        if not isinstance(recipe, dict) or recipe.get("model", BUNDLED) == BUNDLED:
+            raise error
+        run = own_choice(recipe, event.size)
+        layers = own_layers(run)
+    except RecipeError as problem:
+        note = f"The story can't explain this recording; it keeps showing the one before. {problem}"
+        return (note_value(note), *(gr.skip(),) * 4)
+    if current[1:] == [run, event.layer, event.step]:
+        return (gr.skip(),) * 5
+    label = recipe.get("caption") or f"seed {recipe.get('seed')}"
+    return (
+        gr.skip(),
+        gr.update(choices=_choices(_networks() | {OWN: f"{recipe['model']} (yours)"}), value=OWN),
+        gr.update(choices=_choices({run: label} | _runs()), value=run),
+        gr.update(choices=layers, value=event.layer if event.layer in layers else layers[-1]),
+        gr.update(choices=list(range(event.step + 1)), value=event.step),
     )
 
 
@@ -177,8 +226,7 @@ def _show_layer(current: list, network: str, run: str, layer: str, step: int) ->
             _write_layer(path, network, run, layer, step)
     except Exception as error:
         logging.exception("the lesson's layer could not be watched")
-        warn(f"This layer can't be explained: {error}")
-        return gr.skip(), gr.skip()
+        return note_value(f"This layer can't be explained: {error}"), gr.skip()
     return panels_value(path), chosen
 
 
@@ -186,6 +234,9 @@ def _write_layer(path: Path, network: str, run: str, layer: str, step: int) -> N
     # Imported here and below: torch takes seconds to load, and the page starts without it.
     from viz.lesson.file import write_lesson
 
+    if network == OWN:
+        write_own_lesson(run, layer, step, path)
+        return
     recipe = _from_choice(run)
     calls, picture = _replay(recipe)
     model, call = load_bundled(recipe), calls[step]

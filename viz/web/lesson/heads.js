@@ -1,7 +1,8 @@
-// Two panels: where the heads of every layer look, and how scores split into content and position. `desk`: see paint.js.
+// Two cards: where the heads of every layer look, and how scores split into content and position. `desk`: see paint.js.
 
 import { layerLabel } from "../core/trace.js";
 import { h, labelledCanvas } from "../dom.js";
+import { power, rich } from "./rich.js";
 import { cached, canvasOfCells, drawGrid, largestMagnitude, signedColor } from "./paint.js";
 import { dot, rowOf } from "./panels.js";
 
@@ -53,9 +54,12 @@ export function drawTerms(desk) {
     const sum = Object.values(terms).reduce((all, term) => all + term[j], 0);
     return Math.max(worst, Math.abs(sum - score));
   }, 0);
-  ui.terms.sentence.textContent =
-    `This block knows where cells are: each score is the sum of four terms, which compare the query's content or position ` +
-    `with the key's. All maps share one colour scale. The sum differs from the scores by at most ${gap.toExponential(1)}.`;
+  ui.terms.sentence.replaceChildren(
+    ...rich(
+      "This block knows where cells are: each score is the sum of four terms, which compare the [q:query’s] content or position " +
+        `with the [k:key’s]. All maps share one colour scale, violet above zero. Their sum differs from the scores by at most ${power(gap)}.`,
+    ),
+  );
   const nodes = figuresIn(ui.terms.body);
   maps.forEach(([name, values], i) => {
     const cells = () => canvasOfCells(lesson.width, lesson.height, (j) => signedColor(values[j], largest));
@@ -87,17 +91,31 @@ export function buildAround({ ui, lesson: { around } }) {
 
 // Draws each head of each layer: a dot where it looks on average, and an ellipse of one standard deviation.
 export function drawAround(desk) {
-  const { ui, lesson, state } = desk;
+  const { ui, lesson } = desk;
   const { around } = lesson;
   if (!around.length) return;
   const nodes = figuresIn(ui.around.body);
   const distances = around.map((layer, i) => drawLayerAround(desk, layer, nodes[i]));
   const here = around.findIndex(({ name }) => name === lesson.layer.name);
-  ui.around.sentence.textContent =
-    `Seen from this cell: each head's average target (dot; head ${state.head} is thick) and one standard deviation around it ` +
-    `(ellipse). ${here < 0 ? "" : `In this layer the mean distance is ${percent(distances[here])} of the picture's width. `}` +
-    `Nearest: ${layerLabel(around[distances.indexOf(Math.min(...distances))].name)}; farthest: ` +
-    `${layerLabel(around[distances.indexOf(Math.max(...distances))].name)}.`;
+  const nameAt = (distance) => `*${layerLabel(around[distances.indexOf(distance)].name)}*`;
+  ui.around.sentence.replaceChildren(
+    ...rich(
+      "Seen from our cell, in every layer: each head’s average target (dot) and one standard deviation around it (ellipse). " +
+        `${here < 0 ? "" : `In this layer (framed) a head looks ${percent(distances[here])} of the picture’s width away on average. `}` +
+        `Nearest: ${nameAt(Math.min(...distances))}; farthest: ${nameAt(Math.max(...distances))}.`,
+    ),
+  );
+  drawLegend(desk, Math.max(...around.map(({ heads }) => heads)));
+}
+
+// Which colour is which head; the head of the story is bold.
+function drawLegend({ ui, state, lesson }, count) {
+  const entries = HUES.slice(0, Math.min(count, HUES.length)).map((hue, head) => {
+    const swatch = h("span", { class: "pl-swatch" });
+    swatch.style.background = hue;
+    return h("span", { class: head === state.head ? "pl-at" : "" }, swatch, `head ${head}`);
+  });
+  ui.around.legend.replaceChildren(...(lesson.around.length ? entries : []));
 }
 
 const percent = (share) => `${(100 * share).toFixed(0)}%`;
@@ -124,7 +142,7 @@ function drawLayerAround(desk, { name, grid, heads, places }, { canvas, caption 
     pen.arc((x + right) * width, (y + down) * height, 3, 0, 7);
     pen.fill();
   }
-  caption.textContent = `${layerLabel(name)}\nmean distance ${percent(sum / heads)}`;
+  caption.textContent = `${layerLabel(name)}\nmean distance ${percent(sum / heads)} of the width`;
   caption.classList.toggle("pl-at", isChosen);
   return sum / heads;
 }

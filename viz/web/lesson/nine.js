@@ -2,8 +2,9 @@
 
 import { h, labelledCanvas, makeButton } from "../dom.js";
 import { KERNELS, SHIFTS, attendNine, convolve, padPlanes, weightsAlong } from "./convolution.js";
+import { labelledSlider } from "./controls.js";
 import { canvasOfCells, largestMagnitude, outline, signedColor, surface } from "./paint.js";
-import { labelledSlider } from "./skeleton.js";
+import { power, rich } from "./rich.js";
 
 const VIEW = 7; // cells across the stage, with the query in the middle
 const CENTRE = 0.3; // a press this near to a head's centre moves the head, in cells
@@ -26,7 +27,7 @@ export class NineHeads {
     const readKernel = () => this.#setKernel(inputs.map((node) => Number(node.value) || 0));
     for (const node of inputs) node.addEventListener("input", () => this.#change(readKernel));
     for (const [name, kernel] of Object.entries(KERNELS)) {
-      presets.append(makeButton(name, { onclick: () => this.#change(() => this.#setKernel(kernel)) }));
+      presets.append(makeButton(name, { "aria-pressed": "false", onclick: () => this.#change(() => this.#setKernel(kernel)) }));
     }
     wireStage(stage, this.state, () => this.#change());
   }
@@ -47,10 +48,13 @@ export class NineHeads {
       const { pen, width, height } = surface(outputs[i], this.#input.height / this.#input.width);
       pen.drawImage(cells, 0, 0, width, height);
     });
-    this.#sentence.textContent =
-      `Each head scores a cell only by its offset δ from the query, as −α‖δ − Δ‖², and its W_v is one entry of the kernel. ` +
-      `Largest difference from the convolution: ${this.state.gap.toExponential(1)}. Increase α to sharpen the heads, or drag ` +
-      `one away.`;
+    this.#sentence.replaceChildren(
+      ...rich(
+        "Let each of nine heads score a cell only by its offset δ from the query, as −α‖δ − Δ‖^{2}, and let its [v:W_{v}] be one entry of " +
+          "the kernel. The sharper the heads, the more each looks at one neighbour only: together they are the convolution. " +
+          `Largest difference from it: *${power(this.state.gap)}*. Lower α to blur them, or drag a head away, and it breaks.`,
+      ),
+    );
     drawStage(stage, this.state);
   }
 
@@ -68,7 +72,11 @@ export class NineHeads {
 
   #setKernel(kernel) {
     this.state.kernel = kernel;
-    this.#ui.inputs.forEach((node, i) => document.activeElement === node || (node.value = kernel[i]));
+    const names = Object.keys(KERNELS);
+    [...this.#ui.presets.children].forEach((button, i) => {
+      button.setAttribute("aria-pressed", String(KERNELS[names[i]].every((entry, k) => entry === kernel[k])));
+    });
+    this.#ui.inputs.forEach((node, i) => document.activeElement === node || (node.value = Number(kernel[i].toFixed(4))));
   }
 
   #compute({ planes, height, width }) {
@@ -98,7 +106,7 @@ function buildNine({ body, card }) {
     return h("figure", { class: "pl-half" }, canvas, h("figcaption", {}, canvas.getAttribute("aria-label")));
   });
   body.append(stage, h("div", { class: "pl-kernel pl-half" }, ...inputs), ...figures);
-  const { label, text: alpha, slider } = labelledSlider({ min: -2, max: 6, step: 0.25, value: 0 });
+  const { label, text: alpha, slider } = labelledSlider({ min: -2, max: 6, step: 0.25, value: 4 });
   const presets = h("div", { class: "pg-segment" });
   card.append(label, presets);
   return { stage, inputs, outputs, alpha, slider, presets };

@@ -1,40 +1,42 @@
-// The lesson: follows one cell through one attention layer, with the layer's own numbers.
+// The lesson: follows one cell through one attention layer, with the layer's own numbers, as a story in nine scenes.
 //
 //   const lesson = new Lesson(root, { colormap })    // 256 [r, g, b], dark to light
 //   lesson.open(buffer, { point, head })             // the bytes of a file from viz/lesson/file.py, and the query
 //   lesson.look(point, head)                         // moves the query to [row, column] in 0..1 of the picture
+//   lesson.stage.show(4)                             // a scene
+//   lesson.on({ shown, hidden, scene, choose, leave })   // what the page around it should do
 
 import { layerLabel } from "../core/trace.js";
 import { formatTimestep } from "../core/words.js";
-import { makeButton } from "../dom.js";
-import { DRAW_PANELS, drawList } from "./drawing.js";
-import { buildAround, buildTerms, drawAround, drawTerms } from "./heads.js";
+import { h, makeButton } from "../dom.js";
+import { buildDeeper, drawDeeper, wireDeeper } from "./deeper.js";
+import { readTones } from "./ink.js";
 import { NineHeads } from "./nine.js";
-import { LINE, canvasOfPicture, largestMagnitude, measure } from "./paint.js";
+import { canvasOfPicture, largestMagnitude } from "./paint.js";
 import { openLesson, panelsOf } from "./panels.js";
-import { wireLesson } from "./pointer.js";
-import { fillShuffle } from "./shuffle.js";
-import { SHUFFLE, buildLesson } from "./skeleton.js";
+import { SCENES } from "./scenes/all.js";
+import { Stage } from "./stage.js";
 
 export class Lesson {
-  state = { query: 0, point: null, head: 0, temperature: 1, hover: -1, scrolled: false };
+  state = { query: 0, point: null, head: 0, temperature: 1, hover: -1, word: null };
   #desk;
+  #main;
+  #message;
   #waiting = 0; // the requested animation frame
-  #onshown = () => {};
+  #opened = -1; // the query that the lesson was opened with, if that is the eye of scene 0
+  #calls = { shown() {}, hidden() {}, scene() {}, choose() {}, leave() {} };
 
   constructor(root, { colormap }) {
-    this.#desk = { root, colormap, state: this.state, ui: buildLesson(root), lesson: null, panels: null };
-    this.nine = new NineHeads(this.#desk.ui.nine);
-    wireLesson(this.#desk, {
-      hover: (index) => this.#hover(index),
-      ask: (index) => this.ask(index),
-      scroll: () => this.#scroll(),
-      setTemperature: (temperature) => {
-        this.state.temperature = temperature;
-        this.#compute();
-      },
-      toggleShuffle: () => this.#toggleShuffle(),
-    });
+    const ui = buildDeeper();
+    const desk = (this.#desk = { root, colormap, state: this.state, ui, lesson: null, panels: null, areas: [] });
+    desk.actions = this.#actions();
+    this.stage = new Stage(desk, SCENES, desk.actions);
+    desk.overlay = this.stage.node.querySelector(".pl-overlay");
+    this.nine = new NineHeads(ui.nine);
+    this.#main = h("div", { class: "pl-main", hidden: true }, this.stage.node, ui.node);
+    this.#message = h("p", { class: "pg-message" }, "Loading the lesson…");
+    root.replaceChildren(this.#message, this.#main);
+    wireDeeper(desk, { ...desk.actions, draw: () => this.#redraw() });
     this.#watchWidth();
   }
 
@@ -46,32 +48,46 @@ export class Lesson {
     return this.#desk.lesson;
   }
 
-  // Calls `act` whenever the hidden lesson is shown.
-  onshown(act) {
-    this.#onshown = act;
+  on(calls) {
+    Object.assign(this.#calls, calls);
   }
 
   open(buffer, view) {
     const desk = this.#desk;
-    const { ui, state } = desk;
+    const { state } = desk;
     const lesson = (desk.lesson = openLesson(buffer));
     const features = lesson.tensors.get("features");
     [lesson.colors, lesson.tokenScale] = [features.bytes, largestMagnitude(lesson.tokens)];
     lesson.cells = { picture: canvasOfPicture(lesson.tensors.get("picture")), features: canvasOfPicture(features) };
-    [ui.message.hidden, ui.main.hidden, state.hover, state.scrolled] = [true, false, -1, false];
-    nameParts(desk);
+    lesson.givenColors = inOrder(lesson, lesson.tensors.get("shuffled").bytes);
+    [this.#message.hidden, this.#main.hidden, state.hover, state.word] = [true, false, -1, null];
+    this.waiting(false);
+    this.stage.title.textContent = titleOf(lesson);
+    this.stage.heads.hidden = lesson.heads === 1;
     this.#fillHeads(lesson.heads);
-    if (!ui.shuffle.shown.hidden) fillShuffle(desk);
     this.nine.open(features);
-    ui.flat.spacer.style.height = `${lesson.count * LINE}px`;
     const [y, x] = view?.point ?? state.point ?? [0.5, 0.5];
     this.#pressHead(Math.max(0, Math.min(lesson.heads - 1, view?.head ?? state.head)));
-    this.ask(Math.floor(y * lesson.height) * lesson.width + Math.floor(x * lesson.width));
+    const query = Math.floor(y * lesson.height) * lesson.width + Math.floor(x * lesson.width);
+    this.#opened = view?.eyes ? query : -1;
+    this.ask(query);
+    if (this.#desk.root.clientWidth) this.stage.show(this.stage.scene, { announce: false });
   }
 
   say(text) {
-    const { message, main } = this.#desk.ui;
-    [message.textContent, message.hidden, main.hidden] = [text, false, true];
+    [this.#message.textContent, this.#message.hidden, this.#main.hidden] = [text, false, true];
+  }
+
+  // Says above the figure why what is on show is not what was asked for; an empty text says nothing.
+  note(text) {
+    this.stage.note(text);
+  }
+
+  // While another layer is being computed, what is on show is faded and says so.
+  waiting(isWaiting) {
+    this.#main.classList.toggle("pl-waiting", isWaiting);
+    if (isWaiting) this.stage.title.textContent = "Running the network once for this layer…";
+    else if (this.#desk.lesson) this.stage.title.textContent = titleOf(this.#desk.lesson);
   }
 
   // Makes a cell the query.
@@ -80,7 +96,6 @@ export class Lesson {
     const { width, height } = this.#desk.lesson;
     this.state.query = index;
     this.state.point = [(Math.floor(index / width) + 0.5) / height, ((index % width) + 0.5) / width];
-    this.#scrollToQuery();
     this.#compute();
   }
 
@@ -101,14 +116,37 @@ export class Lesson {
     state.point = point; // not the cell's centre, which may lie in another cell of a finer layer
   }
 
+  #actions() {
+    return {
+      hover: (index) => this.#hover(index),
+      ask: (index) => this.ask(index),
+      move: ([down, right]) => this.#move(down, right),
+      setTemperature: (temperature) => {
+        this.state.temperature = temperature;
+        this.#compute();
+      },
+      chooseWord: (key) => {
+        this.state.word = key;
+        this.#compute();
+      },
+      choose: (layer) => this.#calls.choose(layer),
+      leave: () => this.#calls.leave(),
+      onscene: (scene) => this.#calls.scene(scene),
+    };
+  }
+
+  #move(down, right) {
+    const { width, height } = this.#desk.lesson;
+    const [y, x] = [Math.floor(this.state.query / width) + down, (this.state.query % width) + right];
+    if (y >= 0 && y < height && x >= 0 && x < width) this.ask(y * width + x);
+  }
+
   #draw() {
     const desk = this.#desk;
     if (!desk.panels || !desk.root.clientWidth) return;
-    if (!this.state.scrolled) this.#scrollToQuery();
-    for (const build of [buildAround, buildTerms]) build(desk);
-    measure(desk);
-    for (const draw of [...DRAW_PANELS, drawAround, drawTerms]) draw(desk);
-    this.nine.draw();
+    desk.tones = readTones(this.stage.node);
+    this.stage.draw();
+    drawDeeper(desk, this.nine);
   }
 
   #redraw() {
@@ -116,20 +154,12 @@ export class Lesson {
     this.#waiting = requestAnimationFrame(() => this.#draw());
   }
 
-  // Redraws only the list, after scrolling.
-  #scroll() {
-    const desk = this.#desk;
-    requestAnimationFrame(() => {
-      if (!desk.panels || !desk.root.clientWidth) return;
-      measure(desk);
-      drawList(desk);
-    });
-  }
-
   #compute() {
-    const { lesson } = this.#desk;
-    const { query, head, temperature } = this.state;
-    this.#desk.panels = panelsOf(lesson, query, head, temperature);
+    const desk = this.#desk;
+    const { query, head, temperature, word } = this.state;
+    desk.panels = panelsOf(desk.lesson, query, head, temperature, word);
+    desk.isEye = query === this.#opened && temperature === 1;
+    this.stage.tell();
     this.#redraw();
   }
 
@@ -139,21 +169,14 @@ export class Lesson {
     this.#redraw();
   }
 
-  // Has an effect only while the list is visible.
-  #scrollToQuery() {
-    const { scroller } = this.#desk.ui.flat;
-    scroller.scrollTop = (this.state.query - 6) * LINE;
-    this.state.scrolled = scroller.clientHeight > 0;
-  }
-
   #pressHead(head) {
     this.state.head = head;
-    [...this.#desk.ui.heads.children].forEach((button, i) => button.setAttribute("aria-pressed", String(i === head)));
+    [...this.stage.heads.children].forEach((button, i) => button.setAttribute("aria-pressed", String(i === head)));
   }
 
   // Reuses existing buttons, so that choosing another layer does not take away the keyboard's focus.
   #fillHeads(count) {
-    const { heads } = this.#desk.ui;
+    const { heads } = this.stage;
     while (heads.childElementCount > count) heads.lastChild.remove();
     for (let head = heads.childElementCount; head < count; head++) {
       const choose = () => {
@@ -164,35 +187,34 @@ export class Lesson {
     }
   }
 
-  #toggleShuffle() {
-    const { button, shown } = this.#desk.ui.shuffle;
-    shown.hidden = !shown.hidden;
-    if (!shown.hidden) fillShuffle(this.#desk);
-    button.textContent = shown.hidden ? SHUFFLE : "Put them back";
-  }
-
   #watchWidth() {
     const { root } = this.#desk;
-    let wide = 0;
+    let [wide, isFirst] = [0, true];
     new ResizeObserver(() => {
       if (root.clientWidth === wide) return;
-      if (!root.clientWidth) this.state.scrolled = false; // a hidden list loses its scroll position
-      else if (!wide) this.#onshown();
-      wide = root.clientWidth;
+      const [before, now] = [wide, root.clientWidth];
+      wide = now;
+      if (!now) this.#calls.hidden();
+      else if (!before) this.#calls.shown();
+      if (now && !before && isFirst && this.#desk.panels) {
+        isFirst = false;
+        this.stage.show(this.stage.scene, { announce: false });
+      }
       this.#redraw();
     }).observe(root);
+    addEventListener("resize", () => this.#redraw());
   }
 }
 
-// Writes the titles and labels that depend on whether the keys are cells or words.
-function nameParts({ ui, lesson }) {
-  const { words, timestep, step, layer } = lesson;
-  ui.query.heading.textContent = words ? "One query, a key for every word" : "One query, every key";
-  ui.scores.heading.textContent = `One cell against ${words ? "every word" : "every cell"}`;
-  ui.grids.scores.setAttribute("aria-label", words ? "The score of every word" : "The scores, laid out on the grid");
-  ui.grids.row.setAttribute("aria-label", words ? "The weight of every word" : "The softmax, laid out on the grid");
+// The colours of shuffled cells, in order again.
+function inOrder({ order }, shuffled) {
+  if (!order) return shuffled;
+  const bytes = new Uint8Array(shuffled.length);
+  order.forEach((cell, place) => bytes.set(shuffled.subarray(3 * place, 3 * place + 3), 3 * cell));
+  return bytes;
+}
+
+function titleOf({ timestep, step, layer, words }) {
   const noise = timestep === null ? "" : `, step ${step}, t = ${formatTimestep(timestep)}`;
-  ui.title.textContent = layerLabel(layer.name) + noise;
-  ui.shuffle.sentence.textContent =
-    "Feed this layer the same cells in a different order. Does the output simply move with them?";
+  return `${layerLabel(layer.name)}${words ? " · cross-attention" : ""}${noise}`;
 }

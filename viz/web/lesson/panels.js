@@ -17,11 +17,12 @@ export function openLesson(buffer) {
     ? Object.fromEntries(["u", "rows", "columns"].map((name) => [name, floats(`position/${name}`)]))
     : null;
   const around = description.around.map((layer, i) => ({ ...layer, places: floats(`around/${i}`) }));
+  const order = tensors.has("order") ? Int32Array.from(floats("order")) : null;
   const d = numbers.query.length / (heads * height * width);
   const keys = numbers.key.length / (heads * d);
   const dv = numbers.value.length / (heads * keys);
   const words = description.words ?? null; // the keys' names if they are words, not cells
-  return { ...description, ...numbers, position, around, tensors, height, width, heads, d, dv, keys, words, count: height * width };
+  return { ...description, ...numbers, position, around, order, tensors, height, width, heads, d, dv, keys, words, count: height * width };
 }
 
 // Row `index` of a list of rows of `size` numbers each.
@@ -58,12 +59,19 @@ function gather(lesson, head, row) {
   return sum;
 }
 
+// The weights that one cell gives every key: a row.
+export const rowFor = (lesson, index, head, temperature) => attend(lesson, index, head, temperature).row;
+
 // The weight that every cell gives one key: a column.
-const columnOf = (lesson, key, head, temperature) =>
+export const columnOf = (lesson, key, head, temperature) =>
   Float64Array.from({ length: lesson.count }, (_, i) => attend(lesson, i, head, temperature).row[key]);
 
-// The numbers of all panels for one query, as viz/lesson/panels.py computes them.
-export function panelsOf(lesson, index, head, temperature) {
+// Whether a key of cross-attention is a word of the caption, not what fills the list up.
+export const isWord = (name) => !/^\(|^key \d/.test(name);
+
+// The numbers of all panels for one query, as viz/lesson/panels.py computes them. `chosenWord` is the key whose column is shown
+// where keys are words; by default the word that the query looks at most.
+export function panelsOf(lesson, index, head, temperature, chosenWord = null) {
   const { heads, d, dv, count, out_weight: weight, out_bias: bias } = lesson;
   const chosen = attend(lesson, index, head, temperature);
   const joined = new Float64Array(heads * dv);
@@ -80,11 +88,16 @@ export function panelsOf(lesson, index, head, temperature) {
   const before = rowOf(lesson.before, index, lesson.before.length / count);
   const output = contribution.map((x, c) => (x + (lesson.residual ? before[c] : 0)) / lesson.rescale);
   const own = rowOf(lesson.output, index, channels);
-  const top = Array.from(chosen.row.keys()).sort((a, b) => chosen.row[b] - chosen.row[a]).slice(0, 5);
+  const order = Array.from(chosen.row.keys()).sort((a, b) => chosen.row[b] - chosen.row[a]);
+  const far = lesson.words ? -1 : (order.find((key) => convolutionsNeeded(lesson, index, key) > 1) ?? -1);
+  const word = lesson.words ? (chosenWord ?? order.find((key) => isWord(lesson.words[key])) ?? order[0]) : null;
   return {
     ...chosen,
-    top,
-    column: lesson.words && columnOf(lesson, top[0], head, temperature),
+    word, // the key whose column is shown, if keys are words
+    order, // all keys, the largest weight first
+    top: order.slice(0, 5),
+    far, // the largest outside the 3×3 window around the query; -1 for none
+    column: lesson.words && columnOf(lesson, word, head, temperature),
     pixel: rowOf(lesson.tokens, index, lesson.tokens.length / count),
     query: rowOf(lesson.query, head * count + index, d),
     attended: joined.slice(head * dv, (head + 1) * dv),

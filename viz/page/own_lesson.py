@@ -1,0 +1,123 @@
+"""The lesson of a visitor's own model: its recording is followed once more, if the model is still open."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from viz.page.model_slot import SERVER_SLOT
+from viz.recipe import RecipeError
+
+# Imports inside functions: torch is loaded with the first model, after the page is served.
+if TYPE_CHECKING:
+    from viz.lesson.watch import Replay
+    from viz.page.own_model import OwnModel
+
+_latest: tuple[OwnModel, str, Replay] | None = None  # the last run that was followed
+
+
+def own_choice(recipe: object, size: object) -> str:
+    """The recipe of an own model's recording as a value of the page, checked as far as possible without the model.
+
+    Args:
+        recipe: as in the trace.
+        size: of its picture, [height, width].
+
+    Raises:
+        RecipeError: when it cannot be followed, saying what to do.
+    """
+    if not isinstance(recipe, dict) or not isinstance(recipe.get("model"), str) or "sampler" not in recipe:
+        raise RecipeError("It doesn't say how it was made. Draw a picture with a model that is open here.")
+    if recipe.get("photo"):
+        raise RecipeError("It was made from a photo, which isn't kept. Draw a picture with this model instead.")
+    model = _open_model(recipe["model"])
+    if model.takes_image:
+        raise RecipeError("This model starts from a picture that the recording doesn't keep, so it can't be repeated.")
+    return json.dumps({"own": recipe, "size": size}, sort_keys=True)
+
+
+def own_recipe(run: str) -> dict | None:
+    """The recipe in a value that `own_choice` made; None for any other."""
+    values = json.loads(run)
+    return values["own"] if isinstance(values, dict) and isinstance(values.get("own"), dict) else None
+
+
+def _open_model(name: str) -> OwnModel:
+    try:
+        return SERVER_SLOT.get(name)
+    except RecipeError as error:
+        raise RecipeError(
+            f"It was made with {name}, which isn't open now. Open it under “Use your own model”, then come back."
+        ) from error
+
+
+def own_layers(run: str) -> list[str]:
+    """The names of the attention layers of the model that made a recording.
+
+    Raises:
+        RecipeError: when it is not open any more.
+    """
+    from viz.probes import find_sites
+
+    return list(find_sites(_open_model((own_recipe(run) or {})["model"]).pipeline.unet)[0])
+
+
+def write_own_lesson(run: str, layer: str, step: int, path: Path) -> None:
+    """Follow an own model's recipe, unless that was the last one followed, and write the lesson of one layer.
+
+    Raises:
+        RecipeError: when the model is not open any more, or its recipe holds values that are not allowed.
+        IndexError, KeyError, ValueError: when the layer cannot be shown at this step.
+    """
+    from viz.lesson.file import write_lesson
+
+    recipe = own_recipe(run) or {}
+    model = _open_model(recipe["model"])
+    calls, picture = _follow(model, run)
+    words = _words_of(model, recipe.get("caption", ""), layer)
+    write_lesson(
+        model.pipeline.unet,
+        calls[step],
+        layer,
+        path,
+        picture=picture,
+        caption=str(recipe.get("caption", "")),
+        step=step,
+        words=words,
+    )
+
+
+def _follow(model: OwnModel, run: str) -> Replay:
+    global _latest
+    if _latest is not None and _latest[0] is model and _latest[1] == run:
+        return _latest[2]
+    import numpy as np
+
+    from models.sampling import order as sampling
+    from viz.lesson.watch import replay_run
+
+    values = json.loads(run)
+    recipe, (height, width) = values["own"], values["size"]
+    fields = {name: recipe.get(name) for name in ("seed", "steps", "guidance")}
+    order = model.build_order(
+        prompt=recipe.get("caption"), negative=recipe.get("negative"), height=height, width=width, **fields
+    )
+
+    def draw() -> np.ndarray:
+        return np.asarray(sampling.draw_picture(model.pipeline, order, lambda step: None).convert("RGB"))
+
+    _latest = None  # makes room first
+    with model.use_sampler(recipe["sampler"]):
+        _latest = model, run, replay_run(model.pipeline.unet, draw)
+    return _latest[2]
+
+
+def _words_of(model: OwnModel, caption: str, layer: str) -> list[str]:
+    """The label of each key of a cross-attention layer, from the model's tokenizer; empty if it has none."""
+    tokenizer = getattr(model.pipeline, "tokenizer", None)
+    if tokenizer is None:
+        return []
+    ids = tokenizer(caption, padding="max_length", truncation=True).input_ids
+    special = set(tokenizer.all_special_ids)
+    return [f"({tokenizer.decode([i])})" if i in special else tokenizer.decode([i]).strip() for i in ids]
