@@ -131,6 +131,8 @@ def in_browser(page: Page, hovers: int) -> Iterator[tuple[str, float | None]]:
         yield "columns_s", page.wait_for_function("window.columns").json_value() / 1000
     except TooLong:
         yield "columns_s", None
+    page.set_default_timeout(120_000)
+    page.evaluate(f"async () => {{ {VIEWER}.view({{ mode: 'row' }}); await {VIEWER}.whole(); }}")  # workers have an end
 
 
 def from_server(page: Page, hovers: int) -> Iterator[tuple[str, float]]:
