@@ -13,7 +13,7 @@ from tests.support.chromium import VIEWER, export_file, look, open_offline, wait
 from viz import Trace
 from viz.export import rows_on_show, write_html
 from viz.labels import layer_label
-from viz.page.gallery import exhibits
+from viz.page.gallery import exhibits, first_trace
 from viz.view import View
 
 EXHIBIT = exhibits()[0]
@@ -24,7 +24,7 @@ BOX = {"kind": "box", "from": [0.4, 0.3], "to": [0.62, 0.55]}
 
 @pytest.fixture(scope="module")
 def trace() -> Trace:
-    return Trace.load(EXHIBIT.trace)
+    return Trace.load(first_trace())
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from tests.support.chromium import (
 )
 from viz import Trace
 from viz.export import rows_on_show
-from viz.page.gallery import exhibits
+from viz.page.gallery import exhibits, first_trace
 from viz.query import Maps
 from viz.view import View
 
@@ -30,7 +30,7 @@ BOX = {"kind": "box", "from": [0.4, 0.3], "to": [0.62, 0.55]}
 
 @pytest.fixture(scope="module")
 def trace() -> Trace:
-    return Trace.load(EXHIBIT.trace)
+    return Trace.load(first_trace())
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def page(chromium):
         page = open_page(chromium, url)
         page.map_requests = []
         page.on("request", lambda request: "component_server" in request.url and page.map_requests.append(request))
-        page.locator("#export input[type=file]").set_input_files(EXHIBIT.trace)
+        page.locator("#export input[type=file]").set_input_files(first_trace())
         page.wait_for_function(f"{VIEWER}.trace.remote", timeout=60_000)
         settle(page)
         yield page

@@ -10,7 +10,7 @@ from tests.support.halves import attention, trace_of_halves
 from tests.support.traces import trace_of_segments
 from viz import Trace
 from viz.areas import coverage
-from viz.page.gallery import exhibits
+from viz.page.gallery import first_trace
 from viz.page.plots import plot
 from viz.query import Maps
 from viz.view import Box, Pixel, View, ViewError, WordQuery
@@ -22,7 +22,7 @@ VIEW = View((0.5, 0.5), NAME, 16, -1, pins=PINS, active=0)
 
 @pytest.fixture(scope="module")
 def maps() -> Maps:
-    return Maps(Trace.load(exhibits()[0].trace))
+    return Maps(Trace.load(first_trace()))
 
 
 def keys(value: dict) -> list[str]:

@@ -47,10 +47,11 @@ def browser() -> Iterator[Browser]:
 def server(*arguments: str, start: tuple[str, ...] = ("app.py",)) -> Iterator[tuple[str, float]]:
     """Run `python app.py`, or what `start` names instead; yields its address and the seconds until it printed it.
 
-    Each has its own folder of uploads: Gradio names them by content and deletes them when a server ends.
+    Each has its own folder of uploads: Gradio names them by content and deletes them when a server ends. The gallery is
+    not followed ahead of time, which would keep both cores busy while the page is tested.
     """
     began = time.perf_counter()
-    command = [sys.executable, "-u", *start, *arguments]
+    command = [sys.executable, "-u", *start, "--on-demand", *arguments]
     with tempfile.TemporaryFile("w+") as log, tempfile.TemporaryDirectory() as uploads:
         environment = {"PIXELGAZE_CACHE": uploads} | os.environ | {"GRADIO_TEMP_DIR": uploads}
         if "PYTEST_XDIST_WORKER" in os.environ:

@@ -7,7 +7,7 @@ from tests.support.gallery import without_words
 from tests.support.traces import attention_of, trace_of_odds, trace_of_segments
 from viz.curves import measure_over_steps
 from viz.labels import layer_label
-from viz.page.gallery import exhibits
+from viz.page.gallery import first_trace
 from viz.query import Maps
 from viz.view import Box, Pixel
 
@@ -18,7 +18,7 @@ OTHER = Box((0.5, 0.6), (0.65, 0.8))
 
 @pytest.fixture(scope="module")
 def maps() -> Maps:
-    return Maps(without_words(exhibits()[0].trace))
+    return Maps(without_words(first_trace()))
 
 
 def test_measure_over_steps_of_rows(maps):

@@ -16,7 +16,7 @@ from tests.support.gallery import without_words
 from tests.support.traces import trace_of_segments
 from viz import Trace
 from viz.export import rows_on_show, write_gif, write_html, write_npz
-from viz.page.gallery import exhibits
+from viz.page.gallery import exhibits, first_trace
 from viz.recipe import Recipe
 from viz.recording.run import perform
 from viz.trace_header import HeaderError, read_description
@@ -29,7 +29,7 @@ HOSTILE = "</script><img src=x onerror=alert(1)> ${1+1} ${ \"'` <!-- " + "x" * 1
 
 @pytest.fixture(scope="module")
 def trace() -> Trace:
-    return without_words(EXHIBIT.trace)
+    return without_words(first_trace())
 
 
 def parts(path) -> tuple[str, dict, bytes]:
@@ -73,8 +73,8 @@ def test_write_html_refuses_a_file_that_is_no_trace(tmp_path):
         (tmp_path / "file").write_bytes(content)
         with pytest.raises(HeaderError, match="expected the file of a trace"):
             write_html(tmp_path / "file", tmp_path / "page.html")
-    assert read_description(EXHIBIT.trace)["recipe"]["seed"] == EXHIBIT.seed
-    assert EXHIBIT.steps == Trace.load(EXHIBIT.trace).steps
+    assert read_description(first_trace())["recipe"]["seed"] == EXHIBIT.seed
+    assert EXHIBIT.steps == Trace.load(first_trace()).steps
 
 
 def test_rows_on_show_are_the_rows_of_the_trace(trace, tmp_path):
@@ -159,4 +159,4 @@ sys.exit("gradio was not blocked")
     from_file, from_memory = (parts(tmp_path / f"{name}.html")[2] for name in ("file", "memory"))
     assert from_file == EXHIBIT.trace.read_bytes()
     (tmp_path / "held").write_bytes(from_memory)
-    assert list(Trace.load(tmp_path / "held").layers) == list(Trace.load(EXHIBIT.trace).layers)
+    assert list(Trace.load(tmp_path / "held").layers) == list(Trace.load(first_trace()).layers)

@@ -8,7 +8,7 @@ from tests.support.gallery import without_words
 from tests.support.traces import attention_of, trace_of_odds, trace_of_segments
 from viz import Trace
 from viz.areas import coverage, middle, shares
-from viz.page.gallery import exhibits
+from viz.page.gallery import first_trace
 from viz.query import Maps
 from viz.view import Box, Pixel, Region, View
 
@@ -18,7 +18,7 @@ QUERIES = (Pixel((0.3, 0.7)), Box((0.1, 0.2), (0.53, 0.61)), Region((2, 2), b"\x
 
 @pytest.fixture(scope="module")
 def trace() -> Trace:
-    return without_words(exhibits()[0].trace)
+    return without_words(first_trace())
 
 
 def test_coverage_worked_by_hand():

@@ -17,7 +17,7 @@ from safetensors import safe_open
 
 from viz.colors import in_hex, palette
 from viz.lesson.papers import available_networks, call_of, layers_of, load_model, network_of, words_of
-from viz.page.gallery import LESSON, exhibits
+from viz.page.gallery import LESSON, exhibits, first_trace
 from viz.page.own_lesson import own_choice, own_layers, own_recipe, write_own_lesson
 from viz.page.runs import hold_model, load_bundled
 from viz.page.script import js_on_load
@@ -72,7 +72,7 @@ def build() -> None:
     first = exhibits()[0]
     networks = _networks()
     view = {"point": first.point, "head": max(0, first.head), "eyes": True}
-    trace = read_description(first.trace)
+    trace = read_description(first_trace())
     source = {"recipe": trace["recipe"], "layer": first.layer, "step": first.step, "size": trace["size"]}
     panels = LessonPanels(panels_value(LESSON, view, source), elem_id="lesson")
     with (
