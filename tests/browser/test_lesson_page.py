@@ -281,7 +281,7 @@ def test_lesson_fits_page_and_has_no_serious_axe_violations(chromium, url, width
         show_scene(page, scene)
         assert serious_violations(page) == [], scene
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    cut = page.locator("#lesson *:not(canvas):not(.pl-hidden)").evaluate_all(
+    cut = page.locator("#lesson *:not(canvas):not(.pl-hidden, .pl-word)").evaluate_all(
         """(all) => all.filter((one) => one.checkVisibility() && one.childNodes.length
             && (one.scrollWidth > one.clientWidth + 1 && getComputedStyle(one).display !== "inline"
                 || one.getBoundingClientRect().right > innerWidth)).map((one) => one.outerHTML.slice(0, 200))"""
