@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -182,30 +182,78 @@ def compare(
             break
     error = best / apart
     if dtype.itemsize == 2:
-        error = max(error, _hidden_weight(q, k, v, scale, best + torch.finfo(dtype).eps * largest))
+        hidden = _hidden_weight(q, k, v, scale, torch.tensor(best + torch.finfo(dtype).eps * largest))
+        error = max(error, float(hidden))
     return Comparison(error, best <= limit * apart, rounding, best / largest if largest else math.inf)
 
 
-def _hidden_weight(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, difference: float) -> float:
+def measured(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, output: torch.Tensor, scale: float) -> torch.Tensor:
+    """The numbers by which `judged` judges L layers of one shape, at once and without waiting for their GPU.
+
+    Args:
+        q, k, v, output: as of `compare`, with the L layers as a first dimension.
+
+    Returns (L, 5) float64: the spread of V; the largest entry of the output, the largest difference from softmax(QKᵀ)·V
+    in double precision, and the largest weight that this difference can hide.
+    """
+    largest = output.abs().amax((-2, -1)).double()
+    heads = _double(q, k, v, scale)  # (L, H, n, dv)
+    side_by_side = output.shape[-1] == heads.shape[1] * heads.shape[3]
+    recomputed = heads.transpose(1, 2).flatten(2) if side_by_side else heads.sum(1)
+    difference = (recomputed - output).abs().amax((-2, -1))
+    hidden = torch.zeros_like(difference)
+    if v.dtype.itemsize == 2:
+        hidden = _hidden_weight(q, k, v, scale, difference + torch.finfo(v.dtype).eps * largest)
+    return torch.stack([*(number.double() for number in _spreads(v)), largest, difference, hidden], dim=-1)
+
+
+def judged(numbers: Sequence[float], dtype: torch.dtype, noise: float = 0.0) -> Comparison | None:
+    """What `compare` says of a layer with these numbers, see `measured`; None if it has to be asked itself.
+
+    Args:
+        dtype: of V.
+    """
+    apart, size, largest, difference, hidden = numbers
+    if not all(map(math.isfinite, numbers)) or apart <= 1e-6 * size:
+        return None
+    rounding = _rounding(dtype, apart, size) + noise / apart
+    if difference > min(MOST[dtype], rounding) * apart:
+        return None
+    error = max(difference / apart, hidden)
+    return Comparison(error, True, rounding, difference / largest if largest else math.inf)
+
+
+def _hidden_weight(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, difference: torch.Tensor
+) -> torch.Tensor:
     """The largest weight that can be wrong although the output differs by `difference` only, in half precision.
 
     A key that is masked moves a head's output away from its value, by its weight times their distance: the closer they
     lie, the more weight can hide. And each score is rounded, the larger the more, which moves the weights.
+
+    All arguments may have the same dimensions before their own, and so has the result.
     """
     dtype, (q, k, v) = v.dtype, (x.double() for x in (q, k, v))
     scores = q @ k.transpose(-1, -2) * scale  # (H, n, M)
     weights = torch.softmax(scores, dim=-1)
     distances = torch.cdist(weights @ v, v, p=torch.inf).clamp(min=1e-30)  # (H, n, M)
-    hidden = torch.minimum(weights, difference / distances)
-    return max(float(hidden.max()), torch.finfo(dtype).eps * float(scores.abs().max()))
+    hidden = torch.minimum(weights, difference.to(weights)[..., None, None, None] / distances)
+    every = (-3, -2, -1)
+    return torch.maximum(hidden.amax(every), torch.finfo(dtype).eps * scores.abs().amax(every))
 
 
 def spread_of(v: torch.Tensor) -> Spread:
     """How far apart the values (H, M, dv) of different keys lie, and how large they are; of some keys if M is large."""
-    some = v[:, :: max(1, v.shape[1] // SPREAD_KEYS)]
-    low, high = some.aminmax(dim=1)
-    size = float(torch.maximum(high, -low).max())
-    return (size if v.shape[1] == 1 else float((high - low).max())), size
+    apart, size = _spreads(v)
+    return float(apart), float(size)
+
+
+def _spreads(v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same as tensors, of values (…, H, M, dv): (…) each."""
+    some = v[..., :: max(1, v.shape[-2] // SPREAD_KEYS), :]
+    low, high = some.aminmax(dim=-2)
+    size = torch.maximum(high, -low).amax((-2, -1))
+    return (size if v.shape[-2] == 1 else (high - low).amax((-2, -1))), size
 
 
 def difference(recomputed: torch.Tensor, output: torch.Tensor) -> float:

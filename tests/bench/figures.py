@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 from models.opening.revision import revision
@@ -139,10 +140,22 @@ RIVALS_WORDS = {
     ),
     "row_agree_to": Figure("the same of what it looks at", "{:.0e}"),
 }
+GPU = {
+    "plain_ms": Figure("a step of a plain run", "{:.1f} ms"),
+    "beside_over_plain": Figure(
+        "a step of a recorded run over it: copies and proofs have a stream of their own", "{:.2f}"
+    ),
+    "waiting_over_plain": Figure("the same if the network waits for every copy and proof", "{:.2f}"),
+    "beside_first_ms": Figure("the first recorded step", "{:.0f} ms"),
+    "waiting_first_ms": Figure("the same if the network waits", "{:.0f} ms"),
+    "beside_peak_mb": Figure("peak memory on the GPU above plain runs", "{:.0f} MB"),
+    "waiting_peak_mb": Figure("the same if the network waits", "{:.0f} MB"),
+}
 SECTIONS = {
     "bundled": BUNDLED,
     "quick": {name: BUNDLED[name] for name in QUICK},
     "stable_diffusion": STABLE_DIFFUSION,
+    "gpu": GPU,
     "rivals": RIVALS,
     "rivals_words": RIVALS_WORDS,
 }
@@ -156,7 +169,8 @@ class Report:
         self.section, self.figures = section, SECTIONS[section]
         self.values: dict[str, Value] = {}
         self._start = time.monotonic()
-        print(f"{section}: {_machine_text(machine())}", flush=True)
+        self.machine = machine(gpu=section == "gpu")
+        print(f"{section}: {_machine_text(self.machine)}", flush=True)
 
     def add(self, name: str, value: Value) -> None:
         """Print a figure's name, value and limit, and keep it for the file."""
@@ -175,8 +189,8 @@ class Report:
         sections = json.loads(file.read_text()) if file.is_file() else {}
         sections[self.section] = {
             "date": date.today().isoformat(),
-            "machine": machine(),
-            "versions": {name: version(name) for name in LIBRARIES},
+            "machine": self.machine,
+            "versions": _versions(),
             "weights": revision() if self.section in ("bundled", "quick") else None,  # the others' are random
             "figures": self.values,
         }
@@ -186,8 +200,13 @@ class Report:
         print(f"{self.section}: written to {file.name}", flush=True)
 
 
-def machine() -> dict[str, str | int | None]:
-    """What the figures are measured on: processor, cores that this process may use, memory."""
+def _versions() -> dict[str, str]:
+    """Of the libraries that are installed: a bench without the page needs no gradio."""
+    return {name: version(name) for name in LIBRARIES if find_spec(name)}
+
+
+def machine(*, gpu: bool = False) -> dict[str, str | int | None]:
+    """What the figures are measured on: processor, cores that this process may use, memory and, if asked for, GPU."""
     processor = platform.processor() or None
     if (listed := Path("/proc/cpuinfo")).is_file() and (
         model := re.search(r"^model name\s*: (.*)$", listed.read_text(), re.MULTILINE)
@@ -197,7 +216,12 @@ def machine() -> dict[str, str | int | None]:
     memory = None
     if hasattr(os, "sysconf"):
         memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
-    return {"cpu": processor, "cores": cores, "memory_gib": memory}
+    found: dict[str, str | int | None] = {"cpu": processor, "cores": cores, "memory_gib": memory}
+    if gpu:
+        import torch  # only for this: it takes seconds
+
+        found["gpu"] = torch.cuda.get_device_name()
+    return found
 
 
 def with_tables(text: str, sections: dict) -> str:
@@ -236,7 +260,8 @@ def measured_on(entry: dict) -> str:
 
 def _machine_text(on: dict) -> str:
     memory = f", {on['memory_gib']} GiB" if on["memory_gib"] else ""
-    return f"{on['cpu']}, {on['cores']} core{'' if on['cores'] == 1 else 's'}{memory}"
+    gpu = f"{on['gpu']}; " if on.get("gpu") else ""
+    return f"{gpu}{on['cpu']}, {on['cores']} core{'' if on['cores'] == 1 else 's'}{memory}"
 
 
 def _value_text(figure: Figure, value: Value) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -11,52 +11,15 @@ from viz.asking import Asking
 from viz.layer import Key, Layer, Proof
 from viz.precision import require_fit
 from viz.probes import Reading
-from viz.proof import (
-    PROOF_WIDTH,
-    Comparison,
-    Spread,
-    agrees,
-    compare,
-    is_linear,
-    proof_channels,
-    row_count,
-    scattered,
-    spread_of,
-    why_not,
-)
+from viz.proof import PROOF_WIDTH, Spread, judged, proof_channels, row_count, scattered, spread_of
+from viz.recording import deferred
+from viz.recording.deferred import Deferred, Failure, Late, on_device
+from viz.recording.evidence import Evidence
 from viz.trace import Trace
 
 SPREAD_STEPS = 8  # after which the spread of V is measured again
 STEPS_AT_A_TIME = 16  # for which the queries to prove are worked out
 OTHER_ROWS = 16  # of queries that are no cells, and of those that are asked for, compared at each step
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """One picture in one call of one layer, its pixels row by row.
-
-    Attributes:
-        query, key, value: (H, N, d), (H, M, d), (H, M, dv).
-        output: (N, C), the module's own.
-        noise: a difference in the output that rounding explains, where the output was obtained by subtraction.
-    """
-
-    query: torch.Tensor
-    key: torch.Tensor
-    value: torch.Tensor
-    output: torch.Tensor
-    noise: float = 0.0
-
-    def compare(self, layer: Layer, rows: torch.Tensor) -> Comparison:
-        """Compare some rows of the output with those recomputed. Raises as `viz.proof.compare`."""
-        rows = rows.to(self.query.device)
-        return compare(self.query[:, rows], self.key, self.value, self.output[rows], layer.scale, self.noise)
-
-    def agrees(self, layer: Layer, rows: torch.Tensor, spread: Spread) -> float | None:
-        """The same quickly, if it holds; see `viz.proof.agrees`."""
-        if rows.device != self.query.device:
-            rows = rows.to(self.query.device)
-        return agrees(self.query[:, rows], self.key, self.value, self.output[rows], layer.scale, spread)
 
 
 class Keeper(Protocol):
@@ -88,6 +51,12 @@ class Keeper(Protocol):
     def forget(self, name: str, step: int) -> None:
         """Forget one step of a layer, and the layer itself if it has no other."""
 
+    def end_step(self) -> list[Failure]:
+        """Called after all layers of a step; returns those that have turned out to fail, at it or at one before."""
+
+    def settle(self) -> list[Failure]:
+        """Keep everything that is under way; returns the layers that have failed meanwhile."""
+
 
 class TraceKeeper:
     """Fills a trace with the layers that can be proved: copies of their q and k, in the order of the calls.
@@ -111,6 +80,7 @@ class TraceKeeper:
         self._rows: dict[
             tuple, tuple[torch.Tensor, ...]
         ] = {}  # {(layer, block of steps): the queries to prove at each}
+        self._deferred = Deferred(self._accept)
 
     def choose(self, candidates: list[tuple[Reading, Layer, Evidence]], step: int) -> tuple[Reading, Layer]:
         """Recompute some of the module's own output from q, k and v, with one reading after the other."""
@@ -118,11 +88,11 @@ class TraceKeeper:
             return candidates[0][:2]
         reasons = []
         for reading, layer, evidence in candidates:
-            rows = first_rows(layer, step)
-            comparison = evidence.compare(layer, rows)
+            part = evidence.at(first_rows(layer, step))
+            comparison = part.compare(layer)
             if comparison.holds:
                 return reading, layer
-            reasons.append(_reason(layer, evidence, comparison, rows))
+            reasons.append(part.why_not(comparison))
         raise ValueError(reasons[0])
 
     def prove(self, key: Key, layer: Layer, evidence: Evidence) -> None:
@@ -130,22 +100,29 @@ class TraceKeeper:
         name, step = layer.name, key[2]
         first = name not in self.trace.layers
         asked = self._choose_queries(layer)
-        rows = first_rows(layer, step, asked) if first else self._later_rows(layer, step)
-        error = None if first else evidence.agrees(layer, rows, self._spread(key, evidence))
+        rows = first_rows(layer, step, asked) if first else self._later_rows(layer, step, evidence.query.device)
+        stored = self.trace.proofs.get(name)
+        if stored is not None and stored.step != step and deferred.defers(evidence):
+            self._deferred.prove(key, layer, evidence, rows)
+            return
+        part = evidence.at(rows)
+        error = None if first else part.agrees(layer, self._spread(key, evidence))
         if error is None:
-            comparison = evidence.compare(layer, rows)
-            if not comparison.holds:
-                raise ValueError(_reason(layer, evidence, comparison, rows))
-            error = comparison.error
+            error = _proved(part, layer)
         self.trace.layers.setdefault(name, layer)
-        self.trace.proved[name] = max(error, self.trace.proved.get(name, 0.0))
-        self.trace.proved_rows[name] = self.trace.proved_rows.get(name, 0) + len(rows)
+        self._note(name, error, len(rows))
         if asked is not None:
             self.trace.kept_queries.setdefault(name, tuple(asked.tolist()))
         if name not in self.trace.proofs:
-            rows = stored_rows(rows, asked)
-            parts = proof_channels(evidence.value, evidence.output[rows.to(evidence.output.device)], self.proof_width)
+            rows = stored_rows(rows.cpu(), asked)
+            part = evidence.at(rows)
+            parts = proof_channels(part.value, part.output, self.proof_width)
             self.trace.proofs[name] = Proof(key[0], step, rows, *map(self._copy, parts))
+
+    def _note(self, name: str, error: float, rows: int) -> None:
+        """Note a proof that holds."""
+        self.trace.proved[name] = max(error, self.trace.proved.get(name, 0.0))
+        self.trace.proved_rows[name] = self.trace.proved_rows.get(name, 0) + rows
 
     def _choose_queries(self, layer: Layer) -> torch.Tensor | None:
         """The queries of a layer to keep; None for all. ValueError if it has none of those that are asked for."""
@@ -155,13 +132,15 @@ class TraceKeeper:
             self._asked[layer.name] = asked_of(layer, self.asking)
         return self._asked[layer.name]
 
-    def _later_rows(self, layer: Layer, step: int) -> torch.Tensor:
+    def _later_rows(self, layer: Layer, step: int, device: torch.device) -> torch.Tensor:
         """The queries to prove at a step after the first, worked out for some steps at a time."""
         block = step // STEPS_AT_A_TIME
         if (layer.name, block) not in self._rows:
             steps = range(block * STEPS_AT_A_TIME, (block + 1) * STEPS_AT_A_TIME)
             asked = self._choose_queries(layer)
-            self._rows[layer.name, block] = rows_of_steps(layer, row_count(layer, first=False), steps, asked)
+            rows = rows_of_steps(layer, row_count(layer, first=False), steps, asked)
+            moved = on_device(torch.cat(rows), device)
+            self._rows[layer.name, block] = moved.split([len(each) for each in rows])
         return self._rows[layer.name, block][step % STEPS_AT_A_TIME]
 
     def _spread(self, key: Key, evidence: Evidence) -> Spread:
@@ -173,9 +152,35 @@ class TraceKeeper:
 
     def keep(self, key: Key, q: torch.Tensor, k: torch.Tensor) -> None:
         asked = self._asked.get(key[1])
-        own = q if asked is None else q[:, asked.to(q.device)]
-        self.trace.queries[key], self.trace.keys[key] = self._copy(own), self._copy(k)
+        own = q if asked is None else q[:, on_device(asked, q.device)]
+        if not self._deferred.keep(key, own, self.dtype):
+            copies = self._copy(own), self._copy(k)
+            with self._deferred.lock:
+                self.trace.queries[key], self.trace.keys[key] = copies
         self.trace.skipped.pop(key[1], None)
+
+    def end_step(self) -> list[Failure]:
+        self._deferred.send()
+        return self._deferred.failures()
+
+    def settle(self) -> list[Failure]:
+        self._deferred.close()
+        return self._deferred.failures()
+
+    def _accept(self, late: Late, numbers: Sequence[float], q: torch.Tensor, k: torch.Tensor) -> None:
+        """Judge what was deferred, and keep it; q and k are no longer ours afterwards.
+
+        Raises:
+            ValueError: when the proof fails, or a number does not fit.
+        """
+        comparison = judged(numbers, late.evidence.value.dtype, late.evidence.noise)
+        error = _proved(late.evidence, late.layer) if comparison is None else comparison.error
+        self._note(late.layer.name, error, len(late.evidence.output))
+        require_fit(q, late.query)
+        require_fit(k, late.evidence.key)
+        in_memory = isinstance(self.trace.queries, dict)
+        self.trace.queries[late.index] = q.clone() if in_memory else q
+        self.trace.keys[late.index] = k.clone() if in_memory else k
 
     def leave_gap(self, name: str, step: int, reason: str) -> None:
         self.forget(name, step)
@@ -185,10 +190,16 @@ class TraceKeeper:
             self.refuse(name, reason)
 
     def refuse(self, name: str, reason: str) -> None:
+        self._deferred.wait(name)
         self.trace.skipped[name] = reason
         self._drop_layer(name)
 
     def forget(self, name: str, step: int) -> None:
+        self._deferred.wait(name)
+        with self._deferred.lock:
+            self._forget(name, step)
+
+    def _forget(self, name: str, step: int) -> None:
         for key in [key for key in self.trace.queries if key[1:] == (name, step)]:
             del self.trace.queries[key]
             self.trace.keys.pop(key, None)
@@ -250,8 +261,9 @@ def _in_turn(count: int, steps: range) -> torch.Tensor:
     return (torch.arange(steps.start, steps.stop)[:, None] * some + torch.arange(some)) % count
 
 
-def _reason(layer: Layer, evidence: Evidence, comparison: Comparison, rows: torch.Tensor) -> str:
-    """Why a layer's output is not what its reading says."""
-    rows = rows.to(evidence.query.device)
-    linear = is_linear(evidence.query[:, rows], evidence.key, evidence.value, evidence.output[rows])
-    return why_not(comparison, linear, evidence.noise > 0)
+def _proved(evidence: Evidence, layer: Layer) -> float:
+    """How far off the weights can be; ValueError, with the reason, if they do not explain the output."""
+    comparison = evidence.compare(layer)
+    if not comparison.holds:
+        raise ValueError(evidence.why_not(comparison))
+    return comparison.error

@@ -15,7 +15,8 @@ from viz.probes import Reading, Site, Tap
 from viz.probes.site import first_argument
 from viz.proof import rounding
 from viz.recording.call import RecordedCall
-from viz.recording.keeper import Evidence, Keeper
+from viz.recording.evidence import Evidence
+from viz.recording.keeper import Keeper
 from viz.recording.likeness import equal
 from viz.recording.sequence import CountedSources, Sequence, join, layer_of, shifted
 from viz.recording.sources import Sources
@@ -95,8 +96,7 @@ class LayerRecorder:
         """Finish a recorded call."""
         self.call = None
         if not self.refused and self._captured:
-            missing = len(self._captured) < len(self.site.taps)
-            part = "one of its projections" if missing else "its output projection"
+            part = "one of its projections" if len(self._captured) < len(self.site.taps) else "its output projection"
             self.refuse(f"{part} was not called", call.step)
         if call.step not in self.steps:
             reason = self.refused or call.reason or "it was not called at this step"
@@ -122,6 +122,13 @@ class LayerRecorder:
         self.followed(self.name)
         self._leave_gap(step, reason)
 
+    def fail_since(self, step: int, error: Exception) -> None:
+        """Leave this layer out from a step on that it was recorded at, as has turned out since."""
+        self.refused = self.site.hint() or _text(error)
+        for each in sorted(each for each in {*self.steps, *self._gaps} if each >= step):
+            self.steps.discard(each)
+            self._leave_gap(each, self.refused)
+
     def _leave_gap(self, step: int, reason: str) -> None:
         self._gaps[step] = reason
         if self.steps:
@@ -131,9 +138,8 @@ class LayerRecorder:
 
     def _let_go(self) -> None:
         """Drop the tensors of this call."""
-        self._captured.clear()
-        self._inputs.clear()
-        self._results.clear()
+        for tensors in (self._captured, self._inputs, self._results):
+            tensors.clear()
 
     def _capture(
         self, index: int, tap: Tap, module: nn.Module, args: tuple, kwargs: dict, output: object = None

@@ -28,7 +28,9 @@ from viz.recipe import spread
 from viz.recording import budget as memory
 from viz.recording.branches import PictureChoice
 from viz.recording.budget import amount
-from viz.recording.keeper import Evidence, asked_of, first_rows, stored_rows
+from viz.recording.deferred import Failure
+from viz.recording.evidence import Evidence
+from viz.recording.keeper import asked_of, first_rows, stored_rows
 from viz.recording.recorder import LayerFilter, Recorder, select_sites
 from viz.trace import Trace
 
@@ -233,6 +235,12 @@ class ByteCounter:
 
     def forget(self, name: str, step: int) -> None:
         """Nothing to do: after an exception there is no plan."""
+
+    def end_step(self) -> list[Failure]:
+        return []
+
+    def settle(self) -> list[Failure]:
+        return []
 
 
 def _weightless(network: nn.Module) -> nn.Module:

@@ -30,6 +30,7 @@ from viz.proof import PROOF_WIDTH
 from viz.recording.branches import BranchOrder, PictureChoice
 from viz.recording.call import RecordedCall, calls_at, find_sample, find_timestep, timestep_number
 from viz.recording.captions import Captions, Words
+from viz.recording.deferred import Failure
 from viz.recording.keeper import Keeper, TraceKeeper
 from viz.recording.layer_recorder import LayerRecorder
 from viz.recording.sequence import CountedSources, words_given
@@ -164,6 +165,7 @@ class Recorder:
     ) -> None:
         self.trace, self.pictures, self.is_recorded, self.preview = trace, pictures, is_recorded, preview
         self.strangers, self.captions = strangers, captions
+        self.keeper = keeper
         self._surroundings = Surroundings()
         follow = self._sources, self._surroundings.release
         self.layers = [LayerRecorder(name, site, keeper, *follow) for name, site in sites.items()]
@@ -178,6 +180,7 @@ class Recorder:
     def watching(self, network: nn.Module) -> Iterator[None]:
         """Keep the hooks registered within the `with` block, and remove them even after an exception."""
         with ExitStack() as stack:
+            stack.callback(self._settle)
             stack.callback(self._drop_unfinished_call)
             stack.callback(self._following.close)
             if self.captions is not None:
@@ -283,6 +286,7 @@ class Recorder:
             self.trace.skipped.update(dict.fromkeys(self.strangers.found, REASON))
         for layer in self.layers:
             layer.end(call)
+        self._leave_out(self.keeper.end_step())
         if self.preview is not None and call.pictures:
             try:
                 sample, timestep = find_sample(args, kwargs), find_timestep(network, args, kwargs)
@@ -303,11 +307,21 @@ class Recorder:
             self.strangers.close()
         if self.call is None:
             return
+        self._settle()
         self.trace.timesteps.pop(self.call.step, None)
         self._count_calls()
         for layer in self.layers:
             layer.forget(self.call.step)
         self.call = None
+
+    def _settle(self) -> None:
+        """Wait for what is still under way from a GPU."""
+        self._leave_out(self.keeper.settle())
+
+    def _leave_out(self, failures: list[Failure]) -> None:
+        """Leave out the layers that have turned out to be wrong since a step."""
+        for name, step, error in failures:
+            next(layer for layer in self.layers if layer.name == name).fail_since(step, error)
 
 
 def is_compiled(network: nn.Module) -> bool:
