@@ -60,13 +60,13 @@ def test_a_port_in_use_is_one_sentence():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_run_is_interrupted_without_an_abort(tmp_path, name):
-    process = start(GRADIO_TEMP_DIR=str(tmp_path))
+    process = start("--on-demand", GRADIO_TEMP_DIR=str(tmp_path), PIXELGAZE_CACHE=str(tmp_path / "cache"))
     for line in process.stdout:
         if found := re.search(r"http://\S+", line):
             break
     client = Client(found.group(), verbose=False, download_files=False)
     client.predict("a monster", 1, 1, api_name="/trace")  # the model is loaded, and a file was written
-    assert list(tmp_path.glob("*.safetensors"))
+    assert list(tmp_path.rglob("*.safetensors"))
     client.submit("a monster", 1, 100, api_name="/trace")
     time.sleep(1)
     process.send_signal(getattr(signal, name))
