@@ -20,6 +20,7 @@ from tests.support.chromium import (
     view,
     wait_for_frame,
 )
+from tests.support.gallery import without_words
 from tests.support.traces import add_gaps, trace_of_segments
 from viz import Trace
 from viz.page.gallery import exhibits, first_trace
@@ -32,7 +33,7 @@ REFUSED = "its output is not softmax(QKᵀ)·V of its q, k and v from step 3 on 
 
 
 def gallery_trace_with_gaps() -> Trace:
-    trace = Trace.load(first_trace())
+    trace = without_words(first_trace())
     names = list(trace.layers)
     add_gaps(trace, names[2], trace.steps[3:6], CACHED)
     add_gaps(trace, names[5], trace.steps[-1:], "its output could not be recomputed to 1e-5")
