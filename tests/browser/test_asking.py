@@ -7,17 +7,18 @@ import pytest
 import torch
 
 from tests.support.chromium import VIEWER, look, pixels_of, settle, state, view
+from tests.support.gallery import without_words
 from viz import Trace
-from viz.page.gallery import exhibits
+from viz.page.gallery import exhibits, first_trace
 
-CHOSEN_MAP = f"{VIEWER}.trace.layers[{VIEWER}.state.layer], {VIEWER}.state.step, {VIEWER}.state.head"
+CHOSEN_MAP = f"{VIEWER}.trace.all[{VIEWER}.state.layer], {VIEWER}.state.step, {VIEWER}.state.head"
 PIXEL = {"kind": "pixel", "point": [0.4, 0.7]}
 BOX = {"kind": "box", "from": [0.4, 0.55], "to": [0.625, 0.721875]}
 
 
 @pytest.fixture(scope="module")
 def trace():
-    return Trace.load(exhibits()[0].trace)
+    return without_words(first_trace())
 
 
 def painted_mask() -> np.ndarray:

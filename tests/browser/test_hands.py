@@ -152,7 +152,8 @@ def test_compare_shows_two_traces_with_one_cursor(page):
     ignored = "({tool, step, ...rest}) => rest"
     assert page.evaluate(f"({ignored})({SECOND}.state)") == page.evaluate(f"({ignored})({VIEWER}.state)")
     first, second = (page.evaluate(f"{one}.trace.steps[{one}.state.step]") for one in (VIEWER, SECOND))
-    assert first == second == exhibits()[0].steps[2] and state(page)["layer"] == 3  # the step itself, not its index
+    assert first == second == exhibits()[0].steps[2]  # the step itself, not its index
+    assert state(page)["layer"] == page.evaluate(f"{VIEWER}.trace.layers[3].index")
     page.locator("#second").get_by_role("button", name="Copy left recording here").click()
     assert other_title.inner_text() == exhibits()[0].caption
     page.get_by_label("Recording to compare with").select_option("1")

@@ -18,8 +18,9 @@ from tests.support.chromium import (
     pixels_of,
     state,
 )
+from tests.support.gallery import without_words
 from viz import Trace, record
-from viz.page.gallery import exhibits
+from viz.page.gallery import exhibits, first_trace
 from viz.recording.run import previewer
 from viz.trace_header import prefix_bytes
 
@@ -93,7 +94,7 @@ def test_atlas_follows_mouse_until_pixel_is_pinned(page):
 
 
 def test_viewer_arrow_keys_move_query_by_one_cell(page):
-    page.evaluate(f"{VIEWER}.choose({{point: [0.01, 0.5], layer: 2}})")  # a layer of 8x8 cells
+    page.evaluate(f"{VIEWER}.choose({{point: [0.01, 0.5], layer: {VIEWER}.trace.layers[2].index}})")  # of 8x8 cells
     page.locator(".pg-picture").focus()
     for key, place in (("ArrowRight", (0, 5)), ("ArrowUp", (0, 5)), ("ArrowDown", (1, 5)), ("ArrowLeft", (1, 4))):
         page.keyboard.press(key)
@@ -104,12 +105,13 @@ def test_viewer_arrow_keys_move_query_by_one_cell(page):
 
 @pytest.mark.parametrize("head", [-1, 0, 3])
 def test_viewer_rows_equal_trace(page, head):
-    trace = Trace.load(exhibits()[0].trace)
+    trace = without_words(first_trace())
     names = page.evaluate(f"{VIEWER}.trace.layers.map((layer) => layer.name)")
     assert names == list(trace.layers)
     for index, name in enumerate(names):
         for step in (0, len(trace.steps) - 1):
-            page.evaluate(f"{VIEWER}.choose({{layer: {index}, step: {step}, head: {head}, point: [0.4, 0.7]}})")
+            layer = f"{VIEWER}.trace.layers[{index}].index"
+            page.evaluate(f"{VIEWER}.choose({{layer: {layer}, step: {step}, head: {head}, point: [0.4, 0.7]}})")
             page.evaluate(f"{VIEWER}.repaint()")
             row = np.array(page.evaluate(f"Array.from({VIEWER}.map)"))
             rows = trace.rows(name, step=trace.steps[step], query=trace.cell(name, (0.4 * 64, 0.7 * 64)))
@@ -123,15 +125,15 @@ def test_viewer_clicks_choose_layer_step_and_head(page):
     box = maps.bounding_box()
     maps.click(position={"x": 0.55 * box["width"], "y": 0.05 * box["height"]})  # once the page stands still
     now = state(page)
-    assert (now["layer"], now["step"]) == (0, 3)
+    assert (now["layer"], now["step"]) == (0, 4)
     page.locator(".pg-label[aria-pressed=true] .pg-name", has_text="down 1 · attention 0").wait_for()
     page.get_by_role("button", name="middle").click()
-    assert state(page)["layer"] == 3
+    assert state(page)["layer"] == page.evaluate(f"{VIEWER}.trace.layers[3].index")
     page.get_by_role("button", name="head 2").click()
     assert state(page)["head"] == 2
     page.locator(".pg-where", has_text="head 2").wait_for()
-    page.get_by_label("Denoising step").fill("6")
-    assert state(page)["step"] == 6 and "t = 39" in page.locator(".pg-step").inner_text()
+    page.get_by_label("Denoising step").fill("8")
+    assert state(page)["step"] == 8 and "t = 39" in page.locator(".pg-step").inner_text()
 
 
 def test_play_button_moves_step(page):

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from tests.support.chromium import VIEWER, atlas_pixels, look, settle, state, view
-from viz import Trace
+from tests.support.gallery import without_words
 from viz.colors import DIVERGING, SEQUENTIAL, palette
-from viz.page.gallery import exhibits
+from viz.page.gallery import exhibits, first_trace
 
 
 @pytest.fixture(scope="module")
 def trace():
-    return Trace.load(exhibits()[0].trace)
+    return without_words(first_trace())
 
 
 def row_of(trace, point, head=None) -> np.ndarray:

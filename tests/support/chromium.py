@@ -51,7 +51,7 @@ def server(*arguments: str, start: tuple[str, ...] = ("app.py",)) -> Iterator[tu
     not followed ahead of time, which would keep both cores busy while the page is tested.
     """
     began = time.perf_counter()
-    command = [sys.executable, "-u", *start, "--on-demand", *arguments]
+    command = [sys.executable, "-u", *start, *arguments, "--on-demand"]
     with tempfile.TemporaryFile("w+") as log, tempfile.TemporaryDirectory() as uploads:
         environment = {"PIXELGAZE_CACHE": uploads} | os.environ | {"GRADIO_TEMP_DIR": uploads}
         if "PYTEST_XDIST_WORKER" in os.environ:
