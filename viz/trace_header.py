@@ -19,11 +19,13 @@ def check_header(path: str | Path) -> None:
     """Check the size of a file's header before anything reads it.
 
     Raises:
-        HeaderError: if it is larger than the header of any trace that a page can show.
+        HeaderError: if it is larger than the header of any trace that a page can show, or the file ends before it.
     """
     with open(path, "rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-    if size > MAX_HEADER:
+        length = file.read(8)
+    if len(length) < 8:
+        raise HeaderError(f"{Path(path).name} is not a whole safetensors file; was it cut short?")
+    if (size := int.from_bytes(length, "little")) > MAX_HEADER:
         raise HeaderError(f"expected a header of at most {MAX_HEADER:,} bytes, got {size:,}")
 
 

@@ -82,12 +82,15 @@ def open_page(
     scheme: Literal["light", "dark"] = "light",
     **options,
 ) -> Page:
-    """Open the page and wait for its whole first trace. Console warnings and errors collect in `page.complaints`."""
+    """Open the page and wait until a trace has arrived whole, the first or that of a link.
+
+    Console warnings and errors collect in `page.complaints`.
+    """
     page: Any = chromium.new_page(viewport={"width": width, "height": height}, color_scheme=scheme, **options)
     _collect_complaints(page)
     page.goto(url)
     page.wait_for_selector(f"{VIEWER_ROOT} .pg-main:not([hidden])")
-    page.evaluate(f"async () => {{ await {VIEWER}.arrived() }}")
+    page.wait_for_function(f"{VIEWER}.trace && !{VIEWER}.trace.arriving")  # arrived() would reject when a link's opens
     return page
 
 
