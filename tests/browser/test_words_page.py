@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from tests.support.chromium import VIEWER, export_file, open_more, open_page, open_trace_file, server, settle, view
+from tests.support.gallery import without_words
 from tests.support.halves import trace_of_halves
 from tests.support.pipelines import PIPELINES
 from viz import Trace
 from viz.export import for_browser, rows_on_show
+from viz.page.gallery import first_trace
 from viz.page.menu import encode_link
 from viz.view import View
 
@@ -27,6 +29,20 @@ def trace(shared_pipeline) -> Trace:
 @pytest.fixture(scope="module")
 def path(trace, tmp_path_factory):
     return trace.save(tmp_path_factory.mktemp("words") / "words.safetensors")
+
+
+@pytest.fixture(scope="module")
+def wordless(tmp_path_factory):
+    """The file of a recording without words, of three steps."""
+    trace = without_words(first_trace())
+    return trace.select(steps=trace.steps[:3]).save(tmp_path_factory.mktemp("wordless") / "wordless.safetensors")
+
+
+def open_wordless(page, wordless) -> None:
+    open_trace_file(page, wordless)
+    page.wait_for_function(f"{VIEWER}.trace.steps.length === 3")
+    page.keyboard.press("Escape")
+    settle(page)
 
 
 def open_words(page, path) -> None:
@@ -65,14 +81,24 @@ def test_generate_records_words_and_both_halves_and_a_link_brings_them_back(chro
     page.close(), other.close()
 
 
-def test_compare_asks_for_a_pinned_word_by_its_text(page, path):
+def test_compare_asks_for_a_pinned_word_by_its_text(page, path, wordless):
     """The recording beside it may hold no words, or another caption's."""
+    pins = [EYES, {"kind": "pixel", "point": [0.4, 0.4]}]
     open_words(page, path)
-    view(page, pins=[EYES, {"kind": "pixel", "point": [0.4, 0.4]}], active=0)
+    view(page, pins=pins, active=0)
     page.get_by_role("button", name="Compare").first.click()
     page.wait_for_function("document.querySelector('#second .pixelgaze')?.viewer?.trace")
     page.evaluate(f"{SECOND}.whole()")
-    assert page.evaluate(f"{SECOND}.viewNow().pins[0]") == EYES and strip_texts(page, "#second") == []
+    assert page.evaluate(f"{SECOND}.viewNow().pins[0]") == EYES and strip_texts(page, "#second") != strip_texts(page)
+    assert "The word “eyes”" in page.locator("#second .pg-sentence").inner_text()
+    open_wordless(page, wordless)
+    page.get_by_role("button", name="Copy left recording here").click()
+    page.wait_for_function(f"{SECOND}.trace.steps.length === 3")
+    open_words(page, path)
+    view(page, pins=pins, active=0)
+    page.evaluate(f"{SECOND}.whole()")
+    assert page.evaluate(f"{SECOND}.viewNow().pins[0]") == EYES
+    assert not page.locator("#second .pg-strip").is_visible()
     assert "has no map: this recording holds no words" in page.locator("#second .pg-sentence").inner_text()
     page.get_by_role("button", name="Copy left recording here").click()
     page.wait_for_function(f"{SECOND}.trace.steps.length === 2")
@@ -82,11 +108,10 @@ def test_compare_asks_for_a_pinned_word_by_its_text(page, path):
     assert "The word “eyes”" in page.locator("#second .pg-sentence").inner_text()
 
 
-def test_opening_a_recording_without_words_keeps_the_pinned_word_without_a_map(page, path):
+def test_opening_a_recording_without_words_keeps_the_pinned_word_without_a_map(page, path, wordless):
     open_words(page, path)
     view(page, pins=[EYES], active=0)
-    page.locator("#shelf button").nth(1).click()
-    page.wait_for_function(f"{VIEWER}.trace.steps.length === 4")
+    open_wordless(page, wordless)
     view(page, pins=[EYES], active=0)
     assert not page.locator("#viewer .pg-strip").is_visible()
     assert "has no map: this recording holds no words" in page.locator("#viewer .pg-sentence").inner_text()
