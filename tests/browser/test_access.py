@@ -38,11 +38,20 @@ def test_viewer_controls_are_reached_with_tab_key(page):
                 "() => { document.activeElement.dataset.reached = 'yes'; return document.activeElement.className }"
             )
         )
-    buttons = "#viewer :is(button, input, canvas[tabindex], select):not([disabled]):not(dialog *)"
+    buttons = (
+        "#viewer :is(button, input, canvas[tabindex], select):not([disabled]):not(dialog *, .pg-word[tabindex='-1'])"
+    )
     missed = page.locator(buttons).evaluate_all(
         "(all) => all.filter((one) => !one.dataset.reached && one.checkVisibility()).map((one) => one.outerHTML)"
     )
     assert missed == [] and any("pg-picture" in name for name in reached)
+    words = page.locator("#viewer .pg-word")
+    page.locator("#viewer .pg-word[data-reached]").focus()  # of the toolbar of words, Tab reaches one
+    texts = []
+    for _ in range(words.count()):  # and the arrow keys reach all
+        texts.append(page.evaluate("document.activeElement.textContent"))
+        page.keyboard.press("ArrowRight")
+    assert len(texts) > 10 and texts == words.all_text_contents()
 
 
 def test_sentence_is_announced_on_keys_but_not_on_mouse_moves(page):
@@ -76,11 +85,23 @@ def test_viewer_text_is_not_cut_off_and_page_does_not_overflow(chromium, url, wi
         page.mouse.move(width - 3, 500)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         cut = page.locator("#viewer *:not(canvas)").evaluate_all(
-            """(all) => all.filter((one) => one.checkVisibility() && one.childNodes.length
-                && (one.scrollWidth > one.clientWidth + 1 && getComputedStyle(one).display !== "inline"
-                    || one.getBoundingClientRect().right > innerWidth)).map((one) => one.outerHTML.slice(0, 200))"""
+            """(all) => {
+                const scrolls = (one) => one && getComputedStyle(one).overflowX === "auto";
+                const isCut = (one) => one.scrollWidth > one.clientWidth + 1
+                    && getComputedStyle(one).display !== "inline"
+                    && getComputedStyle(one).clipPath !== "inset(50%)" // read aloud only
+                    && !(one.matches(".pg-words") && scrolls(one)) // the strip of words scrolls sideways on a phone
+                    && !one.matches(".pg-right > .pg-heading .pg-note"); // has a title with its whole text
+                const isOutside = (one) => one.getBoundingClientRect().right > innerWidth
+                    && !scrolls(one.closest(".pg-words"));
+                const isWrong = (one) => one.checkVisibility() && one.childNodes.length
+                    && (isCut(one) || isOutside(one));
+                return all.filter(isWrong).map((one) => one.outerHTML.slice(0, 200));
+            }"""
         )
         assert cut == []
+        note = page.locator("#viewer .pg-right > .pg-heading .pg-note").first
+        assert note.get_attribute("title") == note.text_content() != ""
     shortened = [text for text in page.get_by_role("button").all_inner_texts() if text.endswith(("...", "…"))]
     assert shortened == []
     assert page.complaints == []

@@ -127,13 +127,13 @@ function headings({ viewer, sentence, where, areasNote }, width) {
   const room = width - 2 * SHEET.margin;
   const items = [];
   let y = 10;
-  for (const [text, size, weight] of [
+  for (const [text, size, weight, most] of [
     [typeof caption === "string" ? caption : "", 15, 700],
-    [sentence, 12, 400],
+    [sentence, 12, 400, 6],
     [where, 10, 400],
     ...(areasNote ? [[areasNote, 10, 400]] : []),
   ]) {
-    for (const line of wrapText(text, { size, weight }, room)) {
+    for (const line of wrapText(text, { size, weight }, room, most)) {
       y += size + 6;
       items.push({ kind: "text", text: line, x: SHEET.margin, y, size, weight, soft: weight === 400, room });
     }

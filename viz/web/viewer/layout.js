@@ -199,7 +199,8 @@ export function markAtlas(desk) {
   const kind = { pixel: "pixel", box: "rectangle", region: "region" }[query.kind];
   const meaning = state.mode === "column" ? `who looks at this ${kind}` : `where this ${kind} looks`;
   const text = isWordQuery(query) ? `${nameOf(query)}, ${READINGS[state.reading]}` : meaning;
-  ui.atlas.note.textContent = isWhole ? `${text}, by layer and step` : `${text} · ${columns.length} of ${trace.steps.length} steps`;
+  const note = isWhole ? `${text}, by layer and step` : `${text} · ${columns.length} of ${trace.steps.length} steps`;
+  Object.assign(ui.atlas.note, { textContent: note, title: note }); // the heading may cut it off
 }
 
 // Writes the colour bar's ticks and note. `largest` belongs to the chosen map.
