@@ -31,7 +31,7 @@ def test_as_sentence_adds_capital_and_full_stop(message, sentence):
     ("message", "left"),
     [
         ("a.json in /srv/models/x cannot be read", "a.json in x cannot be read"),
-        ("[Errno 2] No such file: '/root/.cache/hub/w.safetensors'", "[Errno 2] No such file: 'w.safetensors'"),
+        ("[Errno 2] No such file: '/home/ann/.cache/hub/w.safetensors'", "[Errno 2] No such file: 'w.safetensors'"),
         ("see https://huggingface.co/docs/hub or google/ddpm", "see https://huggingface.co/docs/hub or google/ddpm"),
         ("(/a/b/c; /d)", "(c; /d)"),
     ],
