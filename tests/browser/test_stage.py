@@ -79,3 +79,12 @@ def test_folded_fields_are_used_whether_shown_or_not(page):
     page.locator("#generate").click()
     page.wait_for_function(f"{VIEWER}.trace.recipe.seed === 3", timeout=120_000)
     assert page.evaluate(f"[{VIEWER}.trace.recipe.steps, {VIEWER}.trace.recipe.guidance]") == [25, 1.5]
+
+
+def test_chosen_layer_is_marked_from_the_start_and_when_the_atlas_is_laid_out_again(page):
+    settle(page)
+    chosen = page.locator(f"{VIEWER_ROOT} .pg-labels .pg-label[aria-pressed=true]")
+    assert chosen.count() == 1 and "up 2 · attention 1" in chosen.inner_text()
+    page.set_viewport_size({"width": 1280, "height": 720})
+    settle(page)
+    assert chosen.count() == 1

@@ -102,7 +102,7 @@ export function buildHeads(desk) {
   ui.heads.note.textContent = layer.label;
 }
 
-// Builds the atlas's labels, timesteps and thumbnails.
+// Builds the atlas's labels, timesteps and thumbnails, and marks what is chosen.
 export function labelAtlas(desk) {
   const { ui, trace, columns, compact, painter, rows } = desk;
   const { pitch } = painter.css;
@@ -121,6 +121,7 @@ export function labelAtlas(desk) {
   ui.atlas.canvas.setAttribute("aria-label", [ATLAS_LABEL, ...gapsOf(trace, rows)].join(" "));
   ui.atlas.ticks.replaceChildren(...columns.map((step) => tickNode(trace, step, painter.css)));
   ui.atlas.previews.replaceChildren(...columns.map((step, column) => previewNode(trace, step, column, painter.css)));
+  markAtlas(desk);
 }
 
 // A sentence for each layer with gaps, for those who cannot see the hatch.
