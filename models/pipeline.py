@@ -69,7 +69,7 @@ class CritterPipeline(DiffusionPipeline):
         if len(seeds) != len(captions):
             raise ValueError(f"expected one seed per caption, got {len(seeds)} seeds for {len(captions)} captions")
         if any(side % 8 or side < 8 for side in size):
-            raise ValueError(f"height and width must be multiples of 8, got {size[0]}x{size[1]}")
+            raise ValueError(f"height and width must be multiples of 8; {size[0]}×{size[1]} isn't")
         texts = captions if self.encoder is not None else ()
         for message in dict.fromkeys(m for text in texts for m in self.encoder.read(text).warnings()):
             warnings.warn(message, stacklevel=3)  # past torch.no_grad's wrapper

@@ -44,7 +44,7 @@ class Recipe:
         if not isinstance(self.caption, str) or not self.caption.strip():
             raise RecipeError("Say what to draw: the caption is empty.")
         if len(self.caption) > MAX_CAPTION:
-            raise RecipeError(f"The caption has {len(self.caption):,} characters; at most {MAX_CAPTION} are read.")
+            raise RecipeError(f"The caption has {len(self.caption):,} characters; the limit is {MAX_CAPTION}.")
         self._set("seed", CHECKS.whole(as_whole(self.seed), "The seed", 0, MAX_SEED))
         self._set("steps", CHECKS.whole(as_whole(self.steps), "The number of steps", 1, MAX_STEPS))
         CHECKS.number(self.guidance, "Guidance", 0, MAX_GUIDANCE)

@@ -169,7 +169,9 @@ def read(path: Path) -> Contents:
     except FileNotFoundError:
         raise
     except (SafetensorError, OSError) as error:
-        raise TraceFileError(f"{path.name} is not a whole safetensors file ({error}); was it cut short?") from error
+        raise TraceFileError(
+            f"{path.name} isn't a complete .safetensors file ({error}); was its download interrupted?"
+        ) from error
 
 
 class _Reader:

@@ -24,7 +24,7 @@ def check_header(path: str | Path) -> None:
     with open(path, "rb") as file:
         length = file.read(8)
     if len(length) < 8:
-        raise HeaderError(f"{Path(path).name} is not a whole safetensors file; was it cut short?")
+        raise HeaderError(f"{Path(path).name} isn't a complete .safetensors file; was its download interrupted?")
     if (size := int.from_bytes(length, "little")) > MAX_HEADER:
         raise HeaderError(f"expected a header of at most {MAX_HEADER:,} bytes, got {size:,}")
 

@@ -35,7 +35,7 @@ def read_json(path: Path) -> dict:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise CannotOpen(
-            f"{path.name} in {path.parent} cannot be read ({error}); was the download cut short?"
+            f"{path.name} in {path.parent} cannot be read ({error}); was the download interrupted?"
         ) from error
     if not isinstance(content, dict):
         raise CannotOpen(f"{path.name} in {path.parent} should hold a JSON object, not {type(content).__name__}")
@@ -84,8 +84,8 @@ def read_components(index: dict) -> dict[str, tuple[str, str]]:
             )
         components[name] = (library, class_name)
     if "unet" not in components:
-        names = ", ".join(sorted(components)) or "nothing"
-        raise CannotOpen(f"{index.get('_class_name')} has no U-Net; it has {names}")
+        parts = f" Its parts are: {', '.join(sorted(components))}." if components else ""
+        raise CannotOpen(f"{index.get('_class_name')} has no U-Net, so it can't be recorded.{parts}")
     return components
 
 
@@ -126,7 +126,7 @@ def check_weights(folder: Path) -> None:
         pickled = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
         if pickled:
             raise CannotOpen(f"found {pickled[0]} in {folder} and no safetensors weights: {WHY_NOT_PICKLE}")
-        raise CannotOpen(f"{folder} holds no safetensors weights; was the download cut short?")
+        raise CannotOpen(f"{folder} holds no safetensors weights; was the download interrupted?")
     for index in folder.glob("*.safetensors.index.json"):
         _check_shards(folder, read_json(index).get("weight_map"))
     for path in weights:
@@ -155,4 +155,4 @@ def tensor_shapes(path: Path) -> dict[str, list[int]]:
             return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         reason = str(error).removeprefix("Error while deserializing header: ")[:160]
-        raise CannotOpen(f"{path.name} is not a whole safetensors file ({reason}); download it again") from error
+        raise CannotOpen(f"{path.name} isn't a complete .safetensors file ({reason}); download it again") from error

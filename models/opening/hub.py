@@ -166,7 +166,7 @@ def _explain(error: Exception, name: str) -> str:
     if isinstance(error, errors.RepositoryNotFoundError):
         return f"there is no model {name} on the Hub that you may see; is it spelt right?"
     if isinstance(error, (errors.HFValidationError, errors.HfUriError)):
-        return f"{name} is not a folder, a file, or a Hub id such as 'google/ddpm-cifar10-32'"
+        return f"{name} is not a folder, a file, or a Hugging Face model ID such as 'google/ddpm-cifar10-32'"
     if isinstance(error, (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError)) or _is_network_error(error):
         return f"{name} is not on this machine and the Hub cannot be reached; is there a network?"
     if isinstance(error, json.JSONDecodeError):

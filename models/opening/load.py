@@ -1,4 +1,4 @@
-"""Open a model: the bundled one, a folder, a single file, or a Hub id."""
+"""Open a model: the bundled one, a folder, a single file, or a Hugging Face model ID."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def load(
 
     Args:
         name: "critters"; one of `models.opening.papers` ("critters-sagan"); a folder with a diffusers pipeline or a
-            single U-Net; a Stable Diffusion checkpoint in one .safetensors file; or a Hub id such as
+            single U-Net; a Stable Diffusion checkpoint in one .safetensors file; or a Hugging Face model ID such as
             "google/ddpm-cifar10-32".
         device, dtype: where the networks run, and their precision.
         sampler: the name of a scheduler, one of `samplers(pipeline)`.
-        revision: of a Hub id; or of the bundled model (`models.opening.revision`), by default the latest.
+        revision: of a model on the Hub; or of the bundled model (`models.opening.revision`), by default the latest.
         config: for a single file, where its configuration and tokenizer are; see `models.opening.single_file`.
-        from_hub: take `name` for a Hub id, and a `config` that is a str likewise, even if there is such a path here.
+        from_hub: take `name`, and a `config` that is a str, for IDs of models on the Hub, even if such a path exists.
         progress: called as `f(done, words)` while downloading and loading; `done` is 0 to 1, or None if unknown.
 
     Returns:
@@ -160,7 +160,8 @@ def _fetch(name: str, revision: str | None, progress: Progress | None) -> Path:
     except CannotOpen as error:
         known = ", ".join(map(repr, BUNDLED))
         raise CannotOpen(
-            f"{error} (expected {known}, a pipeline's folder with safetensors weights, a checkpoint, or a Hub id)"
+            f"{error} (expected {known}, a pipeline's folder with safetensors weights, a checkpoint, "
+            "or a Hugging Face model ID)"
         ) from error
 
 

@@ -65,8 +65,8 @@ def open_single_file(path: Path, dtype: torch.dtype, config: str | Path | None) 
     """A pipeline from one file.
 
     Args:
-        config: a folder (or Hub id) of the same kind of model, for the configuration and tokenizer, which a single
-            file does not hold; without it they are fetched from the Hub.
+        config: a folder (or Hugging Face model ID) of the same kind of model, for the configuration and tokenizer,
+            which a single file does not hold; without it they are fetched from the Hub.
 
     Raises:
         CannotOpen: as `pipeline_class`, or when no configuration or tokenizer is found.

@@ -34,7 +34,7 @@ class Geometry:
         height, width = size or self.own_size
         if any(side < self.multiple or side % self.multiple for side in (height, width)):
             raise ValueError(
-                f"height and width must be multiples of {self.multiple} for this model, got {height}x{width}"
+                f"height and width must be multiples of {self.multiple} for this model; {height}×{width} isn't"
             )
         return height // self.factor, width // self.factor
 

@@ -75,7 +75,7 @@ def test_caption_text_is_never_executed(chromium, url, text):
     fill_field(page, "steps", "2")
     page.locator("#generate").click()
     if len(caption) > 300:
-        page.locator(".toast-body", has_text="at most 300 are read").wait_for()
+        page.locator(".toast-body", has_text="the limit is 300").wait_for()
     else:
         page.wait_for_function(f"{VIEWER}.trace.steps.length === 2", timeout=90_000)
         assert page.locator(".pg-title").inner_text().split() == caption.split()

@@ -210,8 +210,8 @@ def test_link_to_opened_file_says_it_does_not_contain_file(page, tmp_path):
 
 
 BAD = [
-    (lambda content: b"short", "not a whole safetensors file"),
-    (lambda content: content[: len(content) // 2], "was it cut short?"),
+    (lambda content: b"short", "isn't a complete .safetensors file"),
+    (lambda content: content[: len(content) // 2], "was its download interrupted?"),
     (lambda content: content.replace(b"pixelgaze-trace", b"pixelgaze-other", 1), "expected the format"),
     (lambda content: content.replace(b'\\"heads\\": 4', b'\\"heads\\": 5', 1), "to be floats of shape"),
 ]

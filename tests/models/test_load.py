@@ -51,7 +51,9 @@ def test_load_refuses_a_folder_without_a_pipeline(tmp_path):
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "./nowhere", "not a name!", "a/b/c"])
 def test_load_refuses_a_name_that_is_neither_folder_nor_hub_id(name):
-    with pytest.raises(FileNotFoundError, match=r"expected 'critters', a pipeline's folder .* or a Hub id") as caught:
+    with pytest.raises(
+        FileNotFoundError, match=r"expected 'critters', a pipeline's folder .* or a Hugging Face model ID"
+    ) as caught:
         load(name)
     assert repr(name) in str(caught.value)
 

@@ -185,7 +185,7 @@ def with_header(header: object, body: bytes = b"") -> bytes:
 )
 def test_tensor_shapes_refuses_a_file_whose_header_does_not_fit(tmp_path, content):
     (tmp_path / "x.safetensors").write_bytes(content)
-    with pytest.raises(CannotOpen, match=r"x.safetensors is not a whole safetensors file \(.+\); download it again"):
+    with pytest.raises(CannotOpen, match=r"x.safetensors isn't a complete .safetensors file \(.+\); download it again"):
         load(tmp_path / "x.safetensors")
 
 
@@ -212,11 +212,11 @@ def test_load_says_what_a_half_downloaded_folder_lacks(broken):
     whole = weights.read_bytes()
     weights.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(
-        CannotOpen, match=r"safetensors is not a whole safetensors file \(.*not fully covered\); download it again"
+        CannotOpen, match=r"safetensors isn't a complete .safetensors file \(.*not fully covered\); download it again"
     ):
         load(broken)
     weights.unlink()
-    with pytest.raises(CannotOpen, match="holds no safetensors weights; was the download cut short"):
+    with pytest.raises(CannotOpen, match="holds no safetensors weights; was the download interrupted"):
         load(broken)
     (broken / "unet" / "config.json").rename(broken / "unet" / "config")
     with pytest.raises(CannotOpen, match=r"unet/config.json is missing"):
@@ -259,7 +259,7 @@ def test_load_refuses_a_folder_of_another_network(tmp_path):
 
 
 def test_draw_picture_refuses_wrong_sizes_and_missing_pictures(folders):
-    with pytest.raises(ValueError, match="multiples of 2 for this model, got 15x16"):
+    with pytest.raises(ValueError, match="multiples of 2 for this model; 15×16 isn't"):
         draw_picture(load(folders["DDPM"]), Order(steps=1, size=(15, 16)))
     with pytest.raises(ValueError, match="starts from a picture"):
         draw_picture(load(folders["image to image"]), Order("a monster", steps=1))

@@ -55,8 +55,8 @@ def test_pipeline_warns_of_unknown_words_at_the_callers_line(tiny_pipeline):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"height": 12, "width": 16}, "multiples of 8, got 12x16"),
-        ({"width": -8}, "multiples of 8, got 64x-8"),
+        ({"height": 12, "width": 16}, "multiples of 8; 12×16 isn't"),
+        ({"width": -8}, "multiples of 8; 64×-8 isn't"),
         ({"seed": [1, 2]}, "got 2 seeds for 1 captions"),
     ],
 )

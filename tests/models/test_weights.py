@@ -201,7 +201,7 @@ def test_load_refuses_a_checkpoint_that_is_not_finite(saved, tmp_path):
 
 
 def test_load_from_the_hub_opens_no_local_path(saved, monkeypatch, tmp_path):
-    """On the page, a name with a slash is a Hub id, also where the server has such a folder or file."""
+    """On the page, a name with a slash is a Hugging Face model ID, also where the server has such a folder or file."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")

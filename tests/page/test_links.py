@@ -57,7 +57,7 @@ FORGED = [
     (forged(b"{}"), "not a recipe and a view"),
     (forged(document(extra=1)), "not a recipe and a view"),
     (forged(document(recipe=None)), "does not say what to draw"),
-    (forged(document(recipe={"caption": "a" * 10_000})), "10,000 characters; at most 300"),
+    (forged(document(recipe={"caption": "a" * 10_000})), "10,000 characters; the limit is 300"),
     (forged(document(recipe={"caption": "a", "seed": -1})), "got -1"),
     (
         forged(document(recipe={"caption": "a", "model": "../../etc/passwd"})),
