@@ -6,8 +6,8 @@ import { GAP } from "./paint.js";
 const CARD = 30; // a card's left and right padding and borders
 const BETWEEN = 12; // space between two cards
 const HEADS = 236; // least width of the heads' card
-const LABELS = 138; // width of the atlas's labels
-const SHORT_LABELS = 70; // the same where space is tight
+const LABELS = 184; // width of the atlas's labels, with the network beside them
+const SHORT_LABELS = 74; // the same where space is tight
 const LINE = 30; // least height of a row whose label has two lines
 const PICTURE = [260, 760]; // least and largest height of the picture, where the cards lie side by side
 const MAP = [22, 72]; // least and largest length of a map's longer side
@@ -25,8 +25,8 @@ const clip = (value, [least, most]) => Math.max(least, Math.min(most, value));
 // `steps` the number of maps in the atlas; `all` asks for every step. Returns
 //
 //   { mode: "three" (picture, atlas and heads side by side), "two" (the heads below) or "one" (a single column),
-//     picture: its width, length: of a map's longer side, labels: their width, short: whether they are, line: whether they have
-//     one line only, columns: how many steps are shown, room: how many columns there is room for }
+//     picture: its width, length: of a map's longer side, labels: their width, short: whether they are, narrow: whether there is
+//     no room for names beside them, line: whether they have one line only, columns: how many steps are shown, room: how many columns there is room for }
 //
 // A picture and an atlas of up to fourteen rows fit `height` if it is large enough; nothing depends on `steps` unless all are
 // asked for, so that another trace changes no size.
@@ -63,5 +63,5 @@ function fit(mode, room, labels, map, { picture, steps, all }) {
   const columns = Math.min(steps, all ? count : Math.min(COLUMNS, count));
   const high = (shown.length * size[0]) / Math.max(...size) + GAP;
   const [narrow, line] = [labels === SHORT_LABELS, labels === LABELS && high < LINE];
-  return { mode, picture, length: shown.length, labels, short: narrow || line, line, columns, room: Math.min(COLUMNS, count) };
+  return { mode, picture, length: shown.length, labels, short: narrow || line, narrow, line, columns, room: Math.min(COLUMNS, count) };
 }

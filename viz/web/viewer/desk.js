@@ -20,6 +20,7 @@ export class Desk {
   answers = null;
   columns = []; // indices of the steps that the atlas shows
   compact = false; // whether labels are short
+  narrow = false; // whether the network beside them is
   top = 0; // the picture's distance from the top of the page, until `touched`
   touched = false; // whether somebody has pointed at the viewer, or clicked anywhere
   all = false; // whether the atlas shows every step, however small

@@ -6,6 +6,7 @@ import { READINGS } from "../core/word_sentences.js";
 import { formatGaps, formatGrid, formatGrids, formatKeys, formatTick, nameOf, shortNameOf } from "../core/words.js";
 import { h, imageCanvas, makeButton } from "../dom.js";
 import { arrange } from "./arrange.js";
+import { drawNetwork } from "./network.js";
 import { PIN_COLORS } from "./paint.js";
 import { removePin } from "./pins.js";
 import { ATLAS_LABEL } from "./skeleton.js";
@@ -29,14 +30,14 @@ export function buildAtlas(desk) {
   const steps = trace.steps.length;
   const height = innerHeight - topOf(ui.cards.picture) - heightBelow(ui);
   const { all } = desk;
-  const { mode, picture, length, labels, short, line, columns, room } = arrange({
+  const { mode, picture, length, labels, short, narrow, line, columns, room } = arrange({
     ...{ width: ui.main.clientWidth, height, screen: innerHeight, size: trace.size, rows: rows.length, steps, all },
   });
   ui.main.dataset.mode = mode;
   for (const each of [painter, pinPainter]) each.measure(length, trace.size);
   const { pitch } = painter.css;
   desk.columns = columnsFor(steps, columns, state.step);
-  desk.compact = short;
+  Object.assign(desk, { compact: short, narrow });
   painter.resize(rows.length, desk.columns.length);
   ui.atlas.all.hidden = steps <= room;
   ui.atlas.all.textContent = `All ${steps} steps`;
@@ -106,18 +107,20 @@ export function buildHeads(desk) {
 export function labelAtlas(desk) {
   const { ui, trace, columns, compact, painter, rows } = desk;
   const { pitch } = painter.css;
+  const network = drawNetwork(rows, pitch.y, desk.narrow);
   desk.labelled = rows;
   ui.atlas.predicted.textContent = compact ? "image" : "predicted image";
   ui.atlas.axis.textContent = compact ? "t" : "timestep t";
-  const labels = rows.map((layer) => {
+  const labels = rows.map((layer, i) => {
     const title = [layer.name, formatKeys(layer), ...formatGaps(trace, layer)].join("\n");
     const label = makeButton("", { class: "pg-label", title, onclick: () => desk.choose({ layer: layer.index }) });
-    label.style.height = `${pitch.y}px`;
+    Object.assign(label.style, { height: `${pitch.y}px`, paddingLeft: `${network.indent}px` });
     const name = h("span", { class: "pg-name" }, compact ? layer.shortLabel : layer.label);
-    label.append(name, h("span", { class: "pg-grid" }, compact ? formatGrid(layer) : formatGrids(layer)));
+    label.append(network.blocks[i], name, h("span", { class: "pg-grid" }, compact ? formatGrid(layer) : formatGrids(layer)));
     return label;
   });
   ui.atlas.labels.replaceChildren(...labels);
+  ui.atlas.network.replaceChildren(network.node);
   ui.atlas.canvas.setAttribute("aria-label", [ATLAS_LABEL, ...gapsOf(trace, rows)].join(" "));
   ui.atlas.ticks.replaceChildren(...columns.map((step) => tickNode(trace, step, painter.css)));
   ui.atlas.previews.replaceChildren(...columns.map((step, column) => previewNode(trace, step, column, painter.css)));

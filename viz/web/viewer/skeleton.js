@@ -67,12 +67,14 @@ function buildAtlasCard(choices) {
   const [predicted, axis] = [h("div", { class: "pg-corner" }), h("div", { class: "pg-corner" })];
   const [previews, labels, ticks] = ["previews", "labels", "ticks"].map((name) => h("div", { class: `pg-${name}` }));
   const maps = h("div", { class: "pg-maps" }, canvas, mark);
-  const grid = h("div", { class: "pg-atlas" }, predicted, previews, labels, maps, axis, ticks);
+  const network = h("div", { class: "pg-behind" });
+  const rows = h("div", { class: "pg-rows", role: "group", "aria-label": "Layers of the network" }, network, labels);
+  const grid = h("div", { class: "pg-atlas" }, predicted, previews, rows, maps, axis, ticks);
   const pins = buildPinRows();
   const scale = buildScale(choices);
   const all = makeButton("", { class: "pg-toggle", hidden: true });
   const card = h("section", { class: "pg-card pg-right" }, heading("Atlas", note, all), grid, scale.group);
-  const atlas = { canvas, maps, previews, labels, ticks, mark, note, predicted, axis, all };
+  const atlas = { canvas, maps, previews, network, labels, ticks, mark, note, predicted, axis, all };
   return { card, atlas, pins, ...scale.nodes };
 }
 

@@ -1,13 +1,13 @@
 // Scene 1: the network as a map of its grids, with the attention blocks to choose from.
 
 import { h } from "../../dom.js";
+import { isCross, levelsOf } from "../../core/network.js";
 import { layerLabel } from "../../core/trace.js";
 import { paragraph, whole } from "../rich.js";
 import { clamp01, during, fill, frame, mix, write } from "../ink.js";
 import { cached } from "../paint.js";
 
 const BLOCK = [37, 26]; // room for a block's button, in pixels
-const isCross = (name) => /attn2|cross/.test(name);
 
 export const WHERE = {
   title: "Where are we?",
@@ -17,7 +17,7 @@ export const WHERE = {
   tell(desk) {
     const { lesson } = desk;
     const [height, width] = [lesson.height, lesson.width];
-    const levels = levelsOf(lesson);
+    const levels = levelsWithLayers(lesson);
     const [picture] = lesson.tensors.get("picture").shape;
     const sizes = levels.map(([grid]) => grid[0]).join(" → ");
     const covers = picture / height;
@@ -38,7 +38,7 @@ export const WHERE = {
   },
 
   describe({ lesson }) {
-    const levels = levelsOf(lesson).map(([grid, layers]) => `${grid.join("×")} with ${layers.length} attention layers`);
+    const levels = levelsWithLayers(lesson).map(([grid, layers]) => `${grid.join("×")} with ${layers.length} attention layers`);
     return `The network's grids, from the finest to the coarsest: ${levels.join(", ")}. This layer: ${lesson.layer.name}.`;
   },
 
@@ -76,15 +76,11 @@ export const WHERE = {
 };
 
 // The network's grids, finest first, with the layers on each: [grid, layers].
-function levelsOf(lesson) {
+function levelsWithLayers(lesson) {
   return cached(lesson, "levels", () => {
-    const levels = new Map();
-    for (const { grid, layers } of lesson.stages) {
-      const key = grid.join("×");
-      if (!levels.has(key)) levels.set(key, [grid, []]);
-      levels.get(key)[1].push(...layers);
-    }
-    return [...levels.values()].sort(([a], [b]) => b[0] * b[1] - a[0] * a[1]);
+    const { stages } = lesson;
+    const isOn = (grid) => (stage) => stage.grid.join() === grid.join();
+    return levelsOf(stages.map(({ grid }) => grid)).map((grid) => [grid, stages.filter(isOn(grid)).flatMap(({ layers }) => layers)]);
   });
 }
 
@@ -102,7 +98,7 @@ function whyNotFiner(levels) {
 
 // Where each stage stands, left to right in the order in which they run, and the deeper the coarser.
 function layout(lesson, { width, height }) {
-  const levels = levelsOf(lesson);
+  const levels = levelsWithLayers(lesson);
   const count = lesson.stages.length;
   const costs = Math.min(150, width * 0.27);
   const column = (width - costs - 10) / count;
@@ -170,7 +166,7 @@ function drawMosaic(desk, pen, box, [height, width]) {
 
 // N and N² of each level, as bars on a log scale at the right.
 function drawCosts(desk, pen, { width, height }, shown) {
-  const levels = levelsOf(desk.lesson);
+  const levels = levelsWithLayers(desk.lesson);
   const costs = Math.min(150, width * 0.27);
   const left = width - costs;
   const largest = Math.log(Math.max(...levels.map(([grid]) => (grid[0] * grid[1]) ** 2)));
