@@ -1,5 +1,6 @@
 // The answers to queries: maps, computed when they are read, and cached for pins and words. Workers compute the slow ones,
-// in the order in which they were read, so that pointing stays fast; when nothing is asked for, they prepare what words need.
+// in the order in which they were read, so that pointing stays fast; when nothing is asked for, they prepare what words need,
+// and what takes less than a frame is prepared here while the page is idle.
 //
 //   const answers = new Answers(trace, onResult)           // onResult() is called when a missing map has been computed
 //   answers.begin(kept)                                    // before a repaint: empties the queue; what is cached of other queries
@@ -17,6 +18,7 @@ import { Workforce, productsOf } from "./workforce.js";
 const MOMENT = 80; // ms of a repaint that words' maps may take; the worker computes the others
 const SHORT = 1e7; // products of q and k that take a moment's small part
 const PAUSE = 60; // ms between repaints while results arrive
+const BRIEF = 8; // ms of preparing at a time where the browser does not say when it is idle
 const PREPARED = 2e9; // products of q and k; words of larger traces are prepared when they are asked for
 
 export class Answers {
@@ -26,6 +28,8 @@ export class Answers {
   #kept = new Map(); // {query: {key: maps of all heads}}
   #queue = [];
   #later = null; // what words need, as jobs; null until the trace has arrived
+  #steps = new Set(); // those read since `begin`
+  #idle = null; // what cancels the next preparation
   #began = 0; // when the repaint began
   #told = 0; // when a result was last told
   #workforce;
@@ -38,6 +42,7 @@ export class Answers {
 
   begin(kept) {
     this.#queue = [];
+    this.#steps.clear();
     this.#began = performance.now();
     for (const query of this.#kept.keys()) if (!kept.includes(query)) this.#kept.delete(query);
     for (const query of kept) if (!this.#kept.has(query)) this.#kept.set(query, new Map());
@@ -51,6 +56,7 @@ export class Answers {
       const isOpen = (job) => !this.#isDone(job) && !jobs.some((other) => isSame(job, other));
       return this.#queue.find(isOpen) ?? this.#later?.find(isOpen) ?? null;
     });
+    this.#idle ??= whenIdle((remaining) => this.#prepare(remaining));
   }
 
   // Whether everything read since `begin` was computed.
@@ -108,6 +114,8 @@ export class Answers {
 
   close() {
     this.#workforce.close();
+    this.#idle?.();
+    this.#idle = () => {}; // nothing is prepared any more
     this.#queue = this.#later = [];
   }
 
@@ -115,6 +123,7 @@ export class Answers {
     const branch = this.#branchOf(options);
     const numbers = layer.numbers(step, branch);
     if (!numbers) return false;
+    this.#steps.add(step);
     const asked = askedOf(layer, query, options, branch);
     const { side, mode, cells } = asked;
     const shape = sideOf(layer, side);
@@ -166,6 +175,20 @@ export class Answers {
     return maps;
   }
 
+  // Makes the short sums that a word's atlas needs at the steps on show, one after another while nothing else is to be done.
+  #prepare(remaining) {
+    this.#idle = null;
+    if (this.#trace.arriving || this.#queue.length) return; // `work` is called again
+    for (const step of this.#steps) {
+      for (const layer of this.#trace.wordLayers) {
+        const job = { layer, step, branch: this.#trace.branch, side: "words", mode: "sums" };
+        if (layer.gaps.has(step) || productsOf(layer) >= SHORT || this.#isDone(job)) continue;
+        if (remaining() < 1) return void (this.#idle = whenIdle((left) => this.#prepare(left)));
+        this.#store(job, compute(messageOf(job)));
+      }
+    }
+  }
+
   get #hasMoment() {
     return performance.now() - this.#began < MOMENT;
   }
@@ -195,6 +218,19 @@ export class Answers {
     this.#told = performance.now();
     this.#onResult();
   }
+}
+
+// Calls f(remaining) once the page has nothing else to do; remaining() is how many ms f may take. Returns what cancels it.
+function whenIdle(f) {
+  if (globalThis.requestIdleCallback) {
+    const id = requestIdleCallback((deadline) => f(() => deadline.timeRemaining()));
+    return () => cancelIdleCallback(id);
+  }
+  const id = setTimeout(() => {
+    const until = performance.now() + BRIEF;
+    f(() => until - performance.now());
+  }, PAUSE);
+  return () => clearTimeout(id);
 }
 
 // The name of a job's result among the sums, or among the maps of its query.
