@@ -52,7 +52,7 @@ def test_wheel_holds_every_source_file(installed):
 
 @pytest.mark.slow
 def test_wheel_holds_the_data_inside_the_package(installed):
-    for folder in ("classic", "critters", "gallery"):
+    for folder in ("classic", "critters", "gallery", "page"):
         data = {path.relative_to(ROOT / "assets") for path in (ROOT / "assets" / folder).rglob("*") if path.is_file()}
         assert data
         assert {path for path in data if not (installed / "models" / "data" / path).is_file()} == set()

@@ -15,6 +15,7 @@ from starlette.middleware import Middleware
 from viz.page.ahead import follow_ahead
 from viz.page.gallery import GALLERY, exhibits, first_trace
 from viz.page.guard import guard
+from viz.page.identity import DESCRIPTION, TITLE, identity_routes
 from viz.page.lifetime import check_address, serve_until_interrupted
 from viz.page.limits import set_limits
 from viz.page.menu import MAX_FILE
@@ -27,8 +28,6 @@ from viz.page.theme import theme
 from viz.recording.heap import keep_freed_memory
 from viz.web import WEB
 
-DESCRIPTION = "Point at a pixel of a picture that a diffusion U-Net is drawing, and see where that pixel looks."
-
 HEADER = """
 <header class="pg-header">
   <h1>◉ PixelGaze</h1>
@@ -40,7 +39,7 @@ HEADER = """
 def build() -> gr.Blocks:
     """Build the page: its tabs, in order."""
     gr.set_static_paths([GALLERY, PLOTLY, store.folder])
-    with gr.Blocks(title="PixelGaze", analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
         gr.HTML(HEADER, apply_default_css=False)
         with gr.Tab("Explore"):
             explore.build(page)
@@ -111,13 +110,13 @@ def main() -> None:
         theme=theme(),
         css_paths=[WEB / "styles" / f"{name}.css" for name in ("viewer", "menu", "plots", "lesson", "page")],
         app_kwargs={
-            "routes": [script_route()],
+            "routes": [script_route(), *identity_routes()],
             "middleware": [guard(arguments.host, arguments.allow_host), Middleware(EarlyHead, text=_early_head())],
         },
         enable_monitoring=False,
         inbrowser=arguments.open,
         prevent_thread_lock=True,
-        footer_links=["api"],
+        footer_links=[],
         max_file_size=MAX_FILE,
         run_history=False,
         ssr_mode=False,

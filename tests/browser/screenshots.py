@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
-from playwright.sync_api import Page
+from PIL import Image
+from playwright.sync_api import Browser, Page
 
 from tests.support.chromium import ROOT, browser, open_page, server, wait_for_frame, wait_until_idle
 from tests.support.lessons import LESSON_PAGE, open_card, open_choices, show_scene
 from viz.lesson.papers import PAPERS, available_networks
+from viz.page.identity import SOCIAL_SIZE
 
 FOLDER = ROOT / "assets" / "screenshots"
+SOCIAL = ROOT / "assets" / "page" / "social.jpg"
 SIZES = {1440: 900, 768: 1024, 390: 844}
 
 
 def main(folder: Path = FOLDER) -> None:
-    """Write `explore_{width}_{scheme}.png`, the page as it opens (in full length where it is narrow),
-    `lesson_{width}_{scheme}.png`, the story's first scene, and `scenes/{number}_{scheme}.png`, all of them on a wide
-    page, with the cards below."""
+    """Write the picture of a shared link and, into `folder`, `explore_{width}_{scheme}.png`, the page as it opens (in
+    full length where it is narrow), `lesson_{width}_{scheme}.png`, the story's first scene, and
+    `scenes/{number}_{scheme}.png`, all of them on a wide page, with the cards below."""
     folder.mkdir(parents=True, exist_ok=True)
     with server() as (url, _), browser() as chromium:
+        take_social_picture(chromium, url)
         for scheme in ("light", "dark"):
             for width, height in SIZES.items():
                 page = open_page(chromium, url, width=width, height=height, scheme=scheme)
@@ -37,6 +42,16 @@ def main(folder: Path = FOLDER) -> None:
                     take_scenes(page, folder / "scenes", scheme)
                 page.close()
                 print(path)
+
+
+def take_social_picture(chromium: Browser, url: str) -> None:
+    """Write the picture of a shared link: the page as it opens on a screen of the same shape."""
+    width, height = SOCIAL_SIZE
+    page = open_page(chromium, url, width=1600, height=round(1600 * height / width), scheme="dark")
+    wait_until_idle(page)
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    picture.resize(SOCIAL_SIZE, Image.Resampling.LANCZOS).save(SOCIAL, quality=85)
+    page.close()
 
 
 def take_scenes(page: Page, folder: Path, scheme: str) -> None:

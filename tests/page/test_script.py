@@ -71,6 +71,7 @@ def test_head_requests_script_and_trace_under_the_page_s_prefix():
         globalThis.fetch = async (url, {{ headers }}) => ranges.push([url, headers.Range]);
         globalThis.addEventListener = () => {{}};
         globalThis.location = {{ hash: "" }};
+        globalThis.MutationObserver = class {{ observe() {{}} }};
         {code}
         answer([links.map(({{ rel, href }}) => [rel, href]), window.pixelgazeEarly.url, ranges, shown[0].src]);"""
     )
@@ -102,7 +103,8 @@ def test_early_head_is_written_into_the_page_which_is_compressed():
     app = Starlette(routes=routes, middleware=[Middleware(EarlyHead, text="<script>early</script>")])
     client = TestClient(app)
     page = client.get("/")
-    assert page.text == PAGE.replace("</head>", "<script>early</script></head>", 1)
+    assert page.text.startswith(PAGE.partition("</head>")[0])
+    assert page.text.endswith("<script>early</script></head>" + PAGE.partition("</head>")[2])
     assert page.headers["content-encoding"] == "gzip" and page.headers["x-own"] == "kept"
     assert int(page.headers["content-length"]) < len(PAGE) / 4
     plain = client.get("/", headers={"Accept-Encoding": "identity"})

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from viz.page.identity import introduce, origin_of
 from viz.trace_header import prefix_bytes
 from viz.web import joined
 
@@ -57,7 +58,7 @@ def js_on_load(function: str, *events: str) -> str:
 def head(trace: Path, picture: Path, layer: str, step: int) -> str:
     """For the page's head: request the script and what the viewer will open with at once, and show the picture.
 
-    It also opens the tab that the address names.
+    It also opens the tab that the address names, and names the gallery's thumbnails.
 
     Args:
         trace, picture: files that Gradio serves. layer, step: of the first map.
@@ -65,12 +66,18 @@ def head(trace: Path, picture: Path, layer: str, step: int) -> str:
     enough = prefix_bytes(trace, layer, step)
     early = {"script": script()[0], "trace": str(trace), "picture": str(picture), "bytes": enough}
     text = json.dumps(early).replace("<", r"\u003c")
-    address = f"{joined('hosts/address.js')}.followAddress();"
-    return f"<script>{joined('hosts/early.js')}.requestEarly({text});{address}</script>"
+    calls = (
+        f"{joined('hosts/english.js')}.speakEnglish();",
+        f"{joined('hosts/early.js')}.requestEarly({text});",
+        f"{joined('hosts/address.js')}.followAddress();",
+        f"{joined('hosts/shelf.js')}.nameThumbnails();",
+    )
+    return f"<script>{''.join(calls)}</script>"
 
 
 class EarlyHead:
-    """Writes `text` at the end of the page's head and compresses the page, which Gradio does with its other texts.
+    """Writes `text` at the end of the page's head, after its identity (`viz.page.identity`), and compresses the page,
+    which Gradio does with its other texts.
 
     A middleware for `launch(app_kwargs={"middleware": [...]})`. Everything but the page passes through unchanged.
     """
@@ -95,7 +102,7 @@ class EarlyHead:
             body += message.get("body", b"")
             if message.get("more_body"):
                 return
-            whole = body.replace(b"</head>", self._text + b"</head>", 1)
+            whole = introduce(body, origin_of(scope)).replace(b"</head>", self._text + b"</head>", 1)
             headers = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
             await send({**start, "headers": [*headers, (b"content-length", str(len(whole)).encode())]})
             await send({"type": "http.response.body", "body": whole})
