@@ -15,6 +15,7 @@ import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,11 +24,13 @@ from viz.colors import DIVERGING, SEQUENTIAL, palette
 from viz.draw import animation, overlay
 from viz.partners import is_difference, layer_for, mode_of, rows_for
 from viz.query import Maps, map_grid
-from viz.trace import Trace
 from viz.trace_header import read_description
 from viz.view import Query, View
 from viz.web import joined, styles
 from viz.word_shares import shares_on_show
+
+if TYPE_CHECKING:
+    from viz.trace import Trace
 
 
 def rows_on_show(trace: Trace, view: View) -> dict[str, np.ndarray]:

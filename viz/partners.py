@@ -7,11 +7,14 @@ for the other is asked in that layer's partner. `viz/web/core/query.js` does the
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from viz.layer import Layer
-from viz.trace import Trace
 from viz.view import DIFFERENCE, Mode, Query, Reading, View, WordQuery
 from viz.words import queries_of_keys, words_of_layer
+
+if TYPE_CHECKING:
+    from viz.trace import Trace
 
 
 def rows_for(trace: Trace, query: Query, reading: Reading | None = None) -> list[Layer]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from threading import Condition
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,7 +22,6 @@ from viz.areas import cell_of, shares
 from viz.attention import RowSums
 from viz.layer import Branch, Grid, Layer
 from viz.mean_map import relative_to_mean
-from viz.trace import Trace
 from viz.view import (
     DIFFERENCE,
     Area,
@@ -36,6 +35,9 @@ from viz.view import (
     WordQuery,
 )
 from viz.words import Word, queries_of_keys, words_of_layer
+
+if TYPE_CHECKING:
+    from viz.trace import Trace
 
 CACHE_BYTES = 256_000_000  # of row sums; Stable Diffusion's largest layer needs 262 kB a step
 

@@ -285,6 +285,12 @@ class Trace(WordMaps):
         """
         return cls(**read(Path(path)))
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows of a trace: the viewer itself, see `viz.notebook`."""
+        from viz.notebook import as_html  # imported here: scripts need no viewer
+
+        return as_html(self)
+
     def _self_attention(self, name: str, step: int, branch: Branch | None) -> tuple[Key, Layer]:
         key, layer = self._find(name, step, branch)
         if layer.kind != "self":

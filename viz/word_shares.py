@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from viz.layer import Branch, Layer
 from viz.partners import word_layers
 from viz.query import Maps
-from viz.trace import Trace
 from viz.view import DIFFERENCE, Area, Pixel, View, WordQuery
+
+if TYPE_CHECKING:
+    from viz.trace import Trace
 
 
 def shares_on_show(maps: Maps, view: View) -> dict[str, np.ndarray]:

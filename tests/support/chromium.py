@@ -187,14 +187,18 @@ def pixels_of(page: Page, selector: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGB"))
 
 
-def open_offline(chromium: Browser, path: Path) -> Page:
-    """Open an HTML file from disk with the network off. The URLs it requests collect in `page.requested_urls`."""
+def open_offline(chromium: Browser, path: Path, *, wait: bool = True) -> Page:
+    """Open an HTML file from disk with the network off, and wait for its viewer.
+
+    The URLs it requests collect in `page.requested_urls`.
+    """
     page: Any = chromium.new_context(viewport={"width": 1440, "height": 900}, offline=True).new_page()
     _collect_complaints(page)
     page.requested_urls = []
     page.on("request", lambda request: page.requested_urls.append(request.url))
     page.goto(path.as_uri(), timeout=120_000)
-    page.wait_for_selector(f"{VIEWER_ROOT} .pg-main:not([hidden])", timeout=60_000)
+    if wait:
+        page.wait_for_selector(f"{VIEWER_ROOT} .pg-main:not([hidden])", timeout=60_000)
     return page
 
 
