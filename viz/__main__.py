@@ -13,6 +13,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from viz.page.ahead import follow_ahead
+from viz.page.callers import THREADS, Page
 from viz.page.gallery import GALLERY, exhibits, first_trace
 from viz.page.guard import guard
 from viz.page.identity import DESCRIPTION, TITLE, identity_routes
@@ -20,7 +21,7 @@ from viz.page.lifetime import check_address, serve_until_interrupted
 from viz.page.limits import set_limits
 from viz.page.menu import MAX_FILE
 from viz.page.plots import PLOTLY
-from viz.page.runs import load_bundled, stop_runs
+from viz.page.runs import leave, load_bundled
 from viz.page.script import EarlyHead, head, script_route
 from viz.page.store import set_cache, store
 from viz.page.tabs import explore, lesson
@@ -39,13 +40,13 @@ HEADER = """
 def build() -> gr.Blocks:
     """Build the page: its tabs, in order."""
     gr.set_static_paths([GALLERY, PLOTLY, store.folder])
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
+    with Page(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
         gr.HTML(HEADER, apply_default_css=False)
         with gr.Tab("Explore"):
             explore.build(page)
         with gr.Tab("How it works"):
             lesson.build()
-        page.unload(stop_runs)
+        page.unload(leave)
     return page
 
 
@@ -104,7 +105,7 @@ def main() -> None:
         parser.error(problem)
     keep_freed_memory()
     page = build()
-    page.queue(max_size=20).launch(
+    page.queue().launch(
         server_name=arguments.host,
         server_port=arguments.port,
         theme=theme(),
@@ -114,6 +115,7 @@ def main() -> None:
             "middleware": [guard(arguments.host, arguments.allow_host), Middleware(EarlyHead, text=_early_head())],
         },
         enable_monitoring=False,
+        max_threads=THREADS,
         inbrowser=arguments.open,
         prevent_thread_lock=True,
         footer_links=[],

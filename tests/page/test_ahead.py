@@ -8,6 +8,7 @@ import pytest
 from viz import Trace
 from viz.page import ahead, runs
 from viz.page.gallery import exhibits
+from viz.page.line import Stopped
 from viz.page.store import Store
 
 EXHIBITS = exhibits()[:2]
@@ -40,7 +41,7 @@ def test_follow_ahead_gives_way_to_visitors_and_goes_on_afterwards(kept, monkeyp
             for update in follow(*arguments, **options):
                 begun.set()
                 yield update
-        except runs.Stopped:
+        except Stopped:
             stopped.append(arguments[0])
             raise
 
@@ -59,7 +60,7 @@ def test_follow_ahead_gives_way_to_visitors_and_goes_on_afterwards(kept, monkeyp
 
 def test_run_in_the_background_does_not_begin_while_a_visitor_waits(kept, tiny_pipeline):
     recipe = EXHIBITS[1].recipe
-    with runs._as_visitor(), pytest.raises(runs.Stopped):
+    with runs._as_visitor(), pytest.raises(Stopped):
         list(runs.follow_recipe(recipe, tiny_pipeline, threading.Event(), background=True))
 
 

@@ -129,8 +129,8 @@ def test_open_link_queues_other_recipes(warnings, kept):
     assert shown == SKIP and (strip["step"], strip["steps"]) == (0, 4)
     assert (wanted.recipe, wanted.view, wanted.both) == (recipe, view, False)
     assert fields == ["a red monster", 3, 4, 1.5, False]
-    with runs.stoppable_run("a visitor"):
-        assert runs._queued == {}
+    with runs.stoppable_run("a visitor", wanted.id):
+        assert wanted.id not in runs._announced.get("a visitor", {})
 
 
 def test_open_link_shows_at_once_what_was_drawn_before(pipeline, warnings, kept):

@@ -1,6 +1,7 @@
 """The lesson of a visitor's own model: its run is repeated, and its numbers are those of the recording."""
 
 import json
+import threading
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ def test_own_lesson_has_picture_and_numbers_of_recording(open_in_slot, tmp_path,
     assert own_recipe(run) == trace.recipe and set(trace.layers) <= set(own_layers(run))
     step = trace.steps[-1]
     for layer in trace:
-        write_own_lesson(run, layer.name, step, tmp_path / "lesson")
+        write_own_lesson(run, layer.name, step, tmp_path / "lesson", threading.Event())
         with safe_open(tmp_path / "lesson", "pt") as file:
             assert (file.get_tensor("picture").numpy() == trace.picture).all()
             for part, recorded in (("query", trace.queries), ("key", trace.keys)):
@@ -76,4 +77,4 @@ def test_own_lesson_refuses_values_of_page_out_of_range(open_in_slot, tmp_path, 
     trace = draw(open_in_slot("DDPM"))
     run = json.dumps({"own": trace.recipe | {field: value}, "size": [16, 24]})
     with pytest.raises((RecipeError, TypeError)):
-        write_own_lesson(run, next(iter(trace.layers)), 0, tmp_path / "x")
+        write_own_lesson(run, next(iter(trace.layers)), 0, tmp_path / "x", threading.Event())

@@ -190,3 +190,11 @@ def test_record_photo_needs_a_photo(open_saved, name, photo):
     assert len(trace.recipe["photo"]) == 64 and trace.recipe["model"] == name
     with pytest.raises(RecipeError, match="Upload a photo first"):
         model.record_photo(order, model.samplers[0], None, False, ignore)
+
+
+def test_size_at_which_one_layer_could_not_be_stopped_for_minutes_is_refused(open_saved, monkeypatch):
+    monkeypatch.setattr(limits, "_limits", limits.Limits("1TB"))
+    model = open_saved("DDPM")
+    order = model.build_order(**FIELDS | {"height": 2048, "width": 2048})
+    with pytest.raises(RecipeError, match=r"At 2048×2048 pixels, the layer .* Choose a smaller size"):
+        model.draw(order, model.samplers[0], None, False, ignore)

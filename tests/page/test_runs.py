@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 import models
 from viz.page import runs
+from viz.page.line import Busy, Stopped
 from viz.page.store import Store
 from viz.page.tabs import generate
 from viz.page.tabs.generate import Wanted, draw
@@ -54,7 +56,7 @@ def test_stream_thread_leaves_work_that_takes_long_once_stopped():
     news = runs.stream_thread(work, stopped)
     assert next(news) == "one"
     stopped.set()
-    with pytest.raises(runs.Stopped):
+    with pytest.raises(Stopped):
         next(news)
     assert not ended.is_set()
     end.set()
@@ -145,7 +147,7 @@ def test_run_with_progress_ends_at_the_step_when_stopped():
                 stopped.set()
             on_step(step, None)
 
-    with pytest.raises(runs.Stopped):
+    with pytest.raises(Stopped):
         list(runs.run_with_progress(run, 3, stopped))
     assert done == [0, 1]
 
@@ -157,7 +159,7 @@ def test_run_with_progress_does_not_begin_if_stopped_while_waiting():
         with runs.hold_model():
             waiting = pool.submit(list, news)
             stopped.set()
-        with pytest.raises(runs.Stopped):
+        with pytest.raises(Stopped):
             waiting.result(timeout=10)
     assert begun == []
 
@@ -169,24 +171,54 @@ def test_stop_runs_stops_runs_of_one_session_only():
 
 
 def test_stop_runs_stops_announced_run():
-    runs.announce_run("a")
+    runs.announce_run("a", "first")
     runs.stop_runs(request("a"))
-    with runs.stoppable_run("a") as stopped:
+    with runs.stoppable_run("a", "first") as stopped:
         assert stopped.is_set()
     with runs.stoppable_run("a") as stopped:  # the next run of the session is another
         assert not stopped.is_set()
 
 
-def test_stoppable_run_leaves_the_queue_to_what_was_announced():
-    runs.announce_run("a")
-    with runs.stoppable_run("a", announced=False) as opening:
-        runs.stop_runs(request("a"))
-        assert opening.is_set()
-    with runs.stoppable_run("a") as run:
-        assert run.is_set()
+def test_run_that_was_refused_and_stopped_does_not_stop_the_next_one():
+    """Gradio's queue may be full after a run was announced: it never begins, and the visitor presses Stop."""
+    runs.announce_run("a", "refused")
+    runs.stop_runs(request("a"))
+    runs.announce_run("a", "next")
+    with runs.stoppable_run("a", "next") as stopped:
+        assert not stopped.is_set()
+    runs.leave(request("a"))
+    assert not runs._stop_events and not runs._announced
+
+
+def test_refused_runs_are_forgotten_in_the_end():
+    for number in range(50):
+        runs.announce_run("a", str(number))
+    assert len(runs._stop_events["a"]) == len(runs._announced["a"]) == runs.MOST_RUNS
+    runs.leave(request("a"))
+    assert not runs._stop_events and not runs._announced
+
+
+def test_session_has_so_many_runs_and_others_are_not_affected():
+    with ExitStack() as stack:
+        for _ in range(runs.MOST_RUNS):
+            stack.enter_context(runs.stoppable_run("a"))
+        with pytest.raises(Busy, match="6 runs under way"), runs.stoppable_run("a"):
+            pass
+        with runs.stoppable_run("b"):
+            pass
+    with runs.stoppable_run("a"):
+        pass
 
 
 def test_stoppable_run_is_stopped_and_forgotten_on_leaving():
     with runs.stoppable_run("a") as stopped:
         pass
-    assert stopped.is_set() and not runs._stop_events and not runs._queued
+    assert stopped.is_set() and not runs._stop_events and not runs._announced
+
+
+def test_run_says_how_many_come_first_and_begins_when_they_are_done():
+    with ThreadPoolExecutor() as pool:
+        with runs.hold_model():
+            news = runs.run_with_progress(lambda on_step: "a trace", 3, threading.Event())
+            assert next(news)["note"] == "One run comes first."
+        assert list(pool.submit(list, news).result(timeout=10))[-1] == "a trace"

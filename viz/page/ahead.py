@@ -7,7 +7,8 @@ import threading
 import time
 
 from viz.page.gallery import Exhibit, exhibits
-from viz.page.runs import Stopped, follow_recipe, load_bundled, wait_until_idle
+from viz.page.line import Stopped
+from viz.page.runs import follow_recipe, load_bundled, wait_until_idle
 from viz.page.store import store
 
 PAUSE = 2.0  # seconds after a visitor's run, in which the next may begin

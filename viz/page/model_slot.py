@@ -6,8 +6,10 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from viz.page.interrupt import interruptible_opening
 from viz.page.limits import resolve_source
-from viz.page.runs import LOADING, Stopped, opening_lock, stream_thread
+from viz.page.line import Stopped
+from viz.page.runs import LOADING, opening_lock, stream_thread
 from viz.recipe import RecipeError
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ class ModelSlot:
 
         Raises:
             RecipeError: when it cannot be opened, with the reason.
-            Stopped: when `stopped` was set before it was open. The thread goes on until its next message.
+            Stopped: when `stopped` was set before it was open. The thread ends before the next parameter.
         """
         source = resolve_source(name, upload)
         config_source = resolve_source(config) if config and config.strip() else None
@@ -60,7 +62,8 @@ class ModelSlot:
                 # Imported here, under the lock: it loads torch and diffusers, and the page is served without them.
                 from viz.page.own_model import open_model
 
-                model = open_model(source, dtype, device, config_source, report_unless_stopped)
+                with interruptible_opening(stopped):
+                    model = open_model(source, dtype, device, config_source, report_unless_stopped)
                 check()
                 self._model = model
                 return model

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from viz.page.interrupt import interruptible
 from viz.page.model_slot import SERVER_SLOT
 from viz.recipe import RecipeError
 
@@ -63,10 +65,11 @@ def own_layers(run: str) -> list[str]:
     return list(find_sites(_open_model((own_recipe(run) or {})["model"]).pipeline.unet)[0])
 
 
-def write_own_lesson(run: str, layer: str, step: int, path: Path) -> None:
+def write_own_lesson(run: str, layer: str, step: int, path: Path, stopped: threading.Event) -> None:
     """Follow an own model's recipe, unless that was the last one followed, and write the lesson of one layer.
 
     Raises:
+        viz.page.line.Stopped: when `stopped` was set before its run had ended.
         RecipeError: when the model is not open any more, or its recipe holds values that are not allowed.
         IndexError, KeyError, ValueError: when the layer cannot be shown at this step.
     """
@@ -74,7 +77,8 @@ def write_own_lesson(run: str, layer: str, step: int, path: Path) -> None:
 
     recipe = own_recipe(run) or {}
     model = _open_model(recipe["model"])
-    calls, picture = _follow(model, run)
+    with interruptible(model.pipeline.unet, stopped):
+        calls, picture = _follow(model, run)
     words = _words_of(model, recipe.get("caption", ""), layer)
     write_lesson(
         model.pipeline.unet,

@@ -32,6 +32,9 @@ from viz.trace import Trace
 
 MAX_PROMPT, MAX_SIDE = 1000, 2048
 
+# Operations of one attention in one call: some 40 seconds for two cores, and for a GPU.
+MOST_WORK = {"cpu": 2e12, "other": 1e15}
+
 
 def open_model(
     source: str | Path,
@@ -243,12 +246,25 @@ class OwnModel:
 
         Raises:
             viz.recording.plan.OverBudget: when it exceeds the memory limit and must not be thinned, or nothing fits.
+            RecipeError: when one layer would compute for so long that it could not be stopped.
         """
         whole, limit = self.plan_run(order, both), memory_limit()
+        self._check_time(whole, order)
         if thin and (part := whole.fit(limit)) is not None:
             return part
         whole.check(limit)
         return whole
+
+    def _check_time(self, whole: Plan, order: Order) -> None:
+        """Runs end between layers, so a single one must not take minutes."""
+        limit = MOST_WORK["cpu" if self.pipeline.unet.device.type == "cpu" else "other"]
+        for layer in whole.layers.values():
+            if 4 * layer.query_count * layer.key_count * layer.heads * layer.head_dim > limit:
+                size = "×".join(map(str, (order.size or ())[::-1]))
+                raise RecipeError(
+                    f"At {size} pixels, the layer “{layer.name}” compares {layer.query_count:,} cells with "
+                    f"{layer.key_count:,}, which would take minutes here. Choose a smaller size."
+                )
 
 
 def _check_whole(value: float | None, label: str, low: int, high: int) -> int:

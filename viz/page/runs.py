@@ -14,6 +14,9 @@ import gradio as gr
 import numpy as np
 
 from models.opening.revision import revision
+from viz.page.callers import watched
+from viz.page.interrupt import interruptible
+from viz.page.line import PATIENCE, Busy, Stopped, line
 from viz.page.progress import Progress, describe_progress
 from viz.recipe import Recipe
 
@@ -36,25 +39,18 @@ BROWSER_STEPS = 25
 opening_lock = threading.Lock()
 
 LOADING = "Loading the model…"
-PATIENCE = 0.1  # seconds between two looks at whether a visitor has pressed Stop
+MOST_RUNS = 6  # of one session: a run for each viewer, the lesson, a model being opened, and as many that are ending
 
 _bundled: dict[str, CritterPipeline] = {}  # {weights: the pipeline}
 
-# A pipeline's scheduler keeps state, and a run may still be ending after its page was closed: one run at a time.
-_model_lock = threading.Lock()
-
-# Runs in the background hold the lock, too, but give way: these functions are called before a visitor waits for it.
+# Runs in the background stand in the line, too, but give way: these functions are called before a visitor joins it.
 before_visitors: list[Callable[[], None]] = []
-_visitors = 0  # who run something or wait for the lock; guarded by `_idle`, which tells when they are gone
+_visitors = 0  # who run something or wait for their turn; guarded by `_idle`, which tells when they are gone
 _idle = threading.Condition()
 LOW_PRIORITY = 10  # as `nice` counts
 
 _stop_events: dict[Session, list[threading.Event]] = {}  # {session: one for each of its runs, set to end the run}
-_queued: dict[Session, list[threading.Event]] = {}  # {session: those of its events whose run has not begun}
-
-
-class Stopped(Exception):
-    """The visitor stopped the run, or left the page."""
+_announced: dict[Session, dict[str, threading.Event]] = {}  # {session: {name of a run that has not begun: its event}}
 
 
 def load_bundled(recipe: Recipe | None = None) -> CritterPipeline:
@@ -89,9 +85,14 @@ def wait_for_bundled(recipe: Recipe, stopped: threading.Event) -> Iterator[Progr
 
 
 @contextmanager
-def hold_model() -> Iterator[None]:
-    """Wait until no run is in progress, and let none begin in the meantime. Runs in the background give way."""
-    with _as_visitor(), _model_lock:
+def hold_model(stopped: threading.Event | None = None) -> Iterator[None]:
+    """Wait until no run is in progress, and let none begin in the meantime. Runs in the background give way.
+
+    Raises:
+        viz.page.line.Busy: when too many wait.
+        Stopped: when `stopped` was set before it began.
+    """
+    with _as_visitor(), line.turn(stopped):
         yield
 
 
@@ -124,41 +125,62 @@ def wait_until_idle() -> None:
         _idle.wait_for(lambda: not _visitors)
 
 
-def announce_run(session: Session) -> None:
-    """Queue a run of this session, so that it can be stopped before it begins."""
-    event = threading.Event()
+def announce_run(session: Session, name: str) -> None:
+    """Say that a run of this session will begin, so that it can be stopped before it does."""
+    announced = _announced.setdefault(session, {})
+    announced[name] = event = threading.Event()
     _stop_events.setdefault(session, []).append(event)
-    _queued.setdefault(session, []).append(event)
+    if len(announced) > MOST_RUNS:  # the oldest was refused by Gradio's queue, and never began
+        _forget(session, announced.pop(next(iter(announced))))
 
 
 @contextmanager
-def stoppable_run(session: Session, *, announced: bool = True) -> Iterator[threading.Event]:
-    """Begin a run; yields the event that `stop_runs` sets. It is also set on leaving, so that no run is orphaned.
+def stoppable_run(session: Session, name: str | None = None) -> Iterator[threading.Event]:
+    """Begin a run; yields the event that `stop_runs` sets. It is also set on leaving, so that no run is orphaned, and
+    when the caller of the present event goes away.
 
     Args:
-        announced: it is the session's first run in the queue, if there is one.
+        name: that it was announced by, if it was.
+
+    Raises:
+        viz.page.line.Busy: when the session has too many runs.
     """
-    events, queued = _stop_events.setdefault(session, []), _queued.get(session) if announced else None
-    if queued:
-        stopped = queued.pop(0)
-        if not queued:
-            del _queued[session]
-    else:
+    announced = _announced.get(session, {})
+    stopped = announced.pop(name, None) if name else None
+    if not announced:
+        _announced.pop(session, None)
+    if stopped is None:
+        events = _stop_events.setdefault(session, [])
+        if len(events) - len(announced) >= MOST_RUNS:
+            raise Busy(f"You have {MOST_RUNS} runs under way already. Stop them, or wait for one of them.")
         events.append(stopped := threading.Event())
     try:
-        yield stopped
+        with watched(stopped):
+            yield stopped
     finally:
         stopped.set()
-        if stopped in events:
-            events.remove(stopped)
-        if not events and _stop_events.get(session) is events:
-            del _stop_events[session]
+        _forget(session, stopped)
+
+
+def _forget(session: Session, event: threading.Event) -> None:
+    events = _stop_events.get(session, [])
+    if event in events:
+        events.remove(event)
+    if not events:
+        _stop_events.pop(session, None)
 
 
 def stop_runs(request: gr.Request) -> None:
-    """Stop all runs of the session: those in the queue, and the present one once its current step is done."""
+    """Stop all runs of the session: those that have not begun, and the present one before its next layer."""
     for event in list(_stop_events.get(request.session_hash, ())):
         event.set()
+
+
+def leave(request: gr.Request) -> None:
+    """Stop all runs of a session whose page was closed, and forget those that never began."""
+    stop_runs(request)
+    for event in _announced.pop(request.session_hash, {}).values():
+        _forget(request.session_hash, event)
 
 
 def follow_recipe(
@@ -182,21 +204,29 @@ def follow_recipe(
 
     def run(on_step: OnStep) -> Trace:
         branch = "both" if both else "conditional"
-        return perform(recipe, pipeline, on_step=on_step, record_steps=BROWSER_STEPS, branch=branch)
+        with interruptible(pipeline.unet, stopped):
+            return perform(recipe, pipeline, on_step=on_step, record_steps=BROWSER_STEPS, branch=branch)
 
-    yield from run_with_progress(run, recipe.steps, stopped, background=background)
+    yield from run_with_progress(run, recipe.steps, stopped, kind=recipe.model, background=background)
 
 
 def run_with_progress(
-    run: Callable[[OnStep], Trace], steps: int, stopped: threading.Event, *, background: bool = False
+    run: Callable[[OnStep], Trace],
+    steps: int,
+    stopped: threading.Event,
+    *,
+    kind: str = "",
+    background: bool = False,
 ) -> Iterator[Progress | Trace]:
-    """Wait for the model and call `run(on_step)`; yields the progress after each step and then the trace.
+    """Wait for a turn and call `run(on_step)`; yields the place in the line, the progress of each step, the trace.
 
     Args:
+        kind: the model's name; its runs are expected to take as long for each step as those before.
         background: with low priority, and only while no visitor runs anything.
 
     Raises:
         Stopped: when `stopped` was set before the end, or a visitor waits for a run in the background.
+        viz.page.line.Busy: when too many runs wait.
         Exception: whatever `run` raises.
     """
     latest: np.ndarray | None = None
@@ -209,9 +239,11 @@ def run_with_progress(
             latest = latest if preview is None else preview
             report(describe_progress(step + 1, steps, latest))
 
-        with nullcontext() if background else _as_visitor(), _model_lock:
-            if stopped.is_set():
-                raise Stopped
+        def tell(sentence: str) -> None:
+            report(describe_progress(0, steps, note=sentence))
+
+        turn = line.turn(stopped, kind=kind, units=steps, background=background, tell=tell)
+        with nullcontext() if background else _as_visitor(), turn:
             if background:
                 _step_back()
             return run(on_step)

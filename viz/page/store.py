@@ -29,8 +29,9 @@ from filelock import FileLock, Timeout
 from gradio.utils import get_upload_folder
 
 from models.opening.revision import versions
+from viz.page.line import PATIENCE, Stopped
 from viz.page.progress import Progress
-from viz.page.runs import BROWSER_STEPS, PATIENCE, Stopped, before_visitors
+from viz.page.runs import BROWSER_STEPS, before_visitors
 from viz.recipe import Recipe
 from viz.recording.budget import amount, budget
 from viz.trace_description import VERSION

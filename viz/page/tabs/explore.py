@@ -10,7 +10,9 @@ from typing import Any
 import gradio as gr
 from gradio.data_classes import FileData
 
+from viz.page.callers import HEAVY
 from viz.page.gallery import Exhibit, exhibits, first_trace, pin_revision
+from viz.page.line import Stopped
 from viz.page.menu import ExportMenu
 from viz.page.notices import inform, warn
 from viz.page.plots import Plots
@@ -31,7 +33,6 @@ CAPTIONS = [
 ]
 
 PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-ONE_RUN: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 
 
 def build(page: gr.Blocks) -> None:
@@ -59,8 +60,13 @@ def build(page: gr.Blocks) -> None:
     plots.wire(viewer)
     link.wire(page, shown, [*request.fields, request.both])
     own_model.wire(box, viewer, strip)
-    strip.stop(stop_runs, None, None, queue=False, **PRIVATE)
-    gr.api(record_trace, api_name="trace", **ONE_RUN)
+    strip.stop(_stop, None, strip, queue=False, **PRIVATE)
+    gr.api(record_trace, api_name="trace", **HEAVY)
+
+
+def _stop(request: gr.Request) -> None:
+    """Stop this page's runs; None is the strip's value, in case that a run was refused and has no strip to clear."""
+    stop_runs(request)
 
 
 @dataclass(frozen=True)
@@ -166,9 +172,11 @@ def record_trace(
     try:
         recipe = pin_revision(Recipe(caption, seed, steps, guidance))
         check_words(recipe, load_bundled(recipe))
+        with stoppable_run(request.session_hash if request else None) as stopped:
+            *_, kept = generate.follow_kept(recipe, stopped, both=both_halves)
     except RecipeError as error:
         raise gr.Error(str(error)) from error
-    with stoppable_run(request.session_hash if request else None, announced=False) as stopped:
-        *_, kept = generate.follow_kept(recipe, stopped, both=both_halves)
+    except Stopped as error:
+        raise gr.Error("The run was stopped.") from error
     assert isinstance(kept, Kept)
     return FileData(path=str(kept.path))

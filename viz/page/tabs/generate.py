@@ -12,12 +12,13 @@ from typing import Any
 
 import gradio as gr
 
+from viz.page.callers import HEAVY
 from viz.page.gallery import exhibits
+from viz.page.line import Stopped
 from viz.page.notices import warn
 from viz.page.progress import Progress, ProgressStrip
 from viz.page.runs import (
     Session,
-    Stopped,
     announce_run,
     first_progress,
     follow_recipe,
@@ -55,8 +56,7 @@ def wire(viewer: Viewer, strip: ProgressStrip) -> gr.State:
     """A state in which events put the trace to be drawn for a viewer."""
     pending = gr.State(None)
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    one_run: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "trigger_mode": "multiple"}
-    pending.change(_draw_pending, pending, [viewer, strip], **one_run, **quiet)
+    pending.change(_draw_pending, pending, [viewer, strip], trigger_mode="multiple", **HEAVY, **quiet)
     return pending
 
 
@@ -76,7 +76,7 @@ def ask_whole(recipe: Recipe, view: View | None, session: Session) -> Shown:
 
 
 def _queue(wanted: Wanted, session: Session) -> Shown:
-    announce_run(session)
+    announce_run(session, wanted.id)
     return gr.skip(), first_progress(wanted.recipe), wanted
 
 
@@ -137,7 +137,7 @@ def draw(wanted: Wanted, session: Session) -> Iterator[tuple]:
         session: of the visitor; the run ends when they leave the page, unless others wait for it, too.
     """
     try:
-        with stoppable_run(session) as stopped:
+        with stoppable_run(session, wanted.id) as stopped:
             for update in _follow(wanted, stopped):
                 if not isinstance(update, Kept):
                     yield gr.skip(), update

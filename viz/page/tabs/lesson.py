@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import uuid
 from dataclasses import replace
 from functools import lru_cache
@@ -17,9 +18,12 @@ from safetensors import safe_open
 
 from viz.colors import in_hex, palette
 from viz.lesson.papers import available_networks, call_of, layers_of, load_model, network_of, words_of
+from viz.page.callers import HEAVY
 from viz.page.gallery import LESSON, exhibits, first_trace
+from viz.page.interrupt import interruptible
+from viz.page.line import Stopped
 from viz.page.own_lesson import own_choice, own_layers, own_recipe, write_own_lesson
-from viz.page.runs import hold_model, load_bundled
+from viz.page.runs import hold_model, load_bundled, stoppable_run
 from viz.page.script import js_on_load
 from viz.recipe import Recipe, RecipeError
 from viz.trace_header import read_description
@@ -90,10 +94,8 @@ def build() -> None:
     current = gr.State([BUNDLED, _to_choice(first.recipe), first.layer, first.step])
     inputs = [current, network, run, layer, step]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    update = quiet | {"fn": _show_layer, "inputs": inputs, "outputs": [panels, current], "concurrency_id": "model"}
-    chosen = network.input(
-        _list_layers, [current, network, run], [network, run, layer, step], concurrency_id="model", **quiet
-    )
+    update = quiet | {"fn": _show_layer, "inputs": inputs, "outputs": [panels, current], **HEAVY}
+    chosen = network.input(_list_layers, [current, network, run], [network, run, layer, step], **HEAVY, **quiet)
     chosen.then(**update)
     run.input(_list_steps, run, step, **quiet).then(**update)
     for control in (layer, step):
@@ -214,31 +216,39 @@ def _follow_own(event: gr.EventData, current: list, error: RecipeError) -> tuple
     )
 
 
-def _show_layer(current: list, network: str, run: str, layer: str, step: int) -> tuple[dict, list]:
-    """Watch the chosen layer, unless the panels show it already; returns their value and the choices it belongs to."""
+def _show_layer(
+    current: list, network: str, run: str, layer: str, step: int, request: gr.Request | None = None
+) -> tuple[dict, list]:
+    """Watch the chosen layer, unless the panels show it already; returns their value and the choices it belongs to.
+
+    It ends when its visitor leaves.
+    """
     chosen = [network, run, layer, step]
     if chosen == current:
         return gr.skip(), gr.skip()
     path = Path(get_upload_folder()) / f"lesson-{uuid.uuid4().hex}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with hold_model():
-            _write_layer(path, network, run, layer, step)
+        with stoppable_run(request.session_hash if request else None) as stopped, hold_model(stopped):
+            _write_layer(path, network, run, layer, step, stopped)
+    except Stopped:
+        return gr.skip(), gr.skip()
     except Exception as error:
         logging.exception("the lesson's layer could not be watched")
         return note_value(f"This layer can't be explained: {error}"), gr.skip()
     return panels_value(path), chosen
 
 
-def _write_layer(path: Path, network: str, run: str, layer: str, step: int) -> None:
+def _write_layer(path: Path, network: str, run: str, layer: str, step: int, stopped: threading.Event) -> None:
     # Imported here and below: torch takes seconds to load, and the page starts without it.
     from viz.lesson.file import write_lesson
 
     if network == OWN:
-        write_own_lesson(run, layer, step, path)
+        write_own_lesson(run, layer, step, path, stopped)
         return
     recipe = _from_choice(run)
-    calls, picture = _replay(recipe)
+    with interruptible(load_bundled(recipe).unet, stopped):
+        calls, picture = _replay(recipe)
     model, call = load_bundled(recipe), calls[step]
     if network != BUNDLED:
         timestep = call.timestep(model.unet)

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from viz.page.callers import HEAVY
 from viz.page.forecast import PHOTO_STEPS, describe_cuts, describe_memory, describe_skipped
+from viz.page.interrupt import interruptible
 from viz.page.limits import model_names
+from viz.page.line import Stopped
 from viz.page.model_slot import SERVER_SLOT
 from viz.page.notices import warn
 from viz.page.progress import ProgressStrip, describe_progress
-from viz.page.runs import OnStep, Stopped, run_with_progress, stoppable_run
+from viz.page.runs import OnStep, run_with_progress, stoppable_run
 from viz.page.viewer import Viewer, present
 from viz.recipe import RecipeError
 
@@ -186,7 +189,7 @@ class Handlers:
         closed: Values = {box.settings: gr.Column(visible=False), box.model: None, self.strip: None}
         dtype, device, config = (values[part] for part in (box.dtype, box.device, box.config))
         try:
-            with stoppable_run(request.session_hash, announced=False) as stopped:
+            with stoppable_run(request.session_hash) as stopped:
                 for update in SERVER_SLOT.open_model(name, upload, dtype, device, config, stopped):
                     if isinstance(update, str):
                         yield {box.status: update, self.strip: describe_progress(0, 1, note=update)}
@@ -256,10 +259,11 @@ class Handlers:
             yield {self.strip: describe_progress(0, calls)}
 
             def run(on_step: OnStep) -> Trace:
-                return record(order, sampler, photo, thin, on_step)
+                with interruptible(model.pipeline.unet, stopped):
+                    return record(order, sampler, photo, thin, on_step)
 
             with stoppable_run(request.session_hash) as stopped:
-                for update in run_with_progress(run, calls, stopped):
+                for update in run_with_progress(run, calls, stopped, kind=model.name):
                     if isinstance(update, dict):
                         yield {self.strip: update}
                     else:
@@ -304,8 +308,8 @@ def wire(box: ModelBox, viewer: Viewer, strip: ProgressStrip) -> None:
     opening: dict[str, Any] = {
         "outputs": {box.status, box.settings, box.model, box.words, box.sampler, box.guidance, box.both}
         | {box.height, box.width, box.mask, strip},
-        "concurrency_id": "open",
-        "concurrency_limit": 1,
+        "concurrency_id": "open",  # they wait for a lock, with a sentence
+        "concurrency_limit": 8,
         **PRIVATE,
     }
     options = {box.dtype, box.device, box.config}
@@ -320,8 +324,7 @@ def wire(box: ModelBox, viewer: Viewer, strip: ProgressStrip) -> None:
     run: dict[str, Any] = {
         "inputs": fields | {box.sampler, box.photo, box.mask, box.thin},
         "outputs": {viewer, strip, box.skipped},
-        "concurrency_id": "model",
-        "concurrency_limit": 1,
+        **HEAVY,
         **PRIVATE,
     }
     box.draw.click(handlers.draw, **run)
