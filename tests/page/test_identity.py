@@ -71,6 +71,14 @@ def test_icon_is_the_page_s_own(client):
     assert "immutable" in answer.headers["cache-control"]
 
 
+def test_font_is_the_page_s_own_and_small(client):
+    text = client.get("/").text
+    (address,) = Tags(text).links["preload"]
+    answer = client.get(address)
+    assert answer.content.startswith(b"wOF2") and len(answer.content) <= 100_000
+    assert f"url({address})" in text and answer.headers["content-type"] == "font/woff2"
+
+
 def test_host_cannot_write_tags():
     page = introduce(b"<head></head>", 'https://a"><script>alert(1)</script>').decode()
     assert "<script>alert" not in page

@@ -1,4 +1,4 @@
-"""What the page is to browsers and to other sites: its icon, title, description, and the picture of a shared link.
+"""What the page is to browsers and to other sites: icon, font, title, description, and a shared link's picture.
 
 Gradio writes its own name and picture into the tags that social sites read.
 """
@@ -21,8 +21,12 @@ TITLE = "PixelGaze: where a pixel looks"
 DESCRIPTION = "Point at a pixel of a picture that a diffusion U-Net is drawing, and see where that pixel looks."
 SOCIAL_SIZE = (1200, 630)  # width and height of social.jpg; `make screenshots` takes it
 
-_TYPES = {".svg": "image/svg+xml", ".jpg": "image/jpeg"}
-_ICON, _SOCIAL = "icon.svg", "social.jpg"
+_TYPES = {"svg": "image/svg+xml", "jpg": "image/jpeg", "woff2": "font/woff2"}
+_ICON, _SOCIAL, _FONT = "icon.svg", "social.jpg", "inter.woff2"
+# All weights in one file, of Latin letters; where a sign is missing, the next font has it.
+_FACE = (
+    "@font-face {{ font-family: Inter; font-weight: 100 900; font-display: swap; src: url({font}) format('woff2') }}"
+)
 _GRADIOS = re.compile(rb"""<meta\s+(?:property|name)="(?:og|twitter):[^>]*>\s*""")
 
 
@@ -36,13 +40,13 @@ def _served(name: str) -> tuple[str, bytes]:
 
 def identity_routes() -> list[Route]:
     """Routes for the page's own files; for `launch(app_kwargs={"routes": [...]})`. Browsers may cache them forever."""
-    return [_route(name) for name in (_ICON, _SOCIAL)]
+    return [_route(name) for name in (_ICON, _SOCIAL, _FONT)]
 
 
 def _route(name: str) -> Route:
     address, content = _served(name)
     headers = {"Cache-Control": "public, max-age=31536000, immutable"}
-    media_type = _TYPES[name[name.index(".") :]]
+    media_type = _TYPES[name.partition(".")[2]]
 
     def respond(request: Request) -> Response:
         return Response(content, media_type=media_type, headers=headers)
@@ -76,6 +80,9 @@ def _tags(origin: str) -> str:
     metas = [("name", *item) for item in named.items()] + [("property", *item) for item in properties.items()]
     lines = [f'<meta {kind}="{key}" content="{html.escape(value)}">' for kind, key, value in metas]
     icon = f'<link rel="icon" type="image/svg+xml" href="./{_served(_ICON)[0]}">'
+    font = f"./{_served(_FONT)[0]}"
+    lines.append(f'<link rel="preload" as="font" type="font/woff2" href="{font}" crossorigin>')
+    lines.append(f"<style>{_FACE.format(font=font)}</style>")
     lines.append(f"<title>{html.escape(TITLE)}</title>")
     return "".join([*lines, icon])
 

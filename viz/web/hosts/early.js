@@ -23,7 +23,7 @@ function showPoster(src) {
   poster.id = "pg-poster";
   poster.append(image, "Loading the recording…");
   const place = { position: "fixed", left: "0", right: "0", top: "30vh", textAlign: "center", pointerEvents: "none", zIndex: "9" };
-  Object.assign(poster.style, { ...place, color: "#6b7280", font: "14px system-ui, sans-serif" });
+  Object.assign(poster.style, { ...place, color: "#6b7280", font: "15px Inter, system-ui, sans-serif" });
   document.documentElement.append(poster);
   return poster;
 }

@@ -91,7 +91,7 @@ const isNarrow = (node) => node.clientWidth < 480;
 const colorOf = ({ body }, name) => getComputedStyle(body).getPropertyValue(name).trim();
 
 function lineAt(plots, step) {
-  const line = { color: colorOf(plots, "--pg-accent"), width: 2 };
+  const line = { color: colorOf(plots, "--pg-selection"), width: 2 };
   return [{ type: "line", xref: "x", yref: "paper", x0: step, x1: step, y0: 0, y1: 1, line }];
 }
 

@@ -7,6 +7,7 @@ import { positionOf } from "../core/scale.js";
 import { canvasOfCells, largestMagnitude } from "./paint.js";
 
 const TONES = ["ink", "soft", "line", "surface", "q", "k", "v"];
+const NAMES = { q: "query", k: "key", v: "value" };
 const WEIGHTS = positionOf({ special: false, range: "common", log: true });
 const FEW = 40; // words that fit one below the other
 
@@ -15,7 +16,7 @@ export function readTones(node) {
   const style = getComputedStyle(node);
   const tones = { font: style.fontFamily, rgb: {} };
   for (const name of TONES) {
-    const value = style.getPropertyValue(name.length > 1 ? `--pg-${name}` : `--pl-${name}`).trim();
+    const value = style.getPropertyValue(`--pg-${NAMES[name] ?? name}`).trim();
     tones[name] = value;
     tones.rgb[name] = [1, 3, 5].map((at) => parseInt(value.slice(at, at + 2), 16));
   }
@@ -48,7 +49,7 @@ export function panes({ width, height }, share = 0.5, gap = 28) {
   return { wide: false, first: { x: 0, y: 0, width, height: first }, rest: { x: 0, y: first + gap, width, height: height - first - gap } };
 }
 
-export function write(desk, pen, text, x, y, { size = 13, color = desk.tones.ink, align = "left", bold = false, room } = {}) {
+export function write(desk, pen, text, x, y, { size = 12, color = desk.tones.ink, align = "left", bold = false, room } = {}) {
   pen.font = `${bold ? "600 " : ""}${size}px ${desk.tones.font}`;
   pen.textAlign = align;
   pen.textBaseline = "alphabetic";
@@ -191,7 +192,7 @@ export function drawBars(desk, pen, values, box, color, largest = largestMagnitu
 
 // "W" with a lowered letter, from x on.
 export function writeWeight(desk, pen, letter, x, y, color) {
-  write(desk, pen, "W", x, y, { size: 14, bold: true, color });
+  write(desk, pen, "W", x, y, { size: 15, bold: true, color });
   const { width } = pen.measureText("W");
-  write(desk, pen, letter, x + width + 1, y + 4, { size: 11, bold: true, color });
+  write(desk, pen, letter, x + width + 1, y + 4, { size: 12, bold: true, color });
 }

@@ -105,7 +105,7 @@ function depthsOf(winners, height, width) {
 export function paintNames(canvas, names) {
   const context = canvas.getContext("2d");
   const size = Math.max(11, Math.round(canvas.width / 32));
-  context.font = `650 ${size}px system-ui, "Segoe UI", "DejaVu Sans", sans-serif`;
+  context.font = `650 ${size}px Inter, system-ui, "Segoe UI", "DejaVu Sans", sans-serif`;
   context.textBaseline = "middle";
   context.lineWidth = size / 4;
   context.lineJoin = "round";

@@ -186,7 +186,7 @@ function paintNumber(context, [right, top], number, color, line) {
   context.fillStyle = color;
   context.fill();
   context.fillStyle = "#000000";
-  context.font = `700 ${1.4 * radius}px system-ui, sans-serif`;
+  context.font = `700 ${1.4 * radius}px Inter, system-ui, sans-serif`;
   context.textAlign = "center";
   context.textBaseline = "middle";
   context.fillText(String(number + 1), at[0], at[1] + 0.5);

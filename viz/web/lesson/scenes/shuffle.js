@@ -75,7 +75,7 @@ function drawAnswers(desk, pen, input, below, t, size) {
   const y = input.y + input.height + 44 + input.height / 2 - 20;
   pen.globalAlpha = shown;
   text.forEach((line, i) => write(desk, pen, line, input.x + input.width / 2, y + 19 * i, { align: "center", bold: true, room: input.width }));
-  write(desk, pen, "→", input.x + input.width - 14, y + 64, { size: 20, bold: true });
+  write(desk, pen, "→", input.x + input.width - 14, y + 64, { size: 18, bold: true });
   for (const { name, box } of below) {
     const gap = lesson.gaps[name];
     const same = gap < 1e-3;

@@ -172,7 +172,7 @@ function drawCosts(desk, pen, { width, height }, shown) {
   const largest = Math.log(Math.max(...levels.map(([grid]) => (grid[0] * grid[1]) ** 2)));
   levels.forEach(([grid, layers], i) => {
     const [count, y] = [grid[0] * grid[1], (i * height) / levels.length + 18];
-    write(desk, pen, `${grid[0]}×${grid[1]}`, left, y, { bold: true, size: 14, room: costs });
+    write(desk, pen, `${grid[0]}×${grid[1]}`, left, y, { bold: true, size: 15, room: costs });
     write(desk, pen, `N = ${whole(count)}`, left, y + 18, { size: 12, color: desk.tones.soft, room: costs });
     write(desk, pen, `N² = ${whole(count ** 2)}`, left, y + 35, { size: 12, room: costs });
     fill(pen, { x: left, y: y + 42, width: shown * costs * (Math.log(count ** 2) / largest), height: 5 }, layers.length ? desk.tones.ink : desk.tones.line);
