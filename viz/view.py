@@ -133,6 +133,7 @@ class View:
             mean; or "looks", what the word looks at, in layers where words are queries.
         branch: the picture of the batch, the last by default; or "difference", the last of two minus the first.
         winner: show which word wins in each cell.
+        opacity: of the map over the picture, 0 to 1.
         bars: under the words, the shares in the chosen "layer" and head, or the mean of all on its "grid".
     """
 
@@ -153,6 +154,7 @@ class View:
     branch: Branch | None = None
     winner: bool | None = None
     bars: Bars | None = None
+    opacity: float | None = None
 
     @property
     def query(self) -> Query:
@@ -191,6 +193,7 @@ class View:
             pins=pins,
             active=active,
             branch=_branch(given["branch"]) if "branch" in given else None,
+            opacity=CHECKS.number(given["opacity"], "The view's opacity", 0, 1) if "opacity" in given else None,
             **choices,
         )
 

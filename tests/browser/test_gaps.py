@@ -92,6 +92,7 @@ def test_chosen_gap_says_why_instead_of_showing_a_map(page, trace):
     assert page.locator(f"{ROOT}.pg-numbers dd").count() == 0
     heads = [canvas.bounding_box() for canvas in page.locator(f"{ROOT}.pg-head canvas").all()]
     assert all(box["height"] == pytest.approx(box["width"], rel=0.05) for box in heads)  # empty, in the usual size
+    page.locator(f"{ROOT}.pg-picture").focus()
     for _ in range(3):
         page.keyboard.press("[")
     settle(page)

@@ -18,7 +18,7 @@ QUERIES = [{"kind": "pixel", "point": [0.4, 0.7]}, BOX, REGION]
 def test_viewer_keys_change_view(page):
     view(page, pins=[], point=[0.5, 0.5], layer="mid_block.attentions.0.transformer_blocks.0.attn1", head=-1)
     page.mouse.move(0, 0)
-    page.evaluate("document.activeElement.blur()")
+    page.locator(".pg-picture").focus()
     start = state(page)["step"]
     for key, field, value in [
         ("]", "step", start + 1),
@@ -43,6 +43,26 @@ def test_viewer_keys_change_view(page):
     page.wait_for_function(f"{VIEWER}.state.step !== {before}")
     page.keyboard.press("Space")
     page.get_by_role("button", name="Play the steps").wait_for()
+
+
+def test_keys_are_left_to_the_page_unless_the_viewer_has_the_focus(page):
+    """WCAG 2.1.4; a click anywhere in the viewer gives it the focus."""
+    page.set_viewport_size({"width": 1280, "height": 500})
+    page.evaluate("document.activeElement.blur()")
+    before, scrolled = state(page), page.evaluate("scrollY")
+    for key in ("h", "r", "l", "o", "]", "Escape", "ArrowDown", "Space"):
+        page.keyboard.press(key)
+    page.wait_for_function(f"scrollY > {scrolled + 100}")
+    assert state(page) == before
+    page.evaluate("scrollTo(0, 0)")
+    page.locator("#viewer h2", has_text="Atlas").click()
+    page.keyboard.press("h")
+    assert state(page)["head"] == before["head"] + 1
+    page.locator("#caption textarea").focus()
+    page.keyboard.press("Escape")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("h")
+    assert state(page)["head"] == before["head"] + 1
 
 
 def test_viewer_keys_do_nothing_while_typing_in_field(page):
@@ -94,13 +114,13 @@ def test_enlarge_button_shows_all_heads_large(page):
 
 
 def test_view_restores_everything_on_another_page(page, chromium, url):
-    changes = {"pins": QUERIES, "active": 2, "mode": "column", "range": "own", "log": False}
+    changes = {"pins": QUERIES, "active": 2, "mode": "column", "range": "own", "log": False, "opacity": 0.4}
     view(page, **changes, step=9, head=1, layer="up_blocks.1.attentions.0.transformer_blocks.0.attn1", smooth=True)
     settle(page)
     document = json.loads(json.dumps(page.evaluate(f"{VIEWER}.viewNow()")))
     assert set(document) == {
         *("pins", "active", "point", "mode", "layer", "step", "head", "special", "range", "log", "smooth", "base"),
-        *("reading", "branch", "winner", "bars"),
+        *("reading", "branch", "winner", "bars", "opacity"),
         "heads",
     }
     other = open_page(chromium, url)

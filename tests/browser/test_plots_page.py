@@ -100,6 +100,7 @@ def test_plots_follow_pin_and_equal_python(page):
 def test_plots_of_column_show_its_own_measures(page):
     pin(page, PIN, BOX)
     wait_for_lines(page, "weight", LAST)
+    page.locator("#viewer .pg-picture").focus()
     page.keyboard.press("r")
     wait_for_lines(page, "received", LAST)
     place = {"mode": "column", "head": EXHIBIT.head, "region": Box(tuple(BOX["from"]), tuple(BOX["to"]))}

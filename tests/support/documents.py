@@ -30,6 +30,7 @@ FULL = View(
     branch="difference",
     winner=True,
     bars="grid",
+    opacity=0.25,
 )
 
 

@@ -1,4 +1,5 @@
-// Buttons that set a field of the state: { field: [button, …] }. A single button switches its field on and off.
+// Buttons and sliders that set a field of the state: { field: [button, …] }. A single button switches its field on and off; a
+// slider sets it to 0…1.
 
 import { h, makeButton } from "../dom.js";
 
@@ -30,6 +31,13 @@ export class Choices {
     return button;
   }
 
+  slider(field, text, label, title) {
+    const input = h("input", { type: "range", min: "0", max: "100", step: "5", "aria-label": label });
+    input.addEventListener("input", () => this.#choose({ [field]: Number(input.value) / 100 }));
+    this.fields[field] = [input];
+    return h("label", { class: "pg-slider", title }, text, input);
+  }
+
   // Calls `choose({ field: value })` when a button is pressed.
   wire(state, choose) {
     this.#state = state;
@@ -38,6 +46,10 @@ export class Choices {
 
   show(state) {
     for (const [field, buttons] of Object.entries(this.fields)) {
+      if (buttons[0]?.type === "range") {
+        buttons[0].value = String(100 * state[field]);
+        continue;
+      }
       for (const button of buttons) {
         const pressed = buttons.length > 1 ? button.value === state[field] : state[field];
         button.setAttribute("aria-pressed", String(Boolean(pressed)));

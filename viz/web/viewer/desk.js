@@ -11,7 +11,7 @@ import { buildViewer } from "./skeleton.js";
 export const DEFAULTS = {
   ...{ pins: [], active: -1, point: [0.5, 0.5], mode: "row", layer: 0, step: 0, head: -1, special: false },
   ...{ range: "common", log: true, smooth: false, base: "picture", heads: false, tool: "point" },
-  ...{ reading: "spent", branch: "", winner: false, bars: "layer", word: null },
+  ...{ reading: "spent", branch: "", winner: false, bars: "layer", word: null, opacity: 1 },
 };
 
 export class Desk {
@@ -24,6 +24,9 @@ export class Desk {
   top = 0; // the picture's distance from the top of the page, until `touched`
   touched = false; // whether somebody has pointed at the viewer, or clicked anywhere
   all = false; // whether the atlas shows every step, however small
+  past = []; // { pins, active } before each change that can be undone
+  held = false; // whether the key that shows the plain picture is
+  left = null; // where the mouse left the picture, which is plain since; null once it is elsewhere in the viewer
   layoutKey = ""; // the width and device pixel ratio of the current layout
   map = null; // the chosen map, in times uniform
   known = false; // whether `map` is computed

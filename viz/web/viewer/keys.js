@@ -3,25 +3,27 @@
 import { paintSpot } from "../core/mask.js";
 import { encodeMask, isWordQuery, shiftQuery, tokenAt } from "../core/query.js";
 import { ARROWS } from "../dom.js";
-import { addPin, clearPins, replacePin, tap } from "./pins.js";
+import { addPin, clearPins, replacePin, tap, undoPins } from "./pins.js";
+import { holdPlain } from "./plain.js";
 import { maskToPaint } from "./pointer.js";
 
-// Keys act on the viewer that has the focus, or on the page's first viewer if nothing has it; never in text fields.
+// Keys act on the viewer that has the focus, and never in its text fields. A click anywhere in a viewer gives it the focus.
 export function wireKeys(desk) {
   document.addEventListener("keydown", function act(event) {
     if (!desk.root.isConnected) {
       document.removeEventListener("keydown", act);
       return desk.answers?.close();
     }
-    if (isForViewer(desk, event) && pressKey(desk, event.key, event.shiftKey)) event.preventDefault(); // prevents scrolling
+    if (!isForViewer(desk, event)) return;
+    const isUndo = event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey && !event.altKey;
+    const isPlain = !event.ctrlKey && !event.metaKey && !event.altKey;
+    if (isUndo ? undoPins(desk) : isPlain && pressKey(desk, event.key, event.shiftKey)) event.preventDefault(); // prevents scrolling
   });
 }
 
 function isForViewer({ root, ui, trace }, event) {
   const { target, key } = event;
-  if (!trace || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || ui.dialog.open) return false;
-  const first = [...document.querySelectorAll(".pg-main:not([hidden])")].find((main) => main.offsetParent);
-  if (!(root.contains(target) || (target === document.body && first === ui.main))) return false;
+  if (!trace || event.defaultPrevented || ui.dialog.open || !root.contains(target)) return false;
   if (target.matches("textarea, select, [contenteditable], input:not([type=range])")) return false;
   if (target.matches("input") && (ARROWS[key] || key === " ")) return false;
   return !(target.matches("button, a, summary") && (key === "Enter" || key === " "));
@@ -36,6 +38,9 @@ function pressKey(desk, key, shift) {
     "[": () => desk.choose({ step: Math.max(0, state.step - 1) }),
     "]": () => desk.choose({ step: Math.min(last, state.step + 1) }),
     h: () => desk.choose({ head: state.head + 1 >= layer.heads ? -1 : state.head + 1 }),
+    l: () => stepLayer(desk, 1),
+    L: () => stepLayer(desk, -1),
+    o: () => holdPlain(desk),
     r: () => desk.choose({ mode: state.mode === "row" ? "column" : "row" }),
     " ": () => desk.play(),
     Escape: () => clearPins(desk),
@@ -44,6 +49,12 @@ function pressKey(desk, key, shift) {
   else if (Object.hasOwn(actions, key)) actions[key]();
   else return false;
   return true;
+}
+
+// Chooses the next layer of the atlas, or the previous one; after the last comes the first.
+function stepLayer(desk, by) {
+  const { rows, layer } = desk;
+  desk.choose({ layer: rows[(rows.indexOf(layer) + by + rows.length) % rows.length].index });
 }
 
 function moveQuery(desk, [down, right], grow) {

@@ -44,6 +44,7 @@ export function buildAtlas(desk) {
   ui.atlas.all.setAttribute("aria-pressed", String(all));
   const style = { picture, labels, atlas: labels + Math.max(BAR, Math.max(columns, room) * pitch.x) };
   ui.main.classList.toggle("pg-line", line);
+  ui.main.classList.toggle("pg-tight", picture < 440);
   ui.main.classList.toggle("pg-few-ticks", mode === "three" && style.atlas < 2 * LEGEND);
   for (const [name, value] of Object.entries(style)) ui.main.style.setProperty(`--pg-${name}`, `${Math.floor(value)}px`);
   labelAtlas(desk);
@@ -159,14 +160,21 @@ function labelPins(desk) {
     const remove = makeButton("×", { "aria-label": `Remove pin ${i + 1}`, onclick: () => removePin(desk, i) });
     return h("span", { class: "pg-chip" }, pinButton(desk, i, `Show pin ${i + 1}, ${name}`), remove);
   });
-  ui.chips.replaceChildren(...chips);
+  replaceButtons(ui, ui.chips, chips);
   const labels = names.map((name, i) => {
     const label = pinButton(desk, i, `Pin ${i + 1}, ${name}`, "pg-label");
     label.style.height = `${desk.pinPainter.css.pitch.y}px`;
     label.append(h("span", { class: "pg-grid" }, desk.compact ? shortNameOf(state.pins[i], grid) : name));
     return label;
   });
-  ui.pins.labels.replaceChildren(...labels);
+  replaceButtons(ui, ui.pins.labels, labels);
+}
+
+// Replaces a node's children. A focus among them goes to the button in the same place, or stays in the viewer, as its keys need it.
+function replaceButtons(ui, node, children) {
+  const index = [...node.querySelectorAll("button")].indexOf(document.activeElement);
+  node.replaceChildren(...children);
+  if (index >= 0) (node.querySelectorAll("button")[index] ?? ui.picture.canvas).focus({ preventScroll: true });
 }
 
 // The layer and grid that name the pins: those of the pixels among them, whatever word is under the pointer.

@@ -126,16 +126,19 @@ export class AtlasPainter {
   }
 }
 
-// Paints the dimmed picture with the map over it. `base` and `overlay` are canvases of any size.
-export function paintPicture(canvas, base, overlay, smooth) {
+// Paints the dimmed picture with the map over it. `base` and `overlay` are canvases of any size; `opacity` is that of the map and
+// of what dims the picture, 0 to 1.
+export function paintPicture(canvas, base, overlay, smooth, opacity = 1) {
   const context = canvas.getContext("2d");
   const { width, height } = canvas;
   context.imageSmoothingEnabled = false;
   context.drawImage(base, 0, 0, width, height);
+  context.globalAlpha = opacity;
   context.fillStyle = "rgba(8, 6, 14, 0.35)";
   context.fillRect(0, 0, width, height);
   context.imageSmoothingEnabled = smooth;
   if (overlay) context.drawImage(overlay, 0, 0, width, height);
+  context.globalAlpha = 1;
 }
 
 // Paints crosshairs from the picture's edges to the query's cell.

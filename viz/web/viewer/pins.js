@@ -1,12 +1,36 @@
-// Adds, replaces and removes pins. `desk`: see desk.js.
+// Adds, replaces and removes pins, and brings them back. `desk`: see desk.js.
 
 import { isQueryOf } from "../core/captions.js";
 import { MAX_PINS, cellsOf, isWordQuery, tokenAt } from "../core/query.js";
+import { hideNotice, showNotice } from "./notice.js";
+
+const KEPT = 50; // changes that can be undone
+
+// Changes the pins such that it can be undone; with a `sentence`, which says what was lost, the visitor is told so.
+function changePins(desk, pins, active, sentence = "") {
+  const { state, past } = desk;
+  past.push({ pins: state.pins, active: state.active });
+  if (past.length > KEPT) past.shift();
+  desk.choose({ pins, active });
+  if (sentence) showNotice(desk, sentence, () => undoPins(desk));
+  else hideNotice(desk);
+}
+
+// Brings back the pins as they were before the latest change; returns whether there was one.
+export function undoPins(desk) {
+  const before = desk.past.pop();
+  if (!before) return false;
+  hideNotice(desk);
+  desk.choose(before);
+  return true;
+}
 
 // Pins a query and selects the pin; beyond MAX_PINS it replaces the newest pin.
 export function addPin(desk, query) {
-  const pins = [...desk.state.pins.slice(0, MAX_PINS - 1), query];
-  desk.choose({ pins, active: pins.length - 1 });
+  const { pins } = desk.state;
+  const lost = pins.length < MAX_PINS ? "" : `There can be at most ${MAX_PINS} pins: pin ${MAX_PINS} was replaced.`;
+  const changed = [...pins.slice(0, MAX_PINS - 1), query];
+  changePins(desk, changed, changed.length - 1, lost);
 }
 
 // Replaces the selected pin.
@@ -18,7 +42,7 @@ export function replacePin(desk, query) {
 export function removePin(desk, index) {
   const { pins, active } = desk.state;
   const next = active === index ? -1 : active - (active > index ? 1 : 0);
-  desk.choose({ pins: pins.filter((_, i) => i !== index), active: next });
+  changePins(desk, pins.filter((_, i) => i !== index), next);
 }
 
 // The index of the pin at a point; -1 for none.
@@ -57,6 +81,7 @@ export function tapWord(desk, word) {
 
 // Deselects the selected pin; if none is selected, removes all pins.
 export function clearPins(desk) {
+  const { length } = desk.state.pins;
   if (desk.state.active >= 0) desk.choose({ active: -1 });
-  else if (desk.state.pins.length) desk.choose({ pins: [] });
+  else if (length) changePins(desk, [], -1, length > 1 ? `All ${length} pins were removed.` : "The pin was removed.");
 }

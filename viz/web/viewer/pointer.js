@@ -3,6 +3,7 @@
 import { maskGrid, paintStroke } from "../core/mask.js";
 import { boxBetween, decodeMask, encodeMask } from "../core/query.js";
 import { addPin, replacePin, tap } from "./pins.js";
+import { wirePlain } from "./plain.js";
 
 const TAP = 6; // CSS pixels a press may move and still count as a tap
 
@@ -23,6 +24,7 @@ export function maskToPaint({ trace, query, state }, add) {
 export function wirePicture(desk) {
   const { canvas } = desk.ui.picture;
   let press = null; // while a button or a finger is down
+  wirePlain(desk);
   canvas.addEventListener("pointerdown", (event) => {
     if (!desk.trace || event.button) return;
     const point = placeIn(event, canvas);

@@ -8,6 +8,7 @@ import { showDescription } from "./description.js";
 import { showScale } from "./layout.js";
 import { showMatrix } from "./matrix.js";
 import { paintMap, paintPicture, paintQuery } from "./paint.js";
+import { isPlain } from "./plain.js";
 import { showBars } from "./strip.js";
 
 // Draws what lies under the map: the picture, or the one predicted at the chosen step.
@@ -31,12 +32,13 @@ function drawChosen(desk, query, layer) {
   const grid = desk.mapGrid();
   desk.known = !desk.gap && desk.answers.read(query, layer, state.step, state.head, state, map);
   if (desk.known) paintMap(overlay, grid, colorize(desk.tableOf(scale, "veil"), scale, map, grid.tokens, colors));
+  const opacity = isPlain(desk) ? 0 : state.opacity;
   const areas = state.winner && !state.word ? areasOf(desk) : null;
-  paintPicture(canvas, base, areas?.canvas ?? (desk.known ? overlay : null), state.smooth && !areas);
-  if (areas) paintNames(canvas, areas.names);
+  paintPicture(canvas, base, areas?.canvas ?? (desk.known ? overlay : null), state.smooth && !areas, opacity);
+  if (areas && opacity) paintNames(canvas, areas.names);
   const isShown = (pin, i) => !isWordQuery(pin) && (state.word || i !== state.active);
   state.pins.forEach((pin, i) => isShown(pin, i) && paintQuery(canvas, desk.grid, pin, i, false));
-  if (!isWordQuery(query)) paintQuery(canvas, desk.grid, query, state.active < 0 ? null : state.active, true);
+  if (!isWordQuery(query)) paintQuery(canvas, desk.grid, query, state.active < 0 ? null : state.active, opacity > 0);
   else if (!state.word) paintQuery(canvas, desk.grid, desk.pictureQuery, null, false); // the pixel of the bars
 }
 

@@ -4,6 +4,7 @@ import { h, labelledCanvas, makeButton } from "../dom.js";
 import { Choices } from "./choices.js";
 import { buildHelp } from "./help.js";
 import { buildMatrix } from "./matrix.js";
+import { buildNotice } from "./notice.js";
 import { buildStrip } from "./strip.js";
 
 export const ATLAS_LABEL = "Maps of every layer, top to bottom, at every step, left to right.";
@@ -46,8 +47,11 @@ function buildPicture(choices) {
   const slider = h("input", { type: "range", min: "0", value: "0", "aria-label": "Denoising step" });
   const stepLabel = h("span", { class: "pg-step" });
   const base = choices.segment("base", "Picture shown", { picture: "Final image", preview: "Prediction at this step" });
+  const [, preview] = choices.fields.base;
+  preview.replaceChildren("Prediction", h("span", { class: "pg-wide" }, " at this step"));
+  const opacity = choices.slider("opacity", "Map", "Map opacity", "How strongly the map covers the picture; hold O to see the plain picture");
   const player = h("div", { class: "pg-player" }, play, slider, stepLabel);
-  const card = h("section", { class: "pg-card pg-left", "aria-label": "Picture" }, h("div", { class: "pg-heading" }, base), canvas, player);
+  const card = h("section", { class: "pg-card pg-left", "aria-label": "Picture" }, h("div", { class: "pg-heading" }, base, opacity), canvas, player);
   const picture = { canvas, overlay: h("canvas"), base: h("canvas") };
   return { card, picture, play, slider, stepLabel, sentence };
 }
@@ -139,8 +143,9 @@ export function buildViewer(root) {
   const words = h("div", { class: "pg-above" }, strip.node, matrix.node);
   const numbers = h("dl", { class: "pg-numbers" });
   const parts = [facts, words, tools, dialog, left.card, right.card, side.card, caption.node, right.pins.group, numbers];
-  const main = h("div", { class: "pg-main", hidden: true }, ...parts);
+  const main = h("div", { class: "pg-main", hidden: true, tabIndex: -1 }, ...parts); // a click in it takes the focus, for the keys
   const cards = { picture: left.card, atlas: right.card, caption: caption.node, heads: side.card };
-  root.replaceChildren(message, main, readout);
-  return { root, main, message, cards, strip, matrix, choices, numbers, readout, dialog, ...top, ...left, ...right, ...side, ...caption };
+  const notice = buildNotice();
+  root.replaceChildren(message, main, readout, notice.node);
+  return { root, main, message, notice, cards, strip, matrix, choices, numbers, readout, dialog, ...top, ...left, ...right, ...side, ...caption };
 }

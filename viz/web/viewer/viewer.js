@@ -47,6 +47,7 @@ export class Viewer {
       hover: (point, deselect) => this.hover(point, deselect),
       pointAt: (word, speak) => this.pointAt(word, speak),
       play: () => this.#play(),
+      repaint: () => this.#invalidate(),
     });
     this.#refreshReadout = wireReadout(desk);
     wirePicture(desk);
