@@ -198,7 +198,7 @@ def test_generate_shows_progress_and_ends_in_new_picture(page):
     assert np.abs(now - before).mean() > 10
     assert (now.argmax(axis=2) == 1).mean() > 0.1 and now.std(axis=(0, 1)).max() > 30, "not green, or flat"
     assert page.locator(".pg-title").inner_text() == "a round green monster with two yelow eyes"
-    assert "seed 4 · 40 steps · guidance 1.5" in page.locator(".pg-facts").inner_text()
+    assert "critters · seed 4 · DDIM · 25 of 40 steps recorded · guidance 1.5" in page.locator(".pg-facts").inner_text()
     assert state(page)["point"] == pytest.approx([0.25, 0.25], abs=0.01)
     page.get_by_role("progressbar", name="Drawing").wait_for(state="hidden")
 

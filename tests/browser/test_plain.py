@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.support.chromium import VIEWER, VIEWER_ROOT, look, open_offline, pixels_of, settle, state, wait_for_frame
+from viz import Trace
 from viz.export import write_html
 from viz.page.gallery import first_trace
 
@@ -28,7 +29,7 @@ def page(chromium, file):
 def difference(page) -> float:
     """The share of the picture's pixels that do not have their true colours; some lie under the pixel's outline."""
     shown = pixels_of(page, PICTURE).astype(int)
-    true = first_trace().picture.astype(int)
+    true = Trace.load(first_trace()).picture.astype(int)
     rows, columns = (np.arange(n) * m // n for n, m in zip(shown.shape[:2], true.shape[:2], strict=True))
     return (np.abs(shown - true[rows][:, columns]).max(-1) > 2).mean()
 
@@ -41,7 +42,7 @@ def test_slider_fades_the_map_to_the_plain_picture(page):
     slider.fill("50")
     settle(page)
     assert state(page)["opacity"] == 0.5
-    true = first_trace().picture
+    true = Trace.load(first_trace()).picture
     half, rows = pixels_of(page, PICTURE), np.arange(len(whole)) * len(true) // len(whole)
     inside = np.s_[10:40, 10:40]  # without outlines
     between = np.sort(np.stack([whole[inside], true[rows][:, rows][inside]]), axis=0)

@@ -29,7 +29,7 @@ def ticks(page) -> list[tuple[float, str]]:
 
 
 def number(text: str) -> float:
-    text = text.replace("¼", "0.25").replace("½", "0.5").replace("−", "-").replace("×", "")
+    text = text.replace("¼", "0.25").replace("½", "0.5").replace("−", "-").replace("×", "").lstrip("≥≤ ")
     return float(text)
 
 

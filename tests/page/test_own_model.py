@@ -120,6 +120,12 @@ def test_draw_records_run(open_saved):
     assert {layer.kind for layer in trace} == {"self", "cross"} and list(trace.branches) == ["conditional"]
 
 
+def test_recipe_does_not_name_guidance_that_a_model_does_not_take(open_saved):
+    model = open_saved("DDPM")
+    trace = model.draw(model.build_order(**FIELDS | {"prompt": None}), model.samplers[0], None, False, ignore)
+    assert trace.recipe["model"] == "DDPM" and trace.recipe["guidance"] is None
+
+
 def test_draw_records_both_halves_if_the_run_is_guided(open_saved):
     model = open_saved("Stable-Diffusion")
     order, sampler = model.build_order(**FIELDS), model.samplers[0]

@@ -88,6 +88,8 @@ def open_page(
     """
     page: Any = chromium.new_page(viewport={"width": width, "height": height}, color_scheme=scheme, **options)
     _collect_complaints(page)
+    # Not the first visit, at which the page points by itself. A frame may not have storage.
+    page.add_init_script("try { localStorage.setItem('pixelgaze-taught', '1') } catch {}")
     page.goto(url)
     page.wait_for_selector(f"{VIEWER_ROOT} .pg-main:not([hidden])")
     page.wait_for_function(f"{VIEWER}.trace && !{VIEWER}.trace.arriving")  # arrived() would reject when a link's opens

@@ -202,7 +202,7 @@ class OwnModel:
             "negative": order.negative,
             "seed": order.seed,
             "steps": order.steps,
-            "guidance": order.guidance,
+            "guidance": order.guidance if "guidance_scale" in sampling.call_parameters(self.pipeline) else None,
             "sampler": type(self.pipeline.scheduler).__name__,
         }
         return trace

@@ -93,6 +93,14 @@ export function ticksOf(scale, largest) {
   return octaves.map((octave, i) => [i / (HIGH - LOW), { [-2]: "¼×", [-1]: "½×" }[octave] || `${2 ** octave}×`]);
 }
 
+// The same for a bar that says where its ends are open.
+export function barTicks(scale, largest) {
+  const ticks = ticksOf(scale, largest);
+  if (scale.range === "own") return ticks;
+  const last = ticks.length - 1;
+  return ticks.map(([at, text], i) => [at, i === last ? `≥ ${text}` : !i && scale.special ? `≤ ${text}` : text]);
+}
+
 // The note under the colour bar. `largest` belongs to the chosen map; the third argument is a view or the viewer's state.
 export function scaleWords(scale, largest, view, query = queryOf(view)) {
   const { special, range, log } = scale;

@@ -7,6 +7,7 @@ import { linkViewers } from "../viewer/compare.js";
 import { Viewer } from "../viewer/viewer.js";
 import { Arrival } from "./arrival.js";
 import { endEarly, takeEarly } from "./early.js";
+import { teach } from "./ghost.js";
 import { receiveTrace } from "./receive.js";
 
 // `gradio` is what Gradio gives js_on_load: { element, props, trigger, server, watch }.
@@ -23,8 +24,20 @@ export function startViewer(gradio) {
     addCompareButton(gradio, viewer);
   }
   if (props.beside) addComparison(gradio, root, viewer, loader);
+  else teachOnce(viewer);
   watch("value", loader.load);
   loader.load();
+}
+
+// Teaches a first visitor how to point, once the first trace is here.
+function teachOnce(viewer) {
+  const stop = viewer.onchange(async (change) => {
+    if (change !== "open") return;
+    stop();
+    await viewer.arrived().catch(() => {}); // another one is opened
+    await viewer.whole();
+    teach(viewer);
+  });
 }
 
 // Fetches and opens the trace that props.value names; viz/page/viewer.py describes the value.
@@ -86,7 +99,7 @@ function addWholeButton({ props, trigger, watch }, viewer) {
     const { whole = 0 } = props.value || {};
     const shown = viewer.trace?.steps.length ?? whole;
     button.hidden = shown >= whole;
-    button.textContent = `${shown} of ${whole} steps · show all`;
+    button.textContent = `Load all ${whole} steps`;
   };
   viewer.slot.append(button);
   viewer.onchange((change) => change === "open" && update());

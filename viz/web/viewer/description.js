@@ -6,20 +6,38 @@ import { describeWord } from "../core/word_sentences.js";
 import { describeMap } from "../core/words.js";
 import { h } from "../dom.js";
 
-// The line above the picture: caption, recipe, and what was verified.
+// The line above the picture: caption, model and recipe, and what was verified.
 export function describeTrace(ui, trace) {
-  const { caption, seed, steps, guidance } = trace.recipe;
+  const { caption } = trace.recipe;
   ui.title.textContent = typeof caption === "string" ? caption : "";
-  const isPlain = (value) => ["number", "string"].includes(typeof value); // a file may hold anything
-  const parts = [
-    isPlain(seed) && `seed ${seed}`,
-    isPlain(steps) && `${steps} steps`,
-    isPlain(guidance) && `guidance ${guidance}`,
-    trace.branch !== "conditional" && trace.branch,
-    trace.remote && "too large for the browser; the server computes the maps",
-  ];
-  ui.recipe.textContent = parts.filter(Boolean).join(" · ");
+  ui.recipe.textContent = recipeParts(trace).join(" · ");
   showProof(ui.proof, describeProof(trace));
+}
+
+// What the recipe of an open trace says, without what does not apply. A file may hold anything in its fields.
+export function recipeParts({ recipe, branch, remote, steps: recorded }) {
+  const text = (value) => (typeof value === "string" && value ? value : null);
+  const number = (value) => (typeof value === "number" ? value : null);
+  const [seed, steps, guidance] = [recipe.seed, recipe.steps, recipe.guidance].map(number);
+  const photo = text(recipe.photo) && `a photo at ${recorded.length} noise level${recorded.length > 1 ? "s" : ""}`;
+  return [
+    text(recipe.model),
+    photo,
+    seed !== null && `seed ${seed}`,
+    text(recipe.sampler)?.replace(/Scheduler$/, ""),
+    !photo && steps !== null && formatRun(steps, recorded.length),
+    guidance !== null && `guidance ${guidance}`,
+    text(recipe.negative) && "negative prompt",
+    branch !== "conditional" && branch,
+    remote && "too large for the browser; the server computes the maps",
+  ].filter(Boolean);
+}
+
+// "25 steps", "9 of 25 steps recorded", "10 steps, 11 calls": some samplers call the network more than once in a step.
+function formatRun(steps, recorded) {
+  if (recorded < steps) return `${recorded} of ${steps} steps recorded`;
+  const run = `${steps} step${steps === 1 ? "" : "s"}`;
+  return recorded > steps ? `${run}, ${recorded} calls` : run;
 }
 
 function showProof({ node, summary, more }, { badge, isProved, details, missing }) {

@@ -3,6 +3,7 @@
 import { cellsOf, isWordQuery, layerFor, layersFor, mapGrid, middleOf, modeOf, queryGrid, queryOf } from "../core/query.js";
 import { colorTables, scaleOf } from "../core/scale.js";
 import { missingWord } from "../core/word_sentences.js";
+import { watchBar } from "./bar.js";
 import { AtlasPainter } from "./paint.js";
 import { buildViewer } from "./skeleton.js";
 
@@ -25,6 +26,7 @@ export class Desk {
   touched = false; // whether somebody has pointed at the viewer, or clicked anywhere
   all = false; // whether the atlas shows every step, however small
   past = []; // { pins, active } before each change that can be undone
+  patience = null; // { since, timer } while the atlas is being computed: see computing.js
   held = false; // whether the key that shows the plain picture is
   left = null; // where the mouse left the picture, which is plain since; null once it is elsewhere in the viewer
   layoutKey = ""; // the width and device pixel ratio of the current layout
@@ -45,6 +47,7 @@ export class Desk {
     this.tableOf = colorTables(colormap, diverging);
     this.painter = new AtlasPainter(this.ui.atlas.canvas);
     this.pinPainter = new AtlasPainter(this.ui.pins.canvas);
+    watchBar(this.ui);
   }
 
   // The layer in which a query is asked: the chosen one, or its partner if that one cannot answer.

@@ -1,7 +1,6 @@
 // The viewer's layout: which steps the atlas shows, and its labels. `desk`: see desk.js.
 
 import { isWordQuery, queryGrid } from "../core/query.js";
-import { scaleWords, ticksOf } from "../core/scale.js";
 import { READINGS } from "../core/word_sentences.js";
 import { formatGaps, formatGrid, formatGrids, formatKeys, formatTick, nameOf, shortNameOf } from "../core/words.js";
 import { h, imageCanvas, makeButton } from "../dom.js";
@@ -13,7 +12,6 @@ import { ATLAS_LABEL } from "./skeleton.js";
 
 // In CSS pixels.
 const BAR = 240; // least width of the colour bar with its numbers
-const LEGEND = 320; // width of the buttons beside it
 
 // Indices of the steps to show if only `count` fit: evenly spaced, with the chosen step in place of its nearest neighbour.
 function columnsFor(steps, count, chosen) {
@@ -45,7 +43,6 @@ export function buildAtlas(desk) {
   const style = { picture, labels, atlas: labels + Math.max(BAR, Math.max(columns, room) * pitch.x) };
   ui.main.classList.toggle("pg-line", line);
   ui.main.classList.toggle("pg-tight", picture < 440);
-  ui.main.classList.toggle("pg-few-ticks", mode === "three" && style.atlas < 2 * LEGEND);
   for (const [name, value] of Object.entries(style)) ui.main.style.setProperty(`--pg-${name}`, `${Math.floor(value)}px`);
   labelAtlas(desk);
   buildPins(desk);
@@ -158,13 +155,14 @@ function labelPins(desk) {
   const names = state.pins.map((query) => nameOf(query, grid));
   const chips = names.map((name, i) => {
     const remove = makeButton("×", { "aria-label": `Remove pin ${i + 1}`, onclick: () => removePin(desk, i) });
-    return h("span", { class: "pg-chip" }, pinButton(desk, i, `Show pin ${i + 1}, ${name}`), remove);
+    return h("span", { class: "pg-chip" }, pinButton(desk, i, `${i + 1}: show the pin, ${name}`), remove);
   });
   replaceButtons(ui, ui.chips, chips);
   const labels = names.map((name, i) => {
-    const label = pinButton(desk, i, `Pin ${i + 1}, ${name}`, "pg-label");
+    const shown = desk.compact ? shortNameOf(state.pins[i], grid) : name;
+    const label = pinButton(desk, i, `${i + 1} ${shown}${shown === name ? "" : `: ${name}`}`, "pg-label");
     label.style.height = `${desk.pinPainter.css.pitch.y}px`;
-    label.append(h("span", { class: "pg-grid" }, desk.compact ? shortNameOf(state.pins[i], grid) : name));
+    label.append(h("span", { class: "pg-grid" }, shown));
     return label;
   });
   replaceButtons(ui, ui.pins.labels, labels);
@@ -213,22 +211,6 @@ export function markAtlas(desk) {
   const text = isWordQuery(query) ? `${nameOf(query)}, ${READINGS[state.reading]}` : meaning;
   const note = isWhole ? `${text}, by layer and step` : `${text} · ${columns.length} of ${trace.steps.length} steps`;
   Object.assign(ui.atlas.note, { textContent: note, title: note }); // the heading may cut it off
-}
-
-// Writes the colour bar's ticks and note. `largest` belongs to the chosen map.
-export function showScale(ui, scale, largest, state, query) {
-  const ticks = ticksOf(scale, largest);
-  const key = JSON.stringify([ticks, scale, state.mode, state.smooth, state.reading, state.branch, query.kind]);
-  if (ui.ticks.dataset.shown === key) return;
-  ui.ticks.dataset.shown = key;
-  while (ui.ticks.childNodes.length < ticks.length) ui.ticks.append(h("span"));
-  while (ui.ticks.childNodes.length > ticks.length) ui.ticks.lastChild.remove();
-  ticks.forEach(([at, text], i) => {
-    ui.ticks.childNodes[i].style.left = `${100 * at}%`;
-    ui.ticks.childNodes[i].textContent = text;
-  });
-  ui.scaleNote.textContent = scaleWords(scale, largest, state, query);
-  ui.gradient.dataset.kind = scale.special ? "diverging" : "sequential";
 }
 
 export function hintFor({ pins, active, tool }) {

@@ -3,7 +3,8 @@
 import { decodeMask, tokenAt } from "../core/query.js";
 
 export const GAP = 2; // between the maps of the atlas, in CSS pixels
-const WAITING = 0x50808080; // grey, a third opaque, for a map that is not computed yet
+// For a map that is not computed yet: grey with a paler band across it, which moves on whenever others have been computed.
+const WAITING = { low: 0x38, high: 0x70, band: 0.35, speed: 0.12 }; // opacities of 255; a share of its way; maps in 100 ms
 const ARRIVING = 0x28808080; // the same, paler, for a map whose numbers have not arrived
 const HATCH = 0xff8a8a8a; // grey that is visible on a light and a dark page, for a map that does not exist
 const HATCH_STEP = 6; // from one line of the hatch to the next, in CSS pixels
@@ -36,6 +37,7 @@ export class AtlasPainter {
     const [gap, side] = [Math.round(GAP * this.ratio), (n) => Math.max(1, Math.round((length * this.ratio * n) / longer))];
     this.side = { x: side(width), y: side(height) };
     this.pitch = { x: this.side.x + gap, y: this.side.y + gap };
+    this.still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   }
 
   // In CSS pixels: a map's sides, and the distance from one map to the next.
@@ -66,24 +68,37 @@ export class AtlasPainter {
     return this.lookups.get(key);
   }
 
-  // Paints one map; grey if `colors` is null.
+  // Paints one map; its place if `colors` is null.
   paint(row, column, grid, colors, smooth) {
     if (smooth && colors) return this.smoothed.push([row, column, grid, colors.slice(0, grid.tokens)]);
+    if (!colors) return this.#paintWaiting(row, column);
     const { pixels, side, pitch } = this;
     const { width } = this.image;
     const { down, across } = this.nearest(grid);
     let start = row * pitch.y * width + column * pitch.x;
     for (let y = 0; y < side.y; y++, start += width) {
-      if (!colors) {
-        pixels.fill(WAITING, start, start + side.x);
-        continue;
-      }
       if (y && down[y] === down[y - 1]) {
         pixels.copyWithin(start, start - width, start - width + side.x);
         continue;
       }
       const from = down[y] * grid.width;
       for (let x = 0; x < side.x; x++) pixels[start + x] = colors[from + across[x]];
+    }
+  }
+
+  #paintWaiting(row, column) {
+    const { pixels, side, pitch } = this;
+    const { width } = this.image;
+    const period = 4 * pitch.x;
+    const moved = this.still ? 0 : Math.round((performance.now() / 100) * WAITING.speed * pitch.x);
+    const line = Uint32Array.from({ length: side.x + side.y }, (_, i) => {
+      const at = (((column * pitch.x + i - moved) % period) + period) % period;
+      const near = Math.max(0, 1 - Math.abs(at / period - 0.5) / (WAITING.band / 2));
+      return ((Math.round(WAITING.low + (WAITING.high - WAITING.low) * near) << 24) | 0x808080) >>> 0;
+    });
+    for (let y = 0; y < side.y; y++) {
+      const start = (row * pitch.y + y) * width + column * pitch.x;
+      pixels.set(line.subarray(y, y + side.x), start);
     }
   }
 
@@ -195,8 +210,8 @@ function paintNumber(context, [right, top], number, color, line) {
   context.fillText(String(number + 1), at[0], at[1] + 0.5);
 }
 
-// [x, y, w, h] of a query on the canvas: its cell, its rectangle, or the bounds of its region.
-function boxOf({ width, height }, grid, query) {
+// [x, y, w, h] of a query on a canvas of this size: its cell, its rectangle, or the bounds of its region.
+export function boxOf({ width, height }, grid, query) {
   if (query.kind === "pixel") {
     const [w, h] = [width / grid.width, height / grid.height];
     const token = tokenAt(grid, query.point);

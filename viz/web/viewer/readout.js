@@ -1,11 +1,17 @@
 // The tooltip with the numbers of the cell under the cursor: on the picture, atlas, pins and heads.
 
 import { findWord, nameOfWord } from "../core/captions.js";
-import { isWordQuery, tokenAt } from "../core/query.js";
+import { isWordQuery, queryOf, tokenAt } from "../core/query.js";
 import { formatSigned, formatTimes } from "../core/scale.js";
 import { formatShare } from "../core/shares.js";
 import { formatHead, formatPlace, formatStep } from "../core/words.js";
+import { boxOf } from "./paint.js";
 import { placeIn } from "./pointer.js";
+
+const NEAR = 24; // from the cursor to the tooltip, in CSS pixels
+const CLEAR = 12; // from the query's outline to the tooltip
+const LINE = 18; // height of a line of the tooltip
+const LETTER = 7.5; // at most the width of a letter
 
 // `desk`: see desk.js. Returns a function to call after every repaint.
 export function wireReadout(desk) {
@@ -18,8 +24,9 @@ export function wireReadout(desk) {
     const cell = cursor && desk.trace && cursor.find();
     ui.readout.hidden = !cell;
     if (!cell) return;
-    ui.readout.textContent = textFor(desk, cell);
-    ui.readout.style.transform = placeBeside(cursor);
+    const text = textFor(desk, cell);
+    ui.readout.textContent = text;
+    ui.readout.style.transform = placeBeside(cursor, sizeOf(text), cell.onPicture ? queryOnScreen(desk) : null);
   }
 
   function watch(canvas, find) {
@@ -35,7 +42,7 @@ export function wireReadout(desk) {
     });
   }
 
-  watch(ui.picture.canvas, (place) => ({ place }));
+  watch(ui.picture.canvas, (place) => ({ place, onPicture: true }));
   watch(ui.atlas.canvas, (place) => {
     const cell = cellAt(desk, place, desk.rows.length, desk.painter);
     return cell && { ...cell, layer: desk.rows[cell.row] };
@@ -61,11 +68,14 @@ function cellAt({ columns }, [row, column], rows, { css: { pitch, side } }) {
   return down && across && { row: down[0], step: columns[across[0]], place: [down[1], across[1]] };
 }
 
-function textFor(desk, { place, query = desk.query, layer = desk.layer, step = desk.state.step, head = desk.state.head }) {
+// While nothing is pinned, the cell under the cursor is the query itself, and the tooltip only says which one it is.
+function textFor(desk, cell) {
+  const { place, query = desk.query, layer = desk.layer, step = desk.state.step, head = desk.state.head } = cell;
   const gap = desk.gapAt(layer, step, query);
   if (gap) return `${layer.label}, ${formatStep(desk.trace, step)}\nno map: ${gap}`;
   const numbers = desk.numbers(query, layer, step, head);
   if (!numbers) return desk.isArriving(layer, step) ? "still arriving" : "not computed yet";
+  if (cell.onPicture && query.kind === "pixel" && desk.state.active < 0) return formatPlace(desk.grid, tokenAt(desk.grid, place));
   const grid = desk.mapGrid(layer, query);
   const token = tokenAt(grid, place);
   const value = numbers[token];
@@ -86,8 +96,29 @@ function valueText(desk, query, layer, value) {
   return `weight ${weight} · ${times} uniform`;
 }
 
-// Shifts the tooltip left in proportion to the cursor's position, so that it never leaves the window.
-function placeBeside({ x, y }) {
-  const below = y < 80;
-  return `translate(${x}px, ${y + (below ? 26 : -16)}px) translate(${(-100 * x) / innerWidth}%, ${below ? 0 : -100}%)`;
+// At most the size of the tooltip, without asking the page to lay it out.
+function sizeOf(text) {
+  const lines = text.split("\n");
+  return { height: lines.length * LINE + 6, width: Math.max(...lines.map(({ length }) => length)) * LETTER + 16 };
+}
+
+// Where the cell that is asked about is on the screen; null for other queries, which are large, or words.
+function queryOnScreen(desk) {
+  const query = desk.state.word ?? queryOf(desk.state);
+  if (query.kind !== "pixel") return null;
+  const box = desk.ui.picture.canvas.getBoundingClientRect();
+  const [x, y, width, height] = boxOf(box, desk.grid, query);
+  return { left: box.left + x, right: box.left + x + width, top: box.top + y, bottom: box.top + y + height };
+}
+
+// Above the cursor, or else below it, where there is room and the query is not covered. Shifted left in proportion to the
+// cursor's position, so that it never leaves the window.
+function placeBeside({ x, y }, { width, height }, query) {
+  const left = x - (width * x) / innerWidth;
+  const isBeside = !query || left > query.right + CLEAR || left + width < query.left - CLEAR;
+  const covers = (top) => !isBeside && top < query.bottom + CLEAR && top + height > query.top - CLEAR;
+  const above = [y - NEAR - height, ...(isBeside ? [] : [query.top - CLEAR - height])].find((top) => top >= 0 && !covers(top));
+  const below = [y + NEAR, ...(isBeside ? [] : [query.bottom + CLEAR])].find((top) => !covers(top));
+  const [at, share] = above === undefined ? [below, 0] : [above + height, -100];
+  return `translate(${x}px, ${at}px) translate(${(-100 * x) / innerWidth}%, ${share}%)`;
 }

@@ -4,8 +4,9 @@ import { isWordQuery } from "../core/query.js";
 import { colorize, largestOf } from "../core/scale.js";
 import { h, imageCanvas } from "../dom.js";
 import { areaWords, areasOf, paintNames } from "./areas.js";
+import { showScale } from "./bar.js";
+import { showComputed } from "./computing.js";
 import { showDescription } from "./description.js";
-import { showScale } from "./layout.js";
 import { showMatrix } from "./matrix.js";
 import { paintMap, paintPicture, paintQuery } from "./paint.js";
 import { isPlain } from "./plain.js";
@@ -55,15 +56,22 @@ function drawHeads(desk, query, layer) {
 function drawAtlas(desk, query, chosen) {
   const { painter, columns, state } = desk;
   const { rows } = desk;
+  const maps = { done: 0, total: 0 };
   for (const layer of [chosen, ...rows.filter((other) => other !== chosen)]) {
     const row = rows.indexOf(layer);
     columns.forEach((step, column) => {
       if (desk.gapAt(layer, step, query)) painter.paintGap(row, column);
       else if (desk.isArriving(layer, step)) painter.paintArriving(row, column);
-      else painter.paint(row, column, desk.mapGrid(layer), shade(desk, query, layer, step, state.head), state.smooth);
+      else {
+        const colors = shade(desk, query, layer, step, state.head);
+        maps.total += 1;
+        if (colors) maps.done += 1;
+        painter.paint(row, column, desk.mapGrid(layer), colors, state.smooth);
+      }
     });
   }
   painter.show();
+  showComputed(desk, maps.done, maps.total);
 }
 
 // The rows of the pins depend on the view, not on the cursor.
