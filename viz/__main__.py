@@ -24,6 +24,7 @@ from viz.page.plots import PLOTLY
 from viz.page.runs import leave, load_bundled
 from viz.page.script import EarlyHead, head, script_route
 from viz.page.store import set_cache, store
+from viz.page.sweeper import keep_swept, open_folder
 from viz.page.tabs import explore, lesson
 from viz.page.theme import theme
 from viz.recording.heap import keep_freed_memory
@@ -104,6 +105,7 @@ def main() -> None:
     if problem := check_address(arguments.host, arguments.port):
         parser.error(problem)
     keep_freed_memory()
+    folder, _lock = open_folder()  # held until the process ends
     page = build()
     page.queue().launch(
         server_name=arguments.host,
@@ -123,6 +125,7 @@ def main() -> None:
         run_history=False,
         ssr_mode=False,
     )
+    keep_swept(folder)
     # The page is up and shows a recorded trace without torch. Load the model while the visitor looks at it.
     threading.Thread(target=_prepare, args=(not arguments.on_demand,), daemon=True).start()
     serve_until_interrupted(page)

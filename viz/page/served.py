@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from gradio.utils import get_upload_folder
@@ -23,4 +25,7 @@ def served_path(path: object) -> Path:
         raise PermissionError("This page does not serve that file.")
     if not resolved.is_file():
         raise PermissionError("The trace is no longer on the server; draw it again.")
+    if resolved.is_relative_to(Path(get_upload_folder()).resolve()):
+        with suppress(OSError):
+            os.utime(resolved)  # it is used, so `viz.page.sweeper` keeps it
     return resolved
