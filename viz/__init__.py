@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from viz.figures import figure
     from viz.heat_maps import daam
     from viz.layer import Layer
     from viz.recording.captions import caption_of
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from viz.trace import Trace
     from viz.words import Caption, Word
 
-__all__ = ["Caption", "Layer", "Trace", "Word", "caption_of", "daam", "look_at", "plan", "record"]
+__all__ = ["Caption", "Layer", "Trace", "Word", "caption_of", "daam", "figure", "look_at", "plan", "record"]
 
 # Loaded on first use: a page that shows a recorded trace needs no torch.
 _MODULES = {
@@ -25,6 +26,7 @@ _MODULES = {
     "Word": "viz.words",
     "caption_of": "viz.recording.captions",
     "daam": "viz.heat_maps",
+    "figure": "viz.figures",
     "look_at": "viz.recording.photo",
     "plan": "viz.recording.plan",
     "record": "viz.recording.recorder",

@@ -30,6 +30,11 @@ def positions(maps: np.ndarray, *, range: Range = "common", log: bool = True, sp
     maps = np.asarray(maps, float)
     own = range == "own"
     values = maps / np.maximum(np.abs(maps).max((-2, -1), keepdims=True), 1e-30) if own else maps
+    return on_scale(values, own=own, log=log, special=special)
+
+
+def on_scale(values: np.ndarray, *, own: bool, log: bool, special: bool) -> np.ndarray:
+    """The positions of numbers on a colour scale, 0 to 1; with `own` the numbers are shares of the largest."""
     if special:
         if log:
             folded = np.log2(1 + np.abs(values * FOLD if own else values)) / np.log2(1 + FOLD)
