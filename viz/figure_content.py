@@ -1,6 +1,6 @@
 """What a figure shows: the maps of a view as pictures, their names, and the caption.
 
-viz/web/export/figure_content.js does the same. Cells have sharp edges in a figure, whatever the view says.
+Cells have sharp edges in a figure, whatever the view says.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Content:
         """The queries of the picture, each with the number of its pin, the active one last."""
         view = self.view
         pins, active = list(view.pins or ()), -1 if view.active is None else view.active
-        queries = [(pin, i) for i, pin in enumerate(pins) if i != active]
+        queries: list[tuple[Query, int | None]] = [(pin, i) for i, pin in enumerate(pins) if i != active]
         queries.append((pins[active], active) if 0 <= active < len(pins) else (Pixel(view.point), None))
         return [(query, i) for query, i in queries if not isinstance(query, WordQuery)]
 

@@ -1,4 +1,4 @@
-"""A figure as SVG and as PNG. viz/web/export/figure_files.js writes the same SVG."""
+"""A figure as SVG and as PNG."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _element(item: Item) -> str:
 def to_picture(sheet: Sheet, dpi: int) -> Pillow.Image:
     """The figure in pixels, RGB, or RGBA if its ground is transparent."""
     scale = dpi / DOTS
-    size = tuple(max(1, round(side * scale)) for side in (sheet.width, sheet.height))
+    size = max(1, round(sheet.width * scale)), max(1, round(sheet.height * scale))
     picture = Pillow.new("RGBA", size, (0, 0, 0, 0))
     for item in sheet.items:
         _draw(picture, item, scale, sheet.font)

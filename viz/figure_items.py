@@ -1,7 +1,4 @@
-"""What a figure is made of: pictures, texts, boxes, lines and dots, at whole dots of 1/300 inch; how wide text is.
-
-viz/web/export/figure_items.js holds the same, so that the page's figures and Python's are equal.
-"""
+"""What a figure is made of: pictures, texts, boxes, lines and dots, at whole dots of 1/300 inch; how wide text is."""
 
 from __future__ import annotations
 
@@ -104,12 +101,12 @@ class Sheet:
 
 
 def whole(value: float) -> int:
-    """The nearest whole number; halves go up, as in JavaScript."""
+    """The nearest whole number; halves go up."""
     return math.floor(value + 0.5)
 
 
 def hundredths(value: float) -> float:
-    """Rounded to two decimals, as in JavaScript."""
+    """Rounded to two decimals."""
     return whole(value * 100) / 100
 
 

@@ -1,4 +1,4 @@
-"""Where everything stands in a figure. Whole dots, so that viz/web/export/figure_layout.js comes to the same figure."""
+"""Where everything stands in a figure, in whole dots, so that every format holds the same one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from viz.areas import cell_of
 from viz.colors import DIVERGING, SEQUENTIAL, palette
-from viz.figure_content import Content, caption_of_figure, grids, head_of, name_of, tick_of, ticks, unit
+from viz.figure_content import Content, caption_of_figure, grids, name_of, tick_of, ticks, unit
 from viz.figure_items import (
     MILLIMETRE,
     POINT,
@@ -318,13 +318,3 @@ def _bar(content: Content, options: Options, pen: Pen, x: int, y: int, width: in
     for i, line in enumerate(lines):
         items.append(Text(x, baseline + whole(pen.small * 1.3) * (i + 1), line, pen.small, pen.soft))
     return BAR + whole(pen.small * 1.5) + whole(pen.small * 1.3) * len(lines), items
-
-
-def described(content: Content) -> str:
-    """The layer, step and head of a figure, for the name of its file: "up-2-step-12-head-mean"."""
-    view, layer = content.view, content.layer
-    label = "-".join(
-        "".join(c if c.isascii() and c.isalnum() else " " for c in layer_label(layer.name)).lower().split()
-    )
-    head = "mean" if view.head < 0 else head_of(layer, view.head).split()[-1]
-    return f"{label}-step-{view.step}-head-{head}"

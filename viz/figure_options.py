@@ -1,4 +1,4 @@
-"""How a figure is made: its parts, layers, steps, width, colours and font, named as in the page's dialog."""
+"""How a figure is made: its parts, layers, steps, width, colours and font."""
 
 from __future__ import annotations
 

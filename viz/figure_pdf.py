@@ -1,6 +1,6 @@
 """A figure as a PDF of one page, with real text in Helvetica or Times and its pictures as they are.
 
-After ISO 32000-1, which makes every reader know these fonts (9.6.2.2). viz/web/export/figure_pdf.js writes the same.
+After ISO 32000-1, which makes every reader know these fonts (9.6.2.2).
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def figure(
     dpi: int = 300,
     **options: Any,
 ) -> Image.Image | Path:
-    """Draw the figure that the page's *Export figure* makes of the same view and options.
+    """Draw a view of a trace as a figure for a paper, a slide or a web page.
 
     Args:
         path: where to write it, as PNG with its resolution, SVG with its pictures, or PDF with real text, by the name's
@@ -60,17 +60,23 @@ def figure(
     try:
         chosen = Options(**options)
     except TypeError:
-        names = ", ".join(Options.__dataclass_fields__)
-        raise FigureError(f"A figure's options are {names}; got {', '.join(options)}.") from None
+        names = Options.__dataclass_fields__
+        unknown = ", ".join(name for name in options if name not in names)
+        raise FigureError(f"A figure's options are {', '.join(names)}; got {unknown}.") from None
     if not isinstance(dpi, int) or not RESOLUTIONS[0] <= dpi <= RESOLUTIONS[1]:
         raise FigureError(f"A figure's dpi must be {RESOLUTIONS[0]} to {RESOLUTIONS[1]}; got {dpi}.")
     kind = "png" if path is None else Path(path).suffix.lower().lstrip(".")
     if kind not in FORMATS:
         raise FigureError(f"A figure's file must end in .{', .'.join(FORMATS)}; got “{Path(path or '').name[:60]}”.")
-    given = {"point": point, "layer": layer, "step": step, "head": head}
-    shown = replace(view or _first_view(trace), **{name: value for name, value in given.items() if value is not None})
+    shown = view or _first_view(trace)
     if point is not None:
-        shown = replace(shown, active=-1)
+        shown = replace(shown, point=point, active=-1)
+    shown = replace(
+        shown,
+        layer=shown.layer if layer is None else layer,
+        step=shown.step if step is None else step,
+        head=shown.head if head is None else head,
+    )
     sheet = lay_out(Content(trace, shown), chosen)
     if path is None:
         return to_picture(sheet, dpi)

@@ -2,10 +2,13 @@
 
 import base64
 import io
+import itertools
 import re
 import struct
+import tomllib
 import xml.etree.ElementTree as ElementTree
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,18 +16,20 @@ import torch
 from PIL import Image
 
 import viz
-from tests.support.traces import add_gaps, trace_of_segments, trace_with_everything
+from tests.support.traces import add_gaps, trace_of_odds, trace_of_segments, trace_with_everything
 from viz import Trace
 from viz.colors import DIVERGING, SEQUENTIAL, palette
 from viz.draw import positions
 from viz.figure_content import Content, caption_of_figure, ticks
 from viz.figure_items import METRICS, width_of, wrap
 from viz.figure_options import FigureError, Options
-from viz.figures import figure
+from viz.figures import BIBTEX, figure
 from viz.page.gallery import exhibits, first_trace
 from viz.query import Maps
 from viz.view import Box, Pixel, Region, View, WordQuery
 
+ROOT = Path(__file__).parent.parent.parent
+README = (ROOT / "README.md").read_text()
 EXHIBIT = exhibits()[0]
 PINS = (Pixel((0.3, 0.7)), Box((0.4, 0.3), (0.62, 0.55)), Region.of_cells((16, 16), [(1, 2), (1, 3), (2, 3)]))
 VIEW = View(EXHIBIT.point, EXHIBIT.layer, EXHIBIT.step, EXHIBIT.head, pins=PINS, active=0)
@@ -114,7 +119,7 @@ def test_pdf_has_real_text_and_pictures(trace, tmp_path):
     start = int(re.search(rb"startxref\n(\d+)\n%%EOF\n$", data)[1])
     assert data[start:].startswith(b"xref\n")
     offsets = [int(place) for place in re.findall(rb"^(\d{10}) 00000 n ", data[start:], re.MULTILINE)]
-    objects = [data[place:] for place in offsets]
+    objects = [data[place:end] for place, end in itertools.pairwise([*offsets, start])]
     assert all(each.startswith(b"%d 0 obj\n" % number) for number, each in enumerate(objects, 1))
     page = re.search(rb"/MediaBox\[0 0 ([\d.]+) ([\d.]+)\]", data)
     assert abs(float(page[1]) / 72 * 25.4 - 174) < 0.1
@@ -142,16 +147,42 @@ def test_themes(trace):
     assert clear.mode == "RGBA" and clear.getpixel((0, 0))[3] == 0
 
 
-def test_gaps_are_crossed_out_and_narrow_figures_refused(trace, tmp_path):
+def test_gaps_are_crossed_out(tmp_path):
     small = trace_of_segments()
     layer = next(layer.name for layer in small if layer.kind == "self")
     before = len(pictures_of(svg_of(small, tmp_path, layer=layer, layers="all", steps="all", parts=("atlas",))))
-    add_gaps(small, layer, small.steps[:1], "it did not run")
+    add_gaps(small, layer, [small.steps[0], *small.gaps[layer]], "it did not run")
     svg = svg_of(small, tmp_path, layer=layer, step=small.steps[-1], layers="all", steps="all", parts=("atlas",))
     assert len(pictures_of(svg)) == before - 1
-    many = Trace.load(first_trace())
-    with pytest.raises(FigureError, match=r"9 steps do not fit into 30 mm: choose fewer steps or a wider figure\."):
-        figure(many, width=30, steps="all", size=20)
+    crossed = re.compile(r"(M[\d ]+L[\d ]+){5}")  # a frame and a diagonal
+    gaps = sum(len(small.gaps.get(each.name, ())) for each in small if each.kind == "self")
+    assert sum(bool(crossed.fullmatch(path.get("d"))) for path in svg.iter(f"{SVG}path")) == gaps == 3
+
+
+def test_steps_that_do_not_fit_are_refused(tmp_path):
+    many = trace_of_odds()
+    for step in range(1, 25):
+        many.timesteps[step] = 10.0
+        for store in (many.queries, many.keys):
+            store["conditional", "a", step] = store["conditional", "a", 0]
+    assert len(pictures_of(svg_of(many, tmp_path, width=90, steps="all", parts=("atlas",)))) == 25
+    with pytest.raises(FigureError, match=r"^25 steps do not fit into 30 mm: choose fewer steps or a wider figure\.$"):
+        figure(many, tmp_path / "narrow.svg", width=30, steps="all")
+    assert not (tmp_path / "narrow.svg").exists()
+
+
+def test_bibtex_has_the_packages_version_and_year():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    year = re.search(r"Copyright \(c\) (\d{4})", (ROOT / "LICENSE").read_text())[1]
+    assert f"\n  version = {{{project['version']}}},\n  year = {{{year}}}\n" in BIBTEX
+
+
+def test_readme_shows_what_works(trace, tmp_path, monkeypatch):
+    (example,) = (each for each in re.findall(r"```py\n(.*?)```", README, re.DOTALL) if "figure" in each)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "README.md", "exec"), {"trace": trace, "layer": EXHIBIT.layer})
+    assert Image.open("figure.png").width == round(84 / 25.4 * 300)
+    assert Path("figure.pdf").read_bytes().startswith(b"%PDF-") and "“eyes”" in Path("figure.svg").read_text()
 
 
 def test_words_can_be_asked(trace):
