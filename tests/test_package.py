@@ -93,6 +93,6 @@ def test_viz_lists_its_names_without_loading_torch():
     listed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert listed.split() == ["True", "False"]
     names = [getattr(viz, name).__name__ for name in viz.__all__]
-    assert names == ["Caption", "Layer", "Trace", "Word", "caption_of", "daam", "look_at", "plan", "record"]
+    assert names == ["Caption", "Layer", "Trace", "Word", "caption_of", "daam", "figure", "look_at", "plan", "record"]
     with pytest.raises(AttributeError, match=r"'recrod'.*look_at"):
         _ = viz.recrod

@@ -219,7 +219,9 @@ def caption_of_figure(trace: Trace, view: View) -> str:
     at = f"step {view.step}" + ("" if timestep is None else f", timestep {tick_of(trace, view.step)}")
     scale = "linear" if view.log is False else "logarithmic"
     where = f"layer {layer.name} ({grids(layer)}), {head_of(layer, view.head)}, {at}{part}"
-    return f"{asked}: {where}. Colours: {unit(view)}, {scale} scale.{_picture(trace.recipe)}"
+    measured = unit(view)
+    colours = measured[0].lower() + measured[1:]
+    return f"{asked}: {where}. Colours: {colours}, {scale} scale.{_picture(trace.recipe)}"
 
 
 def _picture(recipe: dict) -> str:

@@ -43,7 +43,8 @@ def trace() -> Trace:
 
 
 def svg_of(trace, tmp_path, **options) -> ElementTree.Element:
-    return ElementTree.parse(figure(trace, tmp_path / "figure.svg", **options)).getroot()
+    figure(trace, tmp_path / "figure.svg", **options)
+    return ElementTree.parse(tmp_path / "figure.svg").getroot()
 
 
 def texts_of(svg) -> list[str]:
