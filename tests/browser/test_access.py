@@ -20,7 +20,7 @@ def test_page_has_no_serious_axe_violations(chromium, url, scheme, width):
     assert serious_violations(page) == []
     view(page, pins=PINS, active=1, mode="column")
     page.get_by_role("button", name="Compare").click()
-    page.wait_for_selector("#second .pg-main:not([hidden])")
+    page.wait_for_selector("#second .pg-main:not([hidden])", timeout=120_000)  # may be drawn first
     assert serious_violations(page) == []
     page.get_by_role("button", name="Keys and touch").click()
     assert serious_violations(page) == []

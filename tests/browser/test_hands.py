@@ -160,7 +160,7 @@ SECOND = "document.querySelector('#second .pixelgaze').viewer"
 
 def test_compare_shows_two_traces_with_one_cursor(page):
     page.get_by_role("button", name="Compare").click()
-    page.wait_for_selector("#second .pg-main:not([hidden])")
+    page.wait_for_selector("#second .pg-main:not([hidden])", timeout=120_000)  # may be drawn first
     first_title, other_title = (page.locator(f"{part} .pg-title") for part in ("#viewer", "#second"))
     assert first_title.inner_text() == exhibits()[0].caption and other_title.inner_text() == exhibits()[1].caption
     settle(page)
@@ -196,7 +196,7 @@ def draw_picture(page, seed: int, steps: int) -> None:
 def test_compare_matches_steps_of_runs_of_different_lengths(page):
     """A copied trace stays beside one drawn later; their steps match by their fraction of the run."""
     page.get_by_role("button", name="Compare").click()
-    page.wait_for_selector("#second .pg-main:not([hidden])")
+    page.wait_for_selector("#second .pg-main:not([hidden])", timeout=120_000)  # may be drawn first
     page.locator("#second").get_by_role("button", name="Copy left recording here").click()
     draw_picture(page, seed=3, steps=3)
     assert page.evaluate(f"{SECOND}.trace.recipe.seed") == exhibits()[0].seed
@@ -216,7 +216,7 @@ def test_compare_matches_steps_of_runs_of_different_lengths(page):
 
 def test_compare_exports_files_of_second_viewer(page):
     page.get_by_role("button", name="Compare").click()
-    page.wait_for_selector("#second .pg-main:not([hidden])")
+    page.wait_for_selector("#second .pg-main:not([hidden])", timeout=120_000)  # may be drawn first
     other = exhibits()[1]
     second = page.locator("#second")
     second.get_by_role("button", name="Export").click()

@@ -29,7 +29,9 @@ def page(chromium, file):
 def difference(page) -> float:
     """The share of the picture's pixels that do not have their true colours; some lie under the pixel's outline."""
     shown = pixels_of(page, PICTURE).astype(int)
-    true = Trace.load(first_trace()).picture.astype(int)
+    picture = Trace.load(first_trace()).picture
+    assert picture is not None
+    true = picture.astype(int)
     rows, columns = (np.arange(n) * m // n for n, m in zip(shown.shape[:2], true.shape[:2], strict=True))
     return (np.abs(shown - true[rows][:, columns]).max(-1) > 2).mean()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.pipelines import PIPELINES
-from viz.page import limits
+from viz.page import limits, runs
 
 
 @pytest.fixture(scope="package")
@@ -22,3 +22,10 @@ def models(saved_models, monkeypatch) -> Path:
     """The same folder, set as this server's models folder until the test ends."""
     monkeypatch.setattr(limits, "_limits", limits.Limits(None, saved_models))
     return saved_models
+
+
+@pytest.fixture(autouse=True)
+def no_runs():
+    """No test finds runs that another one announced, or left behind."""
+    runs._stop_events.clear()
+    runs._announced.clear()

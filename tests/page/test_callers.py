@@ -21,7 +21,9 @@ class Server:
     """A page with a long event, `work`, which ends only when it is stopped or told to, and a short one, `look`."""
 
     def __init__(self) -> None:
-        self.go, self.begun, self.ended, self.line = threading.Event(), [], [], Line(most=100)
+        self.go, self.line = threading.Event(), Line(most=100)
+        self.begun: list[str] = []
+        self.ended: list[str] = []
         with Page() as self.page:
             gr.api(self.work, api_name="work", **HEAVY)
             gr.api(self.look, api_name="look")

@@ -23,7 +23,9 @@ class Visitor(threading.Thread):
     def __init__(self, line: Line, order: list[str], name: str, **arguments) -> None:
         super().__init__(daemon=True)
         self.line, self.order, self.visitor, self.arguments = line, order, name, arguments
-        self.stopped, self.go, self.told, self.problem = threading.Event(), threading.Event(), [], None
+        self.stopped, self.go = threading.Event(), threading.Event()
+        self.told: list[str] = []
+        self.problem: Stopped | Busy | None = None
         places = len(line)
         self.start()
         wait_for(lambda: len(line) > places or self.problem is not None)
@@ -101,7 +103,12 @@ def test_wait_is_estimated_from_the_runs_before(monkeypatch):
     def ask(**arguments) -> str:
         """What one is told who joins now."""
         stopped = threading.Event()
-        with pytest.raises(Stopped), line.turn(stopped, tell=lambda text: (told.append(text), stopped.set())):
+
+        def hear(text: str) -> None:
+            told.append(text)
+            stopped.set()
+
+        with pytest.raises(Stopped), line.turn(stopped, tell=hear):
             pass
         return told[-1]
 

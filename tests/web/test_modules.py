@@ -11,7 +11,7 @@ from viz.web import WEB, ModuleError, joined
 from viz.web.assemble import MODULE, assembled
 
 MODULES = sorted(path.relative_to(WEB).as_posix() for path in WEB.rglob("*.js") if "vendor" not in path.parts)
-ENTRIES = ["hosts/page.js", "hosts/early.js", "standalone.js"]
+ENTRIES = ["hosts/page.js", "hosts/early.js", "hosts/english.js", "hosts/shelf.js", "standalone.js"]
 PROBE = """
 const { layerLabel, toFloats } = trace;
 const { checkQuery, coverage, decodeMask, encodeMask } = query;

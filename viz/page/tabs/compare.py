@@ -21,10 +21,11 @@ def build(viewer: Viewer, strip: ProgressStrip, elem_id: str) -> None:
     with gr.Column(min_width=340, visible=False, elem_id="beside") as column:
         second = Viewer(beside=elem_id, others=names, elem_id="second")
     shown = [second, strip, generate.wire(second, strip)]
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    # In the queue: Gradio's page (6.31) doesn't notice that other events have changed a state, so no run would begin.
     viewer.compare(_open, None, [column, *shown], **quiet)
     second.pick(_pick, None, shown, **quiet)
-    second.leave(lambda: gr.Column(visible=False), None, column, **quiet)
+    second.leave(lambda: gr.Column(visible=False), None, column, queue=False, **quiet)
 
 
 def _open(event: gr.EventData, request: gr.Request) -> tuple:

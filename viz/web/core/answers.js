@@ -223,8 +223,8 @@ export class Answers {
 // Calls f(remaining) once the page has nothing else to do; remaining() is how many ms f may take. Returns what cancels it.
 function whenIdle(f) {
   if (globalThis.requestIdleCallback) {
-    const id = requestIdleCallback((deadline) => f(() => deadline.timeRemaining()));
-    return () => cancelIdleCallback(id);
+    const id = globalThis.requestIdleCallback((deadline) => f(() => deadline.timeRemaining()));
+    return () => globalThis.cancelIdleCallback(id);
   }
   const id = setTimeout(() => {
     const until = performance.now() + BRIEF;
