@@ -289,7 +289,7 @@ def test_atlas_on_narrow_page_spreads_steps_that_fit(chromium, url):
     page.wait_for_function(f"{VIEWER}.trace.steps.length === 20", timeout=120_000)
     for step in [*range(20), 0]:
         page.evaluate(f"{VIEWER}.choose({{step: {step}}})")
-    labels = page.locator(".pg-tick").all_inner_texts()
+    labels = page.locator(".pg-tick").all_text_contents()
     assert labels[0] == "999" and labels[-1] == "49" and len(labels) < 20
     page.evaluate(f"{VIEWER}.choose({{step: 1}})")
     page.locator(".pg-tick.pg-chosen", has_text="949").wait_for()

@@ -1,8 +1,10 @@
 """What is on the first screen, and that nothing on it moves, in Chromium."""
 
+import itertools
+
 import pytest
 
-from tests.support.chromium import VIEWER, VIEWER_ROOT, look, open_page, settle
+from tests.support.chromium import VIEWER, VIEWER_ROOT, look, open_page, settle, view
 
 PARTS = ("picture", "player", "sentence", "atlas", "bar")
 PLACES = f"""(parts) => parts.map((name) => {{
@@ -10,6 +12,13 @@ PLACES = f"""(parts) => parts.map((name) => {{
     const {{ left, top, right, bottom }} = node.getBoundingClientRect();
     return [left, top, right, bottom];
 }})"""
+# Where the text of nodes begins and ends, not their boxes.
+TEXT_PLACES = """(nodes) => nodes.map((node) => {
+    const range = document.createRange();
+    range.selectNodeContents(node);
+    const { left, right } = range.getBoundingClientRect();
+    return [left, right];
+})"""
 
 
 def generate(page) -> None:
@@ -68,6 +77,10 @@ def test_all_steps_are_shown_on_request(chromium, url):
     every = page.get_by_role("button", name="All 25 steps")
     every.click()
     assert page.evaluate(f"{VIEWER}.columns.length") == 25 and every.get_attribute("aria-pressed") == "true"
+    view(page, step=7)
+    boxes = page.locator(".pg-tick:visible").evaluate_all(TEXT_PLACES)
+    assert 5 <= len(boxes) < 25 and all(end < start for (_, end), (start, _) in itertools.pairwise(boxes))
+    assert page.locator(".pg-tick.pg-chosen").is_visible()
     every.click()
     assert page.evaluate(f"{VIEWER}.columns.length") == few
     page.close()

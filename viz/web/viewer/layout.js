@@ -12,6 +12,8 @@ import { ATLAS_LABEL } from "./skeleton.js";
 
 // In CSS pixels.
 const BAR = 240; // least width of the colour bar with its numbers
+const DIGIT = 8; // width of a bold digit in the steps' labels
+const TICK_GAP = 4; // between two of these labels
 
 // Indices of the steps to show if only `count` fit: evenly spaced, with the chosen step in place of its nearest neighbour.
 function columnsFor(steps, count, chosen) {
@@ -204,7 +206,13 @@ export function markAtlas(desk) {
     height: `${side.y}px`,
   });
   ui.atlas.labels.childNodes.forEach((label, i) => label.setAttribute("aria-pressed", String(i === row)));
-  ui.atlas.ticks.childNodes.forEach((tick, i) => tick.classList.toggle("pg-chosen", i === column));
+  const ticks = [...ui.atlas.ticks.childNodes];
+  const longest = Math.max(...ticks.map(({ textContent }) => textContent.length));
+  const every = Math.ceil((DIGIT * longest + TICK_GAP) / pitch.x); // labels that would touch are left out, never the chosen one
+  ticks.forEach((tick, i) => {
+    tick.classList.toggle("pg-chosen", i === column);
+    tick.classList.toggle("pg-spare", (i - column) % every !== 0);
+  });
   const isWhole = columns.length === trace.steps.length;
   const kind = { pixel: "pixel", box: "rectangle", region: "region" }[query.kind];
   const meaning = state.mode === "column" ? `who looks at this ${kind}` : `where this ${kind} looks`;
