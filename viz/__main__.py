@@ -25,7 +25,7 @@ from viz.page.runs import leave, load_bundled
 from viz.page.script import EarlyHead, head, script_route
 from viz.page.store import set_cache, store
 from viz.page.sweeper import keep_swept, open_folder
-from viz.page.tabs import explore, lesson
+from viz.page.tabs import api, explore, lesson
 from viz.page.theme import theme
 from viz.recording.heap import keep_freed_memory
 from viz.web import WEB
@@ -47,6 +47,7 @@ def build() -> gr.Blocks:
             explore.build(page)
         with gr.Tab("How it works"):
             lesson.build()
+        api.build()
         page.unload(leave)
     return page
 

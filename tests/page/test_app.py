@@ -62,5 +62,6 @@ def test_api_refuses_values_out_of_range(client, arguments, message):
         client.predict(*arguments, api_name="/trace")
 
 
-def test_api_offers_trace_only(client):
-    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/trace"}
+def test_api_offers_what_is_for_programs_only(client):
+    offered = set(client.view_api(return_format="dict")["named_endpoints"])
+    assert offered == {"/trace", "/models", "/generate", "/rows", "/word_map"}
