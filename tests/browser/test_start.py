@@ -67,7 +67,8 @@ def test_first_run_says_that_the_model_is_loading_can_be_stopped_and_begins_once
     first, *rest, last = page.evaluate("said")
     assert first == "Loading the model…" and last == ""  # shown all the time
     assert rest and all(
-        re.fullmatch(r"Waiting for the model…|One run comes first.*|Drawing and recording: step \d of 3", text) for text in rest
+        re.fullmatch(r"Waiting for the model…|One run comes first.*|Drawing and recording: step \d of 3", text)
+        for text in rest
     )
     assert page.evaluate(f"{VIEWER}.trace.steps.length") == 3
 
