@@ -27,7 +27,7 @@ def go(tmp_path):
 @pytest.fixture
 def page(chromium, go, models):
     """The page of a server that has just been started."""
-    with server(str(go), "--models", str(models), start=("-m", "tests.support.slow_app")) as (url, _):
+    with server(str(go), "--models", str(models), start=("-m", "tests.support.slow_app"), own_store=True) as (url, _):
         page = open_page(chromium, url)
         page.evaluate(
             """(selector) => {

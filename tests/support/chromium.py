@@ -44,9 +44,12 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def server(*arguments: str, start: tuple[str, ...] = ("app.py",)) -> Iterator[tuple[str, float]]:
+def server(
+    *arguments: str, start: tuple[str, ...] = ("app.py",), own_store: bool = False
+) -> Iterator[tuple[str, float]]:
     """Run `python app.py`, or what `start` names instead; yields its address and the seconds until it printed it.
 
+    With `own_store` no other test's run of the same recipe is found.
     Each has its own folder of uploads: Gradio names them by content and deletes them when a server ends. The gallery is
     not followed ahead of time, which would keep both cores busy while the page is tested.
     """
@@ -54,6 +57,8 @@ def server(*arguments: str, start: tuple[str, ...] = ("app.py",)) -> Iterator[tu
     command = [sys.executable, "-u", *start, *arguments, "--on-demand"]
     with tempfile.TemporaryFile("w+") as log, tempfile.TemporaryDirectory() as uploads:
         environment = {"PIXELGAZE_CACHE": uploads} | os.environ | {"GRADIO_TEMP_DIR": uploads}
+        if own_store:
+            environment["PIXELGAZE_CACHE"] = uploads
         if "PYTEST_XDIST_WORKER" in os.environ:
             environment["OMP_NUM_THREADS"] = "1"  # the other worker's server has the other core
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True)
