@@ -20,6 +20,7 @@ from viz.page.identity import DESCRIPTION, TITLE, identity_routes
 from viz.page.lifetime import check_address, serve_until_interrupted
 from viz.page.limits import set_limits
 from viz.page.menu import MAX_FILE
+from viz.page.open_models import open_models
 from viz.page.plots import PLOTLY
 from viz.page.runs import leave, load_bundled
 from viz.page.script import EarlyHead, head, script_route
@@ -48,8 +49,13 @@ def build() -> gr.Blocks:
         with gr.Tab("How it works"):
             lesson.build()
         api.build()
-        page.unload(leave)
+        page.unload(_leave)
     return page
+
+
+def _leave(request: gr.Request) -> None:
+    leave(request)
+    open_models.leave(request)
 
 
 def _early_head() -> str:
@@ -76,6 +82,10 @@ def _parser() -> argparse.ArgumentParser:
         "--models", help="a folder of models (folders or .safetensors files) that the page can open by name"
     )
     parser.add_argument(
+        "--model-memory",
+        help="the most memory that visitors' own models may take together, such as 8GiB; by default most of the free",
+    )
+    parser.add_argument(
         "--browser",
         help="the largest trace sent to a browser, by default 96MB; for larger ones the server computes the maps",
     )
@@ -99,7 +109,7 @@ def main() -> None:
     parser = _parser()
     arguments = parser.parse_args()
     try:
-        set_limits(arguments.memory, arguments.models, arguments.browser)
+        set_limits(arguments.memory, arguments.models, arguments.browser, arguments.model_memory)
         set_cache(arguments.cache, arguments.cache_size)
     except ValueError as error:
         parser.error(str(error))

@@ -1,30 +1,33 @@
 """The lesson of a visitor's own model: its run is repeated, and its numbers are those of the recording."""
 
+import gc
 import json
 import threading
+import weakref
 
 import pytest
 import torch
 from safetensors import safe_open
 
 from viz.page import own_lesson
-from viz.page.model_slot import ModelSlot
+from viz.page.open_models import OpenModels
 from viz.page.own_lesson import own_choice, own_layers, own_recipe, write_own_lesson
 from viz.page.own_model import open_model
 from viz.recipe import RecipeError
 
+VISITOR = "a visitor"
 FIELDS = {"prompt": "a red monster", "negative": "", "seed": 1, "steps": 3, "guidance": 3.0, "height": 16, "width": 24}
 
 
 @pytest.fixture
 def open_in_slot(saved_models, monkeypatch):
-    """Opens a model as this server's."""
+    """Opens a model as the visitor's."""
 
     def open_in_slot(name: str):
-        slot = ModelSlot()
-        slot._model = open_model(saved_models / name, "float32", "cpu")
-        monkeypatch.setattr(own_lesson, "SERVER_SLOT", slot)
-        return slot._model
+        models, model = OpenModels(), open_model(saved_models / name, "float32", "cpu")
+        models._keep(VISITOR, model, "cpu")
+        monkeypatch.setattr(own_lesson, "open_models", models)
+        return model
 
     return open_in_slot
 
@@ -37,11 +40,11 @@ def draw(model, sampler: str | None = None):
 @pytest.mark.parametrize(("name", "sampler"), [("DDPM", None), ("Stable-Diffusion", "DDIMScheduler")])
 def test_own_lesson_has_picture_and_numbers_of_recording(open_in_slot, tmp_path, name, sampler):
     trace = draw(open_in_slot(name), sampler)
-    run = own_choice(trace.recipe, trace.picture.shape[:2])
-    assert own_recipe(run) == trace.recipe and set(trace.layers) <= set(own_layers(run))
+    run = own_choice(trace.recipe, trace.picture.shape[:2], VISITOR)
+    assert own_recipe(run) == trace.recipe and set(trace.layers) <= set(own_layers(run, VISITOR))
     step = trace.steps[-1]
     for layer in trace:
-        write_own_lesson(run, layer.name, step, tmp_path / "lesson", threading.Event())
+        write_own_lesson(run, layer.name, step, tmp_path / "lesson", threading.Event(), VISITOR)
         with safe_open(tmp_path / "lesson", "pt") as file:
             assert (file.get_tensor("picture").numpy() == trace.picture).all()
             for part, recorded in (("query", trace.queries), ("key", trace.keys)):
@@ -58,14 +61,14 @@ def test_own_choice_says_what_to_do_where_run_cannot_be_repeated(open_in_slot):
     recipe = {"model": "DDPM", "caption": "", "seed": 1, "steps": 3, "sampler": "DDPMScheduler"}
     open_in_slot("image-to-image")
     with pytest.raises(RecipeError, match=r"made with DDPM, which isn't open now\. Open it"):
-        own_choice(recipe, (16, 16))
+        own_choice(recipe, (16, 16), VISITOR)
     with pytest.raises(RecipeError, match="starts from a picture"):
-        own_choice(recipe | {"model": "image-to-image"}, (16, 16))
+        own_choice(recipe | {"model": "image-to-image"}, (16, 16), VISITOR)
     with pytest.raises(RecipeError, match="made from a photo"):
-        own_choice(recipe | {"photo": True}, (16, 16))
+        own_choice(recipe | {"photo": True}, (16, 16), VISITOR)
     for nothing in (None, {"caption": "x"}, {"model": 3, "sampler": "x"}):
         with pytest.raises(RecipeError, match="doesn't say how it was made"):
-            own_choice(nothing, (16, 16))
+            own_choice(nothing, (16, 16), VISITOR)
 
 
 def test_own_recipe_is_none_for_other_runs():
@@ -77,4 +80,24 @@ def test_own_lesson_refuses_values_of_page_out_of_range(open_in_slot, tmp_path, 
     trace = draw(open_in_slot("DDPM"))
     run = json.dumps({"own": trace.recipe | {field: value}, "size": [16, 24]})
     with pytest.raises((RecipeError, TypeError)):
-        write_own_lesson(run, next(iter(trace.layers)), 0, tmp_path / "x", threading.Event())
+        write_own_lesson(run, next(iter(trace.layers)), 0, tmp_path / "x", threading.Event(), VISITOR)
+
+
+def test_own_lesson_is_of_the_visitors_own_model(open_in_slot):
+    recipe = {"model": "DDPM", "caption": "", "seed": 1, "steps": 3, "sampler": "DDPMScheduler"}
+    open_in_slot("DDPM")
+    assert own_choice(recipe, (16, 16), VISITOR)
+    with pytest.raises(RecipeError, match="made with DDPM, which isn't open now"):
+        own_choice(recipe, (16, 16), "another visitor")
+
+
+def test_own_lesson_keeps_no_closed_model(open_in_slot, tmp_path):
+    model = open_in_slot("DDPM")
+    trace = draw(model)
+    run = own_choice(trace.recipe, trace.picture.shape[:2], VISITOR)
+    write_own_lesson(run, next(iter(trace.layers)), 0, tmp_path / "lesson", threading.Event(), VISITOR)
+    closed = weakref.ref(model)
+    own_lesson.open_models._close(VISITOR, "")
+    del model
+    gc.collect()
+    assert closed() is None

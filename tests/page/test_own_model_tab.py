@@ -10,7 +10,7 @@ from PIL import Image
 from models import load
 from viz import Trace
 from viz.page import runs
-from viz.page.model_slot import ModelSlot
+from viz.page.open_models import OpenModels
 from viz.page.progress import ProgressStrip
 from viz.page.tabs import own_model
 from viz.page.viewer import Viewer
@@ -21,7 +21,7 @@ REQUEST = SimpleNamespace(session_hash="a visitor")
 
 @pytest.fixture
 def handlers(models, monkeypatch):
-    monkeypatch.setattr(own_model, "SERVER_SLOT", ModelSlot())
+    monkeypatch.setattr(own_model, "open_models", OpenModels())
     with gr.Blocks():
         box = own_model.lay_out()
         handlers = own_model.Handlers(box, Viewer(), ProgressStrip())
@@ -85,7 +85,7 @@ def test_open_name_says_that_another_model_is_being_loaded_and_can_be_stopped(ha
     assert last[strip] is None and last[box.model] is None and not last[box.settings].visible
     assert last[box.status] == "No model open: you stopped it." and warnings == []
     with runs.opening_lock:  # once the thread has ended
-        assert own_model.SERVER_SLOT.get("DDPM")  # the model before is still there
+        assert own_model.open_models.get("a visitor", "DDPM")  # the model before is still there
 
 
 def test_open_name_stopped_while_loading_opens_nothing(handlers, warnings, monkeypatch):
@@ -108,7 +108,7 @@ def test_open_name_stopped_while_loading_opens_nothing(handlers, warnings, monke
     with runs.opening_lock:  # once the thread has ended
         assert loaded.is_set()
     with pytest.raises(RecipeError, match="no longer loaded"):
-        own_model.SERVER_SLOT.get("DDPM")
+        own_model.open_models.get("a visitor", "DDPM")
 
 
 def test_label_photo_and_mask_name_the_file_or_what_to_choose(handlers):
@@ -121,16 +121,17 @@ def test_label_photo_and_mask_name_the_file_or_what_to_choose(handlers):
 
 
 def test_forecast_is_empty_until_a_model_is_open(handlers):
-    assert handlers.forecast(values(handlers)) == {handlers.box.memory: ""}
+    assert handlers.forecast(values(handlers), REQUEST) == {handlers.box.memory: ""}
 
 
 def test_forecast_describes_memory_or_says_what_is_wrong(handlers):
     box = handlers.box
     open_name(handlers, "DDPM")
-    outputs = handlers.forecast(values(handlers, model="DDPM"))
+    outputs = handlers.forecast(values(handlers, model="DDPM"), REQUEST)
     assert "(4 layers × 2 calls of the network)" in outputs[box.memory] and not outputs[box.skipped].visible
-    assert "steps must be a whole number" in handlers.forecast(values(handlers, model="DDPM", steps=0))[box.memory]
-    assert "no longer loaded" in handlers.forecast(values(handlers, model="another"))[box.memory]
+    wrong = handlers.forecast(values(handlers, model="DDPM", steps=0), REQUEST)
+    assert "steps must be a whole number" in wrong[box.memory]
+    assert "no longer loaded" in handlers.forecast(values(handlers, model="another"), REQUEST)[box.memory]
 
 
 def test_draw_yields_progress_and_then_the_trace(handlers):

@@ -10,37 +10,51 @@ from viz.recording.budget import budget
 
 # A browser holds all Q and K of a trace in memory, at twice the size at which they are sent.
 BROWSER_BYTES = 96_000_000
+MODELS_SHARE = 0.7  # of the free memory; recordings take a quarter of what is left at the time
 
 
 @dataclass(frozen=True)
 class Limits:
-    """`memory` and `browser` are amounts as `viz.recording.budget` reads them, `models` a folder of models."""
+    """`memory`, `browser` and `open_models` are amounts as `budget` reads them, `models` is a folder of models."""
 
     memory: str | None = None
     models: Path | None = None
     browser: str | None = None
+    open_models: str | None = None
 
 
 _limits = Limits()
 
 
-def set_limits(memory: str | None, models: str | None, browser: str | None = None) -> None:
+def set_limits(
+    memory: str | None, models: str | None, browser: str | None = None, open_models: str | None = None
+) -> None:
     """Set the limits of this server.
 
     Raises:
-        ValueError: when `memory` or `browser` is not an amount of memory, or `models` is not a folder.
+        ValueError: when `memory`, `browser` or `open_models` is not an amount of memory, or `models` is not a folder.
     """
     global _limits
     budget(memory)
     budget(browser)
+    budget(open_models)
     if models is not None and not Path(models).is_dir():
         raise ValueError(f"--models must be a folder; there is none at {models}")
-    _limits = Limits(memory, Path(models).resolve() if models else None, browser)
+    _limits = Limits(memory, Path(models).resolve() if models else None, browser, open_models)
 
 
 def memory_limit() -> int:
     """Bytes that one recording may take now."""
     return budget(_limits.memory)
+
+
+def models_limit(free: int) -> int:
+    """Bytes that visitors' open models may take together.
+
+    Args:
+        free: bytes that would be free without them; most of it, unless the command line sets a limit.
+    """
+    return budget(_limits.open_models) if _limits.open_models else int(free * MODELS_SHARE)
 
 
 def browser_limit() -> int:

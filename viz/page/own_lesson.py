@@ -6,9 +6,11 @@ import json
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from viz.page.interrupt import interruptible
-from viz.page.model_slot import SERVER_SLOT
+from viz.page.open_models import open_models
+from viz.page.runs import Session
 from viz.recipe import RecipeError
 
 # Imports inside functions: torch is loaded with the first model, after the page is served.
@@ -16,15 +18,17 @@ if TYPE_CHECKING:
     from viz.lesson.watch import Replay
     from viz.page.own_model import OwnModel
 
-_latest: tuple[OwnModel, str, Replay] | None = None  # the last run that was followed
+# {model: the last run that was followed with it}, as long as the model is open.
+_latest: WeakKeyDictionary[OwnModel, tuple[str, Replay]] = WeakKeyDictionary()
 
 
-def own_choice(recipe: object, size: object) -> str:
+def own_choice(recipe: object, size: object, session: Session) -> str:
     """The recipe of an own model's recording as a value of the page, checked as far as possible without the model.
 
     Args:
         recipe: as in the trace.
         size: of its picture, [height, width].
+        session: of the visitor.
 
     Raises:
         RecipeError: when it cannot be followed, saying what to do.
@@ -33,7 +37,7 @@ def own_choice(recipe: object, size: object) -> str:
         raise RecipeError("It doesn't say how it was made. Draw a picture with a model that is open here.")
     if recipe.get("photo"):
         raise RecipeError("It was made from a photo, which isn't kept. Draw a picture with this model instead.")
-    model = _open_model(recipe["model"])
+    model = _open_model(recipe["model"], session)
     if model.takes_image:
         raise RecipeError("This model starts from a picture that the recording doesn't keep, so it can't be repeated.")
     return json.dumps({"own": recipe, "size": size}, sort_keys=True)
@@ -45,27 +49,27 @@ def own_recipe(run: str) -> dict | None:
     return values["own"] if isinstance(values, dict) and isinstance(values.get("own"), dict) else None
 
 
-def _open_model(name: str) -> OwnModel:
+def _open_model(name: str, session: Session) -> OwnModel:
     try:
-        return SERVER_SLOT.get(name)
+        return open_models.get(session, name)
     except RecipeError as error:
         raise RecipeError(
             f"It was made with {name}, which isn't open now. Open it under “Use your own model”, then come back."
         ) from error
 
 
-def own_layers(run: str) -> list[str]:
-    """The names of the attention layers of the model that made a recording.
+def own_layers(run: str, session: Session) -> list[str]:
+    """The names of the attention layers of the visitor's model, which made a recording.
 
     Raises:
         RecipeError: when it is not open any more.
     """
     from viz.probes import find_sites
 
-    return list(find_sites(_open_model((own_recipe(run) or {})["model"]).pipeline.unet)[0])
+    return list(find_sites(_open_model((own_recipe(run) or {})["model"], session).pipeline.unet)[0])
 
 
-def write_own_lesson(run: str, layer: str, step: int, path: Path, stopped: threading.Event) -> None:
+def write_own_lesson(run: str, layer: str, step: int, path: Path, stopped: threading.Event, session: Session) -> None:
     """Follow an own model's recipe, unless that was the last one followed, and write the lesson of one layer.
 
     Raises:
@@ -76,7 +80,7 @@ def write_own_lesson(run: str, layer: str, step: int, path: Path, stopped: threa
     from viz.lesson.file import write_lesson
 
     recipe = own_recipe(run) or {}
-    model = _open_model(recipe["model"])
+    model = _open_model(recipe["model"], session)
     with interruptible(model.pipeline.unet, stopped):
         calls, picture = _follow(model, run)
     words = _words_of(model, recipe.get("caption", ""), layer)
@@ -93,9 +97,8 @@ def write_own_lesson(run: str, layer: str, step: int, path: Path, stopped: threa
 
 
 def _follow(model: OwnModel, run: str) -> Replay:
-    global _latest
-    if _latest is not None and _latest[0] is model and _latest[1] == run:
-        return _latest[2]
+    if model in _latest and _latest[model][0] == run:
+        return _latest[model][1]
     import numpy as np
 
     from models.sampling import order as sampling
@@ -111,10 +114,10 @@ def _follow(model: OwnModel, run: str) -> Replay:
     def draw() -> np.ndarray:
         return np.asarray(sampling.draw_picture(model.pipeline, order, lambda step: None).convert("RGB"))
 
-    _latest = None  # makes room first
+    _latest.pop(model, None)  # makes room first
     with model.use_sampler(recipe["sampler"]):
-        _latest = model, run, replay_run(model.pipeline.unet, draw)
-    return _latest[2]
+        _latest[model] = run, replay_run(model.pipeline.unet, draw)
+    return _latest[model][1]
 
 
 def _words_of(model: OwnModel, caption: str, layer: str) -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import torch
 
 from models import load
 from models.opening.errors import CannotOpen
-from models.opening.load import devices, samplers, set_sampler
+from models.opening.folders import tensor_shapes
+from models.opening.load import DTYPES, devices, samplers, set_sampler
 from models.protocol import Pipeline
 from models.sampling import order as sampling
 from models.sampling.geometry import Geometry, geometry_of
@@ -23,6 +25,7 @@ from viz.page.notices import as_sentence, without_folders
 from viz.page.runs import OnStep
 from viz.page.uploads import open_picture
 from viz.recipe import MAX_GUIDANCE, MAX_SEED, MAX_STEPS, RecipeError, spread
+from viz.recording.budget import free_memory
 from viz.recording.orders import UNCONDITIONAL_FIRST
 from viz.recording.photo import look_at
 from viz.recording.plan import Plan, plan
@@ -46,7 +49,7 @@ def open_model(
     """Open a model from a path or a Hugging Face model ID, reporting the progress.
 
     Args:
-        device: "auto" for the fastest.
+        device: such as `exact_device` gives.
         config: the model with the configuration and tokenizer of a single file.
 
     Raises:
@@ -57,7 +60,6 @@ def open_model(
         report(message if done is None else f"{message} ({done:.0%})")
 
     try:
-        device = devices()[0] if device == "auto" else device
         pipeline = load(source, dtype=dtype, device=device, config=config, from_hub=True, progress=progress)
     except (CannotOpen, ValueError) as error:
         raise RecipeError(without_folders(as_sentence(error))) from error
@@ -74,6 +76,36 @@ def open_model(
     )
 
 
+def exact_device(device: str) -> str:
+    """The name of one device: the fastest here for "auto", the first one of a kind such as "cuda"."""
+    if device == "auto":
+        return devices()[0]
+    return "cuda:0" if device == "cuda" else device
+
+
+def free_bytes(device: str) -> int:
+    """Bytes of memory that are free on a device, or on this machine if the device is unknown."""
+    if device.startswith("cuda"):
+        with suppress(RuntimeError, ValueError, AssertionError):  # there is none of that name
+            return torch.cuda.mem_get_info(device)[0]
+    return free_memory()
+
+
+def expected_bytes(source: Path, dtype: str) -> int:
+    """Bytes that a model's weights will take once they are loaded, by their headers; 0 if these cannot be read."""
+    itemsize = DTYPES.get(dtype, torch.float32).itemsize
+    paths = [source] if source.is_file() else source.rglob("*.safetensors")
+    with suppress(CannotOpen, OSError):  # opening will say so
+        shapes = [shape for path in paths if _is_plain(path) for shape in tensor_shapes(path).values()]
+        return itemsize * sum(map(math.prod, shapes))
+    return 0
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether a file of weights is loaded: "x.fp16.safetensors" is a variant of "x.safetensors"."""
+    return path.name.count(".") == 1 or not path.with_name(f"{path.name.split('.')[0]}.safetensors").exists()
+
+
 def _has_halves(pipeline: Pipeline) -> bool:
     """Whether its guided batches are known to have two halves, the unconditional and the conditional one."""
     if callable(getattr(pipeline, "branch_order", None)):
@@ -83,7 +115,7 @@ def _has_halves(pipeline: Pipeline) -> bool:
     return call.__module__.startswith("diffusers.") and name in UNCONDITIONAL_FIRST.split()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OwnModel:
     """An open pipeline.
 
@@ -101,6 +133,13 @@ class OwnModel:
     takes_mask: bool
     has_halves: bool
     geometry: Geometry
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its weights."""
+        parts = vars(self.pipeline).values()
+        networks = [part for part in parts if isinstance(part, torch.nn.Module)]
+        return sum(tensor.nbytes for network in networks for tensor in (*network.parameters(), *network.buffers()))
 
     @property
     def description(self) -> str:

@@ -23,7 +23,7 @@ from viz.page.gallery import LESSON, exhibits, first_trace
 from viz.page.interrupt import interruptible
 from viz.page.line import Stopped
 from viz.page.own_lesson import own_choice, own_layers, own_recipe, write_own_lesson
-from viz.page.runs import hold_model, load_bundled, stoppable_run
+from viz.page.runs import Session, hold_model, load_bundled, stoppable_run
 from viz.page.script import js_on_load
 from viz.recipe import Recipe, RecipeError
 from viz.trace_header import read_description
@@ -169,13 +169,13 @@ def _choose_layer(event: gr.EventData) -> dict:
     return gr.update(value=str(event.layer))
 
 
-def _follow_explore(event: gr.EventData, current: list, network: str) -> tuple:
+def _follow_explore(event: gr.EventData, current: list, network: str, request: gr.Request | None = None) -> tuple:
     """Set the drop-downs to the trace, layer and step of the tab *Explore*, unless they are set already."""
     kept = (gr.skip(),) * 5
     try:
         recipe = Recipe.from_json(event.recipe)
     except RecipeError as error:
-        return _follow_own(event, current, error)
+        return _follow_own(event, current, error, _session(request))
     choice, steps = _to_choice(recipe), range(recipe.steps)
     if current[1:] == [choice, event.layer, event.step]:
         return kept
@@ -193,14 +193,14 @@ def _follow_explore(event: gr.EventData, current: list, network: str) -> tuple:
     )
 
 
-def _follow_own(event: gr.EventData, current: list, error: RecipeError) -> tuple:
+def _follow_own(event: gr.EventData, current: list, error: RecipeError, session: Session) -> tuple:
     """The same for a trace of the visitor's own model, if that is open; else the story says what to do."""
     try:
         recipe = event.recipe
         if not isinstance(recipe, dict) or recipe.get("model", BUNDLED) == BUNDLED:
             raise error
-        run = own_choice(recipe, event.size)
-        layers = own_layers(run)
+        run = own_choice(recipe, event.size, session)
+        layers = own_layers(run, session)
     except RecipeError as problem:
         note = f"The story can't explain this recording; it keeps showing the one before. {problem}"
         return (note_value(note), *(gr.skip(),) * 4)
@@ -229,8 +229,8 @@ def _show_layer(
     path = Path(get_upload_folder()) / f"lesson-{uuid.uuid4().hex}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with stoppable_run(request.session_hash if request else None) as stopped, hold_model(stopped):
-            _write_layer(path, network, run, layer, step, stopped)
+        with stoppable_run(_session(request)) as stopped, hold_model(stopped):
+            _write_layer(path, network, run, layer, step, stopped, _session(request))
     except Stopped:
         return gr.skip(), gr.skip()
     except Exception as error:
@@ -239,12 +239,18 @@ def _show_layer(
     return panels_value(path), chosen
 
 
-def _write_layer(path: Path, network: str, run: str, layer: str, step: int, stopped: threading.Event) -> None:
+def _session(request: gr.Request | None) -> Session:
+    return request.session_hash if request else None
+
+
+def _write_layer(
+    path: Path, network: str, run: str, layer: str, step: int, stopped: threading.Event, session: Session
+) -> None:
     # Imported here and below: torch takes seconds to load, and the page starts without it.
     from viz.lesson.file import write_lesson
 
     if network == OWN:
-        write_own_lesson(run, layer, step, path, stopped)
+        write_own_lesson(run, layer, step, path, stopped, session)
         return
     recipe = _from_choice(run)
     with interruptible(load_bundled(recipe).unet, stopped):

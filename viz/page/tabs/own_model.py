@@ -16,8 +16,8 @@ from viz.page.forecast import PHOTO_STEPS, describe_cuts, describe_memory, descr
 from viz.page.interrupt import interruptible
 from viz.page.limits import model_names
 from viz.page.line import Stopped
-from viz.page.model_slot import SERVER_SLOT
 from viz.page.notices import warn
+from viz.page.open_models import open_models
 from viz.page.progress import ProgressStrip, describe_progress
 from viz.page.runs import OnStep, run_with_progress, stoppable_run
 from viz.page.viewer import Viewer, present
@@ -187,10 +187,11 @@ class Handlers:
     def _open(self, values: Values, name: str, upload: str | None, request: gr.Request) -> Iterator[Values]:
         box = self.box
         closed: Values = {box.settings: gr.Column(visible=False), box.model: None, self.strip: None}
+        session = request.session_hash
         dtype, device, config = (values[part] for part in (box.dtype, box.device, box.config))
         try:
-            with stoppable_run(request.session_hash) as stopped:
-                for update in SERVER_SLOT.open_model(name, upload, dtype, device, config, stopped):
+            with stoppable_run(session) as stopped:
+                for update in open_models.open_model(session, name, upload, dtype, device, config, stopped):
                     if isinstance(update, str):
                         yield {box.status: update, self.strip: describe_progress(0, 1, note=update)}
                     else:
@@ -228,13 +229,14 @@ class Handlers:
         """Name the chosen mask on its button."""
         return _label_file(path, NO_MASK)
 
-    def forecast(self, values: Values) -> Values:
+    def forecast(self, values: Values, request: gr.Request) -> Values:
         """Estimate the memory of a run with these settings."""
         box = self.box
         if values[box.model] is None:
             return {box.memory: ""}
         try:
-            model, order = self._order(values)
+            model = open_models.get(request.session_hash, values[box.model])
+            order = self._order(model, values)
             plan = model.plan_run(order, bool(values[box.both]))
         except ValueError as error:  # RecipeError is one
             return {box.memory: str(error)}
@@ -249,28 +251,9 @@ class Handlers:
         yield from self._run(values, request, draws=False)
 
     def _run(self, values: Values, request: gr.Request, *, draws: bool) -> Iterator[Values]:
-        box = self.box
-        sampler, thin, both = values[box.sampler], values[box.thin], bool(values[box.both])
-        photo, mask = (Path(values[part]) if values[part] else None for part in (box.photo, box.mask))
         try:
-            model, order = self._order(values, mask)
-            record = partial(model.draw, both=both) if draws else model.record_photo
-            calls = model.count_calls(order)
-            yield {self.strip: describe_progress(0, calls)}
-
-            def run(on_step: OnStep) -> Trace:
-                with interruptible(model.pipeline.unet, stopped):
-                    return record(order, sampler, photo, thin, on_step)
-
-            with stoppable_run(request.session_hash) as stopped:
-                for update in run_with_progress(run, calls, stopped, kind=model.name):
-                    if isinstance(update, dict):
-                        yield {self.strip: update}
-                    else:
-                        skipped = self._show_skipped(update.skipped, update.gaps)
-                        for sentence in describe_cuts(update.words):
-                            warn(sentence)
-                        yield {self.viewer: present(update), self.strip: None, **skipped}
+            with open_models.in_use(request.session_hash, values[self.box.model]) as model:
+                yield from self._record(model, values, request, draws=draws)
         except Stopped:
             yield {self.strip: None}
         except ValueError as error:  # RecipeError and PictureError are; a sentence for the visitor
@@ -281,9 +264,32 @@ class Handlers:
             warn(f"The run failed: {error}")
             yield {self.strip: None}
 
-    def _order(self, values: Values, mask: Path | None = None) -> tuple[OwnModel, Order]:
-        model = SERVER_SLOT.get(values[self.box.model])
-        return model, model.build_order(**{name: values[getattr(self.box, name)] for name in FIELDS}, mask=mask)
+    def _record(self, model: OwnModel, values: Values, request: gr.Request, *, draws: bool) -> Iterator[Values]:
+        """The progress of a run, and its trace. Raises whatever the run raises."""
+        box = self.box
+        sampler, thin, both = values[box.sampler], values[box.thin], bool(values[box.both])
+        photo, mask = (Path(values[part]) if values[part] else None for part in (box.photo, box.mask))
+        order = self._order(model, values, mask)
+        record = partial(model.draw, both=both) if draws else model.record_photo
+        calls = model.count_calls(order)
+        yield {self.strip: describe_progress(0, calls)}
+
+        def run(on_step: OnStep) -> Trace:
+            with interruptible(model.pipeline.unet, stopped):
+                return record(order, sampler, photo, thin, on_step)
+
+        with stoppable_run(request.session_hash) as stopped:
+            for update in run_with_progress(run, calls, stopped, kind=model.name):
+                if isinstance(update, dict):
+                    yield {self.strip: update}
+                else:
+                    skipped = self._show_skipped(update.skipped, update.gaps)
+                    for sentence in describe_cuts(update.words):
+                        warn(sentence)
+                    yield {self.viewer: present(update), self.strip: None, **skipped}
+
+    def _order(self, model: OwnModel, values: Values, mask: Path | None = None) -> Order:
+        return model.build_order(**{name: values[getattr(self.box, name)] for name in FIELDS}, mask=mask)
 
     def _show_skipped(self, skipped: dict[str, str], gaps: dict[str, dict[int, str]] | None = None) -> Values:
         text = describe_skipped(skipped, gaps or {})
