@@ -89,7 +89,7 @@ def test_story_scenes_have_addresses_and_back_goes_through_them(chromium, url):
     page.go_forward()
     wait_for_scene(page, 3)
     page.get_by_role("tab", name="Explore").click()
-    page.wait_for_function("!location.hash")
+    page.wait_for_function("location.hash === '#explore'")
     page.go_back()
     page.locator(".pl-stage").wait_for()
     assert scene(page) == 3 and page.evaluate("location.hash") == "#how-3"

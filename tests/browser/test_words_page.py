@@ -12,7 +12,8 @@ from tests.support.pipelines import PIPELINES
 from viz import Trace
 from viz.export import for_browser, rows_on_show
 from viz.page.gallery import first_trace
-from viz.page.menu import encode_link
+from viz.page.links import encode
+from viz.recipe import Recipe
 from viz.view import View
 
 TEXT = "a red monster with two yellow eyes"
@@ -70,7 +71,8 @@ def test_generate_records_words_and_both_halves_and_a_link_brings_them_back(chro
     assert page.evaluate(f"{VIEWER}.trace.branches") == ["unconditional", "conditional"]
     view(page, pins=[PADDING, EYES], active=0, branch="unconditional", reading="used", head=1)
     shown = page.evaluate(f"{VIEWER}.viewNow()")
-    link = encode_link({"recipe": page.evaluate(f"{VIEWER}.trace.recipe"), "view": shown})["text"]
+    recipe = page.evaluate(f"{VIEWER}.trace.recipe")
+    link = encode(Recipe.from_json(recipe), View.from_json(shown))
     other = open_page(chromium, f"{url}/?look={link}")
     other.wait_for_function(f"{VIEWER}.trace.steps.length === 2", timeout=90_000)
     settle(other)

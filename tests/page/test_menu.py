@@ -9,7 +9,6 @@ import pytest
 from viz import Trace
 from viz.page import menu
 from viz.page.gallery import exhibits
-from viz.page.links import decode
 from viz.page.viewer import save_temporary
 from viz.recipe import Recipe
 from viz.view import View
@@ -36,23 +35,28 @@ def open_trace(path) -> tuple[dict, dict]:
     return menu.open_trace(event)
 
 
-def test_encode_link_holds_recipe_and_view():
-    document = menu.encode_link({"recipe": {"caption": "a red monster", "sampler": "DDIM"}, "view": VIEW})
-    assert decode(document["text"]) == (Recipe("a red monster"), View.from_json(VIEW))
+def test_check_recipe_returns_what_links_hold():
+    checked = menu.check_recipe({"caption": "a red monster", "sampler": "DDIM", "seed": 3.0})
+    recipe = Recipe("a red monster", seed=3)
+    assert checked == {"recipe": recipe.to_json()} and Recipe.from_json(checked["recipe"]) == recipe
 
 
 @pytest.mark.parametrize(
-    "document",
+    ("recipe", "reason"),
     [
-        {"recipe": {"caption": "a red monster", "photo": "0123"}, "view": VIEW},
-        {"recipe": {"caption": "a red monster", "negative": "no horns"}, "view": VIEW},
-        {"recipe": {"caption": "a red monster"}, "view": {}},
-        {"recipe": {"caption": "a red monster"}},
-        [],
+        ({"caption": "a red monster", "photo": "0123"}, "from a photo"),
+        ({"caption": "a red monster", "negative": "no horns"}, "with a negative prompt"),
+        ({"caption": "a cat", "model": "my-tiny-sd"}, "a model of your own, my-tiny-sd, which a link can't hold"),
+        ({"model": "my-ddpm"}, "a model of your own, my-ddpm, which a link can't hold"),
+        ({"caption": "a cat", "model": ["critters"]}, "The model"),
+        ({}, "does not say what to draw"),
+        ([], "does not say what to draw"),
+        (None, "does not say what to draw"),
     ],
 )
-def test_encode_link_says_why_there_is_none(document):
-    assert menu.encode_link(document)["problem"].startswith("No link: ")
+def test_check_recipe_says_why_there_is_no_link(recipe, reason):
+    (problem,) = menu.check_recipe(recipe).values()
+    assert problem.startswith("No link: ") and reason in problem and problem.endswith(".")
 
 
 def test_clean_recipe_keeps_what_can_be_followed():
@@ -63,7 +67,7 @@ def test_clean_recipe_keeps_what_can_be_followed():
 def test_clean_recipe_keeps_only_plain_values_of_others():
     recipe = {"caption": "x" * 5000, "photo": "0123", "seed": [1], "steps": {}, "guidance": None, "<b>": "<b>"}
     assert menu.clean_recipe(recipe) == {"caption": "x" * 1000, "photo": "0123"}
-    assert menu.encode_link({"recipe": menu.clean_recipe(recipe), "view": VIEW})["problem"].startswith("No link")
+    assert menu.check_recipe(menu.clean_recipe(recipe))["problem"].startswith("No link")
 
 
 def test_open_trace_shows_trace(trace, warnings):

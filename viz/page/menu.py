@@ -12,15 +12,15 @@ import gradio as gr
 from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
 
-from viz.page.links import LinkError, encode
+from viz.checks import short
 from viz.page.notices import warn
 from viz.page.script import js_on_load
 from viz.page.served import served_path
 from viz.page.viewer import present
-from viz.recipe import Recipe, RecipeError
+from viz.recipe import MODELS, Recipe, RecipeError
 from viz.recording.budget import amount
 from viz.trace_header import check_header, read_description
-from viz.view import View, ViewError
+from viz.view import View
 
 if TYPE_CHECKING:
     from viz.trace import Trace
@@ -37,14 +37,16 @@ _SKELETON = """
 """
 
 
-def encode_link(document: dict) -> dict[str, str]:
-    """For the browser: {"text": the link of a recipe and a view}, or {"problem": why it has none}."""
+def check_recipe(recipe: object) -> dict[str, Any]:
+    """For the browser: {"recipe": as links hold it}, or {"problem": why no link can hold this trace}."""
     try:
-        return {"text": encode(Recipe.from_json(document["recipe"]), View.from_json(document["view"]))}
+        return {"recipe": Recipe.from_json(recipe).to_json()}
     except RecipeError as error:
+        model = recipe.get("model", MODELS[0]) if isinstance(recipe, dict) else None
+        if isinstance(model, str) and model not in MODELS:
+            name = short(model)
+            return {"problem": f"No link: this was recorded with a model of your own, {name}, which a link can't hold."}
         return {"problem": f"No link: this trace's recipe cannot be followed here. {error}"}
-    except (LinkError, ViewError, KeyError, TypeError) as error:
-        return {"problem": f"No link: {error}"}
 
 
 class ExportMenu(gr.HTML):
@@ -56,7 +58,7 @@ class ExportMenu(gr.HTML):
             html_template=_SKELETON,
             js_on_load=js_on_load("startMenu", "saved", "dropped"),
             apply_default_css=False,
-            server_functions=[encode_link],
+            server_functions=[check_recipe],
             **arguments,
         )
 

@@ -30,17 +30,19 @@ export function addExportMenu(root, viewer, colors) {
       say(error.message);
     }
     button.disabled = false;
-    if (!menu.hidden) button.focus();
+    if (!menu.hidden && !menu.contains(document.activeElement)) button.focus();
   }
 
-  // Adds a line with a title and buttons, each [text, label, action].
+  // Adds a line with a title and buttons, each [text, label, action]; returns it. An action returns what to say: see buildMenu.
   function add(title, entries) {
     const buttons = entries.map(([text, label, act]) => {
       const button = makeButton(text, { class: "pg-toggle", title: label, "aria-label": `${title}, ${label}` });
       button.addEventListener("click", () => attempt(button, act));
       return button;
     });
-    list.append(h("div", { class: "pg-export-line", role: "group", "aria-label": title }, h("span", {}, title), ...buttons));
+    const line = h("div", { class: "pg-export-line", role: "group", "aria-label": title }, h("span", {}, title), ...buttons);
+    list.append(line);
+    return line;
   }
 
   const sizes = [1, 2, 4].map((scale) => [`${scale}×`, `${scale} times the size`, () => savePng(source, scale)]);
@@ -101,7 +103,8 @@ function saveTrace({ trace }) {
   else download(name, "application/octet-stream", buffer);
 }
 
-// The button and the list it opens. Escape closes the list and returns the focus to the button.
+// The button and the list it opens. Escape closes the list and returns the focus to the button. `say` takes a text, or a node
+// whose field, if it has one, is selected.
 function buildMenu(slot) {
   const button = makeButton("Export ▾", { class: "pg-toggle" });
   const list = h("div");
@@ -126,5 +129,11 @@ function buildMenu(slot) {
     else if (!holder.contains(event.target)) show(false);
   });
   show(false);
-  return { menu, list, say: (text) => (status.textContent = text) };
+  const say = (content) => {
+    status.replaceChildren(content);
+    const field = status.querySelector("input");
+    field?.focus();
+    field?.select();
+  };
+  return { menu, list, say };
 }

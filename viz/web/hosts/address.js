@@ -1,8 +1,9 @@
-// The part of the address after "#": "how-4" is scene 4 of "How it works", nothing is "Explore".
+// The part of the address after "#": "how-4" is scene 4 of "How it works", "explore" or nothing is "Explore".
 //
 // A tab's components exist only once it has been opened, so this runs from the page's head.
 
 export const ADDRESS = /^#how(?:-(\d))?$/;
+export const EXPLORE = "#explore";
 
 const findTab = (name) => [...document.querySelectorAll("[role=tab]")].find((one) => one.textContent.trim() === name);
 
@@ -17,7 +18,7 @@ export function pressTab(name) {
 export function followAddress() {
   const open = () => {
     if (ADDRESS.test(location.hash)) return pressTab("How it works");
-    return Boolean(location.hash) || pressTab("Explore");
+    return !["", EXPLORE].includes(location.hash) || pressTab("Explore");
   };
   addEventListener("popstate", open);
   addEventListener("hashchange", open);

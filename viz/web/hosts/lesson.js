@@ -3,7 +3,8 @@
 
 import { fromHex } from "../core/scale.js";
 import { Lesson } from "../lesson/page.js";
-import { ADDRESS, pressTab } from "./address.js";
+import { ADDRESS, EXPLORE, pressTab } from "./address.js";
+import { findViewer } from "./first_viewer.js";
 
 // `gradio` is what Gradio gives js_on_load: { element, props, trigger, watch }.
 export function startLesson(gradio) {
@@ -32,8 +33,15 @@ export function startLesson(gradio) {
     },
     leave: () => pressTab("Explore"),
   });
+  followLater(element, () => root.clientWidth && loaded.then(follow));
   address.follow();
   loaded.then(() => address.follow()); // what is still hidden cannot take the focus
+}
+
+// Calls f() whenever the viewer opens a trace, such as that of a link, which may take longer than this tab.
+async function followLater(element, f) {
+  const found = await findViewer(element, ({ viewer }) => viewer);
+  found?.viewer.onchange((kind) => kind === "open" && f());
 }
 
 // Keeps the address and the scene the same; address.js opens the tab.
@@ -61,7 +69,7 @@ class Address {
   }
 
   hidden() {
-    if (ADDRESS.test(location.hash)) this.#push("");
+    if (ADDRESS.test(location.hash)) this.#push(EXPLORE);
   }
 
   scene(scene) {

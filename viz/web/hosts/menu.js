@@ -1,5 +1,6 @@
 // The entries of the viewer's menu that only the page has: an HTML file, a link, and opening a saved trace.
 
+import { h } from "../dom.js";
 import { downloadFrom } from "../export/files.js";
 import { findViewer } from "./first_viewer.js";
 
@@ -19,8 +20,7 @@ export async function startMenu(gradio) {
     return new Promise((done) => (finishSave = done));
   };
   exportMenu.add("Interactive page (HTML)", [["HTML", "one HTML file that works offline", saveHtml]]);
-  const linkLabel = "a link that redraws this picture and opens this view";
-  exportMenu.add("Link to this view", [["copy link", linkLabel, () => copyLink(gradio, root)]]);
+  addLink(gradio, root);
   const openLabel = "a safetensors file; you can also drop it anywhere on the page";
   exportMenu.add("Open recording…", [["open…", openLabel, () => (input.click(), " ")]]);
   input.addEventListener("change", () => {
@@ -37,16 +37,25 @@ export async function startMenu(gradio) {
   });
 }
 
-async function copyLink({ server }, { viewer, opened }) {
-  const { text, problem } = await server.encode_link({ recipe: viewer.trace.recipe, view: viewer.viewNow() });
-  if (problem) throw new Error(problem);
-  const address = `${location.origin}${location.pathname}?look=${text}`;
-  history.replaceState(null, "", address);
+// Adds the entry that copies a link, and below it why the address holds none.
+function addLink({ server }, root) {
+  const { exportMenu, look } = root;
+  const note = h("p", { class: "pg-export-note", hidden: true });
+  const tell = (problem) => Object.assign(note, { textContent: problem, hidden: !problem });
+  look.connect((recipe) => server.check_recipe(recipe), tell);
+  const label = "a link that redraws this picture and opens this view";
+  exportMenu.add("Link to this view", [["copy link", label, () => copyLink(root)]]).after(note);
+}
+
+// Copies a link; returns what to say, with a field to copy it from where the browser does not allow copying.
+async function copyLink({ look, opened }) {
+  const link = `${location.origin}${location.pathname}?look=${await look.text()}`;
   const note = opened ? " The link doesn't contain your file; it redraws the picture from the file's settings." : "";
   try {
-    await navigator.clipboard.writeText(address);
+    await navigator.clipboard.writeText(link);
   } catch {
-    return `The link is in the address bar; the browser did not allow copying it.${note}`;
+    const field = h("input", { class: "pg-link", readOnly: true, value: link, "aria-label": "Link to this view" });
+    return h("span", {}, `Your browser doesn't allow this page to copy. Copy the link from here:${note}`, field);
   }
   return `Link copied.${note}`;
 }

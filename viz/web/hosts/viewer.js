@@ -8,6 +8,7 @@ import { Viewer } from "../viewer/viewer.js";
 import { Arrival } from "./arrival.js";
 import { endEarly, takeEarly } from "./early.js";
 import { teach } from "./ghost.js";
+import { Look } from "./look.js";
 import { receiveTrace } from "./receive.js";
 
 // `gradio` is what Gradio gives js_on_load: { element, props, trigger, server, watch }.
@@ -23,8 +24,12 @@ export function startViewer(gradio) {
     addWholeButton(gradio, viewer);
     addCompareButton(gradio, viewer);
   }
-  if (props.beside) addComparison(gradio, root, viewer, loader);
-  else teachOnce(viewer);
+  if (props.beside) {
+    addComparison(gradio, root, viewer, loader);
+  } else {
+    root.look = new Look(root);
+    teachOnce(viewer);
+  }
   watch("value", loader.load);
   loader.load();
 }
