@@ -21,6 +21,7 @@ from tests.support.chromium import (
 from tests.support.gallery import without_words
 from viz import Trace, record
 from viz.page.gallery import exhibits, first_trace
+from viz.page.tabs.explore import CAPTIONS
 from viz.recording.run import previewer
 from viz.trace_header import prefix_bytes
 
@@ -201,6 +202,32 @@ def test_generate_shows_progress_and_ends_in_new_picture(page):
     assert "critters · seed 4 · DDIM · 25 of 40 steps recorded · guidance 1.5" in page.locator(".pg-facts").inner_text()
     assert state(page)["point"] == pytest.approx([0.25, 0.25], abs=0.01)
     page.get_by_role("progressbar", name="Drawing").wait_for(state="hidden")
+
+
+def test_random_seed_draws_at_once_and_can_be_stopped(page):
+    fill_field(page, "steps", "60")
+    before = page.locator("#seed input").input_value()
+    page.locator("#dice").click()
+    page.locator(".pg-live", has_text=re.compile("step [1-9]")).wait_for(timeout=60_000)
+    assert page.locator("#seed input").input_value() != before
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("progressbar", name="Drawing").wait_for(state="hidden")
+    assert page.evaluate(f"{VIEWER}.trace.recipe.seed") == exhibits()[0].seed
+    fill_field(page, "steps", "2")
+    page.locator("#dice").click()
+    page.wait_for_function(f"{VIEWER}.trace.steps.length === 2", timeout=60_000)
+    seed = page.locator("#seed input").input_value()
+    assert page.evaluate(f"{VIEWER}.trace.recipe.seed") == int(seed)
+
+
+def test_caption_to_try_is_drawn_at_once(page):
+    fill_field(page, "steps", "2")
+    page.locator("#seed input").fill("31")
+    page.get_by_role("button", name=CAPTIONS[1], exact=True).click()
+    page.wait_for_function(f"{VIEWER}.trace.steps.length === 2", timeout=60_000)
+    assert page.locator("#caption textarea").input_value() == CAPTIONS[1]
+    recipe = page.evaluate(f"{VIEWER}.trace.recipe")
+    assert (recipe["caption"], recipe["seed"], recipe["steps"]) == (CAPTIONS[1], 31, 2)
 
 
 def test_stop_button_cancels_waiting_run(chromium, url, page):

@@ -49,13 +49,13 @@ def build(page: gr.Blocks) -> None:
         compare.build(viewer, strip, "viewer")
     menu = ExportMenu(elem_id="export")
     plots = Plots(elem_id="plots")
-    gr.Examples([[text] for text in CAPTIONS], [request.caption], label="Captions to try")
+    tries = gr.Examples([[text] for text in CAPTIONS], [request.caption], label="Captions to try")
 
     pending = generate.wire(viewer, strip)
     shown = [viewer, strip, pending]
     shelf.select(_choose_exhibit, None, [*shown, *request.fields], **PRIVATE)
     viewer.whole(_show_whole, None, shown, **PRIVATE)
-    _wire_request(request, shown)
+    _wire_request(request, tries, shown)
     menu.wire(viewer)
     plots.wire(viewer)
     link.wire(page, shown, [*request.fields, request.both])
@@ -101,10 +101,14 @@ def _lay_out_request(first: Exhibit) -> _Request:
     return _Request(caption, seed, dice, steps, guidance, both, generate)
 
 
-def _wire_request(request: _Request, shown: list[gr.components.Component]) -> None:
-    request.dice.click(_random_seed, None, request.seed, queue=False, **PRIVATE)
-    asked = [request.generate.click, request.caption.submit]
-    gr.on(asked, _generate, [*request.fields, request.both], shown, concurrency_limit=None, **PRIVATE)
+def _wire_request(request: _Request, tries: gr.helpers.Examples, shown: list[gr.components.Component]) -> None:
+    """Draw when asked to, and at once when the seed or the caption is chosen by a click."""
+    rolled = request.dice.click(_random_seed, None, request.seed, queue=False, **PRIVATE)
+    draw: dict[str, Any] = {"fn": _generate, "inputs": [*request.fields, request.both], "outputs": shown}
+    draw |= {"concurrency_limit": None} | PRIVATE
+    gr.on([request.generate.click, request.caption.submit], **draw)
+    for chosen in (rolled, tries.load_input_event):
+        chosen.then(**draw)
 
 
 def _lay_out_gallery(gallery: Sequence[Exhibit]) -> gr.Gallery:
