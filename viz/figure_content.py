@@ -12,7 +12,7 @@ import numpy as np
 from viz.areas import cell_of, coverage
 from viz.colors import DIVERGING, SEQUENTIAL, palette
 from viz.draw import on_scale
-from viz.figure_items import whole
+from viz.figure_items import sampled, whole
 from viz.figure_options import FigureError, Options
 from viz.layer import Grid, Layer
 from viz.partners import is_difference, layer_for, rows_for
@@ -20,7 +20,7 @@ from viz.query import Maps, query_grid
 from viz.trace import Trace
 from viz.view import DIFFERENCE, Area, Pixel, Query, View, WordQuery
 
-DIM = np.array([8, 6, 14]) * 0.35  # over 0.65 of the picture
+DARK, DIM = np.array([8, 6, 14]), 0.35  # the colour over the picture, and its share
 
 
 class Content:
@@ -83,17 +83,18 @@ class Content:
         return np.zeros((*trace.size, 3), np.uint8) if under is None else under
 
     def mapped(self) -> np.ndarray:
-        """(h, w, 3) uint8: the dimmed picture, with the chosen map over it."""
+        """(h, w, 3) uint8: the dimmed picture, with the chosen map over it, both as strongly as the view says."""
         values = self.map_of(self.layer, self.view.step, self.view.head, self.view.query)
         under = self.plain()
         grid = under.shape[:2] if values is None else values.shape
         shape = tuple(max(sides) for sides in zip(under.shape[:2], grid, strict=True))
-        dimmed = np.floor(sampled(under, shape) * 0.65 + DIM + 0.5)
+        opacity = 1 if self.view.opacity is None else self.view.opacity
+        dimmed = np.floor(sampled(under, shape) * (1 - DIM * opacity) + DARK * DIM * opacity + 0.5)
         if values is None:
             return dimmed.astype(np.uint8)
         colors, alpha = (sampled(each, shape).astype(float) for each in tinted(values, self.view, self.view.query))
-        mixed = (colors * alpha[..., None] + dimmed * (255 - alpha[..., None])) / 255
-        return np.floor(mixed + 0.5).astype(np.uint8)
+        opaque = alpha[..., None] * opacity
+        return np.floor((colors * opaque + dimmed * (255 - opaque)) / 255 + 0.5).astype(np.uint8)
 
     def outline_grid(self) -> Grid:
         """The grid on which queries choose cells of the picture."""
@@ -107,14 +108,6 @@ class Content:
         queries: list[tuple[Query, int | None]] = [(pin, i) for i, pin in enumerate(pins) if i != active]
         queries.append((pins[active], active) if 0 <= active < len(pins) else (Pixel(view.point), None))
         return [(query, i) for query, i in queries if not isinstance(query, WordQuery)]
-
-
-def sampled(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Pixels (h, w, …) on another grid, each the nearest one."""
-    down, across = (
-        ((np.arange(n) + 0.5) * have / n).astype(int) for n, have in zip(shape, pixels.shape[:2], strict=True)
-    )
-    return pixels[down][:, across]
 
 
 def tinted(values: np.ndarray, view: View, query: Query) -> tuple[np.ndarray, np.ndarray]:
@@ -208,7 +201,9 @@ def caption_of_figure(trace: Trace, view: View) -> str:
     subject = f"the word {name}" if isinstance(view.query, WordQuery) else f"the cell in {name} of the {side} grid"
     if not isinstance(view.query, (Pixel, WordQuery)):
         subject = f"the {name} of the {side} grid"
-    asked = f"Who looks at {subject}" if view.mode == "column" else f"What {subject} looks at"
+    asked = f"What {subject} looks at"
+    if view.mode == "column" and not isinstance(view.query, WordQuery):
+        asked = f"Who looks at {subject}"
     if isinstance(view.query, WordQuery) and view.reading != "looks":
         asked = f"Where {subject} is used" if view.reading == "used" else f"What each cell spends on {subject}"
     branch = view.branch or trace.branches[-1]

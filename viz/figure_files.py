@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import re
 from functools import cache
 from xml.sax.saxutils import escape
@@ -12,7 +13,7 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from viz.figure_items import DOTS, Box, Dot, Image, Item, Lines, Sheet, Text, hundredths
+from viz.figure_items import DOTS, Box, Dot, Image, Item, Lines, Sheet, Stroke, Text, hundredths, sampled, whole
 
 FAMILIES = {
     "sans": "Helvetica, Arial, 'Liberation Sans', sans-serif",
@@ -24,6 +25,7 @@ _FILES = {
     "serif": ("LiberationSerif-{}.ttf", "Times_New_Roman{}.ttf", "DejaVuSerif{}.ttf"),
 }
 _STYLES = {False: ("Regular", "", ""), True: ("Bold", "_Bold", "-Bold")}
+FINE = 4  # parts of a pixel's side, at a dot's edge
 _FORBIDDEN = re.compile("[\x00-\x1f\ufffe\uffff\ud800-\udfff]")  # by XML, even escaped
 
 
@@ -71,9 +73,12 @@ def _element(item: Item) -> str:
 
 
 def to_picture(sheet: Sheet, dpi: int) -> Pillow.Image:
-    """The figure in pixels, RGB, or RGBA if its ground is transparent."""
+    """The figure in pixels, RGB, or RGBA if its ground is transparent.
+
+    Everything but text is set pixel by pixel, as the page sets it (viz/web/export/figure/files.js).
+    """
     scale = dpi / DOTS
-    size = max(1, round(sheet.width * scale)), max(1, round(sheet.height * scale))
+    size = max(1, whole(sheet.width * scale)), max(1, whole(sheet.height * scale))
     picture = Pillow.new("RGBA", size, (0, 0, 0, 0))
     for item in sheet.items:
         _draw(picture, item, scale, sheet.font)
@@ -89,38 +94,54 @@ def to_png(sheet: Sheet, dpi: int) -> bytes:
 
 
 def _draw(picture: Pillow.Image, item: Item, scale: float, font: str) -> None:
-    pen = ImageDraw.Draw(picture)
     match item:
-        case Image(x, y, width, height):
-            left, top, right, bottom = (round(v * scale) for v in (x, y, x + width, y + height))
-            size = max(1, right - left), max(1, bottom - top)
-            shown = Pillow.fromarray(enlarged(item)).resize(size, Pillow.Resampling.NEAREST)
-            picture.paste(shown, (left, top))
-        case Box(x, y, width, height, fill):
-            pen.rectangle((x * scale, y * scale, (x + width) * scale, (y + height) * scale), fill)
+        case Image(x, y, width, height, pixels):
+            left, top, right, bottom = (whole(v * scale) for v in (x, y, x + width, y + height))
+            shown = sampled(pixels, (max(1, bottom - top), max(1, right - left)))
+            picture.paste(Pillow.fromarray(shown), (left, top))
+        case Box(fill=fill):
+            picture.paste(fill, (0, 0, *picture.size))  # the ground, the only box
         case Lines(strokes, stroke, thick):
-            half = thick / 2
-            for a, b, c, d in strokes:
-                if a == c or b == d:  # Pillow's own lines end askew
-                    box = (min(a, c) - half, min(b, d) - half, max(a, c) + half, max(b, d) + half)
-                    left, top, right, bottom = (round(v * scale) for v in box)
-                    pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), stroke)
-                else:
-                    pen.line([v * scale for v in (a, b, c, d)], stroke, max(1, round(thick * scale)))
+            for line in strokes:
+                _draw_line(picture, line, stroke, thick, scale)
         case Dot(x, y, radius, fill):
             _draw_dot(picture, x * scale, y * scale, radius * scale, fill)
         case Text(x, y, text, size, fill, bold, anchor):
             side = {"start": "l", "middle": "m", "end": "r"}[anchor]
-            pen.text((x * scale, y * scale), text, fill, _font(font, bold, size * scale), anchor=f"{side}s")
+            place = x * scale, y * scale
+            ImageDraw.Draw(picture).text(place, text, fill, _font(font, bold, size * scale), anchor=f"{side}s")
+
+
+def _draw_line(picture: Pillow.Image, line: Stroke, stroke: str, thick: int, scale: float) -> None:
+    a, b, c, d = line
+    if a == c or b == d:
+        half = thick / 2
+        box = (min(a, c) - half, min(b, d) - half, max(a, c) + half, max(b, d) + half)
+        left, top, right, bottom = (whole(v * scale) for v in box)
+        picture.paste(stroke, (left, top, max(left + 1, right), max(top + 1, bottom)))
+        return
+    # Otherwise the pixels whose middle is no farther than half of the thickness from the line.
+    x0, y0, x1, y1 = (v * scale for v in line)
+    left, top = math.floor(min(x0, x1)), math.floor(min(y0, y1))
+    high, wide = math.floor(max(y0, y1)) + 1 - top, math.floor(max(x0, x1)) + 1 - left
+    beyond, below = np.arange(left, left + wide) + 0.5 - x0, (np.arange(top, top + high) + 0.5 - y0)[:, None]
+    across, down, half = x1 - x0, y1 - y0, max(1.0, thick * scale) / 2
+    long = across * across + down * down
+    along, aside = beyond * across + below * down, beyond * down - below * across
+    on = (along >= 0) & (along <= long) & (aside * aside <= half * half * long)
+    picture.paste(stroke, (left, top), Pillow.fromarray(on.astype(np.uint8) * 255))
 
 
 def _draw_dot(picture: Pillow.Image, x: float, y: float, radius: float, fill: str) -> None:
-    """A circle with a smooth edge: drawn four times as large, then made smaller."""
-    left, top, side = round(x - radius) - 1, round(y - radius) - 1, round(2 * radius) + 3
-    mask = Pillow.new("L", (4 * side, 4 * side))
-    box = [4 * (x - radius - left), 4 * (y - radius - top), 4 * (x + radius - left), 4 * (y + radius - top)]
-    ImageDraw.Draw(mask).ellipse(box, 255)
-    picture.paste(fill, (left, top), mask.resize((side, side), Pillow.Resampling.BOX))
+    """A circle, whose edge covers a pixel by as many of its parts as lie inside."""
+    left, top, side = math.floor(x - radius) - 1, math.floor(y - radius) - 1, math.floor(2 * radius) + 4
+    part = (np.arange(FINE) + 0.5) / FINE
+    right = ((left + np.arange(side) - x)[:, None] + part).ravel()
+    down = ((top + np.arange(side) - y)[:, None] + part).ravel()[:, None]
+    inside = right * right + down * down <= radius * radius
+    count = inside.reshape(side, FINE, side, FINE).sum((1, 3))
+    mask = np.floor(255 * count / FINE**2 + 0.5).astype(np.uint8)
+    picture.paste(fill, (left, top), Pillow.fromarray(mask))
 
 
 @cache

@@ -67,11 +67,14 @@ class Box:
     fill: str
 
 
+Stroke = tuple[int, int, int, int]  # from (x, y) to (x, y)
+
+
 @dataclass(frozen=True)
 class Lines:
-    """Strokes, each from (x, y) to (x, y)."""
+    """Strokes of one colour."""
 
-    strokes: tuple[tuple[int, int, int, int], ...]
+    strokes: tuple[Stroke, ...]
     stroke: str
     thick: int
 
@@ -110,10 +113,18 @@ def hundredths(value: float) -> float:
     return whole(value * 100) / 100
 
 
-def frame(x: int, y: int, width: int, height: int) -> tuple[tuple[int, int, int, int], ...]:
+def frame(x: int, y: int, width: int, height: int) -> tuple[Stroke, ...]:
     """The strokes around a box."""
     right, bottom = x + width, y + height
     return (x, y, right, y), (right, y, right, bottom), (right, bottom, x, bottom), (x, bottom, x, y)
+
+
+def sampled(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Pixels (h, w, …) on another grid, each the nearest one."""
+    down, across = (
+        ((np.arange(n) + 0.5) * have / n).astype(int) for n, have in zip(shape, pixels.shape[:2], strict=True)
+    )
+    return pixels[down][:, across]
 
 
 def width_of(text: str, size: float, font: str, bold: bool = False) -> float:

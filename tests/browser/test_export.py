@@ -80,7 +80,7 @@ def test_html_file_follows_colour_scheme(alone):
 def test_html_file_export_menu_omits_link_and_html(alone):
     alone.get_by_role("button", name="Export").click()
     entries = alone.locator(".pg-export-line span").all_inner_texts()
-    assert len(entries) == 5 and not any("link" in entry or "HTML" in entry for entry in entries)
+    assert len(entries) == 6 and not any("link" in entry or "HTML" in entry for entry in entries)
     alone.keyboard.press("Escape")
 
 
@@ -171,7 +171,7 @@ def test_export_menu_works_with_keyboard(alone):
     alone.keyboard.press("Enter")
     assert button.get_attribute("aria-expanded") == "true"
     alone.keyboard.press("Tab")
-    assert alone.evaluate("document.activeElement.textContent") == "1×"
+    assert alone.evaluate("document.activeElement.textContent") == "Compose…"
     set_view(alone, pins=[PIXEL], active=0)
     alone.keyboard.press("Escape")
     assert button.get_attribute("aria-expanded") == "false" and button.evaluate("(b) => b === document.activeElement")

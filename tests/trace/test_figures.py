@@ -8,6 +8,7 @@ import struct
 import tomllib
 import xml.etree.ElementTree as ElementTree
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,17 @@ def test_picture_is_the_traces_own(trace, tmp_path):
     assert np.array_equal(plain[::factor, ::factor], trace.picture)
     (mapped,) = pictures_of(svg_of(trace, tmp_path, view=VIEW, parts=("picture",)))
     assert mapped.shape == plain.shape and np.abs(mapped.astype(int) - plain).mean() > 20
+
+
+def test_map_covers_picture_as_strongly_as_view_says(trace):
+    shown = [Content(trace, replace(VIEW, opacity=opacity)) for opacity in (0, 0.5, 1)]
+    plain, half, full = (content.mapped().astype(int) for content in shown)
+    factor = plain.shape[0] // trace.picture.shape[0]
+    assert np.array_equal(plain[::factor, ::factor], trace.picture) and np.array_equal(
+        full, Content(trace, VIEW).mapped()
+    )
+    near, far = np.abs(half - plain).mean(), np.abs(full - plain).mean()
+    assert 0.3 * far < near < 0.8 * far
 
 
 def test_pdf_has_real_text_and_pictures(trace, tmp_path):

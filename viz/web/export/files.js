@@ -64,3 +64,9 @@ export function fileName(trace, ending) {
   const short = words.join("-").slice(0, 60).replace(/-+$/, "");
   return `pixelgaze-${[short, Number.isInteger(seed) && `seed-${seed}`].filter(Boolean).join("-") || "trace"}${ending}`;
 }
+
+// The same with the chosen layer, step and head, so that files of different views have different names.
+export function viewName(trace, { layer, step, head }, ending) {
+  const place = layer.label.toLowerCase().match(/[a-z0-9]+/g)?.join("-") ?? "layer";
+  return fileName(trace, `-${place}-step-${step}-head-${head < 0 ? "mean" : head}${ending}`);
+}

@@ -1,11 +1,12 @@
-// The Export menu: the view as PNG, SVG, GIF or NPZ, and the recording itself. Works in the page and in the HTML file.
+// The Export menu: a figure, the view as PNG, SVG, GIF or NPZ, and the recording itself. Works in the page and in the HTML file.
 //
 //   const menu = addExportMenu(root, viewer, { colormap, diverging })
 //   menu.add("Link", [["Copy", "a link to this view", async () => "Link copied."]])     // entries that only the page has
 
 import { layersFor, queryOf } from "../core/query.js";
 import { h, makeButton } from "../dom.js";
-import { download, downloadFrom, fileName, gif, npz } from "./files.js";
+import { FigureDialog } from "./figure/dialog.js";
+import { download, downloadFrom, fileName, gif, npz, viewName } from "./files.js";
 import { stepFrames } from "./frames.js";
 import { displayedMaps } from "./maps.js";
 import { layOutSheet } from "./sheet.js";
@@ -13,7 +14,7 @@ import { sheetCanvas, sheetSvg } from "./sheet_files.js";
 import { SheetSource } from "./source.js";
 
 export function addExportMenu(root, viewer, colors) {
-  const { menu, list, say } = buildMenu(viewer.slot);
+  const { menu, button: opener, list, say, close } = buildMenu(viewer.slot);
   const source = new SheetSource(root, viewer, colors);
 
   // Runs a button's action and reports the outcome.
@@ -36,7 +37,7 @@ export function addExportMenu(root, viewer, colors) {
   // Adds a line with a title and buttons, each [text, label, action]; returns it. An action returns what to say: see buildMenu.
   function add(title, entries) {
     const buttons = entries.map(([text, label, act]) => {
-      const button = makeButton(text, { class: "pg-toggle", title: label, "aria-label": `${title}, ${label}` });
+      const button = makeButton(text, { class: "pg-toggle", title: label, "aria-label": `${text}: ${title}, ${label}` });
       button.addEventListener("click", () => attempt(button, act));
       return button;
     });
@@ -45,32 +46,41 @@ export function addExportMenu(root, viewer, colors) {
     return line;
   }
 
+  const dialog = new FigureDialog(root, viewer, colors, opener);
+  const openFigure = async () => {
+    close();
+    await dialog.open();
+    return " "; // nothing is saved yet
+  };
+  add("Figure for a paper or a slide", [["Compose…", "PNG, SVG or PDF", openFigure]]);
   const sizes = [1, 2, 4].map((scale) => [`${scale}×`, `${scale} times the size`, () => savePng(source, scale)]);
   add("Picture and atlas (PNG)", sizes);
   add("Atlas (SVG)", [["SVG", "with real text", () => saveSvg(source)]]);
   add("Animation over the steps (GIF)", [["GIF", "the map over the picture, step by step", () => saveGif(source)]]);
-  add("Displayed maps (NumPy)", [["NPZ", "the maps of the atlas and the pins", () => saveNpz(viewer)]]);
+  add("Displayed maps (NumPy)", [["NPZ", "the maps of the atlas and the pins", () => saveNpz(source)]]);
   const recording = "Q and K of every layer and step, for viz.Trace.load";
   add("Full recording (Q, K)", [["safetensors", recording, () => saveTrace(viewer)]]);
   return { add, say };
 }
 
-const save = (viewer, ending, type, content) => download(fileName(viewer.trace, ending), type, content);
+function save({ viewer, layer }, ending, type, content) {
+  const { step, head } = viewer.viewNow();
+  download(viewName(viewer.trace, { layer, step, head }, ending), type, content);
+}
+
 const stepsOf = ({ trace }) => [...trace.steps.keys()];
 
 async function savePng(source, scale) {
-  const { viewer } = source;
   await orderSheet(source);
   const sheet = sheetCanvas(layOutSheet(source, scale), scale);
   const file = await new Promise((done) => sheet.toBlob(done, "image/png"));
-  save(viewer, scale > 1 ? `@${scale}x.png` : ".png", "image/png", file);
+  save(source, scale > 1 ? `@${scale}x.png` : ".png", "image/png", file);
   return `Saved, ${sheet.width} × ${sheet.height} pixels.`;
 }
 
 async function saveSvg(source) {
-  const { viewer } = source;
   await orderSheet(source);
-  save(viewer, ".svg", "image/svg+xml", sheetSvg(layOutSheet(source)));
+  save(source, ".svg", "image/svg+xml", sheetSvg(layOutSheet(source)));
 }
 
 // The maps of the atlas and the pins on the steps in view.
@@ -84,16 +94,17 @@ async function saveGif(source) {
   const { viewer } = source;
   await viewer.order([source.layer], stepsOf(viewer), [source.query]);
   if (viewer.viewNow().winner) await viewer.exported.orderAreas(stepsOf(viewer));
-  save(viewer, ".gif", "image/gif", await gif(stepFrames(source)));
+  save(source, ".gif", "image/gif", await gif(stepFrames(source)));
 }
 
-async function saveNpz(viewer) {
+async function saveNpz(source) {
+  const { viewer } = source;
   const view = viewer.viewNow();
   const [query, steps] = [queryOf(view), stepsOf(viewer)];
   const pins = view.pins.map((pin) => viewer.order([viewer.layerOf(pin)], steps, [pin]));
   const rows = viewer.order(layersFor(viewer.trace, query, view), steps, [query]);
   await Promise.all([rows, ...pins, viewer.exported.orderShares(viewer.trace.wordLayers, steps)]);
-  save(viewer, ".npz", "application/zip", npz(displayedMaps(viewer)));
+  save(source, ".npz", "application/zip", npz(displayedMaps(viewer)));
 }
 
 function saveTrace({ trace }) {
@@ -135,5 +146,5 @@ function buildMenu(slot) {
     field?.focus();
     field?.select();
   };
-  return { menu, list, say };
+  return { menu, button, list, say, close: () => show(false) };
 }

@@ -1,6 +1,6 @@
 // Draws a sheet on a canvas, for PNG, or as SVG with real text. `items`: see sheet.js.
 
-import { FONT, cutText, fontOf } from "./text.js";
+import { FONT, cutText, escapeXml, fontOf } from "./text.js";
 
 const inkOf = (item) => (item.soft ? "#565d6b" : "#16181d");
 const FRAME = { stroke: "#c2410c", width: 2 }; // around the chosen map
@@ -65,12 +65,4 @@ function svgItem(item) {
   const anchor = item.middle ? ' text-anchor="middle"' : "";
   const style = `font-size="${item.size}" font-weight="${item.weight || 400}" fill="${inkOf(item)}"${anchor}`;
   return `<text x="${item.x}" y="${item.y}" ${style}>${escapeXml(cutText(item.text, item, item.room))}</text>`;
-}
-
-// XML forbids control characters, even escaped.
-function escapeXml(text) {
-  const isAllowed = (character) => character >= " " && !/[\ufffe\uffff\ud800-\udfff]/.test(character);
-  const names = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
-  const clean = Array.from(String(text)).filter(isAllowed).join("");
-  return clean.replace(/[&<>"']/g, (character) => names[character]);
 }

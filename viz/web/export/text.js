@@ -1,4 +1,4 @@
-// Text on sheets and frames: its font, and wrapping or cutting to a width. A style is { size, weight }.
+// Text on sheets and frames: its font, wrapping or cutting to a width, and XML. A style is { size, weight }.
 
 export const FONT = "system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif";
 
@@ -33,4 +33,12 @@ export function cutText(text, style, width) {
   let cut = text.length > 400 ? `${text.slice(0, 400)}…` : text;
   while (cut.length > 2 && pen.measureText(cut).width > width) cut = `${cut.slice(0, -2)}…`;
   return cut;
+}
+
+// XML forbids control characters, even escaped.
+export function escapeXml(text) {
+  const isAllowed = (character) => character >= " " && !/[\ufffe\uffff\ud800-\udfff]/.test(character);
+  const names = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
+  const clean = Array.from(String(text)).filter(isAllowed).join("");
+  return clean.replace(/[&<>"']/g, (character) => names[character]);
 }

@@ -229,10 +229,10 @@ export class Viewer {
     return numbers;
   }
 
-  // Resolves once `mapOf` can return the maps of these layers, step indices and queries, for the chosen head.
-  order(layers, steps, queries = [this.#desk.query]) {
+  // Resolves once `mapOf` can return the maps of these layers, step indices, queries and heads, by default the chosen one.
+  order(layers, steps, queries = [this.#desk.query], heads = [this.#desk.state.head]) {
     const { answers, state } = this.#desk;
-    const each = (query) => layers.flatMap((layer) => steps.map((step) => [query, layer, step, state.head]));
+    const each = (query) => layers.flatMap((layer) => steps.flatMap((step) => heads.map((head) => [query, layer, step, head])));
     const hasMap = ([query, layer, step]) => !this.#desk.gapAt(layer, step, query);
     return answers.order(queries.flatMap(each).filter(hasMap), state);
   }
