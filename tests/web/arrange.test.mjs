@@ -37,9 +37,15 @@ test("all steps are shown, however small", () => {
 
 test("large screens are used, small ones scroll", () => {
   assert.equal(place(2512, 1440, 250).length, 72);
-  assert.equal(place(342, 844, 100).picture, 312);
+  assert.equal(place(342, 844, 100).picture, 324);
   assert.equal(place(342, 844, 100).mode, "one");
   assert.ok(place(1232, 720, 250, { rows: 70 }).length >= 32, "an atlas of many layers cannot be seen whole anyway");
+});
+
+test("on a phone a row is as high as a finger needs, and seven steps are shown", () => {
+  const { mode, length, columns, narrow } = place(374, 844, 60);
+  assert.deepEqual([mode, columns, narrow], ["one", 7, true]);
+  assert.ok(length + GAP >= 40);
 });
 
 test("pictures that are no squares keep their shape", () => {

@@ -4,6 +4,7 @@
 import { GAP } from "./paint.js";
 
 const CARD = 30; // a card's left and right padding and borders
+const SHORT_CARD = 18; // the same where space is tight
 const BETWEEN = 12; // space between two cards
 const HEADS = 236; // least width of the heads' card
 const LABELS = 184; // width of the atlas's labels, with the network beside them
@@ -12,6 +13,7 @@ const LINE = 30; // least height of a row whose label has two lines
 const PICTURE = [260, 760]; // least and largest height of the picture, where the cards lie side by side
 const MAP = [22, 72]; // least and largest length of a map's longer side
 const SCROLLED = 32; // the same if the atlas cannot be seen whole anyway
+const TOUCHED = 38; // and where a finger chooses the rows: they are 40 px high
 const COLUMNS = 13; // the atlas shows no more, unless all are asked for
 const FEW = 9; // and no fewer beside the heads
 
@@ -43,10 +45,10 @@ export function arrange({ width, height, screen, size, rows, steps, all = false 
   const two = beside - CARD;
   if (width >= 1080 && !all && countOf(three, LABELS, map) >= FEW) return fit("three", three, LABELS, map, { picture, steps, all });
   if (width >= 760) return fit("two", two, LABELS, map, { picture, steps, all });
-  const labels = width < 560 ? SHORT_LABELS : LABELS;
+  const [labels, card] = width < 560 ? [SHORT_LABELS, SHORT_CARD] : [LABELS, CARD];
   const high = width < 560 ? PICTURE[1] : clip(0.5 * screen, PICTURE); // the same in two viewers side by side
-  const single = { picture: Math.min(width - CARD, Math.round(high * ratio)), steps, all };
-  return fit("one", width - CARD, labels, { ...map, length: 54 }, single);
+  const single = { picture: Math.min(width - card, Math.round(high * ratio)), steps, all };
+  return fit("one", width - card, labels, { ...map, length: 54 }, single);
 }
 
 const pitchOf = ({ length, size }) => Math.round((length * size[1]) / Math.max(...size)) + GAP;
@@ -56,12 +58,13 @@ const countOf = (room, labels, map) => Math.floor((room - labels + GAP) / pitchO
 function fit(mode, room, labels, map, { picture, steps, all }) {
   const { size } = map;
   const even = ((room - labels) / steps - GAP) * (Math.max(...size) / size[1]);
-  const wide = mode === "one" ? Math.max(SCROLLED, Math.floor(even)) : map.length; // a few steps fill a narrow screen
+  const narrow = labels === SHORT_LABELS;
+  const wide = mode === "one" ? Math.max(narrow ? TOUCHED : SCROLLED, Math.floor(even)) : map.length; // a few steps fill a narrow screen
   const least = all ? Math.max(MAP[0], Math.floor(even)) : wide;
   const shown = { ...map, length: Math.min(map.length, least) };
   const count = Math.max(2, countOf(room, labels, shown));
   const columns = Math.min(steps, all ? count : Math.min(COLUMNS, count));
   const high = (shown.length * size[0]) / Math.max(...size) + GAP;
-  const [narrow, line] = [labels === SHORT_LABELS, labels === LABELS && high < LINE];
+  const line = labels === LABELS && high < LINE;
   return { mode, picture, length: shown.length, labels, short: narrow || line, narrow, line, columns, room: Math.min(COLUMNS, count) };
 }

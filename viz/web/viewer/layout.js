@@ -44,6 +44,7 @@ export function buildAtlas(desk) {
   ui.atlas.all.setAttribute("aria-pressed", String(all));
   const style = { picture, labels, atlas: labels + Math.max(BAR, Math.max(columns, room) * pitch.x) };
   ui.main.classList.toggle("pg-line", line);
+  ui.main.classList.toggle("pg-narrow", narrow);
   ui.main.classList.toggle("pg-tight", picture < 440);
   for (const [name, value] of Object.entries(style)) ui.main.style.setProperty(`--pg-${name}`, `${Math.floor(value)}px`);
   labelAtlas(desk);
