@@ -14,12 +14,13 @@ from starlette.middleware import Middleware
 
 from viz.page.ahead import follow_ahead
 from viz.page.callers import THREADS, Page
-from viz.page.gallery import GALLERY, exhibits, first_trace
+from viz.page.gallery import GALLERY, opening_exhibit
 from viz.page.guard import guard
 from viz.page.identity import DESCRIPTION, TITLE, identity_routes
 from viz.page.lifetime import check_address, serve_until_interrupted
 from viz.page.limits import set_limits
 from viz.page.menu import MAX_FILE
+from viz.page.mistakes import exception_handlers
 from viz.page.open_models import open_models
 from viz.page.plots import PLOTLY
 from viz.page.runs import leave, load_bundled
@@ -59,8 +60,10 @@ def _leave(request: gr.Request) -> None:
 
 
 def _early_head() -> str:
-    first = exhibits()[0]
-    return head(first_trace(), first.picture, first.layer, first.step)
+    first = opening_exhibit()
+    if first is None or first.trace is None:
+        return head()
+    return head(first.trace, first.picture, first.layer, first.step)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -124,6 +127,7 @@ def main() -> None:
         theme=theme(),
         css_paths=[WEB / "styles" / f"{name}.css" for name in ("viewer", "menu", "plots", "lesson", "page")],
         app_kwargs={
+            "exception_handlers": exception_handlers(),
             "routes": [script_route(), *identity_routes()],
             "middleware": [guard(arguments.host, arguments.allow_host), Middleware(EarlyHead, text=_early_head())],
         },

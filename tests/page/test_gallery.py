@@ -1,8 +1,12 @@
 """The gallery: recipes with a poster each, and the trace that the page opens with."""
 
 import json
+import shutil
 import struct
+from pathlib import Path
+from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,7 +14,10 @@ from PIL import Image
 from models import load
 from tests.support.gallery import kept_trace
 from viz import Trace
+from viz.__main__ import _early_head, build
+from viz.page import gallery
 from viz.page.gallery import GALLERY, LESSON, exhibits, first_trace, steps_to_keep
+from viz.page.tabs import api, lesson
 from viz.recording.run import perform
 from viz.view import View
 
@@ -79,3 +86,63 @@ def test_exhibit_follows_from_its_recipe():
     kept, again = Trace.load(exhibit.trace), perform(exhibit.recipe, pipeline)
     assert again.recipe["revision"] == kept.recipe["revision"] == exhibit.revision
     assert np.abs(kept.picture.astype(int) - again.picture).mean() < 2
+
+
+@pytest.fixture
+def own_gallery(tmp_path, monkeypatch):
+    """A copy of the gallery that a test may damage."""
+    folder = Path(shutil.copytree(GALLERY, tmp_path / "gallery"))
+    monkeypatch.setattr(gallery, "GALLERY", folder)
+    monkeypatch.setattr(lesson, "LESSON", folder / LESSON.name)
+    caches = (exhibits, lesson._lesson_layers, lesson._bundled_layers)
+    for cache in caches:
+        cache.cache_clear()
+    yield folder
+    for cache in caches:
+        cache.cache_clear()
+
+
+def opened_with(page) -> dict[str, Any]:
+    """{elem_id: value} of the viewer and the lesson of a page."""
+    return {each.elem_id: each.value for each in page.blocks.values() if each.elem_id in ("viewer", "lesson")}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("twins.safetensors", b"\xff" * 100),
+        ("twins.safetensors", b""),
+        ("twins.safetensors", None),
+        ("twins.safetensors", (10).to_bytes(8, "little") + b'{"a": nope'),
+        ("twins.png", b"no picture"),
+        ("index.json", b"[{"),
+        ("index.json", b'[3, {"name": "twins"}]'),
+    ],
+)
+def test_damaged_exhibit_is_left_out_with_a_sentence(own_gallery, caplog, name, content):
+    (own_gallery / name).unlink() if content is None else (own_gallery / name).write_bytes(content)
+    values = opened_with(build())
+    assert values["viewer"]["message"].startswith("The recording that belongs here is damaged. ")
+    assert values["lesson"]["note"].startswith("The recording that belongs here is damaged. ")
+    assert "twins" not in [exhibit.name for exhibit in exhibits()]
+    assert len(exhibits()) == (0 if name == "index.json" else 5)
+    assert "requestEarly" not in _early_head() and "followAddress" in _early_head()
+    assert "Install PixelGaze again." in caplog.text and "Traceback" not in caplog.text
+    assert len({record.getMessage() for record in caplog.records}) == len(caplog.records) <= 2
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 100])
+def test_damaged_lesson_is_left_out_with_a_sentence(own_gallery, caplog, content):
+    layers = list(lesson._bundled_layers())
+    lesson._lesson_layers.cache_clear(), lesson._bundled_layers.cache_clear()
+    (own_gallery / LESSON.name).write_bytes(content)
+    values = opened_with(build())
+    assert "note" in values["lesson"] and "trace" in values["viewer"]
+    assert lesson._bundled_layers() == layers  # the model's own
+    assert "The first lesson is left out, because it is damaged" in caplog.text
+
+
+def test_layers_are_not_known_to_programs_where_the_recording_is_damaged(own_gallery):
+    (own_gallery / "twins.safetensors").write_bytes(b"")
+    with pytest.raises(gr.Error, match="is damaged"):
+        api.list_models()

@@ -20,7 +20,7 @@ def follow_ahead() -> None:
     Ends early if the store cannot keep a trace: then nothing would be gained.
     """
     try:
-        for exhibit in [*exhibits()[1:], exhibits()[0]]:  # the first comes with some steps
+        for exhibit in [*exhibits()[1:], *exhibits()[:1]]:  # the first comes with some steps
             while store.limit and store.find(exhibit.recipe) is None:
                 wait_until_idle()
                 try:

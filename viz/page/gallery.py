@@ -7,12 +7,16 @@ which the page opens. All are followed whole by `viz.page.ahead`, or when they a
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
+
+from PIL import Image
 
 from models.assets import ASSETS
 from viz.recipe import Recipe, spread
-from viz.trace_header import read_description
+from viz.trace_header import prefix_bytes, read_description
 from viz.view import View
 
 GALLERY = ASSETS / "gallery"
@@ -58,17 +62,60 @@ class Exhibit:
         return [step for step, _ in read_description(self.trace)["timesteps"]]
 
 
+# What the page begins with where every exhibit is damaged: a run that has no files.
+UNSHOWN = Exhibit(
+    "", "a round purple monster", 2, (0.5, 0.5), "up_blocks.2.attentions.1.transformer_blocks.0.attn1", 16, -1, ""
+)
+
+
+@lru_cache(maxsize=1)
 def exhibits() -> list[Exhibit]:
-    """The entries of `assets/gallery/index.json`; the page opens with the first."""
-    entries = json.loads((GALLERY / "index.json").read_text())
-    return [Exhibit(**{**entry, "point": tuple(entry["point"])}) for entry in entries]
+    """The entries of `assets/gallery/index.json`, without those whose files are damaged; the page opens with the first.
+
+    They are read once, so that an index into them always means the same one.
+    """
+    try:
+        entries = json.loads((GALLERY / "index.json").read_text())
+        whole = [exhibit for exhibit in map(_read_entry, entries) if exhibit is not None]
+    except (OSError, ValueError, TypeError) as error:
+        logging.warning(
+            "The gallery is left out, because its index cannot be read (%s). Install PixelGaze again.", error
+        )
+        return []
+    return whole
+
+
+def _read_entry(entry: dict) -> Exhibit | None:
+    """An exhibit, if its files are whole; else None, after a warning that says what is wrong."""
+    try:
+        exhibit = Exhibit(**{**entry, "point": tuple(entry["point"])})
+        with Image.open(exhibit.picture) as picture:
+            picture.verify()
+        if exhibit.trace is not None:
+            prefix_bytes(exhibit.trace, exhibit.layer, exhibit.step)
+    except (OSError, ValueError, TypeError, KeyError, SyntaxError) as error:  # SyntaxError: a PNG that ends too early
+        name = entry.get("name") if isinstance(entry, dict) else entry
+        logging.warning("The exhibit %s is left out, because it is damaged (%s). Install PixelGaze again.", name, error)
+        return None
+    return exhibit
+
+
+def first_exhibit() -> Exhibit:
+    """The first exhibit whose files are whole; `UNSHOWN` if there is none."""
+    return next(iter(exhibits()), UNSHOWN)
+
+
+def opening_exhibit() -> Exhibit | None:
+    """The exhibit that the page opens with: the first, if its recording is whole."""
+    return None if first_exhibit().trace is None else first_exhibit()
 
 
 def first_trace() -> Path:
-    """The trace that the page opens with."""
-    path = exhibits()[0].trace
-    assert path is not None
-    return path
+    """The trace that the page opens with; FileNotFoundError if it is damaged."""
+    first = opening_exhibit()
+    if first is None or first.trace is None:
+        raise FileNotFoundError("The recording that the page opens with is damaged. Install PixelGaze again.")
+    return first.trace
 
 
 def pin_revision(recipe: Recipe) -> Recipe:
@@ -88,15 +135,15 @@ def steps_to_keep(exhibit: Exhibit) -> list[int]:
 
 def record_all() -> None:
     """Follow every exhibit's recipe and write its picture, and the first one's trace and lesson."""
-    from PIL import Image
-
     from models import load
     from viz.export import for_browser
     from viz.lesson.file import write_lesson
     from viz.lesson.watch import replay
     from viz.recording.run import perform
 
-    for exhibit in exhibits():
+    entries = json.loads((GALLERY / "index.json").read_text())  # also those whose files are damaged
+    gallery = [Exhibit(**{**entry, "point": tuple(entry["point"])}) for entry in entries]
+    for exhibit in gallery:
         trace = perform(exhibit.recipe, load("critters", revision=exhibit.recipe.weights))
         assert trace.picture is not None
         Image.fromarray(trace.picture).resize((192, 192), Image.Resampling.NEAREST).save(exhibit.picture, optimize=True)
@@ -104,7 +151,7 @@ def record_all() -> None:
             kept = for_browser(trace.select(steps=steps_to_keep(exhibit)))
             kept.save(exhibit.trace, compact=True, first=(exhibit.layer, exhibit.step))
             print(f"{exhibit.trace.name}: {exhibit.trace.stat().st_size / 1e6:.1f} MB")
-    first = exhibits()[0]
+    first = gallery[0]
     pipeline = load("critters", revision=first.recipe.weights)
     calls, picture = replay(pipeline, first.recipe)
     write_lesson(

@@ -91,9 +91,9 @@ def answer(request: dict) -> dict:
             numbers = _compute(trace.maps, queries, indices, way, request["mode"] == "shares")
     except (PermissionError, ViewError) as error:
         return {"turn": -1, "error": str(error)}
-    except (KeyError, TypeError, IndexError, OverflowError):
+    except (KeyError, TypeError, IndexError, OverflowError, AttributeError):
         return {"turn": -1, "error": "The request was not understood."}
-    except ValueError as error:  # a damaged file, numbers that are not finite
+    except (ValueError, OSError) as error:  # a damaged file, numbers that are not finite
         return {"turn": -1, "error": f"The trace cannot be read: {error}"}
     return {"turn": turn, "done": len(numbers), "numbers": base64.b64encode(b"".join(numbers)).decode()}
 

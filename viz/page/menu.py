@@ -13,6 +13,7 @@ from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
 
 from viz.checks import short
+from viz.page.events import path_in, value_in
 from viz.page.notices import warn
 from viz.page.script import js_on_load
 from viz.page.served import served_path
@@ -78,7 +79,7 @@ def save_page(event: gr.EventData, value: dict) -> dict:
     from viz.export import write_html
 
     try:
-        path, view = served_path(value["trace"]["path"]), View.from_json(event.view)
+        path, view = served_path(path_in(value)), View.from_json(value_in(event, "view"))
         if value.get("outline"):
             size = amount(path.stat().st_size)
             raise ValueError(f"This trace is too large for one HTML file ({size}). Save the trace itself instead.")
@@ -90,8 +91,9 @@ def save_page(event: gr.EventData, value: dict) -> dict:
         return _outcome(str(error))
     except OSError as error:
         return _outcome(f"The file could not be written on the server: {error.strerror or type(error).__name__}.")
-    except (KeyError, TypeError, AttributeError):
-        return _outcome("The request was not understood.")
+    except Exception:  # the browser waits for an outcome
+        logging.exception("a page could not be written")
+        return _outcome("The file could not be written.")
     message = f"Saved, {target.stat().st_size / 1e6:.1f} MB."
     return {"file": FileData(path=str(target)).model_dump(), "name": target.name, "message": message}
 
@@ -111,7 +113,7 @@ def _new_folder() -> Path:
 def open_trace(event: gr.EventData) -> tuple[dict, dict]:
     """Check an uploaded file and show it. If it cannot be opened, the viewer keeps its trace."""
     try:
-        return present(_load_checked(served_path(event.path)), opened=True), _outcome("Opened.")
+        return present(_load_checked(served_path(value_in(event, "path"))), opened=True), _outcome("Opened.")
     except (PermissionError, ValueError) as error:  # TraceFileError is a ValueError
         message = str(error)
     except Exception:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from viz.checks import short
 from viz.page.interrupt import interruptible
 from viz.page.open_models import open_models
 from viz.page.runs import Session
-from viz.recipe import RecipeError
+from viz.recipe import MAX_STEPS, RecipeError
 
 # Imports inside functions: torch is loaded with the first model, after the page is served.
 if TYPE_CHECKING:
@@ -40,7 +41,17 @@ def own_choice(recipe: object, size: object, session: Session) -> str:
     model = _open_model(recipe["model"], session)
     if model.takes_image:
         raise RecipeError("This model starts from a picture that the recording doesn't keep, so it can't be repeated.")
+    if not isinstance(size, list | tuple) or len(size) != 2 or not all(type(side) is int for side in size):
+        raise RecipeError("It doesn't say how large its picture is.")
     return json.dumps({"own": recipe, "size": size}, sort_keys=True)
+
+
+def number_of_steps(recipe: dict) -> int:
+    """How many steps a recipe that `own_recipe` returned says it has; RecipeError if that is no number of steps."""
+    steps = recipe.get("steps")
+    if type(steps) is not int or not 0 < steps <= MAX_STEPS:
+        raise RecipeError(f"The number of steps must be a whole number from 1 to {MAX_STEPS}; got {short(steps)}.")
+    return steps
 
 
 def own_recipe(run: str) -> dict | None:
@@ -49,12 +60,18 @@ def own_recipe(run: str) -> dict | None:
     return values["own"] if isinstance(values, dict) and isinstance(values.get("own"), dict) else None
 
 
+def _recipe_in(run: str) -> dict:
+    if (recipe := own_recipe(run)) is None:
+        raise RecipeError("This picture was not made with your model. Choose the network that made it.")
+    return recipe
+
+
 def _open_model(name: str, session: Session) -> OwnModel:
     try:
         return open_models.get(session, name)
     except RecipeError as error:
         raise RecipeError(
-            f"It was made with {name}, which isn't open now. Open it under “Use your own model”, then come back."
+            f"It was made with {name[:100]}, which isn't open now. Open it under “Use your own model”, then come back."
         ) from error
 
 
@@ -66,7 +83,7 @@ def own_layers(run: str, session: Session) -> list[str]:
     """
     from viz.probes import find_sites
 
-    return list(find_sites(_open_model((own_recipe(run) or {})["model"], session).pipeline.unet)[0])
+    return list(find_sites(_open_model(_recipe_in(run)["model"], session).pipeline.unet)[0])
 
 
 def write_own_lesson(run: str, layer: str, step: int, path: Path, stopped: threading.Event, session: Session) -> None:
@@ -79,7 +96,7 @@ def write_own_lesson(run: str, layer: str, step: int, path: Path, stopped: threa
     """
     from viz.lesson.file import write_lesson
 
-    recipe = own_recipe(run) or {}
+    recipe = _recipe_in(run)
     model = _open_model(recipe["model"], session)
     with interruptible(model.pipeline.unet, stopped):
         calls, picture = _follow(model, run)

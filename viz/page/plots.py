@@ -18,6 +18,7 @@ from gradio.data_classes import FileData
 
 from viz.colors import DIVERGING, SEQUENTIAL
 from viz.labels import layer_label
+from viz.page.events import number_in, path_in, value_in
 from viz.page.map_server import open_trace
 from viz.page.script import js_on_load
 from viz.page.served import served_path
@@ -89,13 +90,17 @@ class Plots(gr.HTML):
 
 def _figures(event: gr.EventData, value: dict) -> dict:
     """The value for a view; its errors are for the reader."""
+    number = 0  # of the request
     try:
-        view = View.from_json(event.view)
-        maps = open_trace(served_path(value["trace"]["path"])).maps
-        figures = plot(maps, view, lines=event.lines, region=event.region, outside=event.outside is True)
-    except (PermissionError, ViewError, KeyError) as error:
-        figures = {"note": str(error), "figures": []}
-    return figures | {"number": event.number}  # of the request
+        number = number_in(event, "number", 2**53)
+        view = View.from_json(value_in(event, "view"))
+        maps = open_trace(served_path(path_in(value))).maps
+        lines: Lines = "heads" if value_in(event, "lines") == "heads" else "layers"
+        asked = {"region": value_in(event, "region"), "outside": value_in(event, "outside") is True}
+        return plot(maps, view, lines=lines, **asked) | {"number": number}
+    except (OSError, ValueError, KeyError) as error:  # OddEvent, ViewError and the errors of files are ValueErrors
+        reason = str(error.args[0] if isinstance(error, KeyError) else error)
+        return {"note": reason, "figures": [], "number": number}
 
 
 def plot(maps: Maps, view: View, *, lines: Lines = "layers", region: int = -1, outside: bool = False) -> dict:

@@ -55,20 +55,24 @@ def js_on_load(function: str, *events: str) -> str:
     )
 
 
-def head(trace: Path, picture: Path, layer: str, step: int) -> str:
+def head(trace: Path | None = None, picture: Path | None = None, layer: str = "", step: int = 0) -> str:
     """For the page's head: request the script and what the viewer will open with at once, and show the picture.
 
     It also opens the tab that the address names, and names the gallery's thumbnails.
 
     Args:
-        trace, picture: files that Gradio serves. layer, step: of the first map.
+        trace, picture: files that Gradio serves; None if the viewer opens with nothing.
+        layer, step: of the first map.
     """
-    enough = prefix_bytes(trace, layer, step)
-    early = {"script": script()[0], "trace": str(trace), "picture": str(picture), "bytes": enough}
-    text = json.dumps(early).replace("<", r"\u003c")
+    early = ""
+    if trace is not None:
+        enough = prefix_bytes(trace, layer, step)
+        wanted = {"script": script()[0], "trace": str(trace), "picture": str(picture), "bytes": enough}
+        text = json.dumps(wanted).replace("<", r"\u003c")
+        early = f"{joined('hosts/early.js')}.requestEarly({text});"
     calls = (
         f"{joined('hosts/english.js')}.speakEnglish();",
-        f"{joined('hosts/early.js')}.requestEarly({text});",
+        early,
         f"{joined('hosts/address.js')}.followAddress();",
         f"{joined('hosts/shelf.js')}.nameThumbnails();",
     )

@@ -55,9 +55,11 @@ def list_models() -> list[dict]:
         [{"name", "revision": a hash of the weights, "layers": [{"name", "kind": "self" or "cross", "heads", "grid":
         [height, width] of its map, in cells}, in the order in which the network calls them]}].
     """
+    with _sentences():
+        described = read_description(first_trace())["layers"]
     layers = [
         {"name": layer["name"], "kind": _kind(layer), "heads": layer["heads"], "grid": _grid(layer)}
-        for layer in read_description(first_trace())["layers"]
+        for layer in described
     ]
     return [{"name": name, "revision": revision(name), "layers": layers} for name in MODELS]
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import gradio as gr
 
+from viz.page.events import OddEvent, number_in, value_in
 from viz.page.gallery import Exhibit, exhibits
+from viz.page.notices import warn
 from viz.page.progress import ProgressStrip
 from viz.page.tabs import generate
 from viz.page.tabs.generate import Shown, Wanted
@@ -30,15 +32,24 @@ def build(viewer: Viewer, strip: ProgressStrip, elem_id: str) -> None:
 
 def _open(event: gr.EventData, request: gr.Request) -> tuple:
     """Show the first exhibit other than the trace on screen that is kept. The browser copies the view."""
-    others = [e for e in exhibits() if (e.caption, e.seed) != (event.caption, event.seed)]
+    shown = [value_in(event, "caption"), value_in(event, "seed")]
+    others = [e for e in exhibits() if [e.caption, e.seed] != shown]
     for exhibit in others:
         if (value := _kept(exhibit)) is not None:
             return gr.Column(visible=True), value, gr.skip(), gr.skip()
+    if not others:
+        warn("There is no other picture to compare with.")
+        return (gr.skip(),) * 4
     return gr.Column(visible=True), *_ask(others[0], request)
 
 
 def _pick(event: gr.EventData, request: gr.Request) -> Shown:
-    return _ask(exhibits()[event.index], request)
+    try:
+        exhibit = exhibits()[number_in(event, "index", len(exhibits()))]
+    except OddEvent as error:
+        warn(str(error))
+        return (gr.skip(),) * 3
+    return _ask(exhibit, request)
 
 
 def _kept(exhibit: Exhibit) -> dict | None:

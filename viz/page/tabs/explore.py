@@ -11,7 +11,8 @@ import gradio as gr
 from gradio.data_classes import FileData
 
 from viz.page.callers import HEAVY
-from viz.page.gallery import Exhibit, exhibits, first_trace, pin_revision
+from viz.page.events import OddEvent, number_in, value_in
+from viz.page.gallery import Exhibit, exhibits, first_exhibit, opening_exhibit, pin_revision
 from viz.page.line import Stopped
 from viz.page.menu import ExportMenu
 from viz.page.notices import inform, warn
@@ -40,12 +41,12 @@ def build(page: gr.Blocks) -> None:
     gallery = exhibits()
     with gr.Row(elem_id="draw"):
         shelf = _lay_out_gallery(gallery)
-        request = _lay_out_request(gallery[0])
+        request = _lay_out_request(first_exhibit())
         box = own_model.lay_out()
     strip = ProgressStrip(elem_id="live")
     with gr.Row(elem_id="pair"):
         with gr.Column(min_width=340):
-            viewer = Viewer(generate.show_part(first_trace(), gallery[0].view), compares=True, elem_id="viewer")
+            viewer = Viewer(_first_value(), compares=True, elem_id="viewer")
         compare.build(viewer, strip, "viewer")
     menu = ExportMenu(elem_id="export")
     plots = Plots(elem_id="plots")
@@ -62,6 +63,14 @@ def build(page: gr.Blocks) -> None:
     own_model.wire(box, viewer, strip)
     strip.stop(_stop, None, strip, queue=False, **PRIVATE)
     gr.api(record_trace, api_name="trace", **HEAVY)
+
+
+def _first_value() -> dict:
+    """What the page opens with: the first exhibit's trace, or why there is none."""
+    first = opening_exhibit()
+    if first is None or first.trace is None:
+        return {"message": "The recording that belongs here is damaged. Choose another picture, or press Generate."}
+    return generate.show_part(first.trace, first.view)
 
 
 def _stop(request: gr.Request) -> None:
@@ -115,7 +124,7 @@ def _lay_out_gallery(gallery: Sequence[Exhibit]) -> gr.Gallery:
     return gr.Gallery(
         [(str(exhibit.picture), exhibit.caption) for exhibit in gallery],
         label="Recorded traces",
-        columns=len(gallery),
+        columns=max(1, len(gallery)),
         allow_preview=False,
         object_fit="contain",
         height="auto",
@@ -128,8 +137,12 @@ def _random_seed() -> int:
     return random.randrange(10_000)
 
 
-def _choose_exhibit(event: gr.SelectData, request: gr.Request) -> tuple:
-    exhibit = exhibits()[event.index]
+def _choose_exhibit(event: gr.EventData, request: gr.Request) -> tuple:
+    try:
+        exhibit = exhibits()[number_in(event, "index", len(exhibits()))]
+    except OddEvent as error:
+        warn(str(error))
+        return (gr.skip(),) * 7
     recipe = exhibit.recipe
     shown = generate.ask(Wanted(recipe, exhibit.view), request.session_hash)
     if isinstance(shown[2], Wanted):
@@ -140,11 +153,11 @@ def _choose_exhibit(event: gr.SelectData, request: gr.Request) -> tuple:
 def _show_whole(event: gr.EventData, request: gr.Request) -> Shown:
     """Show the first exhibit with all its steps, in the same view."""
     try:
-        view = View.from_json(event.view)
-    except (ViewError, AttributeError) as error:
+        view = View.from_json(value_in(event, "view"))
+    except ViewError as error:
         warn(f"The view cannot be kept. {error}")
         view = None
-    return generate.ask_whole(exhibits()[0].recipe, view, request.session_hash)
+    return generate.ask_whole(first_exhibit().recipe, view, request.session_hash)
 
 
 def _generate(caption: str, seed: int, steps: int, guidance: float, both: bool, request: gr.Request) -> Iterator[Shown]:

@@ -95,7 +95,8 @@ def show_kept(wanted: Wanted) -> dict | None:
 
 def show_part(path: Path, view: View | None = None) -> dict:
     """The viewer's value for the trace of the first exhibit, some of whose steps come with the project."""
-    return viewer_value(path, view) | {"whole": exhibits()[0].recipe.steps}
+    steps = [exhibit.recipe.steps for exhibit in exhibits() if exhibit.trace == path]
+    return viewer_value(path, view) | ({"whole": steps[0]} if steps else {})
 
 
 def _show(path: Path, wanted: Wanted) -> dict:

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from viz.colors import in_hex, palette
 from viz.lesson.papers import available_networks, call_of, layers_of, load_model, network_of, words_of
 from viz.page.callers import HEAVY
-from viz.page.gallery import LESSON, exhibits, first_trace
+from viz.page.events import NOT_UNDERSTOOD, OddEvent, number_in, value_in
+from viz.page.gallery import LESSON, exhibits, first_exhibit, opening_exhibit
 from viz.page.interrupt import interruptible
 from viz.page.line import Stopped
-from viz.page.own_lesson import own_choice, own_layers, own_recipe, write_own_lesson
+from viz.page.own_lesson import number_of_steps, own_choice, own_layers, own_recipe, write_own_lesson
 from viz.page.runs import Session, hold_model, load_bundled, stoppable_run
 from viz.page.script import js_on_load
 from viz.recipe import Recipe, RecipeError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from viz.lesson.watch import Replay
 
 BUNDLED, OWN = "critters", "own"
+MAX_STEPS, MAX_NAME = 10_000, 300  # what an event may name: a step, and how many characters a layer's name has
 
 # Constant on purpose, as in viz.page.viewer.
 _SKELETON = '<div class="pixelgaze pg-lesson"><p class="pg-message">Loading the lesson…</p></div>'
@@ -73,12 +75,9 @@ def note_value(text: str) -> dict:
 
 def build() -> None:
     """Lay out the tab in the Blocks being built."""
-    first = exhibits()[0]
-    networks = _networks()
-    view = {"point": first.point, "head": max(0, first.head), "eyes": True}
-    trace = read_description(first_trace())
-    source = {"recipe": trace["recipe"], "layer": first.layer, "step": first.step, "size": trace["size"]}
-    panels = LessonPanels(panels_value(LESSON, view, source), elem_id="lesson")
+    first, networks = first_exhibit(), _networks()
+    value = _first_value()
+    panels = LessonPanels(value, elem_id="lesson")
     with (
         gr.Accordion("The papers’ networks, and other pictures, layers and steps", open=False, elem_id="choices"),
         gr.Row(),
@@ -91,7 +90,8 @@ def build() -> None:
         step = gr.Dropdown(first.steps, value=first.step, label="Step", scale=1)
 
     # The choices that the panels show. Gradio's drop-downs send "input" even if the keyboard only passes through them.
-    current = gr.State([BUNDLED, _to_choice(first.recipe), first.layer, first.step])
+    begun = [BUNDLED, _to_choice(first.recipe), first.layer, first.step]
+    current = gr.State(begun if "lesson" in value else [])
     inputs = [current, network, run, layer, step]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     update = quiet | {"fn": _show_layer, "inputs": inputs, "outputs": [panels, current], **HEAVY}
@@ -103,6 +103,16 @@ def build() -> None:
     followed = panels.visited(_follow_explore, [current, network], [panels, network, run, layer, step], **quiet)
     followed.then(**update | {"show_progress": "minimal"})
     panels.choose(_choose_layer, [], layer, **quiet).then(**update)
+
+
+def _first_value() -> dict:
+    """What the tab opens with: the lesson of the first exhibit's view, or why there is none."""
+    first = opening_exhibit()
+    if first is None or first.trace is None or not _lesson_layers():
+        return note_value("The recording that belongs here is damaged. Choose a picture, a layer or a step below.")
+    trace = read_description(first.trace)
+    source = {"recipe": trace["recipe"], "layer": first.layer, "step": first.step, "size": trace["size"]}
+    return panels_value(LESSON, {"point": first.point, "head": max(0, first.head), "eyes": True}, source)
 
 
 def _choices(labels: dict[str, str]) -> list[tuple[str, str]]:
@@ -121,14 +131,29 @@ def _from_choice(run: str) -> Recipe:
 
 def _runs() -> dict[str, str]:
     """The gallery's runs, as {choice: caption}."""
-    return {_to_choice(exhibit.recipe): exhibit.caption for exhibit in exhibits()}
+    return {_to_choice(exhibit.recipe): exhibit.caption for exhibit in exhibits() or [first_exhibit()]}
 
 
 @lru_cache(maxsize=1)
 def _bundled_layers() -> list[str]:
-    """The attention layers of the bundled model, read from its lesson's file, without torch."""
-    with safe_open(LESSON, "np") as file:
-        return json.loads(file.metadata()["lesson"])["layers"]
+    """The attention layers of the bundled model, read from its lesson's file, without torch if that is whole."""
+    if layers := _lesson_layers():
+        return layers
+    from viz.probes import find_sites
+
+    return list(find_sites(load_bundled().unet)[0])
+
+
+@lru_cache(maxsize=1)
+def _lesson_layers() -> list[str]:
+    """The layers that the lesson's file names; none if it is damaged."""
+    try:
+        with safe_open(LESSON, "np") as file:
+            layers = json.loads(file.metadata()["lesson"])["layers"]
+        return [str(layer) for layer in layers]
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        logging.warning("The first lesson is left out, because it is damaged (%s). Install PixelGaze again.", error)
+        return []
 
 
 def _networks() -> dict[str, str]:
@@ -140,9 +165,9 @@ def _list_layers(current: list, network: str, run: str) -> tuple:
 
     A run of the visitor's own model belongs to that model alone, so another network takes the first exhibit's.
     """
-    if network in (current[0], OWN):
+    if network in (*current[:1], OWN):
         return gr.skip(), gr.skip(), gr.skip(), gr.skip()
-    first = exhibits()[0]
+    first = first_exhibit()
     picture, step = gr.skip(), gr.skip()
     if own_recipe(run) is not None:
         picture = gr.update(choices=_choices(_runs()), value=_to_choice(first.recipe))
@@ -160,59 +185,65 @@ def _list_steps(run: str) -> dict:
     for exhibit in exhibits():
         if run == _to_choice(exhibit.recipe):
             return gr.update(choices=exhibit.steps, value=exhibit.step)
-    steps = _from_choice(run).steps
+    own = own_recipe(run)
+    steps = _from_choice(run).steps if own is None else number_of_steps(own)
     return gr.update(choices=list(range(steps)), value=steps // 2)
 
 
 def _choose_layer(event: gr.EventData) -> dict:
     """Set the drop-down to a layer that was chosen in the story."""
-    return gr.update(value=str(event.layer))
+    layer = value_in(event, "layer")
+    return gr.update(value=layer[:MAX_NAME]) if isinstance(layer, str) else gr.skip()
 
 
 def _follow_explore(event: gr.EventData, current: list, network: str, request: gr.Request | None = None) -> tuple:
     """Set the drop-downs to the trace, layer and step of the tab *Explore*, unless they are set already."""
     kept = (gr.skip(),) * 5
     try:
-        recipe = Recipe.from_json(event.recipe)
+        step, wanted = number_in(event, "step", MAX_STEPS), value_in(event, "layer")
+        recipe = Recipe.from_json(value_in(event, "recipe"))
+    except OddEvent:
+        return (note_value(NOT_UNDERSTOOD), *kept[1:])
     except RecipeError as error:
         return _follow_own(event, current, error, _session(request))
     choice, steps = _to_choice(recipe), range(recipe.steps)
-    if current[1:] == [choice, event.layer, event.step]:
+    if current[1:] == [choice, wanted, step]:
         return kept
     network = BUNDLED if network == OWN else network
-    follows_layer = network == BUNDLED and event.layer in _bundled_layers()
-    layer = gr.update(choices=_bundled_layers(), value=event.layer) if follows_layer else gr.skip()
+    follows_layer = network == BUNDLED and wanted in _bundled_layers()
+    layer = gr.update(choices=_bundled_layers(), value=wanted) if follows_layer else gr.skip()
     if network == BUNDLED and not follows_layer:
-        layer = gr.update(choices=_bundled_layers(), value=exhibits()[0].layer)
+        layer = gr.update(choices=_bundled_layers(), value=first_exhibit().layer)
     return (
         gr.skip(),
         gr.update(choices=_choices(_networks()), value=network),
         gr.update(choices=_choices({choice: recipe.caption} | _runs()), value=choice),
         layer,
-        gr.update(choices=list(steps), value=event.step if event.step in steps else 0),
+        gr.update(choices=list(steps), value=step if step in steps else 0),
     )
 
 
 def _follow_own(event: gr.EventData, current: list, error: RecipeError, session: Session) -> tuple:
     """The same for a trace of the visitor's own model, if that is open; else the story says what to do."""
+    step, layer = number_in(event, "step", MAX_STEPS), value_in(event, "layer")
     try:
-        recipe = event.recipe
+        recipe = value_in(event, "recipe")
         if not isinstance(recipe, dict) or recipe.get("model", BUNDLED) == BUNDLED:
             raise error
-        run = own_choice(recipe, event.size, session)
+        run = own_choice(recipe, value_in(event, "size"), session)
         layers = own_layers(run, session)
     except RecipeError as problem:
         note = f"The story can't explain this recording; it keeps showing the one before. {problem}"
         return (note_value(note), *(gr.skip(),) * 4)
-    if current[1:] == [run, event.layer, event.step]:
+    if current[1:] == [run, layer, step]:
         return (gr.skip(),) * 5
-    label = recipe.get("caption") or f"seed {recipe.get('seed')}"
+    label = str(recipe.get("caption") or "")[:MAX_NAME] or f"seed {recipe.get('seed')}"
     return (
         gr.skip(),
         gr.update(choices=_choices(_networks() | {OWN: f"{recipe['model']} (yours)"}), value=OWN),
         gr.update(choices=_choices({run: label} | _runs()), value=run),
-        gr.update(choices=layers, value=event.layer if event.layer in layers else layers[-1]),
-        gr.update(choices=list(range(event.step + 1)), value=event.step),
+        gr.update(choices=layers, value=layer if layer in layers else layers[-1]),
+        gr.update(choices=list(range(step + 1)), value=step),
     )
 
 
@@ -227,12 +258,14 @@ def _show_layer(
     if chosen == current:
         return gr.skip(), gr.skip()
     path = Path(get_upload_folder()) / f"lesson-{uuid.uuid4().hex}.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with stoppable_run(_session(request)) as stopped, hold_model(stopped):
             _write_layer(path, network, run, layer, step, stopped, _session(request))
     except Stopped:
         return gr.skip(), gr.skip()
+    except (RecipeError, IndexError, KeyError) as error:
+        return note_value(f"This layer can't be explained: {error.args[0] if error.args else error}"), gr.skip()
     except Exception as error:
         logging.exception("the lesson's layer could not be watched")
         return note_value(f"This layer can't be explained: {error}"), gr.skip()

@@ -4,6 +4,7 @@ import { h } from "../dom.js";
 import { downloadFrom } from "../export/files.js";
 import { findViewer } from "./first_viewer.js";
 
+const PATIENCE = 120_000; // milliseconds for the server to write the HTML file
 const MAX_UPLOAD = 256e6; // bytes; viz/page/menu.py has the same limit
 
 // `gradio` is what Gradio gives js_on_load: { element, props, trigger, server, upload, watch }.
@@ -17,7 +18,14 @@ export async function startMenu(gradio) {
   const open = (file) => openFile(gradio, file, exportMenu.say);
   const saveHtml = () => {
     trigger("saved", { view: viewer.viewNow() });
-    return new Promise((done) => (finishSave = done));
+    return new Promise((done, fail) => {
+      finishSave = done;
+      setTimeout(() => {
+        if (finishSave !== done) return;
+        finishSave = null;
+        fail(new Error("The server has not answered. Try again later, or save the recording itself."));
+      }, PATIENCE);
+    });
   };
   exportMenu.add("Interactive page (HTML)", [["HTML", "one HTML file that works offline", saveHtml]]);
   addLink(gradio, root);
