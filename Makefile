@@ -8,6 +8,7 @@
 # make bench-sd       measure recording at Stable Diffusion's size (6 GB of memory, some minutes)
 # make bench-rivals   the same beside attention-map-diffusers, installed into a folder of its own
 # make bench-growth   measure how cost grows with the grid, heads, steps and layers, in under ten minutes
+# make soak           let 50 visitors use the page for ten minutes, and measure what they and the server notice
 # make train          train the bundled model from scratch, or continue where training stopped
 # make train-classic  train the small networks of the papers' blocks, into assets/classic
 # make evaluate       measure the figures of the bundled model's card
@@ -27,7 +28,7 @@ ESLINT := $(VENV)/eslint
 PYTEST := $(BIN)/python -m pytest --durations=15
 
 .PHONY: help app test test-quick versions lint bench bench-quick bench-sd bench-rivals bench-growth \
-  train train-classic evaluate gallery screenshots clean
+  soak train train-classic evaluate gallery screenshots clean
 
 app: $(VENV)/app
 	$(BIN)/python app.py --open
@@ -70,6 +71,9 @@ bench-rivals: $(VENV)/dev $(RIVAL)
 
 bench-growth: $(VENV)/dev $(VENV)/chromium
 	$(BIN)/python -m tests.bench.growth
+
+soak: $(VENV)/dev $(VENV)/chromium
+	$(BIN)/python -m tests.bench.soak
 
 train: $(VENV)/app
 	$(BIN)/python -m models.training.train

@@ -130,6 +130,60 @@ for (const [name, shape] of Object.entries(LAYERS)) {
   }
 }
 
+// Numbers in half precision as a file holds them, and what they are. Written apart from compact.js.
+function makeHalves(count, seed) {
+  const bits = Array.from(makeNumbers(count, seed, 1), (value) => Math.floor((value + 1) * 32768) & 0xbfff); // below 2 in size
+  bits.splice(0, 4, 0x0000, 0x8000, 0x0001, 0x83ff); // zeros and numbers below the normal ones
+  const valueOf = (half) => {
+    const [exponent, fraction] = [(half >> 10) & 31, half & 1023];
+    return (half >> 15 ? -1 : 1) * (exponent ? (1024 + fraction) * 2 ** (exponent - 25) : fraction * 2 ** -24);
+  };
+  return { halves: Uint16Array.from(bits.slice(0, count)), floats: Float32Array.from(bits.slice(0, count), valueOf) };
+}
+
+for (const [name, shape] of Object.entries(LAYERS)) {
+  const layer = makeLayer(shape);
+  const { heads, headDim, tokens, queryCount, keyCount, keyGrid } = layer;
+  const [q, k] = [makeHalves(heads * queryCount * headDim, 21), makeHalves(heads * keyCount * headDim, 22)];
+
+  for (const on of [true, false]) {
+    test(`half precision gives the maps of its numbers, ${on ? "in WebAssembly" : "without it"}: ${name}`, () => {
+      const all = (queries, keys) => {
+        useSimd(on);
+        const { logSums, means } = compute({ layer, q: queries, k: keys });
+        const cells = cell(Math.min(tokens, keyGrid.tokens) - 1);
+        const maps = [null, logSums].map((sums) => compute({ layer, q: queries, k: keys, cells, logSums: sums }));
+        useSimd(true);
+        return [logSums, means, ...maps];
+      };
+      const expected = all(q.floats, k.floats);
+      assert.deepEqual(all({ halves: q.halves }, { halves: k.halves }), expected);
+      assert.deepEqual(all(q.floats, { halves: k.halves }), expected);
+      const rows = expected[2];
+      for (let head = 0; head < heads; head++) {
+        const exact = rowOf(layer, q.floats, k.floats, Math.min(tokens, keyGrid.tokens) - 1, head);
+        exact.forEach((value, j) => {
+          assert(Math.abs(rows[head * keyGrid.tokens + j] - value) < (on ? 4e-5 : 4e-4) * Math.max(1, value));
+        });
+      }
+    });
+  }
+}
+
+test("infinite numbers and NaN in half precision are not hidden", () => {
+  const layer = makeLayer({ grid: [2, 2], heads: 1, headDim: 2 });
+  const ones = Uint16Array.from({ length: 8 }, () => 0x3c00);
+  for (const odd of [0x7c00, 0x7e00]) {
+    const halves = Uint16Array.of(odd, ...ones.subarray(1));
+    useSimd(true);
+    const row = answer(layer, { halves }, { halves: ones }, cell(0), null, 0, new Float32Array(4));
+    const other = answer(layer, { halves: ones }, { halves }, cell(1), null, 0, new Float32Array(4));
+    const { logSums } = compute({ layer, q: { halves }, k: { halves: ones } });
+    assert(![...row, logSums[0]].every(Number.isFinite) && !other.every((share) => share > 0 && share < 4), `${odd}`);
+    assert([...logSums.subarray(1)].every(Number.isFinite));
+  }
+});
+
 test("log sums in WebAssembly are exact, with large scores and many keys, and need no means", () => {
   const layer = makeLayer({ grid: [5, 7], keyGrid: [31, 33], heads: 1, headDim: 6 });
   const [q, k] = [makeNumbers(35 * 6, 8, 12), makeNumbers(31 * 33 * 6, 9, 12)];

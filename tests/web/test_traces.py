@@ -48,7 +48,7 @@ def test_open_trace_reads_every_field_of_version_2(tmp_path):
             gaps: trace.layers.map(({ gaps }) => [...gaps]),
             calls: [...trace.calls], branch: trace.branch, proof: trace.proof,
             missing: [0, 1].map((step) => trace.layers[1].numbers(step) === null),
-            keys: [...trace.layers[0].numbers(1).k],
+            keys: [...core.floatsOf(trace.layers[0].numbers(1).k)],
         })""",
     )
     assert fields["layers"] == [["a", 2, 2, 4, 1, 5, 2, 2, 0, 5], ["d", 2, 2, 4, 0, 4, 1, 2, 1, 3]]

@@ -3,7 +3,7 @@
 // A layer here has the fields of layer.js. q and k are the Q and K of one step, one head after another: (heads, queryCount,
 // headDim) and (heads, keyCount, headDim). The cells are a run of these. Keys that are not cells take their share of a row and
 // are not shown. Rows lie on the grid of the keys, columns on that of the queries. `cells` is { tokens, weights }: a query's
-// cells as indices, and weights that sum to 1. q may be packed (compact.js).
+// cells as indices, and weights that sum to 1. q and k may be as a file holds them: see compact.js.
 //
 // Where WebAssembly has SIMD, simd.js does the same work five to ten times as fast. This is what it must agree with, and what
 // takes its place elsewhere.
@@ -90,15 +90,15 @@ function addColumn(layer, q, k, logSums, token, head, weight, out, at) {
 // else columns.
 export function answer(layer, q, k, cells, logSums, head, out, at = 0) {
   if (simd?.fits(layer)) return simd.answer(layer, q, k, cells, logSums, head, out, at);
-  const queries = floatsOf(q, layer);
+  const [queries, keys] = [floatsOf(q, layer), floatsOf(k, layer)];
   const first = head < 0 ? 0 : head;
   const last = head < 0 ? layer.heads : head + 1;
   out.fill(0, at, at + mapCells(layer, logSums));
   for (let h = first; h < last; h++) {
     for (let i = 0; i < cells.tokens.length; i++) {
       const weight = cells.weights[i] / (last - first);
-      if (logSums) addColumn(layer, queries, k, logSums, cells.tokens[i], h, weight, out, at);
-      else addRow(layer, queries, k, cells.tokens[i], h, weight, out, at);
+      if (logSums) addColumn(layer, queries, keys, logSums, cells.tokens[i], h, weight, out, at);
+      else addRow(layer, queries, keys, cells.tokens[i], h, weight, out, at);
     }
   }
   return out;
@@ -122,13 +122,13 @@ export function answerAllHeads(layer, q, k, cells, logSums) {
 function normalise(layer, q, k, withMeans) {
   if (simd?.fits(layer)) return simd.normalise(layer, q, k, withMeans);
   const { tokens, heads, firstQuery, queryCount, firstKey, keyCount } = layer;
-  const queries = floatsOf(q, layer);
+  const [queries, keys] = [floatsOf(q, layer), floatsOf(k, layer)];
   const cells = layer.keyGrid.tokens;
   const logSums = new Float32Array(heads * tokens);
   const means = withMeans ? new Float32Array(heads * cells) : null;
   for (let head = 0; head < heads; head++) {
     for (let token = 0; token < tokens; token++) {
-      const best = score(layer, k, keyCount, vectorOf(layer, queries, queryCount, firstQuery + token, head), head);
+      const best = score(layer, keys, keyCount, vectorOf(layer, queries, queryCount, firstQuery + token, head), head);
       const sum = exponentiate(keyCount, best);
       logSums[head * tokens + token] = best + Math.log(sum);
       if (!means) continue;

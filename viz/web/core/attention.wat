@@ -1,18 +1,19 @@
 ;; The inner loops of attention.js with four numbers at a time. `python -m viz.web.assemble` writes attention_wasm.js.
 ;;
 ;; Addresses are in bytes. A matrix holds the vectors of one head side by side: number i of all vectors, then number
-;; i + 1 of all vectors. A row of the matrix has `width` numbers, a multiple of sixteen; those beyond `count` are padding
+;; i + 1 of all vectors. A row of the matrix has `width` numbers, a multiple of 32; those beyond `count` are padding
 ;; and may be anything. Buffers that hold one number for each vector have `width` numbers, too.
 ;;
 ;; Scores and logarithms are to the base 2 in here: `scale` brings log₂ e with it.
 (module
   (memory (export "memory") 1)
 
-  ;; scores[j] = scale · (vector · column j of the matrix); returns the largest.
+  ;; scores[j] = scale · (vector · column j of the matrix); returns the largest. Thirty-two columns at a time.
   (func $score
     (param $vector i32) (param $depth i32) (param $matrix i32) (param $width i32) (param $scale f32) (param $scores i32)
     (result f32)
-    (local $largest v128) (local $a v128) (local $b v128) (local $c v128) (local $d v128) (local $number v128) (local $factor v128)
+    (local $largest v128) (local $number v128) (local $factor v128)
+    (local $a v128) (local $b v128) (local $c v128) (local $d v128) (local $e v128) (local $f v128) (local $g v128) (local $h v128)
     (local $row i32) (local $at i32) (local $bytes i32) (local $j i32) (local $end i32)
     (local.set $factor (f32x4.splat (local.get $scale)))
     (local.set $largest (f32x4.splat (f32.const -1e30)))
@@ -23,6 +24,10 @@
       (local.set $b (v128.const f32x4 0 0 0 0))
       (local.set $c (v128.const f32x4 0 0 0 0))
       (local.set $d (v128.const f32x4 0 0 0 0))
+      (local.set $e (v128.const f32x4 0 0 0 0))
+      (local.set $f (v128.const f32x4 0 0 0 0))
+      (local.set $g (v128.const f32x4 0 0 0 0))
+      (local.set $h (v128.const f32x4 0 0 0 0))
       (local.set $row (i32.add (local.get $matrix) (local.get $j)))
       (local.set $at (local.get $vector))
       (loop $numbers
@@ -31,6 +36,10 @@
         (local.set $b (f32x4.add (local.get $b) (f32x4.mul (local.get $number) (v128.load offset=16 (local.get $row)))))
         (local.set $c (f32x4.add (local.get $c) (f32x4.mul (local.get $number) (v128.load offset=32 (local.get $row)))))
         (local.set $d (f32x4.add (local.get $d) (f32x4.mul (local.get $number) (v128.load offset=48 (local.get $row)))))
+        (local.set $e (f32x4.add (local.get $e) (f32x4.mul (local.get $number) (v128.load offset=64 (local.get $row)))))
+        (local.set $f (f32x4.add (local.get $f) (f32x4.mul (local.get $number) (v128.load offset=80 (local.get $row)))))
+        (local.set $g (f32x4.add (local.get $g) (f32x4.mul (local.get $number) (v128.load offset=96 (local.get $row)))))
+        (local.set $h (f32x4.add (local.get $h) (f32x4.mul (local.get $number) (v128.load offset=112 (local.get $row)))))
         (local.set $row (i32.add (local.get $row) (local.get $bytes)))
         (local.set $at (i32.add (local.get $at) (i32.const 4)))
         (br_if $numbers (i32.lt_u (local.get $at) (local.get $end))))
@@ -38,16 +47,23 @@
       (local.set $b (f32x4.mul (local.get $b) (local.get $factor)))
       (local.set $c (f32x4.mul (local.get $c) (local.get $factor)))
       (local.set $d (f32x4.mul (local.get $d) (local.get $factor)))
+      (local.set $e (f32x4.mul (local.get $e) (local.get $factor)))
+      (local.set $f (f32x4.mul (local.get $f) (local.get $factor)))
+      (local.set $g (f32x4.mul (local.get $g) (local.get $factor)))
+      (local.set $h (f32x4.mul (local.get $h) (local.get $factor)))
       (local.set $row (i32.add (local.get $scores) (local.get $j)))
       (v128.store (local.get $row) (local.get $a))
       (v128.store offset=16 (local.get $row) (local.get $b))
       (v128.store offset=32 (local.get $row) (local.get $c))
       (v128.store offset=48 (local.get $row) (local.get $d))
-      (local.set $largest
-        (f32x4.pmax
-          (local.get $largest)
-          (f32x4.pmax (f32x4.pmax (local.get $a) (local.get $b)) (f32x4.pmax (local.get $c) (local.get $d)))))
-      (local.set $j (i32.add (local.get $j) (i32.const 64)))
+      (v128.store offset=64 (local.get $row) (local.get $e))
+      (v128.store offset=80 (local.get $row) (local.get $f))
+      (v128.store offset=96 (local.get $row) (local.get $g))
+      (v128.store offset=112 (local.get $row) (local.get $h))
+      (local.set $a (f32x4.pmax (f32x4.pmax (local.get $a) (local.get $b)) (f32x4.pmax (local.get $c) (local.get $d))))
+      (local.set $e (f32x4.pmax (f32x4.pmax (local.get $e) (local.get $f)) (f32x4.pmax (local.get $g) (local.get $h))))
+      (local.set $largest (f32x4.pmax (local.get $largest) (f32x4.pmax (local.get $a) (local.get $e))))
+      (local.set $j (i32.add (local.get $j) (i32.const 128)))
       (br_if $columns (i32.lt_u (local.get $j) (local.get $bytes))))
     (call $lanes (local.get $largest)))
 
@@ -370,6 +386,33 @@
     (local.set $to (i32.add (local.get $to) (local.get $bytes)))
     (v128.store (local.get $to)
       (i8x16.shuffle 8 9 10 11 12 13 14 15 24 25 26 27 28 29 30 31 (local.get $abAfter) (local.get $cdAfter))))
+
+  ;; Writes `count` numbers in half precision as floats, rounded up to a multiple of eight.
+  (func (export "widen") (param $from i32) (param $count i32) (param $to i32)
+    (local $eight v128) (local $end i32)
+    (local.set $end (i32.add (local.get $from) (i32.shl (local.get $count) (i32.const 1))))
+    (loop $all
+      (local.set $eight (v128.load align=2 (local.get $from)))
+      (v128.store align=4 (local.get $to) (call $widenFour (i32x4.extend_low_i16x8_s (local.get $eight))))
+      (v128.store offset=16 align=4 (local.get $to) (call $widenFour (i32x4.extend_high_i16x8_s (local.get $eight))))
+      (local.set $from (i32.add (local.get $from) (i32.const 16)))
+      (local.set $to (i32.add (local.get $to) (i32.const 32)))
+      (br_if $all (i32.lt_u (local.get $from) (local.get $end)))))
+
+  ;; Four numbers in half precision, extended with their signs, as floats. With its bits in their places, and the exponent's
+  ;; bias as it was, a number is 2⁻¹¹² times what it is; infinity and NaN get the highest exponent.
+  (func $widenFour (param $four v128) (result v128)
+    (v128.or
+      (f32x4.mul
+        (v128.and
+          (i32x4.shl (local.get $four) (i32.const 13))
+          (v128.const i32x4 0x8fffe000 0x8fffe000 0x8fffe000 0x8fffe000))
+        (v128.const f32x4 0x1p112 0x1p112 0x1p112 0x1p112))
+      (v128.and
+        (i32x4.eq
+          (v128.and (local.get $four) (v128.const i32x4 0x7c00 0x7c00 0x7c00 0x7c00))
+          (v128.const i32x4 0x7c00 0x7c00 0x7c00 0x7c00))
+        (v128.const i32x4 0x7f800000 0x7f800000 0x7f800000 0x7f800000))))
 
   ;; The same of packed vectors: see compact.js. They follow the scales of their channels.
   (func (export "unpack") (param $from i32) (param $count i32) (param $depth i32) (param $matrix i32) (param $width i32)

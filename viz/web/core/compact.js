@@ -1,8 +1,27 @@
-// Reads the packed queries of cross-attention in compact files, as viz/compact.py writes them. Nothing here touches the DOM.
+// Numbers as a file holds them: in half precision, or packed, as viz/compact.py writes the queries of cross-attention. Nothing
+// here touches the DOM.
 //
-// They stay packed, { packed: bytes }, until someone needs them: WebAssembly unpacks them itself, see simd.js.
+// They stay as they are, { halves: Uint16Array } or { packed: bytes }, until someone needs floats: WebAssembly reads both itself,
+// see simd.js.
 //
-// A worker runs the same functions from their source text, so they may use only one another.
+// A worker runs the same functions from their source text, so they may use only one another and the variable below.
+
+let halfTable = null;
+
+// All 65,536 half-precision numbers: a lookup is faster than arithmetic, and works without Float16Array.
+export function halfPrecision() {
+  if (halfTable) return halfTable;
+  halfTable = new Float32Array(65536);
+  for (let bits = 0; bits < 65536; bits++) {
+    const sign = bits & 0x8000 ? -1 : 1;
+    const exponent = (bits >> 10) & 31;
+    const fraction = bits & 1023;
+    if (exponent === 0) halfTable[bits] = sign * fraction * 2 ** -24;
+    else if (exponent === 31) halfTable[bits] = fraction ? NaN : sign * Infinity;
+    else halfTable[bits] = sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+  }
+  return halfTable;
+}
 
 // How many bytes a packed vector takes: five for every four numbers.
 export function vectorBytes(headDim) {
@@ -14,11 +33,19 @@ export function packedBytes({ heads, headDim, queryCount }) {
   return heads * (4 * headDim + queryCount * vectorBytes(headDim));
 }
 
-// The numbers, (heads, queryCount, headDim), of queries that may be packed. They are unpacked once.
-export function floatsOf(q, layer) {
-  if (!q.packed) return q;
-  q.floats ??= unpackQueries(q.packed, layer);
-  return q.floats;
+// The numbers of Q or K as floats: (heads, queryCount or keyCount, headDim). They are made once.
+export function floatsOf(numbers, layer) {
+  const { packed, halves } = numbers;
+  if (packed) numbers.floats ??= unpackQueries(packed, layer);
+  else if (halves) numbers.floats ??= widen(halves);
+  return numbers.floats ?? numbers;
+}
+
+function widen(halves) {
+  const table = halfPrecision();
+  const floats = new Float32Array(halves.length);
+  for (let i = 0; i < floats.length; i++) floats[i] = table[halves[i]];
+  return floats;
 }
 
 // Four numbers of ten bits each, the highest bit first, are five bytes; the least number is 512 below zero.
@@ -45,5 +72,6 @@ function unpackQueries(bytes, { heads, headDim, queryCount }) {
 
 // The source text of all this, for a worker.
 export function compactSource() {
-  return [vectorBytes, packedBytes, floatsOf, unpackQueries].map(String).join("\n");
+  const functions = [halfPrecision, vectorBytes, packedBytes, floatsOf, widen, unpackQueries];
+  return ["let halfTable = null;", ...functions.map(String)].join("\n");
 }

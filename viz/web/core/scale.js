@@ -69,7 +69,12 @@ const oneFloatBits = new Uint32Array(oneFloat.buffer);
 
 // Writes the colours of one map to `out`; `table` is this scale's, from colorTables.
 export function colorize(table, scale, map, count, out) {
-  const factor = scale.range === "own" ? 1 / largestOf(map, count) : 1;
+  if (scale.range === "common") {
+    const bits = new Uint32Array(map.buffer, map.byteOffset, count);
+    for (let i = 0; i < count; i++) out[i] = table[bits[i] >>> 16];
+    return out;
+  }
+  const factor = 1 / largestOf(map, count);
   for (let i = 0; i < count; i++) {
     oneFloat[0] = map[i] * factor;
     out[i] = table[oneFloatBits[0] >>> 16];

@@ -21,7 +21,9 @@ export class Simd {
   #bytes; // and as bytes
   #used = 16; // floats of it; the first ones are the code's own
   #matrices = new WeakMap(); // {Q or K: where its copy is}
+  #rows = new WeakMap(); // {Q or K in half precision: where a copy of it as it is lies, in bytes}
   #buffers = {}; // {name: { at, length }}
+  #sizes = new WeakMap(); // {layer: what floatsOfLayer says}
 
   static LIMIT = 2 ** 26; // floats, 256 MB
 
@@ -37,6 +39,7 @@ export class Simd {
   clear() {
     this.#used = 16;
     this.#matrices = new WeakMap();
+    this.#rows = new WeakMap();
     this.#buffers = {};
   }
 
@@ -107,23 +110,36 @@ export class Simd {
 
   // The address of one of the vectors, which the code reads from its own memory.
   #vectorOf(vectors, count, token, head, headDim) {
-    const to = this.#buffer("vector", headDim);
+    const to = this.#buffer("vector", headDim + 8);
     if (vectors.packed) {
       const { at, width, size } = this.#matrixOf(vectors, count, headDim);
       for (let i = 0; i < headDim; i++) this.#numbers[to + i] = this.#numbers[at + head * size + i * width + token];
-    } else {
-      const from = (head * count + token) * headDim;
-      for (let i = 0; i < headDim; i++) this.#numbers[to + i] = vectors[from + i];
+      return 4 * to;
     }
+    const from = (head * count + token) * headDim;
+    if (vectors.halves) this.#code.widen(this.#rowsOf(vectors) + 2 * from, headDim, 4 * to);
+    else for (let i = 0; i < headDim; i++) this.#numbers[to + i] = vectors[from + i];
     return 4 * to;
+  }
+
+  // Where the numbers of all heads are as they came, in half precision: a hover reads one vector of each map's Q.
+  #rowsOf(vectors) {
+    const known = this.#rows.get(vectors);
+    if (known) return known;
+    const { halves } = vectors;
+    const at = 4 * this.#take(halves.length / 2 + 4);
+    this.#bytes.set(new Uint8Array(halves.buffer, halves.byteOffset, halves.byteLength), at);
+    this.#rows.set(vectors, at);
+    return at;
   }
 
   // The address of the keys of one head, one after another. If their number is odd, the last one is there twice.
   #keysOf(k, keyCount, headDim, head) {
-    const at = this.#buffer("keys", (keyCount + 1) * headDim);
-    const [first, last] = [head * keyCount * headDim, (head + 1) * keyCount * headDim];
-    this.#numbers.set(k.subarray(first, last), at);
-    this.#numbers.set(k.subarray(last - headDim, last), at + keyCount * headDim);
+    const at = this.#buffer("keys", (keyCount + 1) * headDim + 8);
+    const length = keyCount * headDim;
+    if (k.halves) this.#widen(k.halves, head * length, length, at);
+    else this.#numbers.set(k.subarray(head * length, (head + 1) * length), at);
+    this.#numbers.copyWithin(at + length, at + length - headDim, at + length);
     return 4 * at;
   }
 
@@ -141,29 +157,43 @@ export class Simd {
     if (known) return known;
     const width = widthOf(count);
     const size = 4 * Math.ceil(headDim / 4) * width;
-    const bytes = vectors.packed ?? new Uint8Array(vectors.buffer, vectors.byteOffset, vectors.byteLength);
-    const length = vectors.packed ? packedBytes({ heads: 1, headDim, queryCount: count }) : 4 * count * headDim; // of a head
-    const heads = bytes.length / length;
+    const { packed, halves } = vectors;
+    const bytes = packed ?? (halves ? null : new Uint8Array(vectors.buffer, vectors.byteOffset, vectors.byteLength));
+    const length = packed ? packedBytes({ heads: 1, headDim, queryCount: count }) : 4 * count * headDim; // of a head
+    const heads = halves ? halves.length / (count * headDim) : bytes.length / length;
     const at = this.#take(heads * size);
-    const raw = 4 * this.#buffer("raw", rawFloats(count, headDim));
-    const make = vectors.packed ? this.#code.unpack : this.#code.transpose;
+    const raw = this.#buffer("raw", rawFloats(count, headDim));
+    const make = packed ? this.#code.unpack : this.#code.transpose;
     for (let head = 0; head < heads; head++) {
-      this.#bytes.set(bytes.subarray(head * length, (head + 1) * length), raw);
-      make(raw, count, headDim, 4 * (at + head * size), width);
+      if (halves) this.#widen(halves, head * count * headDim, count * headDim, raw);
+      else this.#bytes.set(bytes.subarray(head * length, (head + 1) * length), 4 * raw);
+      make(4 * raw, count, headDim, 4 * (at + head * size), width);
     }
     const matrix = { at, width, size };
     this.#matrices.set(vectors, matrix);
     return matrix;
   }
 
+  // Writes some numbers in half precision as floats.
+  #widen(halves, first, length, to) {
+    const at = 4 * this.#buffer("halves", length / 2 + 4);
+    this.#bytes.set(new Uint8Array(halves.buffer, halves.byteOffset + 2 * first, 2 * length), at);
+    this.#code.widen(at, length, 4 * to);
+  }
+
   // Whether a layer's Q and K are small enough.
   fits(layer) {
-    return floatsOfLayer(layer) < Simd.LIMIT / 2;
+    return this.#sizeOf(layer) < Simd.LIMIT / 2;
+  }
+
+  #sizeOf(layer) {
+    if (!this.#sizes.has(layer)) this.#sizes.set(layer, floatsOfLayer(layer));
+    return this.#sizes.get(layer);
   }
 
   // Makes sure that nothing is dropped while a layer is worked on.
   #reserve(layer) {
-    const most = floatsOfLayer(layer);
+    const most = this.#sizeOf(layer);
     if (this.#used + most > Simd.LIMIT) this.clear();
     const bytes = 4 * (this.#used + most) - this.#memory.buffer.byteLength;
     if (bytes <= 0) return;
@@ -197,7 +227,7 @@ export class Simd {
 
 // A number of vectors with the padding that the code needs.
 function widthOf(count) {
-  return 16 * Math.ceil(count / 16);
+  return 32 * Math.ceil(count / 32);
 }
 
 // The floats of one head, and what the code may read beyond them.
@@ -208,8 +238,8 @@ function rawFloats(count, headDim) {
 // How much of the memory the copies of one layer at one step and its buffers take at most.
 function floatsOfLayer({ heads, headDim, queryCount, keyCount }) {
   const [queries, keys] = [queryCount, keyCount].map(widthOf);
-  const matrices = (heads * 4 * Math.ceil(headDim / 4) + 8) * (queries + keys);
-  return matrices + rawFloats(Math.max(queries, keys), headDim) + (keys + 16) * (headDim + 20) + 256;
+  const matrices = (heads * 6 * Math.ceil(headDim / 4) + 8) * (queries + keys); // and as they came, half as large
+  return matrices + 2 * rawFloats(Math.max(queries, keys), headDim) + (keys + 16) * (headDim + 20) + 256;
 }
 
 export function startSimd() {

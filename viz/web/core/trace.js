@@ -4,8 +4,8 @@
 //   trace.all                           // every layer that can be shown; a layer's `index` is its place here
 //   trace.layers, trace.wordLayers      // those with keys that are pixels, and words; joint attention has both
 //   trace.askingLayers                  // those in which words look, too
-//   const { q, k } = trace.layers[0].numbers(stepIndex, branch)    // (heads, queryCount, headDim) floats, and keys; q may be
-//                                                                  // packed: see compact.js
+//   const { q, k } = trace.layers[0].numbers(stepIndex, branch)    // (heads, queryCount, headDim) numbers, and keys; either may
+//                                                                  // still be as in the file: see floatsOf in compact.js
 //   trace.layers[0].gaps.get(stepIndex) // why this layer has no Q and K at this step; undefined if it has
 //   trace.layers[0].words(branch)       // the words among its keys: see captions.js
 //   trace.buffer                        // the file's own bytes
@@ -21,7 +21,7 @@
 // keys; see remote_answers.js.
 
 import { readCaption, wordsOfLayer } from "./captions.js";
-import { packedBytes } from "./compact.js";
+import { floatsOf, packedBytes } from "./compact.js";
 import { readLayer } from "./layer.js";
 import { DIFFERENCE } from "./query.js";
 
@@ -29,23 +29,6 @@ const TRACE_FORMAT = "pixelgaze-trace";
 const TRACE_VERSIONS = ["1", "2"];
 const ONLY_SOME =
   "This trace keeps only the queries that were asked for, so one cannot point anywhere in it. Python reads it: Trace.load(…).rows(…).";
-
-// All 65,536 half-precision numbers: a lookup is faster than arithmetic, and works without Float16Array.
-let halfTable = null;
-
-function halfPrecision() {
-  if (halfTable) return halfTable;
-  halfTable = new Float32Array(65536);
-  for (let bits = 0; bits < 65536; bits++) {
-    const sign = bits & 0x8000 ? -1 : 1;
-    const exponent = (bits >> 10) & 31;
-    const fraction = bits & 1023;
-    if (exponent === 0) halfTable[bits] = sign * fraction * 2 ** -24;
-    else if (exponent === 31) halfTable[bits] = fraction ? NaN : sign * Infinity;
-    else halfTable[bits] = sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
-  }
-  return halfTable;
-}
 
 // How many bytes of a safetensors file its header and what precedes it take; its first eight bytes say it.
 export const headerEnd = (buffer) => 8 + Number(new DataView(buffer).getBigUint64(0, true));
@@ -72,15 +55,12 @@ export function readSafetensors(buffer) {
 }
 
 // The numbers of a tensor, copied into a Float32Array.
-export function toFloats({ dtype, bytes }) {
+export function toFloats(tensor) {
+  const { dtype, bytes } = tensor;
+  if (dtype === "F16") return floatsOf(toHalves(bytes));
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const floats = new Float32Array(bytes.length / (dtype === "F32" ? 4 : 2));
-  if (dtype === "F16") {
-    const table = halfPrecision();
-    const halves = bytes.byteOffset % 2 ? null : new Uint16Array(bytes.buffer, bytes.byteOffset, floats.length); // much faster
-    if (halves) for (let i = 0; i < floats.length; i++) floats[i] = table[halves[i]];
-    else for (let i = 0; i < floats.length; i++) floats[i] = table[view.getUint16(2 * i, true)];
-  } else if (dtype === "BF16") {
+  if (dtype === "BF16") {
     const bits = new Uint32Array(floats.buffer);
     for (let i = 0; i < floats.length; i++) bits[i] = view.getUint16(2 * i, true) << 16;
   } else if (dtype === "F32") {
@@ -89,6 +69,18 @@ export function toFloats({ dtype, bytes }) {
     throw new Error(`This trace holds numbers of type ${dtype}; expected F16, BF16 or F32.`);
   }
   return floats;
+}
+
+// Half-precision numbers as they are, see compact.js; their bytes may begin anywhere in the file.
+function toHalves(bytes) {
+  const aligned = bytes.byteOffset % 2 ? bytes.slice() : bytes;
+  return { halves: new Uint16Array(aligned.buffer, aligned.byteOffset, bytes.length / 2) };
+}
+
+// The numbers of Q or K, in the form that takes least, see compact.js.
+function toNumbers({ dtype, bytes }) {
+  if (dtype === "U8") return { packed: bytes };
+  return dtype === "F16" ? toHalves(bytes) : toFloats({ dtype, bytes });
 }
 
 // A picture as { width, height, data }: four bytes per pixel, as in ImageData.
@@ -172,7 +164,7 @@ function addPictures(trace, tensors, isHere) {
 }
 
 // A layer's Q and K by step and branch, null at gaps and where they have not arrived. The shapes of all are checked at once;
-// they become floats when they are first read, so that opening a trace takes no longer for its steps that are not on screen.
+// they are taken from the file when they are first read, so that opening a trace takes no longer for its steps that are not on screen.
 function numbersOf(tensors, layer, steps, branches, isHere) {
   const { name, heads, headDim, queryCount, keyCount, gaps, keyGrid } = layer;
   const found = new Map();
@@ -188,12 +180,12 @@ function numbersOf(tensors, layer, steps, branches, isHere) {
     });
   }
   const known = new Map();
+  const numbersIn = remembered(toNumbers); // steps may share their keys
   return (step, branch) => {
     const key = `${branch} ${step}`;
     const entry = found.get(key);
     if (entry && isHere(entry.q) && isHere(entry.k)) {
-      const { q, k } = entry;
-      known.set(key, { q: q.dtype === "U8" ? { packed: q.bytes } : toFloats(q), k: toFloats(k) });
+      known.set(key, { q: numbersIn(entry.q), k: numbersIn(entry.k) });
       found.delete(key);
     }
     return known.get(key) ?? null;

@@ -85,8 +85,14 @@ const mayTake = ({ worker, jobs }) => !jobs.length || (worker && jobs.length ===
 // The products of numbers of q and k that all rows of a layer at one step take.
 export const productsOf = ({ heads, headDim, tokens, keyCount }) => heads * headDim * tokens * keyCount;
 
-// Packed queries are part of the whole file, which would be sent with them.
-const toSend = ({ q, ...message }) => ({ q: q.packed ? { packed: q.packed.slice() } : q, ...message });
+const toSend = ({ q, k, ...message }) => ({ q: apart(q), k: apart(k), ...message });
+
+// Numbers as the file holds them are part of its buffer, all of which would be sent with them.
+function apart(numbers) {
+  const { packed, halves } = numbers;
+  if (packed) return { packed: packed.slice() };
+  return halves ? { halves: halves.slice() } : numbers;
+}
 
 // Null if there are no workers.
 function startWorker(onMessage, onFailure) {

@@ -54,7 +54,7 @@ function contentOf(desk, layer) {
 function cellOf(desk, share, chance) {
   if (Number.isNaN(share)) return h("td", { title: "this word doesn't look, or only one of the captions has both" }, formatShare(share));
   const scale = { ...scaleOf(desk.state, { kind: "word" }), range: "common" };
-  const colors = colorize(desk.tableOf(scale, "solid"), scale, [share * chance], 1, new Uint32Array(1));
+  const colors = colorize(desk.tableOf(scale, "solid"), scale, Float32Array.of(share * chance), 1, new Uint32Array(1));
   const [red, green, blue] = new Uint8ClampedArray(colors.buffer);
   const cell = h("td", {}, formatShare(share, scale.special));
   cell.style.background = `rgb(${red} ${green} ${blue})`;

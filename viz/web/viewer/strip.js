@@ -69,13 +69,16 @@ function fullBar(words, shares) {
   return FULL.find((share) => share >= largest) ?? 1;
 }
 
-function showBar({ fill, share }, value, full, signed) {
-  const size = Math.min(1, Math.abs(value || 0) / full); // 0 for null and NaN
-  fill.style.transform = `scaleY(${size.toFixed(3)})`;
-  fill.classList.toggle("pg-less", value < 0);
-  fill.classList.toggle("pg-over", Math.abs(value) > full);
+// Touches only what differs from what the chip shows: a hover comes here for every word.
+function showBar({ fill, share, shown }, value, full, signed) {
+  const size = Math.min(1, Math.abs(value || 0) / full).toFixed(2); // of some 20 pixels; 0 for null and NaN
+  if (size !== shown.size) fill.style.transform = `scaleY(${size})`;
+  const [less, over] = [value < 0, Math.abs(value) > full];
+  if (less !== shown.less) fill.classList.toggle("pg-less", less);
+  if (over !== shown.over) fill.classList.toggle("pg-over", over);
   const text = value === null ? "…" : formatShare(value, signed);
-  if (share.textContent !== text) share.textContent = text;
+  if (text !== shown.text) share.textContent = text;
+  Object.assign(shown, { size, less, over, text });
 }
 
 // Shows which words are pinned, and in which colours.
@@ -134,7 +137,7 @@ function buildChip(desk, word, words) {
   const note = desk.trace.captionOf(desk.state.branch)?.notes.get(word.text);
   const lines = [!isAdded && count > 1 && `${count} tokens, summed`, note];
   if (lines.some(Boolean)) button.title = `${name}: ${lines.filter(Boolean).join("; ")}`;
-  const chip = { word, button, fill, share, dot };
+  const chip = { word, button, fill, share, dot, shown: {} };
   wireChip(desk, chip);
   return chip;
 }

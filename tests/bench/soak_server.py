@@ -1,0 +1,83 @@
+"""A server of the page for `tests.bench.soak`: what it takes of the machine, and its sudden death."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.support.chromium import ROOT
+
+
+class Running:
+    """`python app.py` with all its files in a folder. `url` ends with a slash."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen | None = None
+        self.url = ""
+
+    def start(self) -> None:
+        """Start it, on the same port as before; returns when it serves the page."""
+        folders = {"GRADIO_TEMP_DIR": str(self._folder / "temporary"), "PIXELGAZE_CACHE": str(self._folder / "cache")}
+        port = re.search(r":(\d+)/$", self.url)
+        command = [sys.executable, "-u", "app.py", "--on-demand", *(["--port", port.group(1)] if port else [])]
+        log = self._folder / "log.txt"
+        with log.open("w") as file:
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, env=os.environ | folders, stdout=file, stderr=subprocess.STDOUT
+            )
+        deadline = time.monotonic() + 120
+        while not (found := re.search(r"http://\S+", log.read_text())):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"app.py did not serve a page; its output:\n{log.read_text()}")
+            time.sleep(0.05)
+        self.url = found.group().rstrip("/") + "/"
+
+    def kill(self, how: int = signal.SIGKILL) -> None:
+        assert self._process is not None
+        self._process.send_signal(how)
+        self._process.wait()
+
+    @property
+    def output(self) -> str:
+        """What it printed since it was started."""
+        return (self._folder / "log.txt").read_text()
+
+    def sizes(self) -> dict[str, float]:
+        """Its memory in MB, threads, open files and connections, and the MB of its files."""
+        assert self._process is not None
+        process = Path("/proc") / str(self._process.pid)
+        status = (process / "status").read_text()
+        number = {name: int(value) for name, value in re.findall(r"^(VmRSS|Threads):\s+(\d+)", status, re.MULTILINE)}
+        return {
+            "rss_mb": number["VmRSS"] / 1024,
+            "threads": number["Threads"],
+            "files": len(os.listdir(process / "fd")),
+            "cache_mb": _bytes(self._folder) / 1e6,
+        }
+
+
+def _bytes(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):  # deleted in the meantime
+            total += path.stat().st_size
+    return total
+
+
+@contextmanager
+def running_server(folder: Path) -> Iterator[Running]:
+    """A server that has been started, and is ended after the block."""
+    running = Running(folder)
+    running.start()
+    try:
+        yield running
+    finally:
+        running.kill(signal.SIGTERM)
