@@ -19,8 +19,11 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from viz.page.gallery import first_trace
 from viz.page.line import MOST_WAITING
+from viz.page.links import encode
 from viz.recipe import Recipe
+from viz.trace_header import read_description
 from viz.view import View
 
 CAPTIONS = (
@@ -31,6 +34,10 @@ CAPTIONS = (
 SEEDS = 30  # of each caption: some runs are in the store already, others are new
 ROW_LAYER = "up_blocks.2.attentions.1.transformer_blocks.0.attn1"
 WORD_LAYER = ROW_LAYER.replace("attn1", "attn2")
+_FIRST = read_description(first_trace())  # the trace that the page opens with
+STEPS = len(_FIRST["timesteps"])
+SELF = [i for i, layer in enumerate(_FIRST["layers"]) if any(keys["kind"] == "pixels" for keys in layer["keys"])]
+VIEW = View((0.5, 0.4), ROW_LAYER, 0)
 PAUSE = (0.2, 1.5)  # seconds between two actions of a visitor
 PATIENCE = 300.0  # seconds that a visitor waits for a run
 
@@ -121,7 +128,7 @@ class Visitor:
         """Open the page with a link; returns the viewer's value if the trace was in the store."""
         await self._read_page()
         for event in self._events("load"):
-            shown, *_ = await self._run(event, [], query=f"?look={link.rpartition('look=')[2]}")
+            shown, *_ = await self._run(event, [], query=f"?look={link}")
             if isinstance(shown, dict) and "trace" in shown:
                 return shown
         return None
@@ -151,31 +158,27 @@ class Visitor:
             "mode": "row",
             "special": False,
             "queries": [query],
-            "maps": [[0, layer, self._chance.randrange(9), -1] for layer in range(10)],
+            "maps": [[0, layer, self._chance.randrange(STEPS), -1] for layer in SELF],
         }
         body = {
             "session_hash": self._session,
             "component_id": self._component("viewer")["id"],
             "fn_name": "answer",
-            "data": [request],
+            "data": request,
         }
         answer = self._checked(await self._http.post("gradio_api/component_server", json=body)).json()
         if "numbers" not in answer:
             raise Failed(str(answer))
         return answer["done"]
 
-    async def _copy_link(self) -> str:
-        recipe = Recipe(self._chance.choice(CAPTIONS), self._chance.randrange(SEEDS), 3, 1.5)
-        return await self._link(recipe)
-
-    async def _link(self, recipe: Recipe) -> str:
+    async def _copy_link(self) -> None:
         body = {
             "session_hash": self._session,
             "component_id": self._component("export")["id"],
-            "fn_name": "encode_link",
-            "data": [{"recipe": recipe.to_json(), "view": View().to_json()}],
+            "fn_name": "check_recipe",
+            "data": Recipe(self._chance.choice(CAPTIONS), self._chance.randrange(SEEDS), 3, 1.5).to_json(),
         }
-        return self._checked(await self._http.post("gradio_api/component_server", json=body)).json()["text"]
+        self._checked(await self._http.post("gradio_api/component_server", json=body))
 
     def _recipe(self) -> list[Any]:
         return [self._chance.choice(CAPTIONS), self._chance.randrange(SEEDS), self._chance.randint(2, 6), 1.5]
@@ -186,7 +189,7 @@ class Visitor:
         content = self._checked(await self._http.get(f"gradio_api/file={picture['path']}")).content
         if Image.open(io.BytesIO(content)).size != (64, 64):
             raise Failed("no picture")
-        self._log.links.append(await self._link(Recipe(*recipe)))
+        self._log.links.append(encode(Recipe(*recipe), VIEW))
 
     async def _rows(self) -> None:
         caption, seed, steps, guidance = self._recipe()
@@ -211,7 +214,7 @@ class Visitor:
 
     async def _export(self) -> None:
         event = self._events("saved")[0]
-        (outcome,) = await self._run(event, [self._shown], {"view": View().to_json()})
+        (outcome,) = await self._run(event, [self._shown], {"view": VIEW.to_json()})
         if "file" not in outcome:
             raise Failed(str(outcome))
         content = self._checked(await self._http.get(f"gradio_api/file={outcome['file']['path']}")).content

@@ -51,7 +51,7 @@ def test_table_writes_numbers_units_and_limits():
         "|---|---|---|",
         "| one picture, drawn and recorded | 1.2 s | ≤ 5 s |",
         "| from `python app.py` to a served page | 8.0 s | ≤ 8 s, missed |",
-        "| the median without WebAssembly over that with it, in one run | 4.9× | ≥ 5×, missed |",
+        "| repaints of all 25 steps without WebAssembly over those with it | 4.9× | ≥ 5×, missed |",
         "| kept of one run: Q and K | 68 MB |  |",
     ]
 

@@ -13,7 +13,18 @@ from viz.web import WEB
 
 def opened(path: Path, expression: str, *, remote: str = "null") -> Any:
     """The value of an expression of `trace`, the trace in a file, and `core`, what the modules export."""
-    modules = ("trace", "compact", "answers", "words", "proof", "query", "captions", "shares", "sides", "word_sentences")
+    modules = (
+        "trace",
+        "compact",
+        "answers",
+        "words",
+        "proof",
+        "query",
+        "captions",
+        "shares",
+        "sides",
+        "word_sentences",
+    )
     imports = "".join(f"import * as {name} from {json.dumps(str(WEB / 'core' / f'{name}.js'))};\n" for name in modules)
     core = ", ".join(f"...{name}" for name in modules)
     read = f"new Uint8Array(readFileSync({json.dumps(str(path))})).buffer"
