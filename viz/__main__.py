@@ -125,7 +125,7 @@ def main() -> None:
         server_name=arguments.host,
         server_port=arguments.port,
         theme=theme(),
-        css_paths=[WEB / "styles" / f"{name}.css" for name in ("viewer", "menu", "plots", "lesson", "page")],
+        css_paths=[WEB / "styles" / f"{name}.css" for name in ("viewer", "menu", "plots", "compare", "lesson", "page")],
         app_kwargs={
             "exception_handlers": exception_handlers(),
             "routes": [script_route(), *identity_routes()],

@@ -129,7 +129,7 @@ def test_trace_file_text_is_never_executed(chromium, url, text, tmp_path, shared
     assert re.fullmatch(r"pixelgaze-[a-z0-9-]+\.html", name) and text[:9].encode() not in document[:300]
     page.get_by_role("button", name="Compare").click()
     page.wait_for_selector("#second .pg-main:not([hidden])", timeout=120_000)  # may be drawn first
-    page.locator("#second").get_by_role("button", name="Copy left recording here").click()
+    page.get_by_role("button", name="Copy left recording here").click()
     assert page.locator("#second .pg-title").inner_text().split() == text[:1000].split()
     assert_harmless(page, text[:1000])
     page.context.close()

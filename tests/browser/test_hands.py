@@ -1,14 +1,11 @@
-"""The viewer's keys, touch, views, and two traces side by side."""
+"""The viewer's keys, touch and views."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.support.chromium import VIEWER, atlas_pixels, fill_field, look, open_page, pixels_of, settle, state, view
-from tests.support.gallery import kept_trace
-from viz.page.gallery import exhibits
+from tests.support.chromium import VIEWER, atlas_pixels, open_page, pixels_of, settle, state, view
 
 BOX = {"kind": "box", "from": [0.4, 0.55], "to": [0.625, 0.72]}
 REGION = {"kind": "region", "grid": [8, 8], "mask": "_wAAAAAAAAA"}  # the top eighth
@@ -153,78 +150,3 @@ def test_view_rejects_invalid_pin_and_changes_nothing(page, pin):
     )
     assert message.startswith("This view contains a query that is neither a word nor a pixel")
     assert state(page) == before
-
-
-SECOND = "document.querySelector('#second .pixelgaze').viewer"
-
-
-def test_compare_shows_two_traces_with_one_cursor(page):
-    page.get_by_role("button", name="Compare").click()
-    page.wait_for_selector("#second .pg-main:not([hidden])", timeout=120_000)  # may be drawn first
-    first_title, other_title = (page.locator(f"{part} .pg-title") for part in ("#viewer", "#second"))
-    assert first_title.inner_text() == exhibits()[0].caption and other_title.inner_text() == exhibits()[1].caption
-    settle(page)
-    look(page, 0.3, 0.6)
-    assert page.evaluate(f"{SECOND}.state.point") == pytest.approx([0.3, 0.6], abs=0.01)
-    page.locator("#second").get_by_role("button", name="middle").click()
-    page.locator("#second").get_by_label("Denoising step").fill("6")
-    view(page, mode="column", pins=[BOX], active=0)
-    ignored = "({tool, step, ...rest}) => rest"
-    assert page.evaluate(f"({ignored})({SECOND}.state)") == page.evaluate(f"({ignored})({VIEWER}.state)")
-    first, second = (page.evaluate(f"{one}.trace.steps[{one}.state.step]") for one in (VIEWER, SECOND))
-    assert first == second == exhibits()[0].steps[2]  # the step itself, not its index
-    assert state(page)["layer"] == page.evaluate(f"{VIEWER}.trace.layers[3].index")
-    page.locator("#second").get_by_role("button", name="Copy left recording here").click()
-    assert other_title.inner_text() == exhibits()[0].caption
-    page.get_by_label("Recording to compare with").select_option("1")
-    page.wait_for_function(
-        f"document.querySelector('#second .pg-title').textContent === {json.dumps(exhibits()[1].caption)}"
-    )
-    page.locator("#second").get_by_role("button", name="Close").click()
-    page.locator("#second").wait_for(state="detached")
-    look(page, 0.3, 0.3)
-    assert page.locator("#viewer .pg-main").get_attribute("data-mode") == "three"
-
-
-def draw_picture(page, seed: int, steps: int) -> None:
-    page.locator("#seed input").fill(str(seed))
-    fill_field(page, "steps", str(steps))
-    page.locator("#generate").click()
-    page.wait_for_function(f"{VIEWER}.trace.recipe.seed === {seed}", timeout=120_000)
-
-
-def test_compare_matches_steps_of_runs_of_different_lengths(page):
-    """A copied trace stays beside one drawn later; their steps match by their fraction of the run."""
-    page.get_by_role("button", name="Compare").click()
-    page.wait_for_selector("#second .pg-main:not([hidden])", timeout=120_000)  # may be drawn first
-    page.locator("#second").get_by_role("button", name="Copy left recording here").click()
-    draw_picture(page, seed=3, steps=3)
-    assert page.evaluate(f"{SECOND}.trace.recipe.seed") == exhibits()[0].seed
-    recorded_steps = exhibits()[0].steps  # 9 of 25
-    for step, index in ((0, 0), (1, 4), (2, 8)):
-        view(page, step=step)
-        assert page.evaluate(f"{SECOND}.viewNow().step") == recorded_steps[index]
-    page.locator("#second").get_by_label("Denoising step").fill("5")  # 5/8 is nearer to 1/2 than to 2/2
-    assert state(page)["step"] == 1 and page.evaluate(f"{SECOND}.state.step") == 5
-    look(page, 0.55, 0.34)
-    settle(page)
-    page.evaluate(f"{SECOND}.whole()")
-    assert page.evaluate(f"{SECOND}.state.point") == state(page)["point"]
-    maps = [page.evaluate(f"Array.from({each}.map)") for each in (VIEWER, SECOND)]
-    assert len(maps[0]) == len(maps[1]) and maps[0] != maps[1]
-
-
-def test_compare_exports_files_of_second_viewer(page):
-    page.get_by_role("button", name="Compare").click()
-    page.wait_for_selector("#second .pg-main:not([hidden])", timeout=120_000)  # may be drawn first
-    other = exhibits()[1]
-    second = page.locator("#second")
-    second.get_by_role("button", name="Export").click()
-    for label, ending in (("2 times the size", "@2x.png"), ("with real text", ".svg"), ("the maps of", ".npz")):
-        with page.expect_download(timeout=60_000) as download:
-            second.get_by_role("button", name=label).click()
-        name = download.value.suggested_filename
-        assert name.startswith(f"pixelgaze-{'-'.join(other.caption.split()[:3])}") and name.endswith(ending)
-    with page.expect_download() as download:
-        second.get_by_role("button", name="Q and K of every layer").click()
-    assert Path(download.value.path()).read_bytes() == kept_trace(other).read_bytes()

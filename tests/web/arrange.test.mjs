@@ -59,3 +59,13 @@ test("two viewers side by side have pictures of one size", () => {
   const [first, second] = [place(690, 900, 430), place(690, 900, 330)];
   assert.deepEqual([first.mode, first.picture], ["one", second.picture]);
 });
+
+test("each viewer of a pair has its picture beside its atlas, both on a small screen", () => {
+  for (const [width, screen, top] of [[688, 900, 425], [651, 768, 405], [608, 720, 405], [928, 1080, 460]]) {
+    const placed = place(width, screen, top, { pair: true });
+    assert.equal(placed.mode, "two");
+    assert.ok(placed.columns >= 6 && placed.picture >= 250 && top + 34 + placed.picture <= screen, `${placed.picture} at ${width}`);
+    assert.ok(placed.picture + 30 + 12 + 30 + placed.labels + placed.columns * (placed.length + GAP) - GAP <= width);
+  }
+  assert.equal(place(352, 1024, 600, { pair: true }).mode, "one");
+});

@@ -1,11 +1,11 @@
 // The viewer as a Gradio component: shows the trace named by its value, and compares it with another.
 
 import { fromHex } from "../core/scale.js";
-import { h, makeButton } from "../dom.js";
+import { makeButton } from "../dom.js";
 import { addExportMenu } from "../export/menu.js";
-import { linkViewers } from "../viewer/compare.js";
 import { Viewer } from "../viewer/viewer.js";
 import { Arrival } from "./arrival.js";
+import { addComparison } from "./comparison.js";
 import { endEarly, takeEarly } from "./early.js";
 import { teach } from "./ghost.js";
 import { Look } from "./look.js";
@@ -25,7 +25,7 @@ export function startViewer(gradio) {
     addCompareButton(gradio, viewer);
   }
   if (props.beside) {
-    addComparison(gradio, root, viewer, loader);
+    addComparison(gradio, root, viewer, loader, colors);
   } else {
     root.look = new Look(root);
     teachOnce(viewer);
@@ -94,7 +94,7 @@ function addCompareButton({ trigger }, viewer) {
     const { caption, seed } = viewer.trace.recipe;
     trigger("compare", { caption, seed });
   };
-  viewer.slot.append(makeButton("Compare", { class: "pg-toggle", onclick: compare }));
+  viewer.slot.append(makeButton("Compare", { class: "pg-toggle pg-compare", onclick: compare }));
 }
 
 // Offers the steps that the trace on screen lacks, where the server can show them.
@@ -109,33 +109,4 @@ function addWholeButton({ props, trigger, watch }, viewer) {
   viewer.slot.append(button);
   viewer.onchange((change) => change === "open" && update());
   watch("value", update);
-}
-
-// Makes this the second viewer: adds the choice of its trace, and links its cursor to the first viewer's.
-function addComparison({ props, trigger }, root, viewer, loader) {
-  const first = document.querySelector(`#${props.beside} .pixelgaze`).viewer;
-  root.classList.add("pg-beside");
-  linkViewers(first, viewer);
-  const options = props.others.map((name, index) => h("option", { value: index }, name));
-  const label = "Recording to compare with";
-  const others = h("select", { class: "pg-others", "aria-label": label }, h("option", { value: "" }, "Compare with…"), ...options);
-  others.addEventListener("change", () => others.value && trigger("pick", { index: Number(others.value) }));
-  const copyFirst = async () => {
-    if (!first.trace) return;
-    others.value = "";
-    loader.forget();
-    props.value = {}; // so that picking the previous trace again counts as a change
-    try {
-      if (first.trace.arriving) viewer.say("Waiting for the rest of the recording…");
-      await first.arrived();
-    } catch (error) {
-      return viewer.say(error.message);
-    }
-    if (loader.isFree()) viewer.open(first.trace.buffer, first.viewNow(), first.trace.remote); // none was picked meanwhile
-  };
-  viewer.slot.append(
-    others,
-    makeButton("Copy left recording here", { class: "pg-toggle", onclick: copyFirst }),
-    makeButton("Close", { class: "pg-toggle", onclick: () => trigger("leave") }),
-  );
 }

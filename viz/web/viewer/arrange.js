@@ -9,6 +9,7 @@ const BETWEEN = 12; // space between two cards
 const HEADS = 236; // least width of the heads' card
 const LABELS = 184; // width of the atlas's labels, with the network beside them
 const SHORT_LABELS = 74; // the same where space is tight
+const PAIR_LABELS = 130; // the same for a line of short text beside the network
 const LINE = 30; // least height of a row whose label has two lines
 const PICTURE = [260, 760]; // least and largest height of the picture, where the cards lie side by side
 const MAP = [22, 72]; // least and largest length of a map's longer side
@@ -16,6 +17,7 @@ const SCROLLED = 32; // the same if the atlas cannot be seen whole anyway
 const TOUCHED = 38; // and where a finger chooses the rows: they are 40 px high
 const COLUMNS = 13; // the atlas shows no more, unless all are asked for
 const FEW = 9; // and no fewer beside the heads
+const PAIR = 560; // width from which each of two viewers side by side has its picture beside its atlas
 
 // Heights of what is around the picture and the maps: heading, player, padding; heading, timesteps, colour bar, padding.
 const AROUND_PICTURE = 34 + 42 + 22;
@@ -24,7 +26,7 @@ const AROUND_MAPS = 34 + 26 + 40 + 22;
 const clip = (value, [least, most]) => Math.max(least, Math.min(most, value));
 
 // `width` is the viewer's, `height` what the `screen` has left for the cards, `size` the picture's [height, width], `rows` and
-// `steps` the number of maps in the atlas; `all` asks for every step. Returns
+// `steps` the number of maps in the atlas; `all` asks for every step; `pair` that it stands beside another viewer. Returns
 //
 //   { mode: "three" (picture, atlas and heads side by side), "two" (the heads below) or "one" (a single column),
 //     picture: its width, length: of a map's longer side, labels: their width, short: whether they are, narrow: whether there is
@@ -32,10 +34,10 @@ const clip = (value, [least, most]) => Math.max(least, Math.min(most, value));
 //
 // A picture and an atlas of up to fourteen rows fit `height` if it is large enough; nothing depends on `steps` unless all are
 // asked for, so that another trace changes no size.
-export function arrange({ width, height, screen, size, rows, steps, all = false }) {
+export function arrange({ width, height, screen, size, rows, steps, all = false, pair = false }) {
   const ratio = size[1] / size[0];
   const tall = clip(height - AROUND_PICTURE, PICTURE);
-  const picture = Math.round(Math.min(tall * ratio, 0.46 * width));
+  const picture = Math.round(Math.min(tall * ratio, (pair ? 0.42 : 0.46) * width));
   const beside = width - picture - CARD - BETWEEN;
   const longer = Math.max(...size) / size[0]; // a map's longer side over its height
   const even = (Math.max(height, PICTURE[0] + AROUND_PICTURE) - AROUND_MAPS) / (rows + 1) - GAP;
@@ -43,8 +45,9 @@ export function arrange({ width, height, screen, size, rows, steps, all = false 
   const map = { length: rows > 14 ? Math.max(SCROLLED, length) : length, longer, size };
   const three = beside - CARD - BETWEEN - HEADS;
   const two = beside - CARD;
-  if (width >= 1080 && !all && countOf(three, LABELS, map) >= FEW) return fit("three", three, LABELS, map, { picture, steps, all });
-  if (width >= 760) return fit("two", two, LABELS, map, { picture, steps, all });
+  if (pair && width >= PAIR) return fit("two", two, width < 860 ? PAIR_LABELS : LABELS, map, { picture, steps, all });
+  if (width >= 1080 && !pair && !all && countOf(three, LABELS, map) >= FEW) return fit("three", three, LABELS, map, { picture, steps, all });
+  if (width >= 760 && !pair) return fit("two", two, LABELS, map, { picture, steps, all });
   const [labels, card] = width < 560 ? [SHORT_LABELS, SHORT_CARD] : [LABELS, CARD];
   const high = width < 560 ? PICTURE[1] : clip(0.5 * screen, PICTURE); // the same in two viewers side by side
   const single = { picture: Math.min(width - card, Math.round(high * ratio)), steps, all };
@@ -58,13 +61,13 @@ const countOf = (room, labels, map) => Math.floor((room - labels + GAP) / pitchO
 function fit(mode, room, labels, map, { picture, steps, all }) {
   const { size } = map;
   const even = ((room - labels) / steps - GAP) * (Math.max(...size) / size[1]);
-  const narrow = labels === SHORT_LABELS;
+  const narrow = labels !== LABELS;
   const wide = mode === "one" ? Math.max(narrow ? TOUCHED : SCROLLED, Math.floor(even)) : map.length; // a few steps fill a narrow screen
   const least = all ? Math.max(MAP[0], Math.floor(even)) : wide;
   const shown = { ...map, length: Math.min(map.length, least) };
   const count = Math.max(2, countOf(room, labels, shown));
   const columns = Math.min(steps, all ? count : Math.min(COLUMNS, count));
   const high = (shown.length * size[0]) / Math.max(...size) + GAP;
-  const line = labels === LABELS && high < LINE;
+  const line = labels !== SHORT_LABELS && high < LINE;
   return { mode, picture, length: shown.length, labels, short: narrow || line, narrow, line, columns, room: Math.min(COLUMNS, count) };
 }

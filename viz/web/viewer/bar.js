@@ -29,7 +29,7 @@ export function watchBar({ ticks }) {
 }
 
 // Hides ticks that would touch: of all, every second, every third, … the first choice that fits. A bar with a middle keeps it.
-function fitTicks(node) {
+export function fitTicks(node) {
   const ticks = [...node.childNodes];
   for (const tick of ticks) tick.hidden = false;
   const { width } = node.getBoundingClientRect();

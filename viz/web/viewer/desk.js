@@ -19,7 +19,9 @@ export class Desk {
   state = { ...DEFAULTS };
   trace = null;
   answers = null;
-  columns = []; // indices of the steps that the atlas shows
+  columns = []; // indices of the steps that the atlas shows; null where another trace beside this one has a step and this one none
+  ticks = []; // the columns' labels
+  shared = null; // what two atlases side by side share: see compare/shared.js
   compact = false; // whether labels are short
   narrow = false; // whether the network beside them is
   top = 0; // the picture's distance from the top of the page, until `touched`
@@ -66,6 +68,7 @@ export class Desk {
 
   // Why a layer has no map of a query at a step; undefined if it has one.
   gapAt(layer, step, query = this.query) {
+    if (step === null) return "this recording has no step at this timestep";
     return layer.gaps.get(step) ?? (isWordQuery(query) ? missingWord(this.trace, layer, query, this.state) : undefined);
   }
 

@@ -5,6 +5,7 @@ import { READINGS } from "../core/word_sentences.js";
 import { formatGaps, formatGrid, formatGrids, formatKeys, formatTick, nameOf, shortNameOf } from "../core/words.js";
 import { h, imageCanvas, makeButton } from "../dom.js";
 import { arrange } from "./arrange.js";
+import { spread } from "./columns.js";
 import { drawNetwork } from "./network.js";
 import { PIN_COLORS } from "./paint.js";
 import { removePin } from "./pins.js";
@@ -15,31 +16,31 @@ const BAR = 240; // least width of the colour bar with its numbers
 const DIGIT = 8; // width of a bold digit in the steps' labels
 const TICK_GAP = 4; // between two of these labels
 
-// Indices of the steps to show if only `count` fit: evenly spaced, with the chosen step in place of its nearest neighbour.
-function columnsFor(steps, count, chosen) {
-  const length = Math.min(steps, count);
-  const columns = Array.from({ length }, (_, i) => Math.round((i * (steps - 1)) / Math.max(1, length - 1)));
-  const distances = columns.map((step) => Math.abs(step - chosen));
-  columns[distances.indexOf(Math.min(...distances))] = chosen;
-  return columns;
+// The columns of an atlas that stands alone, and their labels.
+function columnsOf({ trace, state }, count) {
+  const columns = spread(trace.steps.length, count, [state.step]);
+  return { columns, ticks: columns.map((step) => formatTick(trace, step)) };
 }
 
 // Fits picture, maps, columns and labels to the screen. Layer and step stay.
 export function buildAtlas(desk) {
-  const { ui, trace, state, painter, pinPainter, rows } = desk;
-  const steps = trace.steps.length;
+  const { ui, trace, painter, pinPainter, rows } = desk;
+  const { shared } = desk;
+  const steps = shared?.steps.length ?? trace.steps.length;
   const height = innerHeight - topOf(ui.cards.picture) - heightBelow(ui);
   const { all } = desk;
-  const { mode, picture, length, labels, short, narrow, line, columns, room } = arrange({
-    ...{ width: ui.main.clientWidth, height, screen: innerHeight, size: trace.size, rows: rows.length, steps, all },
+  const fitted = arrange({
+    ...{ width: ui.main.clientWidth, height, screen: innerHeight, size: trace.size, rows: rows.length, steps },
+    ...{ all: all && !shared, pair: Boolean(shared) },
   });
+  const { mode, picture, labels, short, narrow, line } = fitted;
+  const { length, columns, room } = shared?.fit(desk.root, fitted) ?? fitted;
   ui.main.dataset.mode = mode;
   for (const each of [painter, pinPainter]) each.measure(length, trace.size);
   const { pitch } = painter.css;
-  desk.columns = columnsFor(steps, columns, state.step);
-  Object.assign(desk, { compact: short, narrow });
+  Object.assign(desk, shared?.columns(desk.root, columns) ?? columnsOf(desk, columns), { compact: short, narrow });
   painter.resize(rows.length, desk.columns.length);
-  ui.atlas.all.hidden = steps <= room;
+  ui.atlas.all.hidden = steps <= room || Boolean(shared);
   ui.atlas.all.textContent = `All ${steps} steps`;
   ui.atlas.all.setAttribute("aria-pressed", String(all));
   const style = { picture, labels, atlas: labels + Math.max(BAR, Math.max(columns, room) * pitch.x) };
@@ -123,7 +124,7 @@ export function labelAtlas(desk) {
   ui.atlas.labels.replaceChildren(...labels);
   ui.atlas.network.replaceChildren(network.node);
   ui.atlas.canvas.setAttribute("aria-label", [ATLAS_LABEL, ...gapsOf(trace, rows)].join(" "));
-  ui.atlas.ticks.replaceChildren(...columns.map((step) => tickNode(trace, step, painter.css)));
+  ui.atlas.ticks.replaceChildren(...desk.ticks.map((text) => tickNode(text, painter.css)));
   ui.atlas.previews.replaceChildren(...columns.map((step, column) => previewNode(trace, step, column, painter.css)));
   markAtlas(desk);
 }
@@ -134,8 +135,8 @@ function gapsOf(trace, rows) {
   return gapped.map((layer) => `${layer.label} has ${formatGaps(trace, layer).join("; ")}.`);
 }
 
-function tickNode(trace, step, { pitch, side }) {
-  const tick = h("div", { class: "pg-tick" }, formatTick(trace, step));
+function tickNode(text, { pitch, side }) {
+  const tick = h("div", { class: "pg-tick" }, text);
   Object.assign(tick.style, { width: `${side.x}px`, marginRight: `${pitch.x - side.x}px` });
   return tick;
 }
@@ -214,11 +215,11 @@ export function markAtlas(desk) {
     tick.classList.toggle("pg-chosen", i === column);
     tick.classList.toggle("pg-spare", (i - column) % every !== 0);
   });
-  const isWhole = columns.length === trace.steps.length;
+  const steps = desk.shared?.steps.length ?? trace.steps.length;
   const kind = { pixel: "pixel", box: "rectangle", region: "region" }[query.kind];
   const meaning = state.mode === "column" ? `who looks at this ${kind}` : `where this ${kind} looks`;
   const text = isWordQuery(query) ? `${nameOf(query)}, ${READINGS[state.reading]}` : meaning;
-  const note = isWhole ? `${text}, by layer and step` : `${text} · ${columns.length} of ${trace.steps.length} steps`;
+  const note = columns.length === steps ? `${text}, by layer and step` : `${text} · ${columns.length} of ${steps} steps`;
   Object.assign(ui.atlas.note, { textContent: note, title: note }); // the heading may cut it off
 }
 

@@ -78,18 +78,23 @@ function strokeTo(press, point) {
 // A click on a map chooses its step, and its layer or pin.
 export function wireAtlas(desk) {
   const { atlas, pins } = desk.ui;
+  atlas.all.addEventListener("click", () => {
+    desk.all = !desk.all;
+    desk.layOut();
+  });
   const stepAt = (column) => desk.columns[Math.floor(column * desk.columns.length)];
   atlas.canvas.addEventListener("click", (event) => {
     const [row, column] = placeIn(event, atlas.canvas);
     const { index } = desk.rows[Math.floor(row * desk.rows.length)];
-    desk.choose({ layer: index, step: stepAt(column) });
+    desk.choose({ layer: index, step: stepAt(column) ?? desk.state.step });
   });
   pins.canvas.addEventListener("click", (event) => {
     const [row, column] = placeIn(event, pins.canvas);
-    desk.choose({ active: Math.floor(row * desk.state.pins.length), step: stepAt(column) });
+    desk.choose({ active: Math.floor(row * desk.state.pins.length), step: stepAt(column) ?? desk.state.step });
   });
   atlas.previews.addEventListener("click", ({ target }) => {
     const { column } = target.dataset;
-    if (column !== undefined) desk.choose({ step: desk.columns[Number(column)], base: "preview" });
+    const step = column === undefined ? null : desk.columns[Number(column)];
+    if (step !== null) desk.choose({ step, base: "preview" });
   });
 }

@@ -72,7 +72,7 @@ function cellAt({ columns }, [row, column], rows, { css: { pitch, side } }) {
 function textFor(desk, cell) {
   const { place, query = desk.query, layer = desk.layer, step = desk.state.step, head = desk.state.head } = cell;
   const gap = desk.gapAt(layer, step, query);
-  if (gap) return `${layer.label}, ${formatStep(desk.trace, step)}\nno map: ${gap}`;
+  if (gap) return `${layer.label}${step === null ? "" : `, ${formatStep(desk.trace, step)}`}\nno map: ${gap}`;
   const numbers = desk.numbers(query, layer, step, head);
   if (!numbers) return desk.isArriving(layer, step) ? "still arriving" : "not computed yet";
   if (cell.onPicture && query.kind === "pixel" && desk.state.active < 0) return formatPlace(desk.grid, tokenAt(desk.grid, place));

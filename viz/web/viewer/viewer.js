@@ -23,6 +23,7 @@ import { buildAtlas, buildHeads, buildPins, fitAll, hintFor, topOf } from "./lay
 import { wireAtlas, wirePicture } from "./pointer.js";
 import { wireReadout } from "./readout.js";
 import { drawAll, drawBase } from "./repaint.js";
+import { Signals } from "./signals.js";
 import { markWords, openStrip } from "./strip.js";
 
 const FRAME = 350; // ms per step during playback
@@ -31,8 +32,7 @@ export class Viewer {
   frames = []; // durations of the latest repaints, in ms, for the benchmark
   #desk;
   #refreshReadout;
-  #changeListeners = new Set();
-  #hoverListeners = new Set();
+  #signals = new Signals();
   #whenWhole = []; // called once everything on screen is computed
   #dirty = false; // whether a repaint is due
   #opening = false;
@@ -48,6 +48,7 @@ export class Viewer {
       pointAt: (word, speak) => this.pointAt(word, speak),
       play: () => this.#play(),
       repaint: () => this.#invalidate(),
+      layOut: () => this.#layOut(true),
     });
     this.#refreshReadout = wireReadout(desk);
     wirePicture(desk);
@@ -56,10 +57,6 @@ export class Viewer {
     ui.slider.addEventListener("input", () => this.choose({ step: Number(ui.slider.value) }));
     ui.play.addEventListener("click", () => this.#play());
     ui.matrix.node.addEventListener("toggle", () => this.#invalidate());
-    ui.atlas.all.addEventListener("click", () => {
-      desk.all = !desk.all;
-      this.#layOut(true);
-    });
     ui.choices.wire(desk.state, desk.choose);
     new ResizeObserver(() => this.#layOut()).observe(ui.main);
     new ResizeObserver(() => this.#layOut()).observe(document.body); // while what is above the viewer is still being loaded
@@ -85,8 +82,9 @@ export class Viewer {
     return this.#desk.trace;
   }
 
+  // The steps of the atlas, as indices into trace.steps.
   get columns() {
-    return this.#desk.columns;
+    return this.#desk.columns.filter((step) => step !== null);
   }
 
   // The chosen map as displayed; null at a gap, and while it is being computed.
@@ -108,7 +106,7 @@ export class Viewer {
     }
     this.#showState();
     this.#invalidate();
-    if (!this.#opening) this.#changeListeners.forEach((f) => f("view"));
+    if (!this.#opening) this.#signals.send("change", "view");
   }
 
   // Queries the pixel under the cursor, unless a pin is selected; with `deselect` (a dragging finger) the pin is deselected.
@@ -119,7 +117,7 @@ export class Viewer {
     if (state.active >= 0 && !isWordQuery(state.pins[state.active])) return;
     state.point = point;
     this.#invalidate();
-    this.#hoverListeners.forEach((f) => f());
+    this.#signals.send("hover");
   }
 
   // Shows the map of a word while the cursor or the focus is on it; null when it leaves. With `speak` it is announced.
@@ -129,7 +127,7 @@ export class Viewer {
     desk.speak(speak);
     fitAll(desk);
     this.#invalidate();
-    this.#hoverListeners.forEach((f) => f());
+    this.#signals.send("hover");
   }
 
   viewNow() {
@@ -182,7 +180,7 @@ export class Viewer {
     } finally {
       this.#opening = false;
     }
-    this.#changeListeners.forEach((f) => f("open"));
+    this.#signals.send("change", "open");
   }
 
   // What another trace opens with: see placeIn in arriving.js.
@@ -207,14 +205,14 @@ export class Viewer {
     message.hidden = !text;
   }
 
-  onchange(f) {
-    this.#changeListeners.add(f);
-    return () => this.#changeListeners.delete(f);
-  }
+  onchange = (f) => this.#signals.listen("change", f);
+  onhover = (f) => this.#signals.listen("hover", f);
+  onpaint = (f) => this.#signals.listen("paint", f); // after every repaint
 
-  onhover(f) {
-    this.#hoverListeners.add(f);
-    return () => this.#hoverListeners.delete(f);
+  // Shares columns and sizes with another viewer's atlas (see compare/shared.js), until called with null.
+  share(shared) {
+    this.#desk.shared = shared;
+    this.#layOut(true);
   }
 
   // -- maps ----------------------------------------------------------------------------------------------------------
@@ -287,6 +285,7 @@ export class Viewer {
     this.#refreshReadout();
     this.frames.push(performance.now() - began);
     if (this.frames.length > 1000) this.frames.shift();
+    this.#signals.send("paint");
     if (desk.answers.whole) this.#whenWhole.splice(0).forEach((done) => done());
   }
 
