@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 import uuid
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import gradio as gr
 import httpx
@@ -82,6 +84,24 @@ def test_run_ends_when_its_caller_leaves(server):
         time.sleep(2)  # longer than one may be deaf
         assert server.ended == []
     wait_for(lambda: server.ended == ["a"])
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_caller_who_reads_is_there_however_many_messages_wait(monkeypatch, reads):
+    monkeypatch.setattr(callers, "DEAF", 0.2)
+    messages = asyncio.Queue()
+    queue = SimpleNamespace(pending_messages_per_session={"one": messages})
+    caller = callers.Caller(queue, SimpleNamespace(alive=True, session_hash="one"))
+    for _ in range(2):
+        messages.put_nowait(object())
+    gone = []
+    for _ in range(12):
+        gone.append(caller.is_gone())
+        messages.put_nowait(object())  # a run that reports often: never empty when one looks
+        if reads:
+            messages.get_nowait()
+        time.sleep(0.05)
+    assert any(gone) == (not reads)
 
 
 def test_calls_that_nobody_comes_back_for_end(server):
