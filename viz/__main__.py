@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import threading
+from pathlib import Path
 
 # Gradio reads this on import and then sends no usage reports.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -12,6 +13,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import gradio as gr
 from starlette.middleware import Middleware
 
+from viz.page import public
 from viz.page.ahead import follow_ahead
 from viz.page.callers import THREADS, Page
 from viz.page.gallery import GALLERY, opening_exhibit
@@ -23,6 +25,7 @@ from viz.page.menu import MAX_FILE
 from viz.page.mistakes import exception_handlers
 from viz.page.open_models import open_models
 from viz.page.plots import PLOTLY
+from viz.page.quota import UploadQuota
 from viz.page.runs import leave, load_bundled
 from viz.page.script import EarlyHead, head, script_route
 from viz.page.store import set_cache, store
@@ -31,6 +34,8 @@ from viz.page.tabs import api, explore, lesson
 from viz.page.theme import theme
 from viz.recording.heap import keep_freed_memory
 from viz.web import WEB
+
+MAX_UPLOAD = MAX_FILE + 1_000_000  # with what stands around a file in a request
 
 HEADER = """
 <header class="pg-header">
@@ -89,6 +94,10 @@ def _parser() -> argparse.ArgumentParser:
         help="the most memory that visitors' own models may take together, such as 8GiB; by default most of the free",
     )
     parser.add_argument(
+        "--public", action="store_true", help="for strangers: listed models only, with caps (README); a Space is public"
+    )
+    parser.add_argument("--download", help="the largest model fetched from the Hub, by default 16GB")
+    parser.add_argument(
         "--browser",
         help="the largest trace sent to a browser, by default 96MB; for larger ones the server computes the maps",
     )
@@ -111,15 +120,20 @@ def _parser() -> argparse.ArgumentParser:
 def main() -> None:
     parser = _parser()
     arguments = parser.parse_args()
+    public.set_public(arguments.public)
     try:
-        set_limits(arguments.memory, arguments.models, arguments.browser, arguments.model_memory)
+        set_limits(arguments.memory, arguments.models, arguments.browser, arguments.model_memory, arguments.download)
         set_cache(arguments.cache, arguments.cache_size)
     except ValueError as error:
         parser.error(str(error))
     if problem := check_address(arguments.host, arguments.port):
         parser.error(problem)
     keep_freed_memory()
-    folder, _lock = open_folder()  # held until the process ends
+    try:
+        folder, _lock = open_folder(_temporary())  # held until the process ends
+    except OSError as error:
+        where, reason = error.filename or "the temporary folder", error.strerror or error
+        parser.error(f"cannot write to {where} ({reason}); free some space, or set GRADIO_TEMP_DIR to another folder")
     page = build()
     page.queue().launch(
         server_name=arguments.host,
@@ -129,7 +143,11 @@ def main() -> None:
         app_kwargs={
             "exception_handlers": exception_handlers(),
             "routes": [script_route(), *identity_routes()],
-            "middleware": [guard(arguments.host, arguments.allow_host), Middleware(EarlyHead, text=_early_head())],
+            "middleware": [
+                guard(arguments.host, arguments.allow_host),
+                _quota(folder),
+                Middleware(EarlyHead, text=_early_head()),
+            ],
         },
         enable_monitoring=False,
         max_threads=THREADS,
@@ -144,6 +162,18 @@ def main() -> None:
     # The page is up and shows a recorded trace without torch. Load the model while the visitor looks at it.
     threading.Thread(target=_prepare, args=(not arguments.on_demand,), daemon=True).start()
     serve_until_interrupted(page)
+
+
+def _temporary() -> Path | None:
+    """Where temporary files go: on a public page in the cache, so that nothing is written outside of it."""
+    return store.folder.parent / "temporary" if public.caps() is not None else None
+
+
+def _quota(folder: Path) -> Middleware:
+    caps = public.caps()
+    if caps is None:
+        return Middleware(UploadQuota, folder=folder, largest=MAX_UPLOAD)
+    return Middleware(UploadQuota, folder=folder, largest=caps.upload, limit=caps.uploads)
 
 
 def _prepare(ahead: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,14 +25,21 @@ from models.opening.folders import (
 
 # Called with how much is done, 0 to 1 or None where that is unknown, and a few words.
 Progress = Callable[[float | None, str], None]
+MAX_SETTINGS = 100_000_000  # bytes of files that describe a model
 _NULL = open(os.devnull, "w")  # noqa: SIM115  where progress bars print
 
 
-def fetch(name: str, *, revision: str | None = None, progress: Progress | None = None) -> Path:
+def fetch(
+    name: str, *, revision: str | None = None, progress: Progress | None = None, limit: int | None = None
+) -> Path:
     """The folder on this machine that holds a Hub model's files, downloaded if necessary.
 
+    Args:
+        limit: bytes that its files may have; by default as many as the disk has room for.
+
     Raises:
-        CannotOpen: for a malformed or wrong id, a gated model, no network, pickled weights, remote code.
+        CannotOpen: for a malformed or wrong id, a gated model, no network, pickled weights, remote code, or files that
+            are too large, as the Hub lists them: nothing has been downloaded then but the index.
     """
     from huggingface_hub import HfApi, constants, snapshot_download
 
@@ -54,10 +62,22 @@ def fetch(name: str, *, revision: str | None = None, progress: Progress | None =
         index: list[str] = [path for path in ("model_index.json", "config.json") if path in sizes]
         if not index:
             raise CannotOpen(f"{name} on the Hub has no model_index.json and no config.json: not a diffusers model")
+        if (size := sum(sizes[path] for path in index)) > MAX_SETTINGS:
+            raise CannotOpen(f"its index has {size / 1e9:.2f} GB, far more than any model's")
         folder = Path(snapshot_download(**source, allow_patterns=index, tqdm_class=_bar_class(None)))
         files = required_files(folder, sizes)
+        _check_size(sum(sizes[path] for path in files), folder, limit)
         report(0.0, f"Downloading {sum(sizes[path] for path in files) / 1e9:.2f} GB")
         return Path(snapshot_download(**source, allow_patterns=files, tqdm_class=_bar_class(report)))
+
+
+def _check_size(size: int, folder: Path, limit: int | None) -> None:
+    """Check what a download takes, of which some may be in `folder` already; raises CannotOpen."""
+    if limit is not None and size > limit:
+        raise CannotOpen(f"its files have {size / 1e9:.2f} GB; the limit here is {limit / 1e9:.2f} GB")
+    fetched = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    if (free := shutil.disk_usage(folder).free) < size - fetched:
+        raise CannotOpen(f"its files have {size / 1e9:.2f} GB, and the disk has room for {free / 1e9:.2f} GB")
 
 
 def fetch_settings(name: str) -> Path:

@@ -41,6 +41,7 @@ def load(
     config: str | Path | None = None,
     from_hub: bool = False,
     progress: Progress | None = None,
+    download_limit: int | None = None,
 ) -> Pipeline | AttentionClassifier:
     """Open a diffusion pipeline that has a U-Net.
 
@@ -54,6 +55,7 @@ def load(
         config: for a single file, where its configuration and tokenizer are; see `models.opening.single_file`.
         from_hub: take `name`, and a `config` that is a str, for IDs of models on the Hub, even if such a path exists.
         progress: called as `f(done, words)` while downloading and loading; `done` is 0 to 1, or None if unknown.
+        download_limit: bytes that the files of a model on the Hub may have; by default what the disk has room for.
 
     Returns:
         A pipeline; for "critters-classifier", which draws nothing, the network itself.
@@ -73,7 +75,7 @@ def load(
         settings = fetch_settings(config) if from_hub and isinstance(config, str) else config
         pipeline = _open_file(path, dtype, settings, progress)
     else:
-        folder = path if path.is_dir() and not is_id else _fetch(str(name), revision, progress)
+        folder = path if path.is_dir() and not is_id else _fetch(str(name), revision, progress, download_limit)
         pipeline = _open_folder(folder, dtype, progress)
     if str(name) in BUNDLED and revision is not None and revision != latest_revision(str(name)):
         _restore(pipeline, str(name), revision)
@@ -154,9 +156,9 @@ def _load_unet(folder: Path, dtype: torch.dtype) -> Pipeline:
     return wrap_unet(load_network(folder, opener, dtype).eval())
 
 
-def _fetch(name: str, revision: str | None, progress: Progress | None) -> Path:
+def _fetch(name: str, revision: str | None, progress: Progress | None, limit: int | None) -> Path:
     try:
-        return fetch(name, revision=revision, progress=progress)
+        return fetch(name, revision=revision, progress=progress, limit=limit)
     except CannotOpen as error:
         known = ", ".join(map(repr, BUNDLED))
         raise CannotOpen(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import pytest
 import torch
@@ -124,3 +125,19 @@ def test_fetch_refuses_a_model_that_diffusers_did_not_write(at_hub, tmp_path):
     with pytest.raises(CannotOpen, match="a model that diffusers did not write"):
         load("someone/bert")
     assert "critters" in BUNDLED
+
+
+def test_fetch_refuses_large_models_before_downloading_them(at_hub, sd):
+    at_hub.served["someone/small"] = sd
+    with pytest.raises(CannotOpen, match=r"its files have 0\.\d\d GB; the limit here is 0\.00 GB"):
+        load("someone/small", download_limit=10_000)
+    assert not any(path.endswith(".safetensors") for path in at_hub.asked if "/resolve/" in path)
+    assert load("someone/small", download_limit=10**9)
+
+
+def test_fetch_refuses_what_the_disk_has_no_room_for(at_hub, sd, monkeypatch):
+    at_hub.served["someone/small"] = sd
+    monkeypatch.setattr("models.opening.hub.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 5000))
+    with pytest.raises(CannotOpen, match=r"the disk has room for 0\.00 GB"):
+        load("someone/small")
+    assert not any(path.endswith(".safetensors") for path in at_hub.asked if "/resolve/" in path)

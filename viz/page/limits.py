@@ -5,42 +5,48 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from viz.page import public
 from viz.recipe import RecipeError
 from viz.recording.budget import budget
 
 # A browser holds all Q and K of a trace in memory, at twice the size at which they are sent.
 BROWSER_BYTES = 96_000_000
+DOWNLOAD_BYTES = 16_000_000_000  # Stable Diffusion XL has 14 GB
 MODELS_SHARE = 0.7  # of the free memory; recordings take a quarter of what is left at the time
 
 
 @dataclass(frozen=True)
 class Limits:
-    """`memory`, `browser` and `open_models` are amounts as `budget` reads them, `models` is a folder of models."""
+    """`models` is a folder of models; the others are amounts as `viz.recording.budget` reads them."""
 
     memory: str | None = None
     models: Path | None = None
     browser: str | None = None
     open_models: str | None = None
+    download: str | None = None
 
 
 _limits = Limits()
 
 
 def set_limits(
-    memory: str | None, models: str | None, browser: str | None = None, open_models: str | None = None
+    memory: str | None,
+    models: str | None,
+    browser: str | None = None,
+    open_models: str | None = None,
+    download: str | None = None,
 ) -> None:
     """Set the limits of this server.
 
     Raises:
-        ValueError: when `memory`, `browser` or `open_models` is not an amount of memory, or `models` is not a folder.
+        ValueError: when `models` is not a folder, or another is not an amount of memory.
     """
     global _limits
-    budget(memory)
-    budget(browser)
-    budget(open_models)
+    for amount in (memory, browser, open_models, download):
+        budget(amount)
     if models is not None and not Path(models).is_dir():
         raise ValueError(f"--models must be a folder; there is none at {models}")
-    _limits = Limits(memory, Path(models).resolve() if models else None, browser, open_models)
+    _limits = Limits(memory, Path(models).resolve() if models else None, browser, open_models, download)
 
 
 def memory_limit() -> int:
@@ -55,6 +61,11 @@ def models_limit(free: int) -> int:
         free: bytes that would be free without them; most of it, unless the command line sets a limit.
     """
     return budget(_limits.open_models) if _limits.open_models else int(free * MODELS_SHARE)
+
+
+def download_limit() -> int:
+    """Bytes that the files of a model on the Hub may have."""
+    return budget(_limits.download) if _limits.download else DOWNLOAD_BYTES
 
 
 def browser_limit() -> int:
@@ -75,6 +86,8 @@ def resolve_source(name: str, upload: str | None = None) -> str | Path:
     Raises:
         RecipeError: for anything else, such as a path elsewhere on the server.
     """
+    if public.caps() is not None:
+        return _listed(name, upload)
     if upload:
         return Path(upload)
     name = name.strip()
@@ -87,3 +100,12 @@ def resolve_source(name: str, upload: str | None = None) -> str | Path:
         folder = f"the name of a model in the server's folder ({known})" if known else "upload a file"
         raise RecipeError(f"Expected a Hugging Face model ID such as google/ddpm-cifar10-32, or {folder}.")
     return name
+
+
+def _listed(name: str, upload: str | None) -> Path:
+    """On a public page: a model of the models folder."""
+    names = model_names()
+    if upload or _limits.models is None or name.strip() not in names:
+        known = f": {', '.join(names[:8])}" if names else ", which has none besides the bundled one"
+        raise RecipeError(f"This public page opens the models in its own folder only{known}.")
+    return _limits.models / name.strip()

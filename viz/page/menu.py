@@ -116,6 +116,8 @@ def open_trace(event: gr.EventData) -> tuple[dict, dict]:
         return present(_load_checked(served_path(value_in(event, "path"))), opened=True), _outcome("Opened.")
     except (PermissionError, ValueError) as error:  # TraceFileError is a ValueError
         message = str(error)
+    except OSError as error:
+        message = f"The server could not write the recording: {error.strerror or type(error).__name__}."
     except Exception:
         logging.exception("a file could not be opened")
         message = "This file could not be opened as a trace."

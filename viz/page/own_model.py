@@ -19,8 +19,9 @@ from models.protocol import Pipeline
 from models.sampling import order as sampling
 from models.sampling.geometry import Geometry, geometry_of
 from models.sampling.order import Order
+from viz.page import public
 from viz.page.forecast import PHOTO_STEPS
-from viz.page.limits import memory_limit
+from viz.page.limits import download_limit, memory_limit
 from viz.page.notices import as_sentence, without_folders
 from viz.page.runs import OnStep
 from viz.page.uploads import open_picture
@@ -60,7 +61,15 @@ def open_model(
         report(message if done is None else f"{message} ({done:.0%})")
 
     try:
-        pipeline = load(source, dtype=dtype, device=device, config=config, from_hub=True, progress=progress)
+        pipeline = load(
+            source,
+            dtype=dtype,
+            device=device,
+            config=config,
+            from_hub=True,
+            progress=progress,
+            download_limit=download_limit(),
+        )
     except (CannotOpen, ValueError) as error:
         raise RecipeError(without_folders(as_sentence(error))) from error
     arguments = sampling.call_parameters(pipeline)
@@ -173,13 +182,15 @@ class OwnModel:
                 raise RecipeError(f"The {label} has {len(text):,} characters; the limit is {MAX_PROMPT:,}.")
         if guidance is not None and not 0 <= guidance <= MAX_GUIDANCE:
             raise RecipeError(f"Guidance must be a number from 0 to {MAX_GUIDANCE:g}; got {guidance:g}.")
+        caps = public.caps()
+        most_steps, most_side = (caps.steps, caps.side) if caps else (MAX_STEPS, MAX_SIDE)
         order = Order(
             prompt or "",
             negative or "",
             _check_whole(seed, "The seed", 0, MAX_SEED),
-            _check_whole(steps, "The number of steps", 1, MAX_STEPS),
+            _check_whole(steps, "The number of steps", 1, most_steps),
             guidance,
-            (_check_whole(height, "The height", 8, MAX_SIDE), _check_whole(width, "The width", 8, MAX_SIDE)),
+            (_check_whole(height, "The height", 8, most_side), _check_whole(width, "The width", 8, most_side)),
             mask=open_picture(mask) if mask and self.takes_mask else None,
         )
         try:

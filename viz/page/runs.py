@@ -14,6 +14,7 @@ import gradio as gr
 import numpy as np
 
 from models.opening.revision import revision
+from viz.page import public
 from viz.page.callers import watched
 from viz.page.interrupt import interruptible
 from viz.page.line import PATIENCE, Busy, Stopped, line
@@ -144,6 +145,7 @@ def stoppable_run(session: Session, name: str | None = None) -> Iterator[threadi
 
     Raises:
         viz.page.line.Busy: when the session has too many runs.
+        viz.recipe.RecipeError: on a public page, when it has begun too many within a minute.
     """
     announced = _announced.get(session, {})
     stopped = announced.pop(name, None) if name else None
@@ -155,6 +157,7 @@ def stoppable_run(session: Session, name: str | None = None) -> Iterator[threadi
             raise Busy(f"You have {MOST_RUNS} runs under way already. Stop them, or wait for one of them.")
         events.append(stopped := threading.Event())
     try:
+        public.count_run(session)
         with watched(stopped):
             yield stopped
     finally:
@@ -199,8 +202,11 @@ def follow_recipe(
 
     Raises:
         Stopped: when `stopped` was set before the end.
+        viz.recipe.RecipeError: for more steps than a public page draws.
     """
     from viz.recording.run import perform
+
+    public.check_steps(recipe)
 
     def run(on_step: OnStep) -> Trace:
         branch = "both" if both else "conditional"

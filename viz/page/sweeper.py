@@ -24,6 +24,8 @@ YOUNG = 60  # seconds in which a file is never deleted: it may still be being wr
 PAUSE = 30  # seconds between two sweeps
 _LOCK = "lock"
 
+_kept: dict[Path, frozenset[Path]] = {}  # {folder that is kept swept: files in it that stay}
+
 
 def open_folder(root: Path | None = None) -> tuple[Path, FileLock]:
     """A new folder for this server, which Gradio uses from now on, and its lock; folders of servers that ended go.
@@ -77,9 +79,23 @@ def sweep(folder: Path, kept: frozenset[Path] = frozenset(), *, age: float = AGE
                     path.parent.rmdir()
 
 
+def taken(folder: Path) -> int:
+    """Bytes of all files in a folder."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):  # it was deleted in the meantime
+            total += path.stat().st_size if path.is_file() else 0
+    return total
+
+
+def make_room(folder: Path, limit: int) -> None:
+    """Sweep a folder until its files take no more than `limit` bytes, without those that the page itself shows."""
+    sweep(folder, _kept.get(folder, frozenset()), limit=limit)
+
+
 def keep_swept(folder: Path) -> None:
     """Sweep a folder from time to time, in a thread of its own. What is in it now stays."""
-    kept = frozenset(folder.rglob("*"))
+    kept = _kept[folder] = frozenset(folder.rglob("*"))
 
     def work() -> None:
         while True:

@@ -195,5 +195,7 @@ def record_trace(
         raise gr.Error(str(error)) from error
     except Stopped as error:
         raise gr.Error("The run was stopped.") from error
+    except OSError as error:
+        raise gr.Error(f"The trace could not be written: {error.strerror or error}.") from error
     assert isinstance(kept, Kept)
     return FileData(path=str(kept.path))

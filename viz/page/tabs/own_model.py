@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from viz.page import public
 from viz.page.callers import HEAVY
 from viz.page.forecast import PHOTO_STEPS, describe_cuts, describe_memory, describe_skipped
 from viz.page.interrupt import interruptible
@@ -78,7 +79,10 @@ class ModelBox:
 def lay_out() -> ModelBox:
     """Lay the box out, collapsed."""
     model = gr.State(None)
-    with gr.Accordion("Use your own model", open=False, elem_id="model-box"):
+    is_public = public.caps() is not None
+    title = "Use another model" if is_public else "Use your own model"
+    offered = not is_public or bool(model_names())  # else every model would be refused
+    with gr.Accordion(title, open=False, visible=offered, elem_id="model-box"):
         source = _lay_out_source()
         status = gr.Textbox(
             "No model open.", label="Model", interactive=False, lines=1, max_lines=4, elem_id="model-status"
@@ -90,14 +94,14 @@ def lay_out() -> ModelBox:
 
 def _lay_out_source() -> dict[str, Any]:
     """Lay out the fields for the model to open."""
-    names = model_names()
+    names, is_open = model_names(), public.caps() is None
+    hint = "Hugging Face model ID (e.g. google/ddpm-cifar10-32)" + " or a model from your folder" * bool(names)
     with gr.Row(equal_height=False, elem_classes="pg-bottom"):
         name = gr.Dropdown(
             names,
             value=None,
-            label="Hugging Face model ID (e.g. google/ddpm-cifar10-32)"
-            + (" or a model from your folder" * bool(names)),
-            allow_custom_value=True,
+            label=hint if is_open else "One of this page's models",
+            allow_custom_value=is_open,
             scale=6,
             min_width=300,
             elem_id="model-name",
@@ -106,13 +110,20 @@ def _lay_out_source() -> dict[str, Any]:
         device = gr.Dropdown(["auto", "cpu", "cuda", "mps"], label="Device", scale=1, min_width=130)
         button = gr.Button("Open", variant="primary", scale=1, min_width=100, elem_id="model-open")
         upload = gr.UploadButton(
-            "Upload…", file_types=[".safetensors"], type="filepath", scale=1, min_width=150, elem_id="model-upload"
+            "Upload…",
+            file_types=[".safetensors"],
+            type="filepath",
+            scale=1,
+            min_width=150,
+            visible=is_open,
+            elem_id="model-upload",
         )
     config = gr.Dropdown(
         names,
         value=None,
         label="Single file only: take config and tokenizer from … (leave empty for the default)",
         allow_custom_value=True,
+        visible=is_open,
         elem_id="model-config",
     )
     return {"name": name, "upload": upload, "config": config, "dtype": dtype, "device": device, "open": button}
