@@ -1,5 +1,7 @@
 """Paths that a browser names."""
 
+import time
+
 import pytest
 
 from viz.page import served
@@ -31,3 +33,12 @@ def test_served_path_refuses_files_elsewhere(cache):
 def test_served_path_says_that_a_file_is_gone(cache):
     with pytest.raises(PermissionError, match="no longer on the server"):
         served.served_path(str(cache / "gone"))
+
+
+@pytest.mark.parametrize("path", ["/a" * 200_000, "a" * 400_000, "x" * 300, "\0", "/tmp/\0", ["/"] * 100_000, {"a": 1}])
+def test_odd_paths_are_refused_at_once(path):
+    """A path of 400 kB with many folders took 13 seconds to resolve."""
+    began = time.perf_counter()
+    with pytest.raises(PermissionError, match="does not serve that file"):
+        served.served_path(path)
+    assert time.perf_counter() - began < 0.5

@@ -11,6 +11,8 @@ from gradio.utils import get_upload_folder
 from viz.page.gallery import GALLERY
 from viz.page.store import store
 
+MAX_PATH = 4096  # characters, as in Linux
+
 
 def served_path(path: object) -> Path:
     """The resolved `path` of a file in the gallery, the store or Gradio's cache. Any browser can send any path.
@@ -18,7 +20,13 @@ def served_path(path: object) -> Path:
     Raises:
         PermissionError: when it lies elsewhere, or is gone.
     """
-    resolved = Path(str(path)).resolve()
+    text = str(path)
+    if len(text) > MAX_PATH:  # each of its folders would be looked up
+        raise PermissionError("This page does not serve that file.")
+    try:
+        resolved = Path(text).resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # a name too long, a null character, a circle of links
+        raise PermissionError("This page does not serve that file.") from error
     if not any(
         resolved.is_relative_to(folder.resolve()) for folder in (GALLERY, store.folder, Path(get_upload_folder()))
     ):
