@@ -1,5 +1,5 @@
 # make app            open the page (the first time, create the virtual environment and install)
-# make test           all tests, in a real Chromium too
+# make test           all tests, in a real Chromium and a real Firefox too
 # make test-quick     the tests without a browser, training or whole runs, in under 90 seconds
 # make versions       the recording tests on the two diffusers releases before the pinned one
 # make lint           check format, lint and types, of Python and JavaScript
@@ -24,6 +24,9 @@ DIFFUSERS_BEFORE := 0.41.0 0.40.0
 # Installed without its requirements (torchvision among them): what is compared needs none but ours.
 RIVAL := $(VENV)/rivals/attention_map_diffusers-1.0.0.dist-info
 ESLINT := $(VENV)/eslint
+# Installs a package of Debian's, one of packages-dev.txt.
+debian = SUDO=$$(test "$$(id -u)" = 0 || echo sudo); \
+  $$SUDO apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -y -qq $$(grep -x $(1) packages-dev.txt)
 # Prints the fifteen slowest tests.
 PYTEST := $(BIN)/python -m pytest --durations=15
 
@@ -33,13 +36,13 @@ PYTEST := $(BIN)/python -m pytest --durations=15
 app: $(VENV)/app
 	$(BIN)/python app.py --open
 
-test: $(VENV)/dev $(VENV)/chromium $(RIVAL)
-	$(PYTEST) -n 2 --ignore tests/browser
-	$(PYTEST) -n 2 --dist loadfile tests/browser -m "not timed"
+test: $(VENV)/dev $(VENV)/chromium $(VENV)/firefox $(RIVAL)
+	$(PYTEST) -n 2 --ignore tests/browser --ignore tests/firefox
+	$(PYTEST) -n 2 --dist loadfile tests/browser tests/firefox -m "not timed"
 	$(PYTEST) tests/browser -m timed
 
 test-quick: $(VENV)/dev
-	$(PYTEST) -n 2 --ignore tests/browser -m "not training and not slow"
+	$(PYTEST) -n 2 --ignore tests/browser --ignore tests/firefox -m "not training and not slow"
 
 versions: $(VENV)/dev
 	for version in $(DIFFUSERS_BEFORE); do \
@@ -124,9 +127,11 @@ $(ESLINT)/done: tests/web/package.json tests/web/package-lock.json | $(VENV)/dev
 	cd $(ESLINT) && PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --silent --no-audit --no-fund
 	touch $@
 
-# A chromium on the PATH is used as it is; otherwise Debian's is installed.
+# Browsers on the PATH are used as they are; otherwise Debian's are installed.
 $(VENV)/chromium: packages-dev.txt | $(VENV)/bin/python
-	command -v chromium >/dev/null || { \
-	  SUDO=$$(test "$$(id -u)" = 0 || echo sudo); \
-	  $$SUDO apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -y -qq $$(cat packages-dev.txt); }
+	command -v chromium >/dev/null || { $(call debian,chromium); }
+	touch $@
+
+$(VENV)/firefox: packages-dev.txt | $(VENV)/bin/python
+	command -v firefox-esr >/dev/null || command -v firefox >/dev/null || { $(call debian,firefox-esr); }
 	touch $@
