@@ -299,3 +299,18 @@ def test_dialog_fits_page_and_has_no_serious_axe_violations(chromium, url, width
     inside = page.locator(DIALOG).first.evaluate("(node) => node.scrollWidth <= node.clientWidth")
     assert inside and page.complaints == []
     page.close()
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_dialog_keeps_the_look_of_its_fields_on_the_page(chromium, url, width):
+    """Gradio's style sheet would hide ticks and arrows."""
+    page = open_page(chromium, url, width=width)
+    page.locator(".pg-export").first.click()
+    page.get_by_role("button", name="Compose").first.click()
+    looks = page.locator(f"{DIALOG} :is(select, [type=checkbox])").evaluate_all(
+        "(fields) => fields.map((field) => getComputedStyle(field).appearance)"
+    )
+    assert len(looks) > 10 and set(looks) == {"auto"}
+    box = page.locator(f"{DIALOG} [type=checkbox]").first.bounding_box()
+    assert (box["width"], box["height"]) == (16, 16)
+    page.close()

@@ -14,7 +14,7 @@ from viz.page.tabs import generate
 from viz.page.tabs.generate import Shown, Wanted
 from viz.page.viewer import Viewer
 
-WAITING = "This critter is drawn and recorded first; the progress is shown above."
+WAITING = "This critter is drawn and recorded first; its progress is shown below."
 
 
 def build(viewer: Viewer, strip: ProgressStrip, elem_id: str) -> None:
