@@ -19,7 +19,7 @@ from viz.page.callers import THREADS, Page
 from viz.page.gallery import GALLERY, opening_exhibit
 from viz.page.guard import guard
 from viz.page.identity import DESCRIPTION, TITLE, identity_routes
-from viz.page.lifetime import check_address, serve_until_interrupted
+from viz.page.lifetime import check_address, check_root_path, serve_until_interrupted
 from viz.page.limits import set_limits
 from viz.page.menu import MAX_FILE
 from viz.page.mistakes import exception_handlers
@@ -82,6 +82,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="a further name under which browsers reach the page, such as that of a reverse proxy; * for any",
     )
+    parser.add_argument(
+        "--root-path",
+        default=os.environ.get("GRADIO_ROOT_PATH", ""),
+        metavar="PATH",
+        help="where a reverse proxy has put the page, such as /pixelgaze, or its whole address",
+    )
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     parser.add_argument(
         "--memory", help="the most memory a recording may take, such as 2GiB; by default a quarter of the free memory"
@@ -124,6 +130,7 @@ def main() -> None:
     try:
         set_limits(arguments.memory, arguments.models, arguments.browser, arguments.model_memory, arguments.download)
         set_cache(arguments.cache, arguments.cache_size)
+        root_path = check_root_path(arguments.root_path)
     except ValueError as error:
         parser.error(str(error))
     if problem := check_address(arguments.host, arguments.port):
@@ -138,6 +145,7 @@ def main() -> None:
     page.queue().launch(
         server_name=arguments.host,
         server_port=arguments.port,
+        root_path=root_path,
         theme=theme(),
         css_paths=[WEB / "styles" / f"{name}.css" for name in ("viewer", "menu", "plots", "compare", "lesson", "page")],
         app_kwargs={

@@ -60,9 +60,19 @@ def test_it_holds_what_the_page_needs_and_nothing_else(tmp_path):
 
 @pytest.mark.parametrize(
     ("path", "sent"),
-    [("app.py", True), ("viz/page/store.py", True), ("assets/critters/card.json", True), ("README.md", False)]
-    + [(".git/config", False), (".venv/bin/python", False), ("viz/__pycache__/view.pyc", False), ("runs/a/b", False)]
-    + [("viz/page/viewer.pyi", False), ("assets/screenshots/a.png", False), ("tests/viz/a.py", False)],
+    [
+        ("app.py", True),
+        ("viz/page/store.py", True),
+        ("assets/critters/card.json", True),
+        ("README.md", False),
+        (".git/config", False),
+        (".venv/bin/python", False),
+        ("runs/a/b", False),
+        ("viz/__pycache__/view.pyc", False),
+        ("viz/page/viewer.pyi", False),
+        ("assets/screenshots/a.png", False),
+        ("tests/viz/a.py", False),
+    ],
 )
 def test_what_is_sent_to_the_build(path, sent):
     assert is_sent(path, IGNORED) == sent

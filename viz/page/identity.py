@@ -89,5 +89,8 @@ def _tags(origin: str) -> str:
 
 def origin_of(scope: Scope) -> str:
     """Where a request for the page went: scheme, host and, behind a proxy, the path in front of it."""
+    root = scope.get("root_path", "").rstrip("/")
+    if root.startswith(("http://", "https://")):
+        return root
     host = next((value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"host"), "")
-    return f"{scope['scheme']}://{host}{scope.get('root_path', '').rstrip('/')}"
+    return f"{scope['scheme']}://{host}{root}"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import socket
 import sys
 import time
 from contextlib import suppress
+from urllib.parse import urlsplit
 
 import gradio as gr
 
@@ -31,6 +33,19 @@ def check_address(host: str, port: int | None) -> str | None:
         advice = "choose another --port, or leave it out for the first free one" if port else "choose another --host"
         return f"cannot listen on {where} ({reason}); {advice}"
     return None
+
+
+def check_root_path(text: str) -> str:
+    """A path or address under which a proxy shows the page, without a slash at its end; "" for none.
+
+    Raises:
+        ValueError: when it is neither.
+    """
+    address = urlsplit(text)
+    is_address = address.scheme in ("http", "https") and bool(address.hostname) and not address.query + address.fragment
+    if text not in ("", "/") and not is_address and not re.fullmatch(r"(/[\w.~-]+)+/?", text, re.ASCII):
+        raise ValueError(f"expected a --root-path such as /pixelgaze or https://example.org/pixelgaze, got {text!r}")
+    return text.rstrip("/")
 
 
 def serve_until_interrupted(page: gr.Blocks) -> None:

@@ -91,7 +91,7 @@ class EarlyHead:
         self._page = GZipMiddleware(self._with_head)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_page = scope["type"] == "http" and scope["path"] == "/" and scope["method"] == "GET"
+        is_page = scope["type"] == "http" and _path(scope) in ("", "/") and scope["method"] == "GET"
         await (self._page if is_page else self._app)(scope, receive, send)
 
     async def _with_head(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,3 +112,9 @@ class EarlyHead:
             await send({"type": "http.response.body", "body": whole})
 
         await self._app(scope, receive, send_with_head)
+
+
+def _path(scope: Scope) -> str:
+    """The path of a request on this server, whether or not a proxy has taken the path in front of it away."""
+    path, root = scope["path"], scope.get("root_path", "").rstrip("/")
+    return path.removeprefix(root) if path == root or path.startswith(f"{root}/") else path
