@@ -1,4 +1,4 @@
-"""Not one request leaves the machine, neither from the browser nor from the server: opening, drawing, exports, an own model."""
+"""Not one request leaves the machine, from browser or server: opening, drawing, exports, a model of one's own."""
 
 import re
 import subprocess

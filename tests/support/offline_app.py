@@ -1,4 +1,4 @@
-"""`python app.py`, which writes down every address outside of this machine that Python asks for, into the file named first."""
+"""`python app.py`, which writes every address outside of this machine that is asked for into the file named first."""
 
 from __future__ import annotations
 
