@@ -13,7 +13,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import gradio as gr
 from starlette.middleware import Middleware
 
-from viz.page import public
+from viz.page import public, zero
 from viz.page.ahead import follow_ahead
 from viz.page.callers import THREADS, Page
 from viz.page.gallery import GALLERY, opening_exhibit
@@ -142,6 +142,8 @@ def main() -> None:
         where, reason = error.filename or "the temporary folder", error.strerror or error
         parser.error(f"cannot write to {where} ({reason}); free some space, or set GRADIO_TEMP_DIR to another folder")
     page = build()
+    if zero.is_present():
+        zero.lent()
     page.queue().launch(
         server_name=arguments.host,
         server_port=arguments.port,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import gradio as gr
 from cachetools import LRUCache
 
+from viz.page import zero
 from viz.page.interrupt import interruptible_opening
 from viz.page.limits import models_limit, resolve_source
 from viz.page.line import Stopped
@@ -101,6 +102,8 @@ class OpenModels:
                 with interruptible_opening(stopped):
                     model = open_model(source, dtype, place, config_source, report_unless_stopped)
                 check()
+                if zero.is_present():
+                    zero.remember(model, open_model, source, dtype, config_source)
                 self._keep(session, model, place)
                 return model
 

@@ -25,6 +25,7 @@ from viz.page.limits import download_limit, memory_limit
 from viz.page.notices import as_sentence, without_folders
 from viz.page.runs import OnStep
 from viz.page.uploads import open_picture
+from viz.page.zero import is_present
 from viz.recipe import MAX_GUIDANCE, MAX_SEED, MAX_STEPS, RecipeError, spread
 from viz.recording.budget import free_memory
 from viz.recording.orders import UNCONDITIONAL_FIRST
@@ -87,6 +88,8 @@ def open_model(
 
 def exact_device(device: str) -> str:
     """The name of one device: the fastest here for "auto", the first one of a kind such as "cuda"."""
+    if is_present():
+        return "cpu"  # from which it is moved to the GPU that a run is lent
     if device == "auto":
         return devices()[0]
     return "cuda:0" if device == "cuda" else device

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import gradio as gr
@@ -276,7 +277,8 @@ def stream_thread(
         except Exception as error:  # raised again in the thread of the caller
             events.put(("error", error))
 
-    threading.Thread(target=call, daemon=True).start()
+    # A lent GPU is counted to the visitor whose request the context holds.
+    threading.Thread(target=copy_context().run, args=(call,), daemon=True).start()
     while (event := _next_event(events, stopped))[0] == "message":
         yield event[1]
     if event[0] == "error":

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from viz.page import public
+from viz.page import public, zero
 from viz.page.callers import HEAVY
 from viz.page.forecast import PHOTO_STEPS, describe_cuts, describe_memory, describe_skipped
 from viz.page.interrupt import interruptible
@@ -281,13 +280,17 @@ class Handlers:
         sampler, thin, both = values[box.sampler], values[box.thin], bool(values[box.both])
         photo, mask = (Path(values[part]) if values[part] else None for part in (box.photo, box.mask))
         order = self._order(model, values, mask)
-        record = partial(model.draw, both=both) if draws else model.record_photo
+        method, options = ("draw", {"both": both}) if draws else ("record_photo", {})
         calls = model.count_calls(order)
         yield {self.strip: describe_progress(0, calls)}
 
         def run(on_step: OnStep) -> Trace:
+            arguments = (order, sampler, photo, thin)
+            if zero.is_present():
+                lending: dict[str, Any] = {"calls": calls, "on_step": on_step, "stopped": stopped}
+                return zero.run_lent(model, method, *arguments, **lending, **options)
             with interruptible(model.pipeline.unet, stopped):
-                return record(order, sampler, photo, thin, on_step)
+                return getattr(model, method)(*arguments, on_step, **options)
 
         with stoppable_run(request.session_hash) as stopped:
             for update in run_with_progress(run, calls, stopped, kind=model.name):
