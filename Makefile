@@ -2,7 +2,7 @@
 # make test           all tests, in a real Chromium and a real Firefox too
 # make test-quick     the tests without a browser, training or whole runs, in under 90 seconds
 # make versions       the recording tests on the two diffusers releases before the pinned one
-# make lint           check format, lint and types, of Python and JavaScript
+# make lint           check format, lint and types, of Python and JavaScript, and the packages' licences and safety
 # make bench          measure all figures of the bundled model and the page, in under ten minutes
 # make bench-quick    measure those that matter most, in under three minutes
 # make bench-sd       measure recording at Stable Diffusion's size (6 GB of memory, some minutes)
@@ -56,6 +56,7 @@ lint: $(VENV)/dev $(ESLINT)/done
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.support.audit
 	"$$($(BIN)/python -m tests.support.node)" $(ESLINT)/node_modules/eslint/bin/eslint.js \
 	  --config tests/web/eslint.config.mjs viz/web tests/web
 
