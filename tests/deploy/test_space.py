@@ -70,6 +70,16 @@ def test_no_two_requirements_contradict_each_other(requirements):
                 assert pinned[asked.name.lower()] in asked.specifier, (name, text)
 
 
+def test_what_a_space_adds_does_not_contradict_the_pins(requirements):
+    """It installs gradio[oauth,mcp] in one call with requirements.txt."""
+    extras = [Requirement(text) for text in importlib.metadata.requires("gradio") or () if "extra ==" in text]
+    asked = [each for each in extras if any(each.marker.evaluate({"extra": name}) for name in ("oauth", "mcp"))]
+    assert "pydantic" in {each.name for each in asked}
+    for each in asked:
+        if (pin := requirements.get(each.name)) is not None:
+            assert str(pin.specifier).removeprefix("==") in each.specifier, each
+
+
 def test_torch_without_cuda_is_what_the_pin_asks_for(requirements):
     """A build for CPUs is called 2.13.0+cpu: whoever has installed it first keeps it."""
     (pin,) = requirements["torch"].specifier
