@@ -23,7 +23,7 @@ def arguments_of(name: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory) -> Path:
+def image(tmp_path_factory):
     """The files of /app in the image, which its user may only read."""
     folder = tmp_path_factory.mktemp("image")
     assert {"app.py", "viz/__main__.py", "models/load.py"} & set(stage(ROOT, folder))

@@ -83,11 +83,11 @@ def _lines(requirements: Path) -> list[Requirement]:
 def licence(package: Distribution) -> str:
     """What a package says its licence is: an SPDX expression, or classifiers' names joined by "OR"; "" for nothing."""
     metadata = package.metadata
-    if expression := metadata.get("License-Expression"):
-        return expression
+    if expression := metadata.get_all("License-Expression"):
+        return expression[0]
     classifiers = [each.split(" :: ") for each in metadata.get_all("Classifier") or ()]
     names = [parts[-1] for parts in classifiers if parts[0] == "License" and parts[-1] != "OSI Approved"]
-    stated = metadata.get("License") or KNOWN.get(normal(package.name), "")
+    stated = next(iter(metadata.get_all("License") or ()), KNOWN.get(normal(package.name), ""))
     return " OR ".join(names) or stated.partition("\n")[0].strip()
 
 
