@@ -280,17 +280,18 @@ class Handlers:
         sampler, thin, both = values[box.sampler], values[box.thin], bool(values[box.both])
         photo, mask = (Path(values[part]) if values[part] else None for part in (box.photo, box.mask))
         order = self._order(model, values, mask)
-        method, options = ("draw", {"both": both}) if draws else ("record_photo", {})
+        method = "draw" if draws else "record_photo"
+        options: dict[str, Any] = {"both": both} if draws else {}
         calls = model.count_calls(order)
         yield {self.strip: describe_progress(0, calls)}
 
         def run(on_step: OnStep) -> Trace:
-            arguments = (order, sampler, photo, thin)
+            arguments = (sampler, photo, thin)
             if zero.is_present():
                 lending: dict[str, Any] = {"calls": calls, "on_step": on_step, "stopped": stopped}
-                return zero.run_lent(model, method, *arguments, **lending, **options)
+                return zero.run_lent(model, method, order, *arguments, **lending, **options)
             with interruptible(model.pipeline.unet, stopped):
-                return getattr(model, method)(*arguments, on_step, **options)
+                return getattr(model, method)(order, *arguments, on_step, **options)
 
         with stoppable_run(request.session_hash) as stopped:
             for update in run_with_progress(run, calls, stopped, kind=model.name):
