@@ -47,7 +47,7 @@ def run(model, method="draw", *, on_step=lambda *_: None, stopped=None, size=16,
     order = model.build_order(**{**FIELDS, "height": size, "width": size})
     arguments = (order, model.samplers[0], photo, False)
     lend = {"calls": model.count_calls(order), "on_step": on_step, "stopped": stopped or threading.Event()}
-    return zero.run_lent(model, method, *arguments, **lend, **options)
+    return zero.run_model(model, method, *arguments, **lend, **options)
 
 
 def same(one, other):

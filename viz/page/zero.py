@@ -81,7 +81,7 @@ def remember(
         _openings[model] = Opening(_last_key, open_model, source, dtype, config)
 
 
-def run_lent(
+def run_model(
     model: OwnModel,
     method: str,
     order: Order,
@@ -91,18 +91,21 @@ def run_lent(
     stopped: threading.Event,
     **options: Any,
 ) -> Trace:
-    """Call `model.method(order, *arguments, on_step, **options)` with a lent GPU; returns the trace, on the CPU.
+    """Call `model.method(order, *arguments, on_step, **options)`, with a lent GPU where there is one.
 
     Args:
         method: "draw" or "record_photo".
         calls: of the network, which decides how much time is asked for.
-        stopped: set to end the run after the present step.
+        stopped: set to end the run before the network's next layer; with a lent GPU after the present step.
 
     Raises:
         RecipeError: as the method does.
         Stopped: when `stopped` was set before the end.
         gradio.Error: when no GPU is lent: the visitor's time for the day is spent, or none is free.
     """
+    if not is_present():
+        with interruptible(model.pipeline.unet, stopped):
+            return getattr(model, method)(order, *arguments, on_step, **options)
     from viz.trace import Trace
 
     with _guard:

@@ -13,7 +13,6 @@ import gradio as gr
 from viz.page import public, zero
 from viz.page.callers import HEAVY
 from viz.page.forecast import PHOTO_STEPS, describe_cuts, describe_memory, describe_skipped
-from viz.page.interrupt import interruptible
 from viz.page.limits import model_names
 from viz.page.line import Stopped
 from viz.page.notices import warn
@@ -286,12 +285,8 @@ class Handlers:
         yield {self.strip: describe_progress(0, calls)}
 
         def run(on_step: OnStep) -> Trace:
-            arguments = (sampler, photo, thin)
-            if zero.is_present():
-                lending: dict[str, Any] = {"calls": calls, "on_step": on_step, "stopped": stopped}
-                return zero.run_lent(model, method, order, *arguments, **lending, **options)
-            with interruptible(model.pipeline.unet, stopped):
-                return getattr(model, method)(order, *arguments, on_step, **options)
+            lending: dict[str, Any] = {"calls": calls, "on_step": on_step, "stopped": stopped}
+            return zero.run_model(model, method, order, sampler, photo, thin, **lending, **options)
 
         with stoppable_run(request.session_hash) as stopped:
             for update in run_with_progress(run, calls, stopped, kind=model.name):
