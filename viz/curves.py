@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class Curves:
         distance: picture pixels.
         weight: 0 to 1, the share of the attention that falls into the region or, for columns, comes from it; None
             without a region.
+        cells: {label: the number of cells of its maps}.
     """
 
     steps: list[int]
@@ -35,6 +36,15 @@ class Curves:
     received: Lines | None
     distance: Lines
     weight: Lines | None
+    cells: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def comparable_entropy(self) -> tuple[Lines, str]:
+        """Entropies and their unit: bits; where the maps differ in size, shares of the largest, log₂(keys)."""
+        if not self.entropy or len(set(self.cells.values())) < 2:
+            return self.entropy or {}, "bits"
+        shares = {label: line / (math.log2(self.cells[label]) or 1) for label, line in self.entropy.items()}
+        return shares, "share of log₂(keys)"
 
 
 def measure_over_steps(
@@ -63,6 +73,7 @@ def measure_over_steps(
     spread: Lines = {}  # entropies of rows, sums of columns
     distance: Lines = {}
     weight: Lines = {}
+    cells: dict[str, int] = {}
     for name in names:
         layer_maps = _over_steps(maps, query, name, mode, branch)
         source, grid = query_grid(trace.layers[name], mode), map_grid(trace.layers[name], mode)
@@ -70,6 +81,7 @@ def measure_over_steps(
         for label, line in head_lines(layer_maps, layer_label(name) if layer is None else None, head).items():
             total = line.sum((-2, -1))  # 1 for rows, or less if some keys are not pixels
             shares = line / np.maximum(total, 1e-30)[:, None, None]
+            cells[label] = math.prod(grid)
             spread[label] = total * received if mode == "column" else entropy(line)
             distance[label] = mean_distance(shares, middle(query, source, grid), trace.size)
             if region is not None:
@@ -82,6 +94,7 @@ def measure_over_steps(
         received=spread if mode == "column" else None,
         distance=distance,
         weight=None if region is None else weight,
+        cells=cells,
     )
 
 

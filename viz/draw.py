@@ -53,7 +53,13 @@ def colored(maps: np.ndarray, **scale) -> np.ndarray:
 
 
 def overlay(
-    picture: np.ndarray, values: np.ndarray | None, *, size: int = 512, smooth: bool = False, **scale
+    picture: np.ndarray,
+    values: np.ndarray | None,
+    *,
+    size: int = 512,
+    smooth: bool = False,
+    opacity: float = 1,
+    **scale,
 ) -> Image.Image:
     """A map over its picture, drawn as in the viewer.
 
@@ -62,16 +68,19 @@ def overlay(
         values: (h, w), a map on any grid; None for the dimmed picture alone, where a layer has no map.
         size: the longer side of the result, in pixels.
         smooth: blend the cells; by default they keep sharp edges.
+        opacity: of the map, and of what dims the picture, 0 to 1.
         scale: as for `positions`.
     """
     height, width = (round(side * size / max(picture.shape[:2])) for side in picture.shape[:2])
     base = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.NEAREST), float)
-    dimmed = Image.fromarray((base * 0.65 + np.array([8, 6, 14]) * 0.35).round().astype(np.uint8))
+    dim = 0.35 * opacity
+    dimmed = Image.fromarray((base * (1 - dim) + np.array([8, 6, 14]) * dim).round().astype(np.uint8))
     if values is None:
         return dimmed
     place = positions(values, **scale)
     strength = np.abs(2 * place - 1) if scale.get("special") else place
-    alpha = np.round(255 * (0.3 + 0.62 * np.sqrt(strength))).astype(np.uint8)  # faint where there is little attention
+    opaque = opacity * (0.3 + 0.62 * np.sqrt(strength))  # faint where there is little attention
+    alpha = np.round(255 * opaque).astype(np.uint8)
     veil = Image.fromarray(np.dstack([colored(values, **scale), alpha]))
     veil = veil.resize((width, height), Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST)
     return Image.alpha_composite(dimmed.convert("RGBA"), veil).convert("RGB")
@@ -113,9 +122,9 @@ def sheet(
 
 
 def animation(frames: Sequence[Image.Image], *, milliseconds: int = 350) -> bytes:
-    """A GIF that repeats and shows its last frame three times as long."""
+    """A GIF that repeats and holds its last frame for two seconds, or three times as long if that is longer."""
     file = io.BytesIO()
-    durations = [milliseconds] * (len(frames) - 1) + [3 * milliseconds]
+    durations = [milliseconds] * (len(frames) - 1) + [max(2000, 3 * milliseconds)]
     first, *others = (frame.quantize(256, dither=Image.Dither.NONE) for frame in frames)
     first.save(file, "GIF", save_all=True, append_images=others, duration=durations, loop=0, disposal=1)
     return file.getvalue()

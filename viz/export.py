@@ -94,13 +94,15 @@ def write_gif(trace: Trace, path: str | Path, view: View, *, size: int = 384) ->
     Raises:
         ViewError: for a branch that the trace lacks.
     """
+    opacity = 1 if view.opacity is None else view.opacity
     scale = {"range": view.range or "common", "log": view.log is not False, "special": is_difference(view)}
     blank = np.zeros((*trace.size, 3), np.uint8) if trace.picture is None else trace.picture
     layer = layer_for(trace, view.layer, view.query, view.reading)
     frames = []
     for step, values in zip(trace.steps, _over_steps(Maps(trace), view, view.query, layer.name), strict=True):
         shown = None if np.isnan(values).any() else values
-        frames.append(overlay(trace.previews.get(step, blank), shown, size=size, smooth=bool(view.smooth), **scale))
+        under = trace.previews.get(step, blank)
+        frames.append(overlay(under, shown, size=size, smooth=bool(view.smooth), opacity=opacity, **scale))
     Path(path).write_bytes(animation(frames))
     return Path(path)
 

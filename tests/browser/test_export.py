@@ -1,9 +1,11 @@
 """Exports, in Chromium: from one HTML file with the network off, and from the page."""
 
+import base64
 import io
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from PIL import Image
 
 from tests.support.chromium import VIEWER, export_file, look, open_offline, wait_for_frame
 from viz import Trace
+from viz.colors import palette
 from viz.export import rows_on_show, write_html
 from viz.labels import layer_label
 from viz.layer import Layer
@@ -123,12 +126,84 @@ def test_export_menu_writes_svg_with_scale_head_and_pins(alone, trace):
     set_view(alone, range="common", smooth=False)
 
 
+def frames_of_gif(page) -> tuple[list[np.ndarray], list[int]]:
+    """The frames of the animation of what is on show, and their durations in milliseconds."""
+    gif: Any = Image.open(io.BytesIO(export_file(page, "the map over the picture")[1]))
+    assert gif.info["loop"] == 0
+    frames, durations = [], []
+    for index in range(gif.n_frames):
+        gif.seek(index)
+        frames.append(np.asarray(gif.convert("RGB"), int))
+        durations.append(gif.info["duration"])
+    return frames, durations
+
+
 def test_export_menu_writes_gif_across_steps(alone, trace):
-    gif = Image.open(io.BytesIO(export_file(alone, "the map over the picture")[1]))
-    assert gif.n_frames == len(trace.steps) and gif.info["loop"] == 0
-    first = np.asarray(gif.convert("RGB"), int)
-    gif.seek(gif.n_frames - 1)
-    assert np.abs(first - np.asarray(gif.convert("RGB"))).mean() > 3
+    frames, durations = frames_of_gif(alone)
+    assert len(frames) == len(trace.steps) and np.abs(frames[0] - frames[-1]).mean() > 3
+    assert durations[:-1] == [350] * (len(frames) - 1) and durations[-1] >= 2000
+
+
+def test_gif_names_pixel_and_carries_colour_bar(alone):
+    """Two cells with the same map differ below the picture in their names alone; the bar holds the scale's colours."""
+    set_view(alone, point=[0.3, 0.7], step=EXHIBIT.steps[0], mode="row")
+    one, _ = frames_of_gif(alone)
+    set_view(alone, point=[0.3, 0.7 + 1 / 32])
+    other, _ = frames_of_gif(alone)
+    below = one[0].shape[1]  # the picture is square
+    differ = np.abs(one[0][below:] - other[0][below:]).sum(-1) > 200  # a GIF's frame has 256 colours of its own
+    rows = np.flatnonzero(differ.any(1))
+    assert differ.sum() > 5 and rows.min() >= 20 and rows.max() <= 56  # the lines of the name, and no others
+    bar = one[0][below + 57 : below + 63, 10 : one[0].shape[1] - 10]
+    wanted = palette().astype(int)[np.linspace(0, 255, bar.shape[1]).round().astype(int)]
+    assert np.abs(bar - wanted).max(-1).mean() < 12 and np.abs(bar - wanted[::-1]).max(-1).mean() > 60
+    set_view(alone)
+
+
+def test_exports_respect_opacity(alone, trace):
+    """At none of it, the map and what dims the picture are gone; only the outline of the query remains."""
+    set_view(alone, opacity=0)
+    frames, _ = frames_of_gif(alone)
+    picture = trace.previews[trace.steps[-1]].repeat(6, 0).repeat(6, 1).astype(int)
+    assert (np.abs(frames[-1][: len(picture)] - picture).max(-1) < 24).mean() > 0.85  # of 256 colours
+    set_view(alone, opacity=1)
+    frames, _ = frames_of_gif(alone)
+    assert (np.abs(frames[-1][: len(picture)] - picture).max(-1) < 24).mean() < 0.4
+
+
+SEEK = """async ([data, at]) => {
+  const video = Object.assign(document.createElement("video"), { muted: true, src: data });
+  const event = (name) => new Promise((done) => video.addEventListener(name, done, { once: true }));
+  await event("loadeddata");
+  video.currentTime = 1e6; // recordings do not say how long they are; this makes the browser look
+  await event("seeked");
+  const { duration } = video;
+  video.currentTime = at < 0 ? duration + at : at;
+  await event("seeked");
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+  canvas.getContext("2d").drawImage(video, 0, 0);
+  return [duration, canvas.toDataURL().split(",")[1]];
+}"""
+
+
+def test_export_menu_writes_video_that_holds_last_frame(alone, chromium, trace):
+    frames, durations = frames_of_gif(alone)
+    name, content = export_file(alone, "a video of the same")
+    assert name.endswith(".webm") and content.startswith(b"\x1a\x45\xdf\xa3")  # EBML
+    reader = chromium.new_page()
+    data = f"data:video/webm;base64,{base64.b64encode(content).decode()}"
+    seen = {}
+    for at in (0.05, -1.9, -0.1):
+        duration, shown = reader.evaluate(SEEK, [data, at])
+        picture = Image.open(io.BytesIO(base64.b64decode(shown))).convert("RGB")
+        seen[at] = np.asarray(picture.resize(frames[0].shape[1::-1], Image.Resampling.BOX), int)
+    reader.close()
+    assert sum(durations) / 1000 - 0.4 <= duration <= sum(durations) / 1000 + 1.5
+    first, last = frames[0], frames[-1]
+    assert np.abs(seen[0.05] - first).mean() < np.abs(seen[0.05] - last).mean() / 2
+    for at in (-1.9, -0.1):
+        assert np.abs(seen[at] - last).mean() < np.abs(seen[at] - first).mean() / 2
 
 
 @pytest.mark.parametrize(

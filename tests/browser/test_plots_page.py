@@ -82,7 +82,9 @@ def test_plots_follow_pin_and_equal_python(page):
     expected = measure_over_steps(
         Maps(trace), Pixel(tuple(PIN["point"])), head=EXHIBIT.head, region=Box(tuple(BOX["from"]), tuple(BOX["to"]))
     )
-    for key, values in (("entropy", expected.entropy), ("distance", expected.distance), ("weight", expected.weight)):
+    entropy, unit = expected.comparable_entropy
+    assert page.locator(".pg-figure[data-key=entropy] .ytitle").text_content() == unit == "share of log₂(keys)"
+    for key, values in (("entropy", entropy), ("distance", expected.distance), ("weight", expected.weight)):
         curves = lines(page, key)
         assert list(curves) == list(values)
         assert all(np.allclose(curves[name], values[name], rtol=1e-3, atol=1e-4) for name in values), key
@@ -153,14 +155,20 @@ def test_plots_download_as_png_svg_and_csv(page, tmp_path):
     for kind in ("PNG", "SVG", "CSV"):
         with page.expect_download(timeout=60_000) as download:
             page.get_by_role("button", name=f"entropy, {kind}").click()
-        assert download.value.suggested_filename == f"pixelgaze-entropy.{kind.lower()}"
+        name = f"pixelgaze-entropy-pin-1-row-17-column-10-head-{EXHIBIT.head}.{kind.lower()}"
+        assert download.value.suggested_filename == name
         files[kind] = Path(download.value.path()).read_bytes()
     assert Image.open(io.BytesIO(files["PNG"])).size == (1800, 1120)
-    assert LAST in "".join(ElementTree.fromstring(files["SVG"]).itertext())
+    text = "".join(ElementTree.fromstring(files["SVG"]).itertext())
+    about = f"pin 1, row 17, column 10; head {EXHIBIT.head}"
+    assert LAST in text and about.capitalize() in text
     header, *rows = csv.reader(io.StringIO(files["CSV"].decode()))
     curves = lines(page, "entropy")
-    assert header == ["step", *curves] and [int(row[0]) for row in rows] == Trace.load(EXHIBIT.trace).steps
-    assert np.allclose(np.array(rows, float)[:, 1:].T, list(curves.values()))
+    trace = Trace.load(EXHIBIT.trace)
+    assert header == ["step", "timestep", "pin", "head", *curves]
+    assert {int(row[0]): float(row[1]) for row in rows} == trace.timesteps
+    assert {"; ".join(row[2:4]) for row in rows} == {about}
+    assert np.allclose(np.array([row[4:] for row in rows], float).T, list(curves.values()))
 
 
 @pytest.mark.parametrize("width", [1440, 768, 390])
@@ -185,7 +193,9 @@ def test_plots_show_latest_of_many_pins(page):
         pin(page, *pins[:count], active=count - 1)
     page.locator(".pg-pinned [role=status]", has_text="Pin 3: what it looks at").wait_for(timeout=90_000)
     wait_for_lines(page, "entropy", LAST)
-    expected = measure_over_steps(Maps(Trace.load(EXHIBIT.trace)), Pixel((0.9, 0.5)), head=EXHIBIT.head).entropy[LAST]
+    expected = measure_over_steps(
+        Maps(Trace.load(EXHIBIT.trace)), Pixel((0.9, 0.5)), head=EXHIBIT.head
+    ).comparable_entropy[0][LAST]
     page.wait_for_function(
         f"Math.abs(document.querySelector('.pg-figure[data-key=entropy]').data.at(-1).y[0] - {expected[0]}) < 1e-3"
     )

@@ -35,6 +35,19 @@ def test_measure_over_steps_of_rows(maps):
     assert measure_over_steps(maps, EYE).weight is None
 
 
+def test_entropies_of_maps_of_different_sizes_are_shares_of_the_most_possible(maps):
+    curves = measure_over_steps(maps, EYE)
+    shares, unit = curves.comparable_entropy
+    assert unit == "share of log₂(keys)" and list(shares) == list(curves.entropy)
+    for layer in maps.trace:
+        label = layer_label(layer.name)
+        assert np.allclose(shares[label] * np.log2(layer.grid[0] * layer.grid[1]), curves.entropy[label])
+        assert (shares[label] > 0).all() and (shares[label] <= 1 + 1e-6).all()
+    one = measure_over_steps(maps, EYE, layer=NAME)
+    assert one.comparable_entropy == (one.entropy, "bits")
+    assert measure_over_steps(maps, EYE, mode="column").comparable_entropy == ({}, "bits")
+
+
 def test_measure_over_steps_of_columns_worked_by_hand():
     maps = Maps(trace_of_odds())
     region = Box((0.5, 0), (1, 1))  # tokens 2 and 3

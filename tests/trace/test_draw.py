@@ -66,6 +66,13 @@ def test_overlay_without_a_map_is_the_dimmed_picture():
     assert dimmed.shape == (8, 8, 3) and (dimmed == np.round(200 * 0.65 + np.array([8, 6, 14]) * 0.35)).all()
 
 
+def test_opacity_is_that_of_map_and_dimming():
+    picture, values = np.full((4, 4, 3), 200, np.uint8), np.linspace(0, 40, 16).reshape(4, 4)
+    shown = [np.asarray(overlay(picture, values, size=8, opacity=opacity), int) for opacity in (0, 0.5, 1)]
+    assert (shown[0] == 200).all() and np.array_equal(shown[2], np.asarray(overlay(picture, values, size=8)))
+    assert np.abs(shown[1] - 200).mean() < np.abs(shown[2] - 200).mean() and (shown[1] != 200).any()
+
+
 def test_animation_repeats_and_rests_on_its_last_frame():
     frames = [Image.new("RGB", (8, 6), color) for color in ("red", "green", "blue")]
     gif = Image.open(io.BytesIO(animation(frames, milliseconds=100)))
@@ -74,5 +81,5 @@ def test_animation_repeats_and_rests_on_its_last_frame():
     for frame in range(3):
         gif.seek(frame)
         durations.append(gif.info["duration"])
-    assert durations == [100, 100, 300]
+    assert durations == [100, 100, 2000]
     assert gif.convert("RGB").getpixel((3, 3)) == pytest.approx((0, 0, 255), abs=3)

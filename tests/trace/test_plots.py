@@ -34,3 +34,26 @@ def test_over_steps_escapes_and_shortens_text():
     for text in (figure.data[0].name, figure.layout.title.text, figure.layout.yaxis.title.text):
         assert "<" not in text and "&lt;b&gt;" in text and len(text) < 200
     assert figure.data[0].meta == hostile  # for the CSV
+
+
+def test_over_steps_names_lines_at_their_ends_and_names_do_not_touch():
+    lines = {"a": [1, 5.0], "b": [2, 5.01], "c": [3, 0.5], "d": [4, np.nan], "e": [9, 5.02]}
+    figure = over_steps(lines, [0, 3], [999.0, None], title="T", unit="u", subtitle="Pin 1", about={"pin": "pin 1"})
+    names = {name.text: name for name in figure.layout.annotations}
+    assert set(names) == set(lines) and not figure.layout.showlegend
+    assert {text: (name.x, name.y) for text, name in names.items()} == {
+        "a": (3, 5.0), "b": (3, 5.01), "c": (3, 0.5), "d": (0, 4), "e": (3, 5.02),
+    }  # fmt: skip
+    places = sorted((name.ay, text) for text, name in names.items())
+    assert [text for _, text in places] == ["c", "d", "a", "b", "e"]
+    low, high = figure.layout.yaxis.range
+    assert (np.diff([place for place, _ in places]) > 0.04 * (high - low)).all() and low <= places[0][0] and high >= 9
+    assert {line.meta: line.line.color for line in figure.data} == {t: name.arrowcolor for t, name in names.items()}
+    assert figure.layout.title.subtitle.text == "Pin 1"
+    assert figure.layout.meta == {"timesteps": [999.0, None], "about": {"pin": "pin 1"}}
+
+
+def test_over_steps_names_stay_inside_axis_where_many_lines_end_high():
+    figure = over_steps({f"l{i}": [0.1, 1 - i / 1000] for i in range(12)}, [0, 1], [None] * 2, title="", unit="")
+    places = sorted(name.ay for name in figure.layout.annotations)
+    assert places[-1] <= figure.layout.yaxis.range[1] and places[0] >= 0 and (np.diff(places) > 0.04).all()

@@ -8,7 +8,11 @@ test("csvOf writes lines side by side and leaves gaps empty", () => {
     { type: "scatter", x: [0, 4], y: [1.5, null], meta: "up 1" },
     { type: "scatter", x: [0, 4], y: [2, 3], meta: "=cmd" },
   ];
-  assert.equal(csvOf(data), '"step","up 1","\'=cmd"\r\n0,1.5,2\r\n4,,3\r\n');
+  const meta = { timesteps: [999, null], about: { pin: "pin 1, row 9, column 2", head: "head 1" } };
+  const about = '"pin 1, row 9, column 2","head 1"';
+  const header = '"step","timestep","pin","head","up 1","\'=cmd"';
+  assert.equal(csvOf(data, meta), `${header}\r\n0,999,${about},1.5,2\r\n4,,${about},,3\r\n`);
+  assert.equal(csvOf(data), '"step","timestep","up 1","\'=cmd"\r\n0,,1.5,2\r\n4,,,3\r\n');
 });
 
 test("csvOf writes a heat map row by row", () => {

@@ -122,7 +122,8 @@ def plot(maps: Maps, view: View, *, lines: Lines = "layers", region: int = -1, o
         area = None
     curves = _measure(maps, view, area, by_head, outside)
     where = "" if area is None else f"{'outside' if outside else 'inside'} pin {region + 1}"
-    figures = _over_steps(curves, where, isinstance(view.query, WordQuery))
+    about = _about(maps, view, by_head)
+    figures = _over_steps(curves, where, isinstance(view.query, WordQuery), about)
     figures["map"] = _map_figure(maps, view)
     return {
         "note": _note(view if len(maps.trace.branches) > 1 else replace(view, branch=None), by_head),
@@ -157,7 +158,28 @@ def _map_figure(maps: Maps, view: View) -> go.Figure:
     from viz.plots import heatmap
 
     unit = "× its mean" if isinstance(view.query, WordQuery) and view.reading == "used" else "× uniform"
-    return heatmap(_chosen_map(maps, view), title="The chosen map", diverging=is_difference(view), unit=unit)
+    name = f"{_pin_of(maps, view)}; {layer_label(view.layer)}"
+    name = name[0].upper() + name[1:]
+    return heatmap(
+        _chosen_map(maps, view), title="The chosen map", diverging=is_difference(view), unit=unit, subtitle=name
+    )
+
+
+def _pin_of(maps: Maps, view: View) -> str:
+    """ "pin 1, row 9, column 22" """
+    from viz.figure_content import name_of  # these load torch
+    from viz.partners import layer_for
+    from viz.query import query_grid
+
+    layer = layer_for(maps.trace, view.layer, view.query, view.reading)
+    return f"pin {(view.active or 0) + 1}, {name_of(view.query, query_grid(layer, view.mode or 'row'))}"
+
+
+def _about(maps: Maps, view: View, by_head: bool) -> dict[str, str]:
+    """What all lines are of: the pin, and the head or, where each line is a head, the layer."""
+    if by_head:
+        return {"pin": _pin_of(maps, view), "layer": view.layer}
+    return {"pin": _pin_of(maps, view), "head": "mean of all heads" if view.head < 0 else f"head {view.head}"}
 
 
 def _chosen_map(maps: Maps, view: View) -> np.ndarray:
@@ -172,22 +194,26 @@ def _chosen_map(maps: Maps, view: View) -> np.ndarray:
     return maps.of_view(replace(view, layer=layer.name))
 
 
-def _over_steps(curves: Curves, where: str, of_word: bool) -> dict[str, go.Figure]:
-    """{key: figure}; `where` names the region of the weight."""
+def _over_steps(curves: Curves, where: str, of_word: bool, about: dict[str, str]) -> dict[str, go.Figure]:
+    """{key: figure}; `where` names the region of the weight, and `about` says what all lines are of."""
     from viz.plots import over_steps
 
     received = (
         ("Attention on the word", "share of attention") if of_word else ("Attention received", "× an average cell")
     )
     spent = "Of the attention on the word," if of_word else "Attention"
+    pin, other = about.values()
+    subtitle = f"{pin}; {layer_label(other) if 'layer' in about else other}"
+    subtitle = subtitle[0].upper() + subtitle[1:]
+    entropy, unit = curves.comparable_entropy
     measures = {
-        "entropy": (curves.entropy, "Entropy", "bits"),
+        "entropy": (entropy, "Entropy", unit),
         "received": (curves.received, *received),
         "distance": (curves.distance, "Mean attention distance", "picture pixels"),
         "weight": (curves.weight, f"{spent} {where}", "share of attention"),
     }
     return {
-        key: over_steps(values, curves.steps, curves.timesteps, title=title, unit=unit)
+        key: over_steps(values, curves.steps, curves.timesteps, title=title, unit=unit, subtitle=subtitle, about=about)
         for key, (values, title, unit) in measures.items()
         if values
     }

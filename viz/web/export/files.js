@@ -30,13 +30,16 @@ export function npz(arrays) {
   return fflate.zipSync(Object.fromEntries(files), { level: 6 });
 }
 
-// The bytes of a looping GIF from canvases of one size; the last frame is shown three times as long.
-export async function gif(canvases, milliseconds = 350) {
+export const FRAME = 350; // ms for each frame of an animation
+export const HOLD = 2000; // ms for the last one
+
+// The bytes of a looping GIF from canvases of one size; the last frame is held.
+export async function gif(canvases) {
   const encoder = gifenc.GIFEncoder();
   for (const [i, canvas] of canvases.entries()) {
     const { data, width, height } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
     const palette = gifenc.quantize(data, 256);
-    const delay = i < canvases.length - 1 ? milliseconds : 3 * milliseconds;
+    const delay = i < canvases.length - 1 ? FRAME : HOLD;
     encoder.writeFrame(gifenc.applyPalette(data, palette), width, height, { palette, delay });
     await new Promise((done) => setTimeout(done)); // keeps the page responsive
   }

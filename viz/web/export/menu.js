@@ -1,4 +1,5 @@
-// The Export menu: a figure, the view as PNG, SVG, GIF or NPZ, and the recording itself. Works in the page and in the HTML file.
+// The Export menu: a figure, the view as PNG, SVG, GIF, video or NPZ, and the recording itself. Works in the page and in the
+// HTML file.
 //
 //   const menu = addExportMenu(root, viewer, { colormap, diverging })
 //   menu.add("Link", [["Copy", "a link to this view", async () => "Link copied."]])     // entries that only the page has
@@ -12,6 +13,7 @@ import { displayedMaps } from "./maps.js";
 import { layOutSheet } from "./sheet.js";
 import { sheetCanvas, sheetSvg } from "./sheet_files.js";
 import { SheetSource } from "./source.js";
+import { secondsOf, videoOf, videoType } from "./video.js";
 
 export function addExportMenu(root, viewer, colors) {
   const { menu, button: opener, list, say, close } = buildMenu(viewer.slot);
@@ -56,7 +58,10 @@ export function addExportMenu(root, viewer, colors) {
   const sizes = [1, 2, 4].map((scale) => [`${scale}×`, `${scale} times the size`, () => savePng(source, scale)]);
   add("Picture and atlas (PNG)", sizes);
   add("Atlas (SVG)", [["SVG", "with real text", () => saveSvg(source)]]);
-  add("Animation over the steps (GIF)", [["GIF", "the map over the picture, step by step", () => saveGif(source)]]);
+  add("Animation over the steps", [
+    ["GIF", "the map over the picture, step by step", () => saveGif(source)],
+    ["WebM", "a video of the same", () => saveVideo(source, say)],
+  ]);
   add("Displayed maps (NumPy)", [["NPZ", "the maps of the atlas and the pins", () => saveNpz(source)]]);
   const recording = "Q and K of every layer and step, for viz.Trace.load";
   add("Full recording (Q, K)", [["safetensors", recording, () => saveTrace(viewer)]]);
@@ -90,11 +95,23 @@ function orderSheet({ viewer, query }) {
   return Promise.all([viewer.order(layersFor(viewer.trace, query, view), viewer.columns, [query]), ...asked]);
 }
 
-async function saveGif(source) {
-  const { viewer } = source;
-  await viewer.order([source.layer], stepsOf(viewer), [source.query]);
+// The maps of every step.
+async function orderSteps({ viewer, layer, query }) {
+  await viewer.order([layer], stepsOf(viewer), [query]);
   if (viewer.viewNow().winner) await viewer.exported.orderAreas(stepsOf(viewer));
+}
+
+async function saveGif(source) {
+  await orderSteps(source);
   save(source, ".gif", "image/gif", await gif(stepFrames(source)));
+}
+
+async function saveVideo(source, say) {
+  await orderSteps(source);
+  const frames = stepFrames(source, 2);
+  say(`Recording, ${Math.ceil(secondsOf(frames.length))} seconds. Keep this tab open…`);
+  const video = await videoOf(frames);
+  save(source, videoType()[1], video.type, video);
 }
 
 async function saveNpz(source) {

@@ -90,8 +90,8 @@ export class SheetSource {
     const areas = view.winner ? viewer.exported.areasAt(stepIndex) : null;
     const map = areas ? null : viewer.mapOf(layer, stepIndex, view.head, this.query);
     const over = areas?.canvas ?? (map && this.mapCanvas(map, layer, "veil"));
-    paintPicture(canvas, under, over, view.smooth && !areas);
-    if (areas) paintNames(canvas, areas.names);
+    paintPicture(canvas, under, over, view.smooth && !areas, view.opacity);
+    if (areas && view.opacity) paintNames(canvas, areas.names);
     const grid = layer.keyGrid ? queryGrid(layer, view.mode) : layer;
     const isShown = (pin, i) => i !== view.active && !isWordQuery(pin);
     view.pins.forEach((pin, i) => isShown(pin, i) && paintQuery(canvas, grid, pin, i, false));

@@ -106,11 +106,17 @@ function styledLayout(plots, layout, node) {
     font: { ...layout.font, color: ink },
     xaxis: { ...layout.xaxis, ...axis, ...ticks },
     legend: { ...layout.legend, ...(narrow ? { orientation: "h", y: -0.34, yanchor: "top" } : {}) },
+    ...(layout.annotations ? namesOf(layout, narrow) : {}),
     yaxis: { ...layout.yaxis, ...axis },
     hoverlabel: { bgcolor: surface, font: { color: ink }, bordercolor: line },
     paper_bgcolor: surface,
     plot_bgcolor: surface,
   };
+}
+
+// Lines have their names at their ends, or where it is narrow, in a legend.
+function namesOf({ annotations, margin }, narrow) {
+  return narrow ? { annotations: [], showlegend: true, margin: { ...margin, r: 12 } } : { annotations, showlegend: false, margin };
 }
 
 const everyThird = ({ tickvals, ticktext }) => ({
@@ -137,8 +143,12 @@ function figureNode({ body, part }, key) {
 }
 
 function saveFigure(node, key, kind) {
-  const filename = `pixelgaze-${key}`;
-  if (kind === "csv") return download(`${filename}.csv`, "text/csv", csvOf(node.data));
+  const { data, layout } = node;
+  const about = Object.entries(layout.meta?.about ?? {}).filter(([name]) => name !== "layer");
+  const words = about.map(([, text]) => text.toLowerCase().match(/[a-z0-9]+/g)?.join("-") ?? "");
+  const filename = ["pixelgaze", key, ...words].join("-").slice(0, 100);
+  if (kind === "csv") return download(`${filename}.csv`, "text/csv", csvOf(data, layout.meta));
   const scale = kind === "png" ? 2 : 1;
-  return window.Plotly.downloadImage(node, { format: kind, filename, width: 900, height: 560, scale });
+  const figure = { data, layout: { ...layout, shapes: [] } }; // without the line at the step on screen
+  return window.Plotly.downloadImage(figure, { format: kind, filename, width: 900, height: 560, scale });
 }
