@@ -40,7 +40,7 @@ MAX_UPLOAD = MAX_FILE + 1_000_000  # with what stands around a file in a request
 HEADER = """
 <header class="pg-header">
   <h1>◉ PixelGaze</h1>
-  <span>Point at a pixel. See where it looks: in every attention layer, every head, at every denoising step.</span>
+  <span>Point at a pixel. See where it looks: in every attention layer and head, step by step.</span>
 </header>
 """
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.chromium import VIEWER_ROOT, open_page, settle, view
+from tests.support.chromium import VIEWER, VIEWER_ROOT, open_page, settle, view
 
 PINS = [{"kind": "pixel", "point": [0.3, 0.3]}, {"kind": "box", "from": [0.4, 0.55], "to": [0.6, 0.7]}]
 # Everything on show that can be pressed, with its height or that of the label it belongs to. The blocks of the story's
@@ -50,6 +50,17 @@ def test_targets_of_the_story_on_a_phone_are_as_high_as_a_finger_needs(phone):
     for scene in range(9):
         phone.locator(".pl-dot").nth(scene).click()
         assert low_targets(phone, least=20) == [], scene
+
+
+def test_hints_on_a_phone_name_no_keys_and_no_clicks(chromium, url):
+    page = open_page(chromium, url, width=390, height=844, has_touch=True, is_mobile=True)
+    hints = []
+    for changes in ({}, {"tool": "brush"}, {"tool": "point", "pins": PINS}, {"active": 0}):
+        page.evaluate(f"(changes) => {VIEWER}.choose(changes)", changes)
+        hints.append(page.locator(".pg-hint").inner_text())
+    assert len(set(hints)) == 3 and "tap" in hints[0]
+    assert not any(word in hint for hint in hints for word in ("lick", "key", "Esc", "Shift"))
+    page.close()
 
 
 @pytest.mark.parametrize("width", [1440, 390])

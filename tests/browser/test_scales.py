@@ -165,6 +165,8 @@ def test_column_numbers_have_no_entropy(page, trace):
 
 def test_difference_numbers_have_signs(page, trace):
     view(page, special=True, point=list(exhibits()[0].point), head=2)
+    note = page.locator(".pg-right > .pg-heading .pg-note")
+    assert "where this pixel looks more, or less, than the average pixel" in note.inner_text()
     exhibit = exhibits()[0]
     row = row_of(trace, exhibit.point, 2) - trace.mean_row(exhibit.layer, step=exhibit.step, head=2).numpy()
     figures = numbers(page)

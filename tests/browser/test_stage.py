@@ -44,6 +44,19 @@ def test_picture_slider_sentence_atlas_and_bar_share_the_first_screen(chromium, 
     page.close()
 
 
+def test_maps_on_a_low_screen_use_the_width_of_their_card(chromium, url):
+    """The colour bar stands beside them there, and leaves them its height."""
+    page = open_page(chromium, url, width=1280, height=720)
+    settle(page)
+    maps, bar = (page.locator(f"{VIEWER_ROOT} {part}").bounding_box() for part in (".pg-maps canvas", ".pg-bar"))
+    assert (
+        maps["height"] / page.locator(f"{VIEWER_ROOT} .pg-rows .pg-label").count() >= 28
+    )  # 24 with the bar below them
+    assert bar["x"] > maps["x"] + maps["width"] and bar["y"] + bar["height"] < maps["y"] + maps["height"] + 20
+    assert page.evaluate(f"{VIEWER}.columns.length") >= 9
+    page.close()
+
+
 def test_another_recording_and_hovers_move_nothing(chromium, url):
     """Both recordings are drawn here, since those of the gallery may hold no words."""
     page = open_page(chromium, url)

@@ -9,7 +9,7 @@ const bundled = { size: [64, 64], rows: 10, steps: 25 };
 const place = (width, screen, top, changes = {}) => arrange({ width, height: screen - top - 60, screen, ...bundled, ...changes });
 
 // The heights of the picture's card and of the atlas's, with everything in them.
-const heights = ({ picture, length }, rows = 10) => [picture + 98, (rows + 1) * (length + GAP) + 122];
+const heights = ({ picture, length, aside }, rows = 10) => [picture + 98, (rows + 1) * (length + GAP) + (aside ? 82 : 122)];
 
 test("picture and atlas fit the screen, side by side with the heads", () => {
   for (const [width, screen] of [[1392, 900], [1318, 768], [1232, 720], [1872, 1080]]) {
@@ -18,6 +18,14 @@ test("picture and atlas fit the screen, side by side with the heads", () => {
     for (const height of heights(placed)) assert.ok(height <= screen - 310, `${height} of ${screen - 310} at ${width}`);
     assert.ok(placed.columns >= 9 && placed.columns <= 13);
   }
+});
+
+test("where the screen is low, the bar goes beside the maps, which are larger then", () => {
+  for (const [width, screen, least] of [[1232, 720, 26], [1318, 768, 30]]) {
+    const { aside, length, columns } = place(width, screen, 258);
+    assert.ok(aside && length >= least && columns >= 9, `${length} px, ${columns} columns at ${width}`);
+  }
+  assert.ok(!place(1392, 900, 258).aside);
 });
 
 test("nothing depends on the number of steps but the number of columns", () => {

@@ -50,7 +50,7 @@ def build(page: gr.Blocks) -> None:
         compare.build(viewer, strip, "viewer")
     menu = ExportMenu(elem_id="export")
     plots = Plots(elem_id="plots")
-    tries = gr.Examples([[text] for text in CAPTIONS], [request.caption], label="Captions to try")
+    tries = gr.Examples([[text] for text in CAPTIONS], [request.caption], label="Captions to try", elem_id="tries")
 
     pending = generate.wire(viewer, strip)
     shown = [viewer, strip, pending]

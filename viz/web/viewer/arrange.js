@@ -11,6 +11,7 @@ const LABELS = 184; // width of the atlas's labels, with the network beside them
 const SHORT_LABELS = 74; // the same where space is tight
 const PAIR_LABELS = 130; // the same for a line of short text beside the network
 const LINE = 30; // least height of a row whose label has two lines
+export const ASIDE = 136; // width of the colour bar beside the maps, where it leaves small ones more height
 const PICTURE = [260, 760]; // least and largest height of the picture, where the cards lie side by side
 const MAP = [22, 72]; // least and largest length of a map's longer side
 const SCROLLED = 32; // the same if the atlas cannot be seen whole anyway
@@ -21,7 +22,8 @@ const PAIR = 560; // width from which each of two viewers side by side has its p
 
 // Heights of what is around the picture and the maps: heading, player, padding; heading, timesteps, colour bar, padding.
 const AROUND_PICTURE = 34 + 42 + 22;
-const AROUND_MAPS = 34 + 26 + 40 + 22;
+const BAR = 40;
+const AROUND_MAPS = 34 + 26 + BAR + 22;
 
 const clip = (value, [least, most]) => Math.max(least, Math.min(most, value));
 
@@ -30,7 +32,8 @@ const clip = (value, [least, most]) => Math.max(least, Math.min(most, value));
 //
 //   { mode: "three" (picture, atlas and heads side by side), "two" (the heads below) or "one" (a single column),
 //     picture: its width, length: of a map's longer side, labels: their width, short: whether they are, narrow: whether there is
-//     no room for names beside them, line: whether they have one line only, columns: how many steps are shown, room: how many columns there is room for }
+//     no room for names beside them, line: whether they have one line only, aside: whether the colour bar is beside the maps, columns:
+//     how many steps are shown, room: how many columns there is room for }
 //
 // A picture and an atlas of up to fourteen rows fit `height` if it is large enough; nothing depends on `steps` unless all are
 // asked for, so that another trace changes no size.
@@ -40,18 +43,29 @@ export function arrange({ width, height, screen, size, rows, steps, all = false,
   const picture = Math.round(Math.min(tall * ratio, (pair ? 0.42 : 0.46) * width));
   const beside = width - picture - CARD - BETWEEN;
   const longer = Math.max(...size) / size[0]; // a map's longer side over its height
-  const even = (Math.max(height, PICTURE[0] + AROUND_PICTURE) - AROUND_MAPS) / (rows + 1) - GAP;
-  const length = Math.floor(clip(longer * even, MAP));
+  const longest = (around) => longer * ((Math.max(height, PICTURE[0] + AROUND_PICTURE) - around) / (rows + 1) - GAP);
+  const length = Math.floor(clip(longest(AROUND_MAPS), MAP));
   const map = { length: rows > 14 ? Math.max(SCROLLED, length) : length, longer, size };
   const three = beside - CARD - BETWEEN - HEADS;
   const two = beside - CARD;
   if (pair && width >= PAIR) return fit("two", two, width < 860 ? PAIR_LABELS : LABELS, map, { picture, steps, all });
-  if (width >= 1080 && !pair && !all && countOf(three, LABELS, map) >= FEW) return fit("three", three, LABELS, map, { picture, steps, all });
+  if (width >= 1080 && !pair && !all && countOf(three, LABELS, map) >= FEW) {
+    const larger = length + GAP < LINE ? largerMap(three - ASIDE, map, longest(AROUND_MAPS - BAR)) : map;
+    const aside = larger.length > map.length;
+    return { ...fit("three", aside ? three - ASIDE : three, LABELS, aside ? larger : map, { picture, steps, all }), aside };
+  }
   if (width >= 760 && !pair) return fit("two", two, LABELS, map, { picture, steps, all });
   const [labels, card] = width < 560 ? [SHORT_LABELS, SHORT_CARD] : [LABELS, CARD];
   const high = width < 560 ? PICTURE[1] : clip(0.5 * screen, PICTURE); // the same in two viewers side by side
   const single = { picture: Math.min(width - card, Math.round(high * ratio)), steps, all };
   return fit("one", width - card, labels, { ...map, length: 54 }, single);
+}
+
+// The largest map of which a few columns fit into `room`, no longer than `longest`.
+function largerMap(room, map, longest) {
+  let length = Math.floor(clip(longest, MAP));
+  while (length > map.length && countOf(room, LABELS, { ...map, length }) < FEW) length--;
+  return { ...map, length };
 }
 
 const pitchOf = ({ length, size }) => Math.round((length * size[1]) / Math.max(...size)) + GAP;
@@ -69,5 +83,6 @@ function fit(mode, room, labels, map, { picture, steps, all }) {
   const columns = Math.min(steps, all ? count : Math.min(COLUMNS, count));
   const high = (shown.length * size[0]) / Math.max(...size) + GAP;
   const line = labels !== SHORT_LABELS && high < LINE;
-  return { mode, picture, length: shown.length, labels, short: narrow || line, narrow, line, columns, room: Math.min(COLUMNS, count) };
+  const labelled = { labels, short: narrow || line, narrow, line };
+  return { mode, picture, length: shown.length, ...labelled, aside: false, columns, room: Math.min(COLUMNS, count) };
 }

@@ -4,7 +4,7 @@ import { isWordQuery, queryGrid } from "../core/query.js";
 import { READINGS } from "../core/word_sentences.js";
 import { formatGaps, formatGrid, formatGrids, formatKeys, formatTick, nameOf, shortNameOf } from "../core/words.js";
 import { h, imageCanvas, makeButton } from "../dom.js";
-import { arrange } from "./arrange.js";
+import { ASIDE, arrange } from "./arrange.js";
 import { spread } from "./columns.js";
 import { drawNetwork } from "./network.js";
 import { PIN_COLORS } from "./paint.js";
@@ -33,7 +33,7 @@ export function buildAtlas(desk) {
     ...{ width: ui.main.clientWidth, height, screen: innerHeight, size: trace.size, rows: rows.length, steps },
     ...{ all: all && !shared, pair: Boolean(shared) },
   });
-  const { mode, picture, labels, short, narrow, line } = fitted;
+  const { mode, picture, labels, short, narrow, line, aside } = fitted;
   const { length, columns, room } = shared?.fit(desk.root, fitted) ?? fitted;
   ui.main.dataset.mode = mode;
   for (const each of [painter, pinPainter]) each.measure(length, trace.size);
@@ -43,9 +43,11 @@ export function buildAtlas(desk) {
   ui.atlas.all.hidden = steps <= room || Boolean(shared);
   ui.atlas.all.textContent = `All ${steps} steps`;
   ui.atlas.all.setAttribute("aria-pressed", String(all));
-  const style = { picture, labels, atlas: labels + Math.max(BAR, Math.max(columns, room) * pitch.x) };
+  const maps = Math.max(columns, room) * pitch.x;
+  const style = { picture, labels, atlas: labels + (aside ? maps + ASIDE : Math.max(BAR, maps)) };
   ui.main.classList.toggle("pg-line", line);
-  ui.main.classList.toggle("pg-narrow", narrow);
+  ui.main.classList.toggle("pg-aside", aside);
+  ui.main.classList.toggle("pg-narrow", narrow && mode === "one");
   ui.main.classList.toggle("pg-tight", picture < 440);
   for (const [name, value] of Object.entries(style)) ui.main.style.setProperty(`--pg-${name}`, `${Math.floor(value)}px`);
   labelAtlas(desk);
@@ -217,17 +219,21 @@ export function markAtlas(desk) {
   });
   const steps = desk.shared?.steps.length ?? trace.steps.length;
   const kind = { pixel: "pixel", box: "rectangle", region: "region" }[query.kind];
-  const meaning = state.mode === "column" ? `who looks at this ${kind}` : `where this ${kind} looks`;
+  const more = state.special ? " more, or less, than the average pixel" : "";
+  const meaning = state.mode === "column" ? `who looks at this ${kind}` : `where this ${kind} looks${more}`;
   const text = isWordQuery(query) ? `${nameOf(query)}, ${READINGS[state.reading]}` : meaning;
   const note = columns.length === steps ? `${text}, by layer and step` : `${text} · ${columns.length} of ${steps} steps`;
   Object.assign(ui.atlas.note, { textContent: note, title: note }); // the heading may cut it off
 }
 
 export function hintFor({ pins, active, tool }) {
+  const isTouch = matchMedia("(hover: none)").matches;
+  if (isTouch && active >= 0) return "Pinned. Tap it again to unpin.";
   if (active >= 0 && isWordQuery(pins[active])) return "A pinned word. Click it again to unpin, or press Esc to explore freely.";
   if (active >= 0) return "Pinned. Click it again to unpin, or press Esc to explore freely.";
   if (tool === "box") return "Drag over the picture to select a rectangle.";
-  if (tool === "brush") return "Drag over the picture to paint a region; hold Shift to add to the selected region.";
+  if (tool === "brush") return `Drag over the picture to paint a region${isTouch ? "" : "; hold Shift to add to the selected region"}.`;
+  if (isTouch) return "Move a finger over the picture; tap a pixel to pin it.";
   if (pins.length) return "Point at a pixel. Press Esc to remove all pins.";
   return "Point at a pixel. Click to pin it; use the arrow keys to move it.";
 }
