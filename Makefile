@@ -13,7 +13,7 @@
 # make train-classic  train the small networks of the papers' blocks, into assets/classic
 # make evaluate       measure the figures of the bundled model's card
 # make gallery        record assets/gallery again
-# make screenshots    take the README's pictures
+# make screenshots    take the README's pictures, and a film of pointing
 # make clean          remove the virtual environment
 
 PYTHON ?= python3

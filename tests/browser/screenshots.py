@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
+from tests.browser.screenshots_pointing import film_pointing
 from tests.support.chromium import ROOT, browser, open_page, server, wait_for_frame, wait_until_idle
 from tests.support.lessons import LESSON_PAGE, open_card, open_choices, show_scene
 from viz.lesson.papers import PAPERS, available_networks
@@ -19,12 +20,14 @@ SIZES = {1440: 900, 768: 1024, 390: 844}
 
 
 def main(folder: Path = FOLDER) -> None:
-    """Write the picture of a shared link and, into `folder`, `explore_{width}_{scheme}.png`, the page as it opens (in
-    full length where it is narrow), `lesson_{width}_{scheme}.png`, the story's first scene, and
-    `scenes/{number}_{scheme}.png`, all of them on a wide page, with the cards below."""
+    """Write the picture of a shared link and, into `folder`, `pointing.gif`, twenty seconds of pointing,
+    `explore_{width}_{scheme}.png`, the page as it opens (in full length where it is narrow),
+    `lesson_{width}_{scheme}.png`, the story's first scene, and `scenes/{number}_{scheme}.png`, all of them on a wide
+    page, with the cards below."""
     folder.mkdir(parents=True, exist_ok=True)
     with server() as (url, _), browser() as chromium:
         take_social_picture(chromium, url)
+        film_pointing(chromium, url, folder / "pointing.gif")
         for scheme in ("light", "dark"):
             for width, height in SIZES.items():
                 page = open_page(chromium, url, width=width, height=height, scheme=scheme)
