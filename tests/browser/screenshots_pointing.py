@@ -95,7 +95,8 @@ def play(film: Film) -> None:
     for place, seconds in ((RIGHT_EYE, 1.8), (HORN, 1.3), (MOUTH, 1.3), (LEFT_EYE, 1.3)):
         film.glide(place_in(picture, *place), seconds)
         film.hold(0.5)
-    page.mouse.down(), page.mouse.up()  # pins it
+    page.mouse.down()
+    page.mouse.up()  # pins it
     film.hold(0.6)
     film.glide(place_in(slider, 0.5, 0.98), 0.9)
     page.mouse.down()
