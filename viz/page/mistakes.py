@@ -10,10 +10,14 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from gradio.route_utils import FnIndexInferError
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-MISTAKES = (KeyError, IndexError, TypeError, AttributeError, ValueError, AssertionError, OverflowError, RecursionError)
+MISTAKES = (
+    *(KeyError, IndexError, TypeError, AttributeError, ValueError, AssertionError, OverflowError, RecursionError),
+    FnIndexInferError,  # no endpoint of that name
+)
 
 
 def exception_handlers() -> dict[type[Exception], Callable[[Request, Any], Response]]:
