@@ -95,7 +95,7 @@ def _label_ends(figure: go.Figure, steps: list[int]) -> None:
             standoff=3,
         )
     widest = max(len(line.meta) for *_, line in ends)
-    figure.update_layout(showlegend=False, margin_r=min(220, 40 + 7 * widest))
+    figure.update_layout(showlegend=False, margin_r=min(200, round(30 + 6.5 * widest)))
     figure.update_xaxes(range=[steps[0] - 0.03 * span, steps[-1] + 0.03 * span])
     figure.update_yaxes(range=[0, max(high, places[-1] + apart / 2)])
 

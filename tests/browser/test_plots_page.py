@@ -145,6 +145,8 @@ def test_plots_map_equals_viewer_map(page):
         index = Trace.load(EXHIBIT.trace).steps.index(step)
         values = page.evaluate(f"Array.from({VIEWER}.mapOf({VIEWER}.trace.layers[9], {index}, {head}))")
         page.wait_for_function(f"Math.abs({plotted}[17][9] - {values[17 * 32 + 9]}) < 1e-3")
+        of = "Pin 1, row 17, column 10; up 2 · attention 1, " + ("mean of 4 heads" if head < 0 else f"head {head}")
+        page.get_by_text(f"{of}, step {step}, t = ").wait_for()
         assert np.allclose(np.ravel(page.evaluate(plotted)), values, atol=1e-3)
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from viz.curves import Curves
+    from viz.layer import Layer
     from viz.query import Maps
 
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
@@ -154,32 +155,38 @@ def _measure(maps: Maps, view: View, area: Area | None, by_head: bool, outside: 
 
 
 def _map_figure(maps: Maps, view: View) -> go.Figure:
-    from viz.partners import is_difference
+    from viz.partners import is_difference, layer_for
     from viz.plots import heatmap
 
     unit = "× its mean" if isinstance(view.query, WordQuery) and view.reading == "used" else "× uniform"
-    name = f"{_pin_of(maps, view)}; {layer_label(view.layer)}"
+    layer = layer_for(maps.trace, view.layer, view.query, view.reading)
+    name = f"{_pin_of(maps, view, layer)}; {layer_label(layer.name)}"
     name = name[0].upper() + name[1:]
     return heatmap(
         _chosen_map(maps, view), title="The chosen map", diverging=is_difference(view), unit=unit, subtitle=name
     )
 
 
-def _pin_of(maps: Maps, view: View) -> str:
-    """ "pin 1, row 9, column 22" """
+def _pin_of(maps: Maps, view: View, layer: Layer) -> str:
+    """ "pin 1, row 9, column 22" on the grid of a layer."""
     from viz.figure_content import name_of  # these load torch
-    from viz.partners import layer_for
     from viz.query import query_grid
 
-    layer = layer_for(maps.trace, view.layer, view.query, view.reading)
     return f"pin {(view.active or 0) + 1}, {name_of(view.query, query_grid(layer, view.mode or 'row'))}"
 
 
 def _about(maps: Maps, view: View, by_head: bool) -> dict[str, str]:
-    """What all lines are of: the pin, and the head or, where each line is a head, the layer."""
+    """What all lines are of: the pin, and the head or, where each line is a head, the layer.
+
+    Of several layers, the finest grid says where the pin is.
+    """
+    from viz.partners import layer_for  # loads torch
+
     if by_head:
-        return {"pin": _pin_of(maps, view), "layer": view.layer}
-    return {"pin": _pin_of(maps, view), "head": "mean of all heads" if view.head < 0 else f"head {view.head}"}
+        layer = layer_for(maps.trace, view.layer, view.query, view.reading)
+        return {"pin": _pin_of(maps, view, layer), "layer": layer.name}
+    finest = max(maps.layers, key=lambda layer: layer.grid[0] * layer.grid[1])
+    return {"pin": _pin_of(maps, view, finest), "head": "mean of all heads" if view.head < 0 else f"head {view.head}"}
 
 
 def _chosen_map(maps: Maps, view: View) -> np.ndarray:

@@ -4,8 +4,9 @@
 import { h, makeButton } from "../dom.js";
 import { csvOf } from "../export/csv.js";
 import { download } from "../export/files.js";
-import { queryOf } from "../core/query.js";
+import { queryGrid, queryOf } from "../core/query.js";
 import { scaleOf } from "../core/scale.js";
+import { formatHead, formatStep, nameOf } from "../core/words.js";
 
 const ORDER = ["entropy", "received", "distance", "weight", "map"]; // of the figures on the page
 
@@ -84,6 +85,14 @@ export async function showMap(plots) {
   const { sequential, diverging } = props.value;
   const [zmid, zmin, colorscale] = scaleOf(view).special ? [0, null, diverging] : [null, 0, sequential];
   window.Plotly.restyle(node, { z: [z], zmid: [zmid], zmin: [zmin], colorscale: [colorscale] });
+  window.Plotly.relayout(node, { "title.subtitle.text": subtitleOf(viewer, view, query, layer, step) });
+}
+
+// What the chosen map is of, for Plotly, which reads tags in its texts.
+function subtitleOf({ trace }, view, query, layer, step) {
+  const name = nameOf(query, layer.keyGrid ? queryGrid(layer, view.mode) : layer);
+  const text = `Pin ${view.active + 1}, ${name}; ${layer.label}, ${formatHead(layer, view.head)}, ${formatStep(trace, step)}`;
+  return text.slice(0, 120).replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 }
 
 const drawnFigures = ({ body }) => Array.from(body.querySelectorAll(".pg-figure")).filter((node) => node.data);
