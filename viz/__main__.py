@@ -19,6 +19,7 @@ from viz.page.callers import THREADS, Page
 from viz.page.gallery import GALLERY, opening_exhibit
 from viz.page.guard import guard
 from viz.page.identity import DESCRIPTION, TITLE, identity_routes
+from viz.page.leaving import Leaving
 from viz.page.lifetime import check_address, check_root_path, serve_until_interrupted
 from viz.page.limits import set_limits
 from viz.page.menu import MAX_FILE
@@ -28,6 +29,7 @@ from viz.page.plots import PLOTLY
 from viz.page.quota import UploadQuota
 from viz.page.runs import leave, load_bundled
 from viz.page.script import EarlyHead, head, script_route
+from viz.page.sessions import quicken
 from viz.page.store import set_cache, store
 from viz.page.sweeper import keep_swept, open_folder
 from viz.page.tabs import api, explore, lesson
@@ -55,13 +57,13 @@ def build() -> gr.Blocks:
         with gr.Tab("How it works"):
             lesson.build()
         api.build()
-        page.unload(_leave)
+    quicken(page)
     return page
 
 
-def _leave(request: gr.Request) -> None:
-    leave(request)
-    open_models.leave(request)
+def _leave(session: str) -> None:
+    leave(session)
+    open_models.leave(session)
 
 
 def _early_head() -> str:
@@ -156,6 +158,7 @@ def main() -> None:
             "middleware": [
                 guard(arguments.host, arguments.allow_host),
                 _quota(folder),
+                Middleware(Leaving, leave=_leave),
                 Middleware(EarlyHead, text=_early_head()),
             ],
         },

@@ -2,7 +2,6 @@
 
 import shutil
 import time
-from types import SimpleNamespace
 
 import pytest
 
@@ -103,7 +102,7 @@ def test_leaving_closes_the_model_after_a_while(models, monkeypatch):
     opened = OpenModels()
     open_named(opened, "DDPM", session="A")
     open_named(opened, "DDPM", session="B")
-    opened.leave(SimpleNamespace(session_hash="A"))
+    opened.leave("A")
     deadline = time.monotonic() + 5
     while "A" in opened._places and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -114,7 +113,7 @@ def test_page_that_comes_back_keeps_its_model(models, monkeypatch):
     monkeypatch.setattr(open_models, "AWAY", 0.3)
     opened = OpenModels()
     open_named(opened, "DDPM")
-    opened.leave(SimpleNamespace(session_hash="A"))
+    opened.leave("A")
     opened.get("A", "DDPM")
     time.sleep(0.6)
     assert opened.get("A", "DDPM")

@@ -5,17 +5,21 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
+import torch
 from PIL import Image
 
 from models import load
 from viz import Trace
-from viz.page import runs
+from viz.page import public, runs
 from viz.page.open_models import OpenModels
 from viz.page.progress import ProgressStrip
 from viz.page.tabs import own_model
 from viz.page.viewer import Viewer
 from viz.recipe import RecipeError
 
+ALLOCATOR = (
+    "[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 byte"
+)
 REQUEST = SimpleNamespace(session_hash="a visitor")
 
 
@@ -178,3 +182,34 @@ def test_record_photo_warns_without_a_photo(handlers, warnings, tmp_path):
     photo = str(tmp_path / "photo.png")
     *_, last = handlers.record_photo(values(handlers, model="DDPM", sampler=sampler, photo=photo), REQUEST)
     assert Trace.load(last[handlers.viewer]["trace"]["path"]).recipe["model"] == "DDPM"
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to"), RuntimeError(ALLOCATOR)], ids=repr
+)
+def test_run_out_of_memory_is_a_sentence_and_the_next_one_works(handlers, warnings, error):
+    """Raised by a layer of the network, in the middle of a run."""
+    sampler = open_name(handlers, "DDPM")[handlers.box.sampler].value
+    network = own_model.open_models.get("a visitor", "DDPM").pipeline.unet
+    chosen = values(handlers, model="DDPM", sampler=sampler)
+
+    def fail(module, arguments, output):
+        if not arguments[0].is_meta:  # the plan calls a copy without storage
+            raise error
+
+    handle = network.mid_block.register_forward_hook(fail)
+    *_, last = handlers.draw(chosen, REQUEST)
+    handle.remove()
+    assert last == {handlers.strip: None}
+    assert [sentence.partition(". Choose")[0] for sentence in warnings] == [
+        "The run failed: there is not enough memory for it now"
+    ]
+    assert len(runs.line) == 0 and runs._stop_events == {}
+    *_, last = handlers.draw(chosen, REQUEST)
+    assert Trace.load(last[handlers.viewer]["trace"]["path"]).steps == [0, 1]
+
+
+def test_model_that_a_public_page_does_not_list_is_refused_with_a_warning(handlers, warnings, monkeypatch):
+    monkeypatch.setattr(public, "_caps", public.Caps())
+    outputs = open_name(handlers, "google/ddpm-cifar10-32")
+    assert outputs[handlers.box.status] == warnings[0] and "in its own folder only" in warnings[0]

@@ -7,13 +7,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import gradio as gr
 import pytest
 from gradio_client import Client
 
-from tests.page.test_own_model_tab import handlers, values  # noqa: F401  a fixture, and the box's values
 from viz.page import limits, public, runs
 from viz.page.tabs import own_model
 from viz.recipe import Recipe, RecipeError
@@ -93,14 +91,6 @@ def test_runs_a_minute_are_capped_for_each_page(monkeypatch):
     assert runs._stop_events == {}
     now[0] += 31
     begin("a")
-
-
-def test_refused_run_is_a_warning_on_the_page(handlers, monkeypatch):  # noqa: F811
-    warnings: list[str] = []
-    monkeypatch.setattr(own_model, "warn", warnings.append)
-    refused = values(handlers, name="google/ddpm-cifar10-32")
-    *_, last = handlers.open_name(refused, SimpleNamespace(session_hash="a visitor"))
-    assert last[handlers.box.status] == warnings[0] and "in its own folder only" in warnings[0]
 
 
 def test_public_server_writes_in_its_cache_only(tmp_path):

@@ -114,7 +114,7 @@ def test_run_that_cannot_load_its_model_says_why(loader, monkeypatch, caplog):
     monkeypatch.setattr("viz.page.tabs.generate.warn", warnings.append)
     monkeypatch.setattr(models, "load", lambda name, revision: 1 / 0)
     *_, (_, strip) = draw(WANTED, "a visitor")
-    assert strip is None and warnings == ["The picture could not be drawn and recorded: division by zero"]
+    assert strip is None and warnings == ["The picture could not be drawn and recorded: division by zero."]
 
 
 def test_load_bundled_does_not_wait_for_another_model_once_it_is_loaded(loader):
@@ -186,7 +186,7 @@ def test_run_that_was_refused_and_stopped_does_not_stop_the_next_one():
     runs.announce_run("a", "next")
     with runs.stoppable_run("a", "next") as stopped:
         assert not stopped.is_set()
-    runs.leave(request("a"))
+    runs.leave("a")
     assert not runs._stop_events and not runs._announced
 
 
@@ -194,7 +194,7 @@ def test_refused_runs_are_forgotten_in_the_end():
     for number in range(50):
         runs.announce_run("a", str(number))
     assert len(runs._stop_events["a"]) == len(runs._announced["a"]) == runs.MOST_RUNS
-    runs.leave(request("a"))
+    runs.leave("a")
     assert not runs._stop_events and not runs._announced
 
 

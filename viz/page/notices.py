@@ -29,3 +29,15 @@ def as_sentence(error: Exception) -> str:
 def without_folders(text: str) -> str:
     """A message without the folders of absolute paths, which are the server's business; files keep their names."""
     return re.sub(r"(?<![\w.:/])/(?:[^\s/'\"()]+/)+", "", text)
+
+
+def describe_failure(error: Exception) -> str:
+    """Why something failed that should not have, in one sentence for the visitor."""
+    text = next(iter(str(error).splitlines()), "")
+    is_torch = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text  # on a GPU, on a CPU
+    if isinstance(error, MemoryError) or is_torch:
+        return "there is not enough memory for it now. Choose a smaller size or fewer steps, or try again later."
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}."
+    text = without_folders(text[:300]) or type(error).__name__
+    return text if text.endswith((".", "?", "!")) else f"{text}."

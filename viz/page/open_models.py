@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import gradio as gr
 from cachetools import LRUCache
 
 from viz.page import zero
@@ -184,9 +183,8 @@ class OpenModels:
         if (timer := self._leaving.pop(session, None)) is not None:
             timer.cancel()
 
-    def leave(self, request: gr.Request) -> None:
+    def leave(self, session: Session) -> None:
         """Close the model of a page that was left, unless it comes back soon and uses it."""
-        session = request.session_hash
         with self._guard:
             self._stay(session)
             if session in self._places:

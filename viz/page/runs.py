@@ -176,15 +176,19 @@ def _forget(session: Session, event: threading.Event) -> None:
 
 def stop_runs(request: gr.Request) -> None:
     """Stop all runs of the session: those that have not begun, and the present one before its next layer."""
-    for event in list(_stop_events.get(request.session_hash, ())):
+    _stop(request.session_hash)
+
+
+def _stop(session: Session) -> None:
+    for event in list(_stop_events.get(session, ())):
         event.set()
 
 
-def leave(request: gr.Request) -> None:
+def leave(session: Session) -> None:
     """Stop all runs of a session whose page was closed, and forget those that never began."""
-    stop_runs(request)
-    for event in _announced.pop(request.session_hash, {}).values():
-        _forget(request.session_hash, event)
+    _stop(session)
+    for event in _announced.pop(session, {}).values():
+        _forget(session, event)
 
 
 def follow_recipe(

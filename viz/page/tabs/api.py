@@ -26,6 +26,7 @@ from viz.checks import as_whole
 from viz.page.callers import HEAVY
 from viz.page.gallery import first_trace, pin_revision
 from viz.page.map_server import open_trace
+from viz.page.notices import describe_failure
 from viz.page.runs import Stopped, load_bundled, stoppable_run
 from viz.page.store import Kept, store
 from viz.page.tabs.generate import follow_kept
@@ -189,6 +190,9 @@ def _sentences() -> Iterator[None]:
     except OSError as error:
         logging.exception("a run for a program failed")
         raise gr.Error(f"The run could not be kept: {error.strerror or error}.", print_exception=False) from error
+    except (MemoryError, RuntimeError) as error:
+        logging.exception("a run for a program failed")
+        raise gr.Error(f"The run failed: {describe_failure(error)}", print_exception=False) from error
 
 
 @contextmanager

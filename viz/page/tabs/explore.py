@@ -15,7 +15,7 @@ from viz.page.events import OddEvent, number_in, value_in
 from viz.page.gallery import Exhibit, exhibits, first_exhibit, opening_exhibit, pin_revision
 from viz.page.line import Stopped
 from viz.page.menu import ExportMenu
-from viz.page.notices import inform, warn
+from viz.page.notices import describe_failure, inform, warn
 from viz.page.plots import Plots
 from viz.page.progress import ProgressStrip
 from viz.page.runs import load_bundled, stop_runs, stoppable_run
@@ -197,5 +197,7 @@ def record_trace(
         raise gr.Error("The run was stopped.") from error
     except OSError as error:
         raise gr.Error(f"The trace could not be written: {error.strerror or error}.") from error
+    except (MemoryError, RuntimeError) as error:
+        raise gr.Error(f"The run failed: {describe_failure(error)}") from error
     assert isinstance(kept, Kept)
     return FileData(path=str(kept.path))

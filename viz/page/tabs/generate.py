@@ -15,7 +15,7 @@ import gradio as gr
 from viz.page.callers import HEAVY
 from viz.page.gallery import exhibits
 from viz.page.line import Stopped
-from viz.page.notices import warn
+from viz.page.notices import describe_failure, warn
 from viz.page.progress import Progress, ProgressStrip
 from viz.page.runs import (
     Session,
@@ -153,7 +153,7 @@ def draw(wanted: Wanted, session: Session) -> Iterator[tuple]:
         yield gr.skip(), None
     except Exception as error:
         logging.exception("a run failed")
-        warn(f"The picture could not be drawn and recorded: {error}")
+        warn(f"The picture could not be drawn and recorded: {describe_failure(error)}")
         yield gr.skip(), None
 
 

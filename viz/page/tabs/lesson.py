@@ -23,6 +23,7 @@ from viz.page.events import NOT_UNDERSTOOD, OddEvent, number_in, value_in
 from viz.page.gallery import LESSON, exhibits, first_exhibit, opening_exhibit
 from viz.page.interrupt import interruptible
 from viz.page.line import Stopped
+from viz.page.notices import describe_failure
 from viz.page.own_lesson import number_of_steps, own_choice, own_layers, own_recipe, write_own_lesson
 from viz.page.runs import Session, hold_model, load_bundled, stoppable_run
 from viz.page.script import js_on_load
@@ -268,7 +269,7 @@ def _show_layer(
         return note_value(f"This layer can't be explained: {error.args[0] if error.args else error}"), gr.skip()
     except Exception as error:
         logging.exception("the lesson's layer could not be watched")
-        return note_value(f"This layer can't be explained: {error}"), gr.skip()
+        return note_value(f"This layer can't be explained: {describe_failure(error)}"), gr.skip()
     return panels_value(path), chosen
 
 

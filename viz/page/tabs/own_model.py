@@ -15,7 +15,7 @@ from viz.page.callers import HEAVY
 from viz.page.forecast import PHOTO_STEPS, describe_cuts, describe_memory, describe_skipped
 from viz.page.limits import model_names
 from viz.page.line import Stopped
-from viz.page.notices import warn
+from viz.page.notices import describe_failure, warn
 from viz.page.open_models import open_models
 from viz.page.progress import ProgressStrip, describe_progress
 from viz.page.runs import OnStep, run_with_progress, stoppable_run
@@ -212,7 +212,7 @@ class Handlers:
             yield {box.status: str(error), **closed}
         except Exception as error:
             logging.exception("a model could not be opened")
-            yield {box.status: f"The model could not be opened: {type(error).__name__}.", **closed}
+            yield {box.status: f"The model could not be opened: {describe_failure(error)}", **closed}
 
     def _show_model(self, model: OwnModel) -> Values:
         box = self.box
@@ -270,7 +270,7 @@ class Handlers:
             yield {self.strip: None}
         except Exception as error:
             logging.exception("a run failed")
-            warn(f"The run failed: {error}")
+            warn(f"The run failed: {describe_failure(error)}")
             yield {self.strip: None}
 
     def _record(self, model: OwnModel, values: Values, request: gr.Request, *, draws: bool) -> Iterator[Values]:
