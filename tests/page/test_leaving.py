@@ -27,12 +27,13 @@ def server():
 
 def test_closed_pages_are_noticed_and_make_no_sessions(server):
     url, page, left = server
-    names = [f"session{number}" for number in range(20)]
+    names, lines = [f"session{number}" for number in range(20)], []
     limits = httpx.Limits(max_connections=50)
     with httpx.Client(limits=limits, timeout=10) as client, ExitStack() as open_pages:
         for name in names:
             stream = open_pages.enter_context(client.stream("GET", f"{url}gradio_api/heartbeat/{name}"))
-            assert next(stream.iter_lines()) == "data: ALIVE"
+            lines.append(stream.iter_lines())  # kept: a stream is closed with its iterator
+            assert next(lines[-1]) == "data: ALIVE"
         assert left == []
     deadline = time.monotonic() + 10
     while len(left) < len(names) and time.monotonic() < deadline:
