@@ -7,10 +7,13 @@ from collections.abc import Mapping
 
 
 def layer_label(name: str) -> str:
-    """The label of a layer: "up_blocks.2.attentions.1.transformer_blocks.0.attn1" becomes "up 2 · attention 1".
+    """The label of a layer: "up_blocks.2.attentions.1.transformer_blocks.0.attn1" becomes "up 2 · attention 1",
+    and "transformer_blocks.7.attn" "block 7".
 
     A name of any other form is cut to its end if it is long.
     """
+    if joint := re.match(r"transformer_blocks\.(\d+)\.attn(2?)", name):
+        return f"block {joint[1]}" + (" · attn2" if joint[2] else "")
     block = re.search(r"(?:^|\.)(down|up)_blocks\.(\d+)", name)
     attention, depth = re.search(r"attentions\.(\d+)", name), re.search(r"transformer_blocks\.([1-9]\d*)", name)
     if re.search(r"(?:^|\.)mid_block(?:\.|$)", name):

@@ -13,6 +13,8 @@ NAMES = [
     f"up_blocks.2.attentions.1.{ATTENTION}",
     f"mid_block.attentions.0.{ATTENTION}",
     "down_blocks.1.attentions.0.transformer_blocks.2.attn1",
+    "transformer_blocks.7.attn",
+    "transformer_blocks.12.attn2",
     "layers.3.attention",
     "a" * 40,
 ]
