@@ -8,7 +8,7 @@ import pytest
 from tests.support.node import NODE, evaluate, run_node
 from viz import web
 from viz.web import WEB, ModuleError, joined
-from viz.web.assemble import MODULE, assembled
+from viz.web.assemble import SOURCES, assembled, module_of
 
 MODULES = sorted(path.relative_to(WEB).as_posix() for path in WEB.rglob("*.js") if "vendor" not in path.parts)
 ENTRIES = ["hosts/page.js", "hosts/early.js", "hosts/english.js", "hosts/shelf.js", "standalone.js"]
@@ -135,5 +135,6 @@ def test_node_is_the_one_of_playwright():
     assert NODE.exists() and run_node("--version").startswith("v")
 
 
-def test_webassembly_is_what_its_source_assembles_to():
-    assert MODULE.read_text() == assembled()
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+def test_webassembly_is_what_its_source_assembles_to(source):
+    assert module_of(source).read_text() == assembled(source)

@@ -1,5 +1,6 @@
 // Paints the atlas, a map over a picture, and outlines of queries. Nothing here knows the viewer's state.
 
+import { startPixels } from "../core/pixels.js";
 import { decodeMask, tokenAt } from "../core/query.js";
 
 export const GAP = 2; // between the maps of the atlas, in CSS pixels
@@ -26,6 +27,7 @@ export class AtlasPainter {
   constructor(canvas) {
     this.canvas = canvas;
     this.lookups = new Map();
+    this.bitmap = startPixels();
     this.smoothed = []; // maps that the canvas scales, after all others are painted
     this.small = document.createElement("canvas");
   }
@@ -53,7 +55,10 @@ export class AtlasPainter {
     canvas.style.width = `${canvas.width / ratio}px`;
     canvas.style.height = `${canvas.height / ratio}px`;
     this.context = canvas.getContext("2d");
-    this.image = this.context.createImageData(canvas.width, canvas.height);
+    const bytes = this.bitmap?.resize(canvas.width * canvas.height);
+    this.image = bytes
+      ? new ImageData(bytes, canvas.width, canvas.height)
+      : this.context.createImageData(canvas.width, canvas.height);
     this.pixels = new Uint32Array(this.image.data.buffer);
   }
 
@@ -63,9 +68,16 @@ export class AtlasPainter {
     const key = `${height} ${width} ${y} ${x}`;
     if (!this.lookups.has(key)) {
       const table = (n, side) => Uint16Array.from({ length: side }, (_, i) => Math.floor(((i + 0.5) * n) / side));
-      this.lookups.set(key, { down: table(height, y), across: table(width, x) });
+      this.lookups.set(key, { down: table(height, y), across: table(width, x), height, width });
     }
     return this.lookups.get(key);
+  }
+
+  // Paints one map of numbers in the colours of a table (scale.js). False where that is not possible: call `paint`.
+  paintNumbers(row, column, grid, numbers, table) {
+    const { width } = this.image;
+    const start = row * this.pitch.y * width + column * this.pitch.x;
+    return this.bitmap?.paint(start, width, this.nearest(grid), numbers, table) ?? false;
   }
 
   // Paints one map; its place if `colors` is null.

@@ -27,6 +27,21 @@ function shade(desk, query, layer, step, head) {
   return colorize(desk.tableOf(scale, "solid"), scale, scratch, desk.mapGrid(layer, query).tokens, colors);
 }
 
+// Draws one map of an atlas; returns false while it is not computed.
+function drawMap(desk, painter, [row, column], query, layer, step) {
+  const { answers, state, scratch, colors } = desk;
+  const grid = desk.mapGrid(layer, query);
+  if (!answers.read(query, layer, step, state.head, state, scratch)) {
+    painter.paint(row, column, grid, null);
+    return false;
+  }
+  const scale = desk.scaleOf(query);
+  const table = desk.tableOf(scale, "solid");
+  if (scale.range === "common" && !state.smooth && painter.paintNumbers(row, column, grid, scratch, table)) return true;
+  painter.paint(row, column, grid, colorize(table, scale, scratch, grid.tokens, colors), state.smooth);
+  return true;
+}
+
 function drawChosen(desk, query, layer) {
   const { state, scale, map, colors } = desk;
   const { canvas, base, overlay } = desk.ui.picture;
@@ -54,7 +69,7 @@ function drawHeads(desk, query, layer) {
 
 // The chosen layer comes first, so that it is computed first.
 function drawAtlas(desk, query, chosen) {
-  const { painter, columns, state } = desk;
+  const { painter, columns } = desk;
   const { rows } = desk;
   const maps = { done: 0, total: 0 };
   for (const layer of [chosen, ...rows.filter((other) => other !== chosen)]) {
@@ -63,10 +78,8 @@ function drawAtlas(desk, query, chosen) {
       if (desk.gapAt(layer, step, query)) painter.paintGap(row, column);
       else if (desk.isArriving(layer, step)) painter.paintArriving(row, column);
       else {
-        const colors = shade(desk, query, layer, step, state.head);
         maps.total += 1;
-        if (colors) maps.done += 1;
-        painter.paint(row, column, desk.mapGrid(layer), colors, state.smooth);
+        if (drawMap(desk, painter, [row, column], query, layer, step)) maps.done += 1;
       }
     });
   }
@@ -85,9 +98,8 @@ function drawPins(desk) {
     const layer = desk.layerOf(pin);
     columns.forEach((step, column) => {
       if (desk.gapAt(layer, step, pin)) return pinPainter.paintGap(row, column);
-      const colors = shade(desk, pin, layer, step, head); // grey while it arrives
-      whole &&= colors !== null;
-      pinPainter.paint(row, column, desk.mapGrid(layer, pin), colors, smooth);
+      const isDrawn = drawMap(desk, pinPainter, [row, column], pin, layer, step); // grey while it arrives
+      whole &&= isDrawn;
     });
   });
   pinPainter.show();
