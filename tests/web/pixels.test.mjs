@@ -43,7 +43,7 @@ for (const [grid, side, width] of [
 test("a bitmap that is resized is transparent, and other tables and lookups take the place of the first", () => {
   const pixels = startPixels();
   const [numbers, other] = [numbersOf(64, 1), colorTables(grey.toReversed(), grey)(SCALE, "solid")];
-  pixels.resize(100);
+  pixels.resize(400);
   for (let side = 2; side < 300; side++) assert(pixels.paint(0, side, lookupOf([8, 8], [1, side]), numbers, table)); // more than fit
   const bytes = pixels.resize(3_000_000); // more memory
   assert(bytes.every((byte) => byte === 0));
@@ -55,9 +55,10 @@ test("a bitmap that is resized is transparent, and other tables and lookups take
   }
 });
 
-test("a map with too many numbers is left to others, and so is everything without WebAssembly", () => {
+test("a map with too many numbers or no room is left to others, and so is everything without WebAssembly", () => {
   const pixels = startPixels();
   pixels.resize(100);
+  assert.equal(pixels.paint(1, 10, lookupOf([8, 8], [10, 10]), numbersOf(64, 1), table), false);
   assert.equal(pixels.paint(0, 10, lookupOf([300, 300], [10, 10]), numbersOf(90_000, 1), table), false);
   const { WebAssembly } = globalThis;
   try {

@@ -3,7 +3,7 @@
 //   const pixels = startPixels()            // null where WebAssembly or its SIMD is missing, or forbidden by the page's policy
 //   const bytes = pixels.resize(count)      // so many pixels, all transparent: four bytes of each, until it is called again
 //   pixels.paint(start, width, lookup, numbers, table)    // one map, from pixel `start` of a bitmap that is `width` wide;
-//                                                         // false: it has too many numbers
+//                                                         // false: it has too many numbers, or no room
 //
 // A lookup, { down, across, height, width }, says for each pixel row and column of the painted map which row and column of the
 // map's grid it shows, and how large that grid is. The table is one of scale.js: it has the colours of all numbers.
@@ -18,6 +18,7 @@ class Pixels {
   #table = null; // the one that was copied last
   #lookups = new WeakMap(); // {lookup: the addresses of `down` and `across`}
   #used = LOOKUPS;
+  #count = 0; // pixels
 
   constructor() {
     const bytes = Uint8Array.from(atob(PAINTING_WASM), (character) => character.charCodeAt(0));
@@ -25,6 +26,7 @@ class Pixels {
   }
 
   resize(count) {
+    this.#count = count;
     const missing = BITMAP + 4 * count - this.#buffer.byteLength;
     if (missing > 0) this.#code.memory.grow(Math.ceil(missing / 65536));
     return new Uint8ClampedArray(this.#buffer, BITMAP, 4 * count).fill(0);
@@ -33,7 +35,8 @@ class Pixels {
   paint(start, width, lookup, numbers, table) {
     const { down, across } = lookup;
     const count = lookup.width * lookup.height;
-    if (count > MOST || down.length + across.length > (BITMAP - LOOKUPS) / 4) return false;
+    const last = start + (down.length - 1) * width + across.length; // the pixel after the map's
+    if (count > MOST || last > this.#count || 4 * (down.length + across.length) > BITMAP - LOOKUPS) return false;
     if (this.#table !== table) {
       new Uint32Array(this.#buffer, TABLE, table.length).set(table);
       this.#table = table;

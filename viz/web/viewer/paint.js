@@ -59,7 +59,8 @@ export class AtlasPainter {
     this.image = bytes
       ? new ImageData(bytes, canvas.width, canvas.height)
       : this.context.createImageData(canvas.width, canvas.height);
-    this.pixels = new Uint32Array(this.image.data.buffer);
+    const { data } = this.image;
+    this.pixels = new Uint32Array(data.buffer, data.byteOffset, data.length / 4);
   }
 
   // For each pixel row and column of a painted map, the row and column of the map's grid that it shows.
