@@ -23,6 +23,8 @@ BIN := $(VENV)/bin
 DIFFUSERS_BEFORE := 0.41.0 0.40.0
 # Installed without its requirements (torchvision among them): what is compared needs none but ours.
 RIVAL := $(VENV)/rivals/attention_map_diffusers-1.0.0.dist-info
+# Beside the environment: Gradio imports it at every start if it finds it.
+MCP := $(VENV)/mcp/mcp-1.30.0.dist-info
 ESLINT := $(VENV)/eslint
 # Installs a package of Debian's, one of packages-dev.txt.
 debian = SUDO=$$(test "$$(id -u)" = 0 || echo sudo); \
@@ -41,7 +43,7 @@ test: $(VENV)/dev $(VENV)/chromium $(VENV)/firefox $(RIVAL)
 	$(PYTEST) -n 2 --dist loadfile tests/browser tests/firefox -m "not timed"
 	$(PYTEST) tests/browser -m timed
 
-test-quick: $(VENV)/dev
+test-quick: $(VENV)/dev $(MCP)
 	$(PYTEST) -n 2 --ignore tests/browser --ignore tests/firefox -m "not training and not slow"
 
 versions: $(VENV)/dev
@@ -118,6 +120,10 @@ $(VENV)/dev: requirements-dev.txt $(VENV)/app
 $(RIVAL): | $(VENV)/dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/rivals \
 	  attention-map-diffusers==1.0.0
+
+$(MCP): | $(VENV)/dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/mcp \
+	  mcp==1.30.0 httpx-sse==0.4.3 sse-starlette==3.7.0 pydantic-settings==2.16.3 pyjwt==2.15.1 python-dotenv==1.2.4
 
 # An npm on the PATH is used as it is; otherwise the virtual environment gets one. What it installs runs in the Node
 # that comes with Playwright.

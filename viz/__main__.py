@@ -20,7 +20,7 @@ from viz.page.gallery import GALLERY, opening_exhibit
 from viz.page.guard import guard
 from viz.page.identity import DESCRIPTION, TITLE, identity_routes
 from viz.page.leaving import Leaving
-from viz.page.lifetime import check_address, check_root_path, serve_until_interrupted
+from viz.page.lifetime import check_address, check_mcp, check_root_path, serve_until_interrupted
 from viz.page.limits import set_limits
 from viz.page.menu import MAX_FILE
 from viz.page.mistakes import exception_handlers
@@ -90,6 +90,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="where a reverse proxy has put the page, such as /pixelgaze, or its whole address",
     )
+    parser.add_argument(
+        "--mcp",
+        action="store_true",
+        help="offer the endpoints for programs as tools of the Model Context Protocol, too; needs pixelgaze[mcp]",
+    )
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     parser.add_argument(
         "--memory", help="the most memory a recording may take, such as 2GiB; by default a quarter of the free memory"
@@ -135,7 +140,8 @@ def main() -> None:
         root_path = check_root_path(arguments.root_path)
     except ValueError as error:
         parser.error(str(error))
-    if problem := check_address(arguments.host, arguments.port):
+    problem = check_address(arguments.host, arguments.port) or (check_mcp() if arguments.mcp else None)
+    if problem:
         parser.error(problem)
     keep_freed_memory()
     try:
@@ -168,6 +174,7 @@ def main() -> None:
         prevent_thread_lock=True,
         footer_links=[],
         max_file_size=MAX_FILE,
+        mcp_server=arguments.mcp,
         run_history=False,
         ssr_mode=False,
     )

@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import urlsplit
 
 import gradio as gr
@@ -46,6 +47,17 @@ def check_root_path(text: str) -> str:
     if text not in ("", "/") and not is_address and not re.fullmatch(r"(/[\w.~-]+)+/?", text, re.ASCII):
         raise ValueError(f"expected a --root-path such as /pixelgaze or https://example.org/pixelgaze, got {text!r}")
     return text.rstrip("/")
+
+
+def check_mcp() -> str | None:
+    """Why tools of the Model Context Protocol cannot be offered, in one sentence; None if they can."""
+    try:
+        found = version("mcp")
+    except PackageNotFoundError:
+        found = ""
+    if found.startswith("1."):
+        return None
+    return f"--mcp needs the package mcp in a version 1; found {found or 'none'}. Install pixelgaze[mcp]"
 
 
 def serve_until_interrupted(page: gr.Blocks) -> None:
