@@ -9,6 +9,7 @@ from PIL import Image
 from playwright.sync_api import Browser, FloatRect, Locator, Page
 
 from tests.support.chromium import VIEWER_ROOT, open_page, settle, view, wait_for_frame, wait_until_idle
+from viz import colors
 
 SCREEN = 1360, 860
 WIDTH = 720  # of the animation
@@ -102,7 +103,8 @@ def play(film: Film) -> None:
     page.mouse.down()
     film.glide(place_in(slider, 0.5, 0.02), 1.0)
     film.hold(0.3)
-    film.glide(place_in(slider, 0.5, 0.98), 2.6)
+    film.glide(place_in(slider, 0.5, 0.98), 2.2)
+    film.glide(place_in(slider, 0.5, 0.62), 0.6)
     page.mouse.up()
     for word in ("eyes", "horns"):
         button = viewer.locator(".pg-word", has_text=word).first
@@ -122,7 +124,11 @@ def write_gif(frames: list[Image.Image], path: Path) -> None:
     sheet = Image.new("RGB", (WIDTH, chosen[0].height * len(chosen)))
     for i, frame in enumerate(chosen):
         sheet.paste(frame, (0, i * frame.height))
-    palette = sheet.quantize(COLORS)
+    # Yellow is rare in the frames, and says most: the colour map's own colours come first.
+    scale = [channel for color in colors.palette(colors.SEQUENTIAL)[::8] for channel in color]
+    others = sheet.quantize(COLORS - len(scale) // 3).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette((scale + others)[: 3 * COLORS])
     flat = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     flat[0].save(path, save_all=True, append_images=flat[1:], duration=1000 // RATE, loop=0, optimize=False)
     if (size := path.stat().st_size) > MOST_BYTES:
