@@ -192,3 +192,26 @@ def test_link_stands_in_a_field_where_a_frame_may_not_copy(chromium, url):
     field.wait_for(state="detached")
     wait_for_frame(page)
     page.close()
+
+
+def test_address_holds_what_is_compared_with_and_a_reload_brings_it_back(page):
+    second = "document.querySelector('#second .pixelgaze')?.viewer"
+    page.get_by_role("button", name="Compare").click()
+    page.wait_for_function(f"{second}?.trace", timeout=120_000)
+    page.wait_for_function("new URLSearchParams(location.search).has('beside')")
+    shown = page.evaluate(f"{second}.trace.recipe")
+    recipe, view_beside = decode(page.evaluate("new URLSearchParams(location.search).get('beside')"))
+    assert (recipe.caption, recipe.seed) == (shown["caption"], shown["seed"])
+    assert list(view_beside.point) == page.evaluate(f"{second}.viewNow().point")
+    assert decode(page.evaluate(LOOK))[0] == exhibits()[0].recipe
+
+    page.reload()
+    page.wait_for_function(f"{second}?.trace", timeout=120_000)
+    assert page.evaluate(f"{second}.trace.recipe") == shown
+    assert page.evaluate(f"{VIEWER}.trace.recipe.seed") == exhibits()[0].seed
+
+    page.get_by_role("button", name="Close").first.click()
+    page.wait_for_function("!new URLSearchParams(location.search).has('beside')")
+    assert page.evaluate(HAS_LOOK)
+    page.goto(page.url.split("?")[0] + "?beside=nonsense")
+    page.locator(".toast-body", has_text="This link").wait_for()

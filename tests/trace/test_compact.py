@@ -113,7 +113,7 @@ def test_browser_reads_compact_queries_and_keys_as_python_does(compact):
         const trace = openTrace(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
         const layer = trace.all.find(({{ name }}) => name === {json.dumps(layer.name)});
         const {{ q, k }} = layer.numbers({last}, trace.branch);
-        answer([Array.from(floatsOf(q, layer)), Array.from(k)]);
+        answer([Array.from(floatsOf(q, layer)), Array.from(floatsOf(k, layer))]);
     """)
     key = trace.branches[-1], layer.name, trace.steps[last]
     np.testing.assert_allclose(np.array(q), trace.queries[key].numpy().ravel(), rtol=1e-6)

@@ -7,12 +7,14 @@ from typing import Any
 import gradio as gr
 
 from viz.page.events import OddEvent, number_in, value_in
-from viz.page.gallery import Exhibit, exhibits
+from viz.page.gallery import Exhibit, exhibits, pin_revision
+from viz.page.links import LinkError, decode
 from viz.page.notices import warn
 from viz.page.progress import ProgressStrip
 from viz.page.tabs import generate
 from viz.page.tabs.generate import Shown, Wanted
 from viz.page.viewer import Viewer
+from viz.recipe import Recipe
 
 WAITING = "This critter is drawn and recorded first; its progress is shown below."
 
@@ -31,7 +33,12 @@ def build(viewer: Viewer, strip: ProgressStrip, elem_id: str) -> None:
 
 
 def _open(event: gr.EventData, request: gr.Request) -> tuple:
-    """Show the first exhibit other than the trace on screen that is kept. The browser copies the view."""
+    """Show what a link compares with, or the first exhibit other than the trace on screen that is kept.
+
+    The browser copies the view.
+    """
+    if (link := value_in(event, "beside")) is not None:
+        return _open_link(link, request)
     shown = [value_in(event, "caption"), value_in(event, "seed")]
     others = [e for e in exhibits() if [e.caption, e.seed] != shown]
     for exhibit in others:
@@ -41,6 +48,16 @@ def _open(event: gr.EventData, request: gr.Request) -> tuple:
         warn("There is no other picture to compare with.")
         return (gr.skip(),) * 4
     return gr.Column(visible=True), *_ask(others[0], request)
+
+
+def _open_link(text: object, request: gr.Request) -> tuple:
+    """Show the recording that the address compares with."""
+    try:
+        recipe, _ = decode(text)
+    except LinkError as error:
+        warn(str(error))
+        return (gr.skip(),) * 4
+    return gr.Column(visible=True), *_ask_for(pin_revision(recipe), request)
 
 
 def _pick(event: gr.EventData, request: gr.Request) -> Shown:
@@ -61,5 +78,18 @@ def _kept(exhibit: Exhibit) -> dict | None:
 def _ask(exhibit: Exhibit, request: gr.Request) -> Shown:
     if (value := _kept(exhibit)) is not None:
         return value, gr.skip(), gr.skip()
-    _, strip, wanted = generate.ask(Wanted(exhibit.recipe), request.session_hash)
+    return _draw(exhibit.recipe, request)
+
+
+def _ask_for(recipe: Recipe, request: gr.Request) -> Shown:
+    for exhibit in exhibits():
+        if exhibit.recipe == recipe:
+            return _ask(exhibit, request)
+    if (value := generate.show_kept(Wanted(recipe))) is not None:
+        return value, gr.skip(), gr.skip()
+    return _draw(recipe, request)
+
+
+def _draw(recipe: Recipe, request: gr.Request) -> Shown:
+    _, strip, wanted = generate.ask(Wanted(recipe), request.session_hash)
     return {"message": WAITING}, strip, wanted

@@ -19,6 +19,7 @@ export function addComparison({ props, trigger }, root, viewer, loader, colors) 
     band.end();
     pair.classList.remove("pg-pair");
     first.share(null);
+    first.root.look?.compareWith(null);
     first.root.querySelector(".pg-compare")?.focus({ preventScroll: true });
   };
   const save = async () => {
@@ -37,6 +38,7 @@ export function addComparison({ props, trigger }, root, viewer, loader, colors) 
   pair.prepend(band.node);
   const endLink = linkViewers(first, viewer, new SharedAtlas(first, viewer));
   viewer.onchange((change) => change === "open" && others.show(viewer.trace));
+  first.root.look?.compareWith(viewer);
 }
 
 // The select of the recordings to compare with; it shows the one that is on show, whether offered or not.

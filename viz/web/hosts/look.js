@@ -1,4 +1,5 @@
-// Keeps "?look=" in the address and what is on show the same, so that a reload or a bookmark brings it back.
+// Keeps "?look=" in the address and what is on show the same, so that a reload or a bookmark brings it back, and "&beside="
+// with what it is compared with.
 //
 // The address that the page was opened with stays until something else is on show: a link may still be followed while the
 // first recording is here. What no link can hold (a visitor's own file or model) leaves no "look" in the address.
@@ -15,6 +16,8 @@ export class Look {
   #link = new URLSearchParams(location.search).get("look") ?? ""; // in the address
   #written = null; // what is on show while the address says so; null before the first trace
   #isFollowing = this.#link !== ""; // whether the link may still be followed
+  #other = null; // the viewer beside
+  #beside = new URLSearchParams(location.search).get("beside") ?? ""; // in the address
   #changed = 0; // when something changed last
   #timer = 0;
 
@@ -25,7 +28,7 @@ export class Look {
     const { viewer } = root;
     viewer.onchange((kind) => this.#change(kind));
     viewer.onhover(() => this.#isFollowing || this.#wait());
-    addEventListener("popstate", () => this.#put(this.#link)); // the entry may hold an earlier one
+    addEventListener("popstate", () => this.#put(this.#link, this.#beside)); // the entry may hold an earlier one
   }
 
   // Nothing is written before this is called. `check(recipe)` asks the server for { recipe } as links hold it, or for
@@ -35,10 +38,24 @@ export class Look {
     this.#connect({ check: createCheck(check), tell });
   }
 
-  // The text of a link to what is on show. Throws an Error to show to the user if there is none.
-  async text() {
+  // Another viewer shows what this one's recording is compared with; null once it doesn't any more.
+  compareWith(other) {
+    this.#other = other;
+    if (!other) this.#beside = "";
+    other?.onchange(() => this.#wait());
+    this.#wait();
+  }
+
+  // The part of an address after "?" that says what is on show. Throws an Error to show to the user if none can.
+  async query() {
+    const beside = await this.#textOf(this.#other);
+    return `look=${await this.#textOf(this.#root.viewer)}${beside && `&beside=${beside}`}`;
+  }
+
+  // The text of a link to what a viewer shows; empty if it shows nothing.
+  async #textOf(viewer) {
+    if (!viewer?.trace) return "";
     const { check } = await this.#server;
-    const { viewer } = this.#root;
     return encodeLink(await check(viewer.trace), viewer.viewNow());
   }
 
@@ -66,25 +83,30 @@ export class Look {
     const { tell } = await this.#server;
     const { viewer, opened } = this.#root;
     const { trace } = viewer;
-    const now = trace && onShow(this.#root);
+    const other = this.#other?.trace ?? null;
+    const now = trace && onShow(this.#root, this.#other);
     if (now === this.#written) return;
-    let [link, problem] = ["", opened ? OPENED : ""];
+    let [link, beside, problem] = ["", this.#beside, opened ? OPENED : ""];
     try {
-      if (!opened) link = await this.text();
+      if (!opened) link = await this.#textOf(viewer);
+      if (other) beside = ""; // until then the address may ask for one that is still being drawn
+      beside ||= await this.#textOf(this.#other);
     } catch (error) {
-      problem = error.message;
+      problem ||= error.message;
     }
-    if (viewer.trace !== trace) return; // opening it was a change, too
+    if (viewer.trace !== trace || (this.#other?.trace ?? null) !== other) return; // opening it was a change, too
     this.#written = now;
-    this.#put(link);
+    this.#put(link, beside);
     tell(problem);
   }
 
-  #put(link) {
-    this.#link = link;
+  #put(link, beside) {
+    [this.#link, this.#beside] = [link, beside];
     const url = new URL(location.href);
-    if (link) url.searchParams.set("look", link);
-    else url.searchParams.delete("look");
+    for (const [name, text] of Object.entries({ look: link, beside })) {
+      if (text) url.searchParams.set(name, text);
+      else url.searchParams.delete(name);
+    }
     if (url.href === location.href) return;
     try {
       history.replaceState(history.state, "", url);
@@ -94,19 +116,23 @@ export class Look {
   }
 }
 
-const onShow = ({ viewer, opened }) => JSON.stringify([viewer.trace.recipe, opened === true, viewer.viewNow()]);
+function onShow({ viewer, opened }, other) {
+  const beside = other?.trace ? [other.trace.recipe, other.viewNow()] : null;
+  return JSON.stringify([viewer.trace.recipe, opened === true, viewer.viewNow(), beside]);
+}
 
-// Remembers the answer for the latest trace; the server is asked again after a failure.
+// Remembers the answer for each trace; the server is asked again after a failure.
 function createCheck(check) {
-  let known = null;
+  const known = new WeakMap();
   return async (trace) => {
-    if (known?.trace !== trace) {
+    if (!known.has(trace)) {
       const answer = await check(trace.recipe).catch(() => {
         throw new Error("The server cannot be reached; try again later.");
       });
-      known = { trace, answer };
+      known.set(trace, answer);
     }
-    if (known.answer.problem) throw new Error(known.answer.problem);
-    return known.answer.recipe;
+    const { problem, recipe } = known.get(trace);
+    if (problem) throw new Error(problem);
+    return recipe;
   };
 }

@@ -57,7 +57,7 @@ function addLink({ server }, root) {
 
 // Copies a link; returns what to say, with a field to copy it from where the browser does not allow copying.
 async function copyLink({ look, opened }) {
-  const link = `${location.origin}${location.pathname}?look=${await look.text()}`;
+  const link = `${location.origin}${location.pathname}?${await look.query()}`;
   const note = opened ? " The link doesn't contain your file; it redraws the picture from the file's settings." : "";
   try {
     await navigator.clipboard.writeText(link);

@@ -89,12 +89,20 @@ function createLoader({ props, server }, root, viewer) {
   return { load, forget: () => (address = null), isFree: () => address === null };
 }
 
+// What the address compares with is asked for at once.
 function addCompareButton({ trigger }, viewer) {
-  const compare = () => {
+  const compare = (beside = null) => {
     const { caption, seed } = viewer.trace.recipe;
-    trigger("compare", { caption, seed });
+    trigger("compare", { caption, seed, beside });
   };
-  viewer.slot.append(makeButton("Compare", { class: "pg-toggle pg-compare", onclick: compare }));
+  viewer.slot.append(makeButton("Compare", { class: "pg-toggle pg-compare", onclick: () => compare() }));
+  const linked = new URLSearchParams(location.search).get("beside");
+  if (linked === null) return;
+  const stop = viewer.onchange((change) => {
+    if (change !== "open") return;
+    stop();
+    compare(linked);
+  });
 }
 
 // Offers the steps that the trace on screen lacks, where the server can show them.
