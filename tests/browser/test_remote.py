@@ -127,7 +127,7 @@ def test_remote_trace_exports_everything_but_html(page, trace):
             assert np.abs(maps[name] - values).max() <= 1e-3 * max(1, values.max()), name
     assert export_file(page, "Picture and atlas (PNG), 1 times the size")[1].startswith(b"\x89PNG")
     assert export_file(page, "Atlas (SVG)")[1].startswith(b"<svg")
-    assert export_file(page, "Animation over the steps (GIF)")[1].startswith(b"GIF8")
+    assert export_file(page, "the map over the picture, step by step")[1].startswith(b"GIF8")
     name, content = export_file(page, "Full recording (Q, K), Q and K")
     assert name.endswith(".safetensors") and len(content) > 4_000_000
     page.get_by_role("button", name="one HTML file").click()
