@@ -24,6 +24,7 @@ TEXT_PLACES = """(nodes) => nodes.map((node) => {
 def generate(page) -> None:
     page.locator("#generate").click()
     page.wait_for_function(f"{VIEWER}.trace.steps.length === 25", timeout=120_000)
+    page.locator("#live .pg-live").wait_for(state="hidden")
     settle(page)
 
 
