@@ -12,7 +12,7 @@ from tests.support.chromium import VIEWER_ROOT, open_page, settle, view, wait_fo
 from viz import colors
 
 SCREEN = 1360, 860
-WIDTH = 720  # of the animation
+WIDTH = 690  # of the animation
 RATE = 8  # frames a second
 COLORS = 96
 MOST_BYTES = 4_000_000
