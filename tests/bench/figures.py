@@ -95,6 +95,7 @@ BUNDLED = {
 }
 QUICK = (
     "recorded_over_plain",
+    "later_step_over_plain",
     "plain_over_plain",
     "picture_s",
     "import_gradio_s",
