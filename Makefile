@@ -38,7 +38,7 @@ PYTEST := $(BIN)/python -m pytest --durations=15
 app: $(VENV)/app
 	$(BIN)/python app.py --open
 
-test: $(VENV)/dev $(VENV)/chromium $(VENV)/firefox $(RIVAL)
+test: $(VENV)/dev $(VENV)/chromium $(VENV)/firefox $(RIVAL) $(MCP)
 	$(PYTEST) -n 2 --ignore tests/browser --ignore tests/firefox
 	$(PYTEST) -n 2 --dist loadfile tests/browser tests/firefox -m "not timed"
 	$(PYTEST) tests/browser -m timed

@@ -22,7 +22,7 @@ SELF = "up_blocks.2.attentions.1.transformer_blocks.0.attn1"
 
 @pytest.fixture(scope="module")
 def url():
-    assert FOLDER.is_dir(), "run `make test-quick` once: it installs the client"
+    assert FOLDER.is_dir(), "run `make test` or `make test-quick` once: both install the client"
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = str(FOLDER)
     try:
