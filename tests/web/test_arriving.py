@@ -101,3 +101,36 @@ def test_first_map_needs_a_prefix_only(compact):
         }})()""",
     )
     assert needed < 0.3 * whole
+
+
+def test_what_words_need_is_prepared_while_the_rest_arrives(compact):
+    """Once a repaint has taken its time, a word's map is there only if the sums of its layer were made before."""
+    counts = opened(
+        compact,
+        f"""(() => {{ {GROW}
+            let clock = 0, idle = null;
+            performance.now = () => clock;
+            globalThis.requestIdleCallback = (f) => (idle = f);
+            const red = {{ kind: "word", text: "red" }};
+            const answers = new core.Answers(part, () => {{}});
+            const mapped = (layer, step) => {{
+                const out = new Float32Array(layer.tokens);
+                answers.begin([red]);
+                clock += 1000;
+                return answers.read(red, layer, step, -1, {{ ...options, branch: part.branch }}, out);
+            }};
+            return lengths.slice(0, -1).map((length) => {{
+                grow(length);
+                answers.begin([]);
+                each((_, index, step, branch) => mapOf(answers, part, index, step, branch));
+                answers.work();
+                idle({{ timeRemaining: () => 50 }});
+                const arrived = part.steps.flatMap((_, step) => part.wordLayers
+                    .filter((layer) => layer.numbers(step, part.branch)).map((layer) => mapped(layer, step)));
+                return [part.arriving, arrived.length, arrived.filter(Boolean).length];
+            }});
+        }})()""",
+    )
+    assert all(arriving for arriving, _, _ in counts)
+    assert all(arrived == mapped for _, arrived, mapped in counts)
+    assert max(arrived for _, arrived, _ in counts) > 5

@@ -8,7 +8,8 @@
 //   answers.shares(query, layer, step, head, options, out) // the same of what a query spends on every key that is a word
 //   answers.work()                                         // after a repaint: computes what is queued
 //
-// While a trace arrives, maps of Q and K that have not arrived are not computed yet, and nothing is queued for them.
+// While a trace arrives, maps of Q and K that have not arrived are not computed yet, and nothing is queued for them; what has
+// arrived is prepared meanwhile.
 
 import { answer, compute } from "./attention.js";
 import { DIFFERENCE, cellsOf, isWordQuery, mapGrid, modeOf } from "./query.js";
@@ -27,7 +28,7 @@ export class Answers {
   #sums = new Map(); // {key: what `normalise` returns, and the mean row averaged over heads}
   #kept = new Map(); // {query: {key: maps of all heads}}
   #queue = [];
-  #later = null; // what words need, as jobs; null until the trace has arrived
+  #later; // what words need, as jobs
   #steps = new Set(); // those read since `begin`
   #idle = null; // what cancels the next preparation
   #began = 0; // when the repaint began
@@ -37,6 +38,7 @@ export class Answers {
   constructor(trace, onResult) {
     this.#trace = trace;
     this.#onResult = onResult;
+    this.#later = preparations(trace);
     this.#workforce = new Workforce(messageOf, (job, result) => this.#finish(job, result));
   }
 
@@ -49,12 +51,13 @@ export class Answers {
   }
 
   work() {
-    if (!this.#trace.arriving) this.#later ??= preparations(this.#trace);
-    while (this.#later?.length && this.#isDone(this.#later[0])) this.#later.shift();
+    while (this.#later.length && this.#isDone(this.#later[0])) this.#later.shift();
     this.#workforce.employ(() => {
       const { jobs } = this.#workforce;
       const isOpen = (job) => !this.#isDone(job) && !jobs.some((other) => isSame(job, other));
-      return this.#queue.find(isOpen) ?? this.#later?.find(isOpen) ?? null;
+      const isReady = (job) => isOpen(job) && job.layer.numbers(job.step, job.branch) !== null;
+      const isSoon = (job) => this.#steps.has(job.step) && isReady(job);
+      return this.#queue.find(isOpen) ?? this.#later.find(isSoon) ?? this.#later.find(isReady) ?? null;
     });
     this.#idle ??= whenIdle((remaining) => this.#prepare(remaining));
   }
@@ -178,11 +181,11 @@ export class Answers {
   // Makes the short sums that a word's atlas needs at the steps on show, one after another while nothing else is to be done.
   #prepare(remaining) {
     this.#idle = null;
-    if (this.#trace.arriving || this.#queue.length) return; // `work` is called again
+    if (this.#queue.length) return; // `work` is called again
     for (const step of this.#steps) {
       for (const layer of this.#trace.wordLayers) {
         const job = { layer, step, branch: this.#trace.branch, side: "words", mode: "sums" };
-        if (layer.gaps.has(step) || productsOf(layer) >= SHORT || this.#isDone(job)) continue;
+        if (productsOf(layer) >= SHORT || this.#isDone(job) || !layer.numbers(step, job.branch)) continue;
         if (remaining() < 1) return void (this.#idle = whenIdle((left) => this.#prepare(left)));
         this.#store(job, compute(messageOf(job)));
       }
