@@ -125,6 +125,11 @@ def _parser() -> argparse.ArgumentParser:
         help="how much they may take, by default 2GB, of which each run takes 30MB; 0: none",
     )
     parser.add_argument(
+        "--shared",
+        metavar="ADDRESS",
+        help="where servers share traces, such as s3://bucket/traces or another of fsspec's",
+    )
+    parser.add_argument(
         "--on-demand", action="store_true", help="record the gallery's pictures when they are chosen, not ahead of time"
     )
     return parser
@@ -136,7 +141,7 @@ def main() -> None:
     public.set_public(arguments.public)
     try:
         set_limits(arguments.memory, arguments.models, arguments.browser, arguments.model_memory, arguments.download)
-        set_cache(arguments.cache, arguments.cache_size)
+        set_cache(arguments.cache, arguments.cache_size, arguments.shared)
         root_path = check_root_path(arguments.root_path)
     except ValueError as error:
         parser.error(str(error))

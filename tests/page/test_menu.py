@@ -9,7 +9,7 @@ import pytest
 from viz import Trace
 from viz.page import menu
 from viz.page.gallery import exhibits
-from viz.page.viewer import save_temporary
+from viz.page.temporary import save_temporary
 from viz.recipe import Recipe
 from viz.view import View
 

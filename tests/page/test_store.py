@@ -11,33 +11,14 @@ from dataclasses import replace
 
 import pytest
 
+from tests.support.stores import OTHER, RECIPE, Maker, follow
 from tests.support.traces import trace_of_segments
 from viz import Trace
 from viz.page import store as module
 from viz.page.progress import describe_progress
 from viz.page.runs import Stopped
-from viz.page.store import Kept, Store, address
+from viz.page.store import Store, address
 from viz.recipe import Recipe
-
-RECIPE = Recipe("a red monster", 3, 4)
-OTHER = Recipe("a red monster", 4, 4)
-
-
-class Maker:
-    """Follows recipes, in two steps; the second is taken once `go` is set."""
-
-    def __init__(self) -> None:
-        self.runs, self.go, self.begun = 0, threading.Event(), threading.Event()
-
-    def __call__(self, stopped):
-        self.runs += 1
-        yield describe_progress(1, 2)
-        self.begun.set()
-        while not self.go.wait(0.01):
-            if stopped.is_set():
-                raise Stopped
-        yield describe_progress(2, 2)
-        yield trace_of_segments()
 
 
 @pytest.fixture
@@ -51,12 +32,6 @@ def make():
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
     return tmp_path / "store"
-
-
-def follow(store: Store, make, recipe: Recipe = RECIPE, **options) -> Kept:
-    *_, kept = store.follow(recipe, make, threading.Event(), **options)
-    assert isinstance(kept, Kept)
-    return kept
 
 
 def wait_for(store: Store, count: int) -> None:
@@ -290,6 +265,7 @@ def test_folder_that_cannot_be_made_is_survived_with_a_sentence(folder, make, tm
 PROGRAM = """
 import os, sys, threading, time
 from tests.page.test_store import RECIPE
+from tests.support.stores import OTHER, RECIPE, Maker, follow
 from tests.support.traces import trace_of_segments
 from viz.page.store import Store
 

@@ -6,7 +6,8 @@
 A file is called by a hash of everything that its trace depends on (`address`) and a hash of its own content, so that a
 damaged one is noticed and thrown away, and one that an older program wrote is not found. It is written whole or not at
 all, and the one used longest ago goes first when all of them take more than the limit. Other processes may use the same
-folder. If nothing can be written there, a trace is kept in Gradio's cache, as other files of the page are.
+folder; other machines may share traces (`viz.page.shared_traces`). If nothing can be written there, a trace is kept in
+Gradio's cache, as other files of the page are.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import os
 import queue
 import re
 import threading
-import uuid
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -26,12 +26,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
-from gradio.utils import get_upload_folder
 
 from models.opening.revision import versions
 from viz.page.line import PATIENCE, Stopped
 from viz.page.progress import Progress
 from viz.page.runs import BROWSER_STEPS, before_visitors
+from viz.page.shared_traces import NAME, SharedTraces, digest
+from viz.page.temporary import save_temporary
 from viz.recipe import Recipe
 from viz.recording.budget import amount, budget
 from viz.trace_description import VERSION
@@ -42,7 +43,6 @@ if TYPE_CHECKING:  # torch is imported when a trace is written
 FORMAT = 1  # raise it whenever other traces are recorded, or they are written differently, from the same recipe
 LIMIT = 2_000_000_000  # bytes
 TRACES = "traces"  # a folder of their own, because the page serves all that is in it
-_NAME = re.compile(r"([0-9a-f]{64})-([0-9a-f]{32})\.safetensors")
 
 Make = Callable[[threading.Event], Iterator["Progress | Trace"]]  # follows a recipe until the event is set
 
@@ -99,18 +99,24 @@ class Store:
     Args:
         folder: by default `default_folder()`.
         limit: bytes that they may take together; 0 to keep none.
+        shared: where traces that are not in the folder are looked for, and those that are made are sent.
     """
 
-    def __init__(self, folder: str | Path | None = None, limit: int = LIMIT) -> None:
+    def __init__(
+        self, folder: str | Path | None = None, limit: int = LIMIT, shared: SharedTraces | None = None
+    ) -> None:
         self._runs: dict[str, _Run] = {}
         self._guard = threading.Lock()  # of `_runs` and what is in them
         self._whole: dict[Path, int] = {}  # {file whose content was compared with its name: when it was changed, in ns}
-        self.configure(folder, limit)
+        self.configure(folder, limit, shared)
 
-    def configure(self, folder: str | Path | None = None, limit: int = LIMIT) -> None:
-        """Use another folder or limit; arguments as for the class."""
+    def configure(
+        self, folder: str | Path | None = None, limit: int = LIMIT, shared: SharedTraces | None = None
+    ) -> None:
+        """Use another folder, limit or address; arguments as for the class."""
         self.folder = (Path(folder) if folder else default_folder()).expanduser().resolve()
         self.limit = limit
+        self.shared = shared
 
     def find(self, recipe: Recipe, *, both: bool = False) -> Path | None:
         """The file of a recipe's trace, if it is kept and whole. Arguments as for `address`."""
@@ -231,11 +237,11 @@ class Store:
     def _find(self, key: str) -> Path | None:
         """The newest whole file of that address; the others are deleted."""
         for path in sorted(self._files(), key=_used, reverse=True):
-            match = _NAME.fullmatch(path.name)
+            match = NAME.fullmatch(path.name)
             if match is None or match.group(1) != key:
                 continue
             with suppress(OSError):  # it is gone, or cannot be read
-                if self._whole.get(path) != path.stat().st_mtime_ns and _digest(path) != match.group(2):
+                if self._whole.get(path) != path.stat().st_mtime_ns and digest(path) != match.group(2):
                     logging.warning("the trace %s is damaged, and is made again", path)
                     path.unlink(missing_ok=True)
                     continue
@@ -243,11 +249,14 @@ class Store:
                     os.utime(path)
                 self._whole[path] = path.stat().st_mtime_ns
                 return path
-        return None
+        fetched = self.shared.fetch(key, self.folder) if self.shared is not None and self.limit else None
+        if fetched is not None:
+            self._make_room(fetched)
+        return fetched
 
     def _files(self) -> list[Path]:
         try:
-            return [path for path in self.folder.iterdir() if _NAME.fullmatch(path.name)]
+            return [path for path in self.folder.iterdir() if NAME.fullmatch(path.name)]
         except OSError:
             return []
 
@@ -272,12 +281,14 @@ class Store:
         partial = self.folder / f".{key}"
         try:
             trace.save(partial, compact=True)
-            path = self.folder / f"{key}-{_digest(partial)}.safetensors"
+            path = self.folder / f"{key}-{digest(partial)}.safetensors"
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
         self._whole[path] = path.stat().st_mtime_ns
         self._make_room(path)
+        if self.shared is not None:
+            threading.Thread(target=self.shared.send, args=(path,), name="share", daemon=True).start()
         return path
 
     def _make_room(self, newest: Path | None = None) -> None:
@@ -314,31 +325,18 @@ def _used(path: Path) -> float:
         return 0.0
 
 
-def _digest(path: Path) -> str:
-    """32 hex digits, a hash of a file's content."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def save_temporary(trace: Trace, *, compact: bool = False) -> Path:
-    """Save a trace in Gradio's cache: it is served from there without a copy, and `delete_cache` removes it.
-
-    Args:
-        compact: as for `Trace.save`.
-    """
-    folder = Path(get_upload_folder())
-    folder.mkdir(parents=True, exist_ok=True)
-    return trace.save(folder / f"trace-{uuid.uuid4().hex}.safetensors", compact=compact)
-
-
 store = Store()  # the page's
 before_visitors.append(store.stop_background)
 
 
-def set_cache(folder: str | None, size: str) -> None:
+def set_cache(folder: str | None, size: str, shared: str | None = None) -> None:
     """Set the page's cache folder, by default as for `default_folder`, and how much it may hold; "0" for nothing.
 
+    Args:
+        shared: an address at which traces are shared with other servers, as for `SharedTraces`.
+
     Raises:
-        ValueError: when `size` is not an amount.
+        ValueError: when `size` is not an amount, or there is no such kind of address.
     """
-    store.configure(Path(folder) / TRACES if folder else None, 0 if size.strip() == "0" else budget(size))
+    limit = 0 if size.strip() == "0" else budget(size)
+    store.configure(Path(folder) / TRACES if folder else None, limit, SharedTraces(shared) if shared else None)

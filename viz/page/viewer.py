@@ -14,7 +14,7 @@ from viz.colors import DIVERGING, SEQUENTIAL, in_hex, palette
 from viz.page.limits import browser_limit
 from viz.page.map_server import answer
 from viz.page.script import js_on_load
-from viz.page.store import save_temporary
+from viz.page.temporary import save_temporary
 from viz.trace_description import parse
 from viz.view import View
 

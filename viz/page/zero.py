@@ -22,7 +22,7 @@ import numpy as np
 from viz.page.interrupt import interruptible
 from viz.page.line import Stopped
 from viz.page.runs import OnStep, stream_thread
-from viz.page.store import save_temporary
+from viz.page.temporary import save_temporary
 from viz.recipe import RecipeError
 
 if TYPE_CHECKING:  # torch is imported with the first model
