@@ -125,6 +125,8 @@ def animation(frames: Sequence[Image.Image], *, milliseconds: int = 350) -> byte
     """A GIF that repeats and holds its last frame for two seconds, or three times as long if that is longer."""
     file = io.BytesIO()
     durations = [milliseconds] * (len(frames) - 1) + [max(2000, 3 * milliseconds)]
-    first, *others = (frame.quantize(256, dither=Image.Dither.NONE) for frame in frames)
+    # Median cut would give rare colours up: those of the colour bar are hardly in the picture.
+    coverage: dict = {"method": Image.Quantize.MAXCOVERAGE, "kmeans": 1, "dither": Image.Dither.NONE}
+    first, *others = (frame.quantize(256, **coverage) for frame in frames)
     first.save(file, "GIF", save_all=True, append_images=others, duration=durations, loop=0, disposal=1)
     return file.getvalue()

@@ -21,8 +21,9 @@ import numpy as np
 import torch
 
 from viz.colors import DIVERGING, SEQUENTIAL, palette
-from viz.draw import animation, overlay
-from viz.partners import is_difference, layer_for, mode_of, rows_for
+from viz.draw import animation
+from viz.film import frames_of
+from viz.partners import layer_for, mode_of, rows_for
 from viz.query import Maps, map_grid
 from viz.trace_header import read_description
 from viz.view import Query, View
@@ -89,21 +90,16 @@ def write_npz(trace: Trace, path: str | Path, view: View) -> Path:
 
 
 def write_gif(trace: Trace, path: str | Path, view: View, *, size: int = 384) -> Path:
-    """Write an animation of the view's map over the predicted picture, step by step; at gaps, of the picture alone.
+    """Write an animation over the steps: the predicted picture with the view's map, and below it the step, the query
+    with its layer and head, and the colour bar. At gaps the picture is alone. The last frame is held.
+
+    Args:
+        size: the longer side of the picture, in pixels; what stands below it grows with it.
 
     Raises:
         ViewError: for a branch that the trace lacks.
     """
-    opacity = 1 if view.opacity is None else view.opacity
-    scale = {"range": view.range or "common", "log": view.log is not False, "special": is_difference(view)}
-    blank = np.zeros((*trace.size, 3), np.uint8) if trace.picture is None else trace.picture
-    layer = layer_for(trace, view.layer, view.query, view.reading)
-    frames = []
-    for step, values in zip(trace.steps, _over_steps(Maps(trace), view, view.query, layer.name), strict=True):
-        shown = None if np.isnan(values).any() else values
-        under = trace.previews.get(step, blank)
-        frames.append(overlay(under, shown, size=size, smooth=bool(view.smooth), opacity=opacity, **scale))
-    Path(path).write_bytes(animation(frames))
+    Path(path).write_bytes(animation(frames_of(trace, view, size)))
     return Path(path)
 
 

@@ -72,7 +72,7 @@ def _element(item: Item) -> str:
             return f'<text x="{x}" y="{y}" font-size="{size:g}" fill="{fill}"{style}>{_clean(text)}</text>'
 
 
-def to_picture(sheet: Sheet, dpi: int) -> Pillow.Image:
+def to_picture(sheet: Sheet, dpi: float) -> Pillow.Image:
     """The figure in pixels, RGB, or RGBA if its ground is transparent.
 
     Everything but text is set pixel by pixel, as the page sets it (viz/web/export/figure/files.js).

@@ -144,13 +144,13 @@ def cut(text: str, room: float, size: float, font: str, bold: bool = False) -> s
     return f"{short}…"
 
 
-def wrap(text: str, room: float, size: float, font: str) -> list[str]:
+def wrap(text: str, room: float, size: float, font: str, bold: bool = False) -> list[str]:
     """The text in lines that fit; a word that does not is cut."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines[-1] else word
-        if width_of(longer, size, font) <= room or not lines[-1]:
+        if width_of(longer, size, font, bold) <= room or not lines[-1]:
             lines[-1] = longer
         else:
             lines.append(word)
-    return [cut(line, room, size, font) for line in lines]
+    return [cut(line, room, size, font, bold) for line in lines]

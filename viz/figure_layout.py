@@ -128,13 +128,21 @@ def _pictures(content: Content, parts: tuple, pen: Pen, x: int, y: int, width: i
         items.append(Image(left, top, side, height, content.mapped() if part == "picture" else content.plain()))
         if part == "picture":
             for query, number in content.outlined:
-                items += _outline(content, pen, query, number, (left, top, side, height))
+                items += outline(content, pen, query, number, (left, top, side, height))
     rows = len(shown) if stacked else 1
     return rows * (height + GAP) - GAP, items
 
 
-def _outline(content: Content, pen: Pen, query: Area, number: int | None, box: tuple[int, int, int, int]) -> list[Item]:
-    """A query's outline on the picture in `box`, and the number of its pin."""
+def outline(
+    content: Content,
+    pen: Pen,
+    query: Area,
+    number: int | None,
+    box: tuple[int, int, int, int],
+    *,
+    thick: tuple[int, int] = (9, 5),
+) -> list[Item]:
+    """A query's outline on the picture in `box`, and the number of its pin; `thick` are black and colour, in dots."""
     x, y, width, height = box
     color = "#ffffff" if number is None else PINS[number]
     across, down = (lambda v: x + whole(v * width)), (lambda v: y + whole(v * height))
@@ -154,7 +162,7 @@ def _outline(content: Content, pen: Pen, query: Area, number: int | None, box: t
             (across(a / columns), down(b / rows), across(c / columns), down(d / rows)) for a, b, c, d in _edges(on)
         )
         right, top = max(stroke[2] for stroke in strokes), min(stroke[1] for stroke in strokes)
-    items: list[Item] = [Lines(strokes, "#000000", 9), Lines(strokes, color, 5)]
+    items: list[Item] = [Lines(strokes, "#000000", thick[0]), Lines(strokes, color, thick[1])]
     if number is not None:
         radius = whole(pen.size * 0.55)
         middle = min(right, x + width - radius), max(top, y + radius)

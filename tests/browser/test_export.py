@@ -14,7 +14,7 @@ from PIL import Image
 from tests.support.chromium import VIEWER, export_file, look, open_offline, wait_for_frame
 from viz import Trace
 from viz.colors import palette
-from viz.export import rows_on_show, write_html
+from viz.export import rows_on_show, write_gif, write_html
 from viz.labels import layer_label
 from viz.layer import Layer
 from viz.page.gallery import exhibits, first_trace
@@ -128,7 +128,11 @@ def test_export_menu_writes_svg_with_scale_head_and_pins(alone, trace):
 
 def frames_of_gif(page) -> tuple[list[np.ndarray], list[int]]:
     """The frames of the animation of what is on show, and their durations in milliseconds."""
-    gif: Any = Image.open(io.BytesIO(export_file(page, "the map over the picture")[1]))
+    return opened_gif(export_file(page, "the map over the picture")[1])
+
+
+def opened_gif(content: bytes) -> tuple[list[np.ndarray], list[int]]:
+    gif: Any = Image.open(io.BytesIO(content))
     assert gif.info["loop"] == 0
     frames, durations = [], []
     for index in range(gif.n_frames):
@@ -158,6 +162,27 @@ def test_gif_names_pixel_and_carries_colour_bar(alone):
     wanted = palette().astype(int)[np.linspace(0, 255, bar.shape[1]).round().astype(int)]
     assert np.abs(bar - wanted).max(-1).mean() < 12 and np.abs(bar - wanted[::-1]).max(-1).mean() > 60
     set_view(alone)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"pins": [PIXEL, BOX], "active": 1, "smooth": True}, {"mode": "column", "opacity": 0.5}, {"special": True}],
+    ids=["a pixel", "pins", "a column", "less the mean row"],
+)
+def test_gif_is_like_pythons(alone, trace, tmp_path, changes):
+    """The same frames for as long, and in them the same picture, outlines and bar; letters and 256 colours differ."""
+    set_view(alone, point=[0.3, 0.7], **changes)
+    view = View.from_json(alone.evaluate(f"{VIEWER}.viewNow()"))
+    frames, durations = frames_of_gif(alone)
+    others, wanted = opened_gif(write_gif(trace, tmp_path / "python.gif", view).read_bytes())
+    assert durations == wanted and frames[0].shape[1] == others[0].shape[1]
+    side = frames[0].shape[1]  # the picture is square
+    for one, other in zip(frames, others, strict=True):
+        apart = np.abs(one[:side] - other[:side]).max(-1)
+        assert (apart > 40).mean() < 0.04, (apart > 40).mean()  # crosshairs and half pixels of outlines
+        bar = slice(side + 57, side + 63)
+        assert np.abs(one[bar, 12:-12] - other[bar, 12:-12]).max(-1).mean() < 12
+    set_view(alone, smooth=False, opacity=1)
 
 
 def test_exports_respect_opacity(alone, trace):
