@@ -1,19 +1,25 @@
-"""The page in Firefox: the first map, pointing, a scene of the story, two recordings side by side, and a file."""
+"""The page in Firefox: the first map, pointing, a scene of the story, two recordings side by side, and files."""
 
+import base64
 import io
+import re
 import time
+import zlib
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from tests.support.chromium import VIEWER, VIEWER_ROOT, server
 from tests.support.firefox import find_driver, find_firefox, firefox
-from viz import Trace
+from viz import Trace, figure
 from viz.page.gallery import exhibits, first_trace
+from viz.view import View
 
 NEEDED = "needs Firefox and geckodriver; on Debian: apt-get install firefox-esr, pip install -r requirements-dev.txt"
 pytestmark = [
@@ -112,17 +118,93 @@ def test_a_scene_of_the_story_is_drawn_and_told(page):
     assert page.current_url.endswith("#how-5")
 
 
+def saved(driver, ending: str) -> Path:
+    """The file that the page saves, once it is whole."""
+    deadline = time.monotonic() + 90
+    while not (files := [file for file in driver.saved.glob(f"*{ending}") if file.stat().st_size]) or [
+        *driver.saved.glob("*.part")
+    ]:
+        assert time.monotonic() < deadline, f"no {ending} was saved"
+        time.sleep(0.1)
+    return files[0]
+
+
 def test_a_picture_with_the_atlas_is_exported(page):
     look(page, 0.42, 0.36)
     press(page, "Export ▾", VIEWER_ROOT)
     press(page, "2×: Picture and atlas (PNG), 2 times the size", VIEWER_ROOT)
-    deadline = time.monotonic() + 60
-    while not (files := [*page.saved.glob("*.png")]) or files[0].stat().st_size == 0:
-        assert time.monotonic() < deadline, "nothing was saved"
-        time.sleep(0.1)
-    assert files[0].name.endswith("@2x.png")
-    sheet = np.asarray(Image.open(files[0]).convert("RGB"))
+    sheet = np.asarray(Image.open(saved(page, "@2x.png")).convert("RGB"))
     assert sheet.shape[1] > 1200 and len(np.unique(sheet.reshape(-1, 3), axis=0)) > 1000
+
+
+def test_figures_of_the_dialog_open_again(page, tmp_path):
+    """Each is `viz.figure`'s: the SVG but for its pixels, the PDF's text, the PNG's size and resolution."""
+    look(page, 0.42, 0.36)
+    view = View.from_json(page.execute_script(f"return {VIEWER}.viewNow()"))
+    press(page, "Export ▾", VIEWER_ROOT)
+    press(page, "Compose…: Figure for a paper or a slide, PNG, SVG or PDF", VIEWER_ROOT)
+    until(
+        page,
+        ".pg-figure-dialog[open]",
+        "document.querySelector('.pg-figure-dialog .pg-news').textContent.includes('mm')",
+    )
+    canvas = page.find_element(By.CSS_SELECTOR, ".pg-figure-dialog canvas")
+    preview = np.asarray(Image.open(io.BytesIO(canvas.screenshot_as_png)).convert("RGB"))
+    assert len(np.unique(preview.reshape(-1, 3), axis=0)) > 200
+    files, trace = {}, Trace.load(first_trace())
+    for kind in ("png", "svg", "pdf"):
+        Select(page.find_element(By.CSS_SELECTOR, ".pg-figure-dialog select:has([value=pdf])")).select_by_value(kind)
+        page.find_element(By.CSS_SELECTOR, ".pg-figure-save").click()
+        files[kind] = (
+            saved(page, f".{kind}").read_bytes(),
+            figure(trace, tmp_path / f"a.{kind}", view=view).read_bytes(),
+        )
+    picture, wanted = (Image.open(io.BytesIO(content)) for content in files["png"])
+    assert picture.size == wanted.size and picture.info["dpi"] == pytest.approx((300, 300), abs=0.01)
+    assert (np.abs(np.asarray(picture, int) - np.asarray(wanted, int)).max(-1) < 13).mean() > 0.97  # letters differ
+    pixels = re.compile(r'base64,([^"]+)')
+    svg, wanted = (content.decode() for content in files["svg"])
+    assert pixels.sub("", svg) == pixels.sub("", wanted)
+    for one, other in zip(*(map(opened, pixels.findall(each)) for each in (svg, wanted)), strict=True):
+        assert one.shape == other.shape and np.abs(one - other).max() <= 12
+    operators, wanted = (text_of(content) for content in files["pdf"])
+    assert operators == wanted and b"Attention relative to uniform" in operators
+
+
+def opened(data: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"), int)
+
+
+def text_of(pdf: bytes) -> bytes:
+    """The operators of a PDF's page."""
+    assert pdf.startswith(b"%PDF-1.4\n") and pdf.endswith(b"%%EOF\n")
+    found = re.search(rb"<<([^>]*)/Filter/FlateDecode/Length (\d+)>>\nstream\n", pdf)
+    assert found
+    return zlib.decompress(pdf[found.end() : found.end() + int(found[2])])
+
+
+PLAY = """const [data, done] = arguments;
+    const video = Object.assign(document.createElement("video"), { muted: true, src: data });
+    video.onerror = () => done([video.error.message, 0, 0]);
+    video.onloadeddata = () => (video.currentTime = 1e6); // recordings do not say how long they are
+    video.onseeked = () => done([video.duration, video.videoWidth, video.videoHeight]);"""
+
+
+def test_animations_hold_their_last_frame(page):
+    trace = Trace.load(first_trace())
+    look(page, 0.42, 0.36)
+    press(page, "Export ▾", VIEWER_ROOT)
+    press(page, "GIF: Animation over the steps, the map over the picture, step by step", VIEWER_ROOT)
+    gif: Any = Image.open(saved(page, ".gif"))
+    durations = [gif.seek(frame) or gif.info["duration"] for frame in range(gif.n_frames)]
+    assert durations == [350] * (len(trace.steps) - 1) + [2000] and gif.width == 384 and gif.height > 440
+    press(page, "WebM: Animation over the steps, a video of the same", VIEWER_ROOT)
+    content = saved(page, ".webm").read_bytes()
+    assert content.startswith(b"\x1a\x45\xdf\xa3")  # EBML
+    data = f"data:video/webm;base64,{base64.b64encode(content).decode()}"
+    seconds, width, height = page.execute_async_script(PLAY, data)
+    assert (width, height) == (2 * gif.width, 2 * gif.height)
+    assert sum(durations) / 1000 - 0.4 <= seconds <= sum(durations) / 1000 + 1.5
 
 
 def test_two_recordings_stand_side_by_side(page):

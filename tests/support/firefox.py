@@ -48,7 +48,8 @@ def firefox(width: int = 1440, height: int = 900) -> Iterator[Any]:
             "browser.download.folderList": 2,
             "browser.download.dir": saved,
             "browser.download.alwaysOpenPanel": False,
-            "browser.helperApps.neverAsk.saveToDisk": "image/png",
+            "browser.helperApps.neverAsk.saveToDisk": "image/png,image/svg+xml,application/pdf,image/gif,video/webm",
+            "pdfjs.disabled": True,  # files are saved, not shown
         }
         for name, value in preferences.items():
             options.set_preference(name, value)
