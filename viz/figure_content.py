@@ -6,6 +6,7 @@ Cells have sharp edges in a figure, whatever the view says.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,8 +18,10 @@ from viz.figure_options import FigureError, Options
 from viz.layer import Grid, Layer
 from viz.partners import is_difference, layer_for, rows_for
 from viz.query import Maps, query_grid
-from viz.trace import Trace
 from viz.view import DIFFERENCE, Area, Pixel, Query, View, WordQuery
+
+if TYPE_CHECKING:
+    from viz.trace import Trace
 
 DARK, DIM = np.array([8, 6, 14]), 0.35  # the colour over the picture, and its share
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image as Pillow
@@ -17,8 +18,10 @@ from viz.figure_items import DOTS, Box, Image, Item, Sheet, Text, whole, width_o
 from viz.figure_layout import Pen, outline
 from viz.labels import layer_label
 from viz.partners import is_difference
-from viz.trace import Trace
 from viz.view import View, WordQuery
+
+if TYPE_CHECKING:
+    from viz.trace import Trace
 
 WIDTH, INSET, BAR = 384, 10, 8  # dots: of a frame, of what stands below the picture, height of the colour bar
 STEP, NAME, NOTE = 13, 12, 10  # dots: sizes of the texts
