@@ -8,10 +8,12 @@ takes its share of a row. Results are float32.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
+from viz.checkpoint import checkpoint
 from viz.layer import Grid, Layer
 
 # Rows held, and keys converted, at a time; more would not stay in the processor's cache.
@@ -41,7 +43,7 @@ def compute_mean_of_rows(layer: Layer, q: torch.Tensor, k: torch.Tensor, shares:
     """
     q, k = q.float(), k.float()
     total = torch.zeros(*q.shape[:-2], layer.key_count)  # (H, M)
-    for block, own in zip(q.split(_block(k), -2), shares.split(_block(k)), strict=True):
+    for block, own in zip(_blocks(q, k), shares.split(_block(k)), strict=True):
         rows = torch.softmax(block @ k.transpose(-1, -2) * layer.scale, dim=-1)  # (H, n, M)
         total += torch.einsum("n,...nm->...m", own, rows)
     return total
@@ -64,6 +66,7 @@ def compute_region_columns(
     q, k = q[..., layer.pixel_queries, :].float(), k[..., layer.pixel_keys, :].float()
     total = torch.zeros(q.shape[:-1])  # (H, N)
     for cells in shares.nonzero().squeeze(-1).split(_block(q)):
+        checkpoint()
         scores = q @ k[..., cells, :].transpose(-1, -2) * layer.scale  # (H, N, n)
         total += torch.exp(scores - log_sums[..., None]) @ shares[cells]
     return total.unflatten(-1, layer.grid)
@@ -81,7 +84,7 @@ def compute_key_columns(
     q = q[..., layer.pixel_queries, :].float()
     if log_sums is None:
         turned = k.float().transpose(-1, -2)
-        blocks = [torch.softmax(block @ turned * layer.scale, -1)[..., keys] for block in q.split(_block(k), -2)]
+        blocks = [torch.softmax(block @ turned * layer.scale, -1)[..., keys] for block in _blocks(q, k)]
         columns = torch.cat(blocks, -2)  # (H, N, T)
     else:
         columns = torch.exp(q @ k[..., keys, :].float().transpose(-1, -2) * layer.scale - log_sums[..., None])
@@ -100,11 +103,18 @@ def compute_row_sums(layer: Layer, q: torch.Tensor, k: torch.Tensor) -> RowSums:
     """The sums and the mean of the rows of all pixels."""
     q, k = q[..., layer.pixel_queries, :].float(), k.float()
     log_sums, mean = [], torch.zeros(*q.shape[:-2], layer.key_count)
-    for block in q.split(_block(k), dim=-2):
+    for block in _blocks(q, k):
         scores = block @ k.transpose(-1, -2) * layer.scale  # (H, n, M)
         log_sums.append(scores.logsumexp(-1))
         mean += torch.exp(scores - log_sums[-1][..., None]).sum(-2) / layer.tokens
     return RowSums(torch.cat(log_sums, -1), on_key_grid(layer, mean))
+
+
+def _blocks(q: torch.Tensor, k: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The queries in blocks of as many rows as are held at a time; whoever waits may end it before each."""
+    for block in q.split(_block(k), -2):
+        checkpoint()
+        yield block
 
 
 def _block(others: torch.Tensor) -> int:

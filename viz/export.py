@@ -7,12 +7,12 @@ write_html(trace, "twins.html")        # opens from disk, with the network off
 from __future__ import annotations
 
 import base64
-import gzip
 import hashlib
 import html
 import json
 import re
 import tempfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from viz.checkpoint import checkpoint
 from viz.colors import DIVERGING, SEQUENTIAL, palette
 from viz.draw import animation
 from viz.film import frames_of
@@ -32,6 +33,8 @@ from viz.word_shares import shares_on_show
 
 if TYPE_CHECKING:
     from viz.trace import Trace
+
+PIECE = 2**20  # bytes compressed at a time
 
 
 def rows_on_show(trace: Trace, view: View) -> dict[str, np.ndarray]:
@@ -148,7 +151,7 @@ def _document(file: Path, view: View | None) -> str:
     script, style = f"{joined('standalone.js')};", styles("viewer", "menu", "standalone")
     if re.search(r"</(script|style)", script + style, re.IGNORECASE):
         raise ValueError("a script or style sheet contains its own closing tag, which would end it early")
-    data = base64.b64encode(gzip.compress(file.read_bytes(), 6, mtime=0)).decode()
+    data = base64.b64encode(_gzipped(file)).decode()
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -166,6 +169,16 @@ def _document(file: Path, view: View | None) -> str:
 </body>
 </html>
 """
+
+
+def _gzipped(path: Path) -> bytes:
+    """A file's content, compressed as a gzip file that has no date."""
+    packer, parts = zlib.compressobj(6, wbits=16 + zlib.MAX_WBITS), []
+    with open(path, "rb") as file:
+        while block := file.read(PIECE):
+            checkpoint()
+            parts.append(packer.compress(block))
+    return b"".join([*parts, packer.flush()])
 
 
 def _policy(script: str, style: str) -> str:

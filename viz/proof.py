@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from viz.checkpoint import checkpoint
 from viz.layer import Layer
 
 # The largest difference between softmax(QKᵀ)·V and the module's own output that counts as rounding: relative to the
@@ -62,7 +63,11 @@ def attended(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, wi
     """
     q, k, v = (x.cpu().double() for x in (q, k, v))
     blocks = q.split(max(1, BLOCK_SCORES // (len(k) * k.shape[1])), dim=1)
-    return _join(torch.cat([_softmax_of(queries, k, v, scale) for queries in blocks], dim=1), width)
+    rows = []
+    for queries in blocks:
+        checkpoint()
+        rows.append(_softmax_of(queries, k, v, scale))
+    return _join(torch.cat(rows, dim=1), width)
 
 
 def _join(heads: torch.Tensor, width: int) -> torch.Tensor:

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from cachetools import LRUCache, cachedmethod
+from cachetools.keys import methodkey
 
 from viz.areas import cell_of, shares
 from viz.attention import RowSums
+from viz.checkpoint import checkpoint
 from viz.layer import Branch, Grid, Layer
 from viz.mean_map import relative_to_mean
 from viz.view import (
@@ -251,6 +253,7 @@ class Maps:
 
     def _maps(self, query: Query, name: str, step: int, head: int | None, branch: Branch, way: _Way) -> torch.Tensor:
         """(H, h, w), or (h, w) of one head."""
+        checkpoint()
         if why := self._why_not(query, self.trace.layers[name], way.reading, branch):
             raise ViewError(why)
         if isinstance(query, WordQuery):
@@ -309,6 +312,10 @@ class Maps:
         if len(branches) != 2:
             raise ViewError(f"A difference needs two recorded branches; this trace has {len(branches)}.")
         return branches[1], branches[0]
+
+    def has_sums(self, layer: str, step: int, branch: Branch) -> bool:
+        """Whether the sums over the rows of a layer at a step, of one branch, are cached."""
+        return methodkey(self, layer, step, branch) in self.cache
 
     @cachedmethod(lambda self: self.cache, condition=lambda self: self._computing)
     def _sums(self, name: str, step: int, branch: Branch) -> RowSums:

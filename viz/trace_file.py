@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
+from viz.checkpoint import checkpoint
 from viz.compact import pack, unpack
 from viz.layer import Branch, Key, Layer, Proof
 from viz.trace_description import VERSION, VERSIONS, DescriptionError, describe, parse
@@ -153,6 +154,7 @@ def _stream(tensors: dict[str, torch.Tensor], order: Iterable[str], file: IO[byt
     text += b" " * (-len(text) % 8)
     file.write(len(text).to_bytes(8, "little") + text)
     for name in names:
+        checkpoint()
         file.write(tensors[name].contiguous().flatten().view(torch.uint8).numpy().data)
 
 
@@ -227,6 +229,7 @@ class _Reader:
         if name not in self.unread:
             raise self.fail(f"a tensor {name!r}", "none")
         self.unread.remove(name)
+        checkpoint()
         return self.file.get_tensor(name)
 
     def _queries(self, name: str, layer: Layer, count: int) -> torch.Tensor:
@@ -254,8 +257,13 @@ class _Reader:
 
     def _proof(self, layer: Layer, branch: Branch, step: int, kept: Collection[int] | None) -> Proof:
         queries = self._take(f"proof/queries/{layer.name}")
-        are_indices = queries.ndim == 1 and queries.dtype == torch.int64 and len(queries)
-        if not are_indices or queries.min() < 0 or queries.max() >= layer.query_count:
+        are_indices = queries.ndim == 1 and queries.dtype == torch.int64
+        if (
+            not are_indices
+            or not 0 < len(queries) <= layer.query_count
+            or queries.min() < 0
+            or queries.max() >= layer.query_count
+        ):
             raise self.fail(f"a proof of {layer.name} for some of its queries", queries.shape)
         if kept is not None and not set(queries.tolist()) <= set(kept):
             raise self.fail(f"a proof of {layer.name} for queries that are kept", queries.tolist())

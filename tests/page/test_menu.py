@@ -1,5 +1,6 @@
 """What the menu Export can do on the page only: a link, one HTML file, opening a saved trace."""
 
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -149,3 +150,37 @@ def test_open_trace_refuses_proofs_that_cost_much(trace, warnings, monkeypatch):
     monkeypatch.setattr(menu, "MAX_PROOF", 1000)
     viewer, outcome = open_trace(save_temporary(trace))
     assert viewer == gr.skip() and "rows, too many to compute here" in outcome["message"]
+
+
+def save_first() -> Any:
+    exhibit = exhibits()[0]
+    event: Any = SimpleNamespace(view=View(exhibit.point, exhibit.layer, exhibit.step).to_json())
+    return menu.save_page(event, {"trace": {"path": str(exhibit.trace)}})
+
+
+def test_save_page_asks_the_file_and_not_the_visitor_whether_it_is_too_large(monkeypatch):
+    """A browser is sent no such file, but any program can name one."""
+    monkeypatch.setattr(menu, "browser_limit", lambda: 1_000_000)
+    monkeypatch.setattr(menu, "BESIDE", 0)
+    assert "too large for one HTML file (11 MB)" in save_first()["message"]
+
+
+def test_what_works_on_whole_files_ends_after_a_time(trace, warnings, monkeypatch):
+    path = save_temporary(trace)
+    monkeypatch.setattr(menu, "FILE_SECONDS", -1.0)
+    viewer, outcome = open_trace(path)
+    assert viewer == gr.skip() and warnings == [outcome["message"]]
+    for message in (outcome["message"], save_first()["message"]):
+        assert message.startswith("It was ended because it took longer than") and "viz.export.write_html" in message
+
+
+def test_what_works_on_whole_files_ends_when_its_visitor_leaves(trace, warnings, monkeypatch):
+    path = save_temporary(trace)
+
+    @contextmanager
+    def left(stopped):
+        stopped.set()
+        yield
+
+    monkeypatch.setattr(menu, "watched", left)
+    assert save_first() == gr.skip() and open_trace(path) == (gr.skip(), gr.skip()) and warnings == []

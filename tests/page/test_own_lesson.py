@@ -10,6 +10,7 @@ import torch
 from safetensors import safe_open
 
 from viz.page import own_lesson
+from viz.page.line import Stopped
 from viz.page.open_models import OpenModels
 from viz.page.own_lesson import own_choice, own_layers, own_recipe, write_own_lesson
 from viz.page.own_model import open_model
@@ -101,3 +102,17 @@ def test_own_lesson_keeps_no_closed_model(open_in_slot, tmp_path):
     del model
     gc.collect()
     assert closed() is None
+
+
+def test_own_lesson_ends_when_its_visitor_leaves_while_it_is_written(open_in_slot, tmp_path, monkeypatch):
+    trace, stopped = draw(open_in_slot("DDPM")), threading.Event()
+    run = own_choice(trace.recipe, trace.picture.shape[:2], VISITOR)
+    plain = own_lesson._words_of
+
+    def leave(*arguments):  # after the run was followed, before the layer is watched
+        stopped.set()
+        return plain(*arguments)
+
+    monkeypatch.setattr(own_lesson, "_words_of", leave)
+    with pytest.raises(Stopped):
+        write_own_lesson(run, next(iter(trace.layers)), 0, tmp_path / "lesson", stopped, VISITOR)

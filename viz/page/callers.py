@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import fastapi
 import gradio as gr
+from anyio import from_thread
 from gradio.context import LocalContext
 from gradio.data_classes import PredictBodyInternal
 from gradio.queueing import Event, Queue
@@ -79,6 +80,24 @@ def watched(stopped: threading.Event) -> Iterator[None]:
     finally:
         with _waking:
             _watched.pop(stopped, None)
+
+
+def departed(request: fastapi.Request | gr.Request | None) -> Callable[[], bool]:
+    """A function that says whether the connection of a request was closed, which it looks up now and then.
+
+    It is for the thread in which Gradio answers the request; elsewhere nobody is ever gone.
+    """
+    looked, is_gone = time.monotonic(), False
+
+    def look() -> bool:
+        nonlocal looked, is_gone
+        if request is not None and not is_gone and time.monotonic() - looked > LOOK:
+            with suppress(RuntimeError):  # another thread
+                is_gone = from_thread.run(request.is_disconnected)
+            looked = time.monotonic()
+        return is_gone
+
+    return look
 
 
 def _watch() -> None:

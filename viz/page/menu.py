@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +16,11 @@ from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
 
 from viz.checks import short
+from viz.page.callers import watched
+from viz.page.effort import Cost, limited
 from viz.page.events import path_in, value_in
+from viz.page.limits import browser_limit
+from viz.page.line import Stopped
 from viz.page.notices import warn
 from viz.page.script import js_on_load
 from viz.page.served import served_path
@@ -28,7 +35,10 @@ if TYPE_CHECKING:
 
 MAX_FILE = 256_000_000  # bytes; viz/web/hosts/menu.js has the same limit
 
-MAX_PROOF = 2**26  # scores of one layer's proof; a recording has 64 rows at most
+MAX_PROOF = 2**26  # numbers of one layer's proof; a recording has 64 rows at most
+BESIDE = 32_000_000  # bytes of a trace's pictures and proofs, and of what describes them
+FILE_SECONDS = 60.0  # that a file of the largest size may take
+BY_HAND = "In Python, viz.export.write_html and Trace.load do the same without a limit."
 
 _SKELETON = """
 <div class="pixelgaze">
@@ -68,25 +78,38 @@ class ExportMenu(gr.HTML):
 
     def wire(self, viewer: gr.HTML) -> None:
         """Connect it to the viewer that it exports from and opens traces in."""
-        settings = {"show_progress": "hidden", "api_visibility": "private"}
+        settings: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 2}
         self.saved(save_page, viewer, self, **settings)
         self.dropped(open_trace, None, [viewer, self], **settings)
 
 
-def save_page(event: gr.EventData, value: dict) -> dict:
+@contextmanager
+def _limited() -> Iterator[None]:
+    """What works on a whole file ends after a time, and when its visitor leaves."""
+    stopped = threading.Event()
+    with watched(stopped), limited(Cost(), stopped.is_set, BY_HAND, FILE_SECONDS):
+        yield
+
+
+def save_page(event: gr.EventData, value: dict) -> Any:
     """Write the viewer's trace and view as one HTML file."""
     # Imported here and below: these load torch, and the page is served without it.
     from viz.export import write_html
 
     try:
         path, view = served_path(path_in(value)), View.from_json(value_in(event, "view"))
-        if value.get("outline"):
-            size = amount(path.stat().st_size)
-            raise ValueError(f"This trace is too large for one HTML file ({size}). Save the trace itself instead.")
+        size = path.stat().st_size
+        if value.get("outline") or size > browser_limit() + BESIDE:
+            raise ValueError(
+                f"This trace is too large for one HTML file ({amount(size)}). Save the trace itself instead."
+            )
         recipe = read_description(path)["recipe"]
         words = re.findall("[a-z0-9]+", str(recipe.get("caption", "")).lower())
         target = _new_folder() / f"pixelgaze-{'-'.join(words)[:60] or 'trace'}.html"
-        write_html(path, target, view)
+        with _limited():
+            write_html(path, target, view)
+    except Stopped:
+        return gr.skip()
     except (PermissionError, ValueError) as error:  # ViewError and HeaderError are ValueErrors
         return _outcome(str(error))
     except OSError as error:
@@ -110,10 +133,13 @@ def _new_folder() -> Path:
     return folder
 
 
-def open_trace(event: gr.EventData) -> tuple[dict, dict]:
+def open_trace(event: gr.EventData) -> tuple[Any, Any]:
     """Check an uploaded file and show it. If it cannot be opened, the viewer keeps its trace."""
     try:
-        return present(_load_checked(served_path(value_in(event, "path"))), opened=True), _outcome("Opened.")
+        with _limited():
+            return present(_load_checked(served_path(value_in(event, "path"))), opened=True), _outcome("Opened.")
+    except Stopped:
+        return gr.skip(), gr.skip()
     except (PermissionError, ValueError) as error:  # TraceFileError is a ValueError
         message = str(error)
     except OSError as error:
@@ -135,7 +161,7 @@ def _load_checked(path: Path) -> Trace:
     trace = Trace.load(path)
     for name, proof in trace.proofs.items():  # computed again when the trace is written for the browser
         layer = trace.layers[name]
-        if len(proof.queries) * layer.heads * layer.key_count > MAX_PROOF:
+        if len(proof.queries) * layer.heads * (layer.key_count + layer.head_dim) > MAX_PROOF:
             raise ValueError(f"The proof of “{name[:60]}” has {len(proof.queries):,} rows, too many to compute here.")
     if not any(layer.kind == "self" for layer in trace) or not trace.steps:
         raise ValueError("This trace has no self-attention to show.")

@@ -100,17 +100,16 @@ def write_own_lesson(run: str, layer: str, step: int, path: Path, stopped: threa
     model = _open_model(recipe["model"], session)
     with interruptible(model.pipeline.unet, stopped):
         calls, picture = _follow(model, run)
-    words = _words_of(model, recipe.get("caption", ""), layer)
-    write_lesson(
-        model.pipeline.unet,
-        calls[step],
-        layer,
-        path,
-        picture=picture,
-        caption=str(recipe.get("caption", "")),
-        step=step,
-        words=words,
-    )
+        write_lesson(
+            model.pipeline.unet,
+            calls[step],
+            layer,
+            path,
+            picture=picture,
+            caption=str(recipe.get("caption", "")),
+            step=step,
+            words=_words_of(model, recipe.get("caption", ""), layer),
+        )
 
 
 def _follow(model: OwnModel, run: str) -> Replay:

@@ -7,6 +7,8 @@ and is fetched when there is something to plot.
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +20,14 @@ from gradio.data_classes import FileData
 
 from viz.colors import DIVERGING, SEQUENTIAL
 from viz.labels import layer_label
+from viz.page import effort
+from viz.page.callers import watched
 from viz.page.events import number_in, path_in, value_in
+from viz.page.line import Stopped
 from viz.page.map_server import open_trace
 from viz.page.script import js_on_load
 from viz.page.served import served_path
-from viz.view import DIFFERENCE, Area, Lines, Pixel, View, ViewError, WordQuery
+from viz.view import DIFFERENCE, Area, Lines, Mode, Pixel, View, ViewError, WordQuery
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -89,30 +94,43 @@ class Plots(gr.HTML):
         )
 
 
-def _figures(event: gr.EventData, value: dict) -> dict:
-    """The value for a view; its errors are for the reader."""
-    number = 0  # of the request
+def _figures(event: gr.EventData, value: dict) -> Any:
+    """The value for a view; its errors are for the reader. It ends when its visitor leaves."""
+    number, stopped = 0, threading.Event()  # of the request; set when nobody waits for the answer
     try:
         number = number_in(event, "number", 2**53)
         view = View.from_json(value_in(event, "view"))
         maps = open_trace(served_path(path_in(value))).maps
         lines: Lines = "heads" if value_in(event, "lines") == "heads" else "layers"
         asked = {"region": value_in(event, "region"), "outside": value_in(event, "outside") is True}
-        return plot(maps, view, lines=lines, **asked) | {"number": number}
+        with watched(stopped):
+            return plot(maps, view, lines=lines, is_gone=stopped.is_set, **asked) | {"number": number}
+    except Stopped:
+        return gr.skip()
     except (OSError, ValueError, KeyError) as error:  # OddEvent, ViewError and the errors of files are ValueErrors
         reason = str(error.args[0] if isinstance(error, KeyError) else error)
         return {"note": reason, "figures": [], "number": number}
 
 
-def plot(maps: Maps, view: View, *, lines: Lines = "layers", region: int = -1, outside: bool = False) -> dict:
-    """A value for `Plots`.
+def plot(
+    maps: Maps,
+    view: View,
+    *,
+    lines: Lines = "layers",
+    region: int = -1,
+    outside: bool = False,
+    is_gone: Callable[[], bool] = lambda: False,
+) -> dict:
+    """A value for `Plots`. If the curves take too much (`viz.page.effort`), it has the map alone, and a note says so.
 
     Args:
         lines: "layers", one line for each layer, or "heads", one for each head of the view's layer.
         region: index of the pin whose weight is plotted, unless it is a pixel; with `outside`, the weight of the rest.
+        is_gone: whether nobody waits for it any more.
 
     Raises:
-        ViewError: if the trace has no such layer or step.
+        ViewError: if the trace has no such layer or step, or even the map takes too much.
+        viz.page.line.Stopped: when `is_gone()` before the end.
     """
     if view.layer not in maps.trace.layers or view.step not in maps.trace.timesteps:
         raise ViewError("This view names a layer or a step that this trace does not hold.")
@@ -121,13 +139,19 @@ def plot(maps: Maps, view: View, *, lines: Lines = "layers", region: int = -1, o
     area = pins[region] if isinstance(region, int) and 0 <= region < len(pins) else None
     if isinstance(area, (Pixel, WordQuery)):
         area = None
-    curves = _measure(maps, view, area, by_head, outside)
-    where = "" if area is None else f"{'outside' if outside else 'inside'} pin {region + 1}"
-    about = _about(maps, view, by_head)
-    figures = _over_steps(curves, where, isinstance(view.query, WordQuery), about)
-    figures["map"] = _map_figure(maps, view)
+    chosen = _map_figure(maps, view, is_gone)
+    try:
+        curves = _measure(maps, view, area, by_head, outside, is_gone)
+    except (effort.TooMuch, effort.Crowded) as error:
+        note, figures = str(error), {}
+    else:
+        where = "" if area is None else f"{'outside' if outside else 'inside'} pin {region + 1}"
+        about = _about(maps, view, by_head)
+        note = _note(view if len(maps.trace.branches) > 1 else replace(view, branch=None), by_head)
+        figures = _over_steps(curves, where, isinstance(view.query, WordQuery), about)
+    figures["map"] = chosen
     return {
-        "note": _note(view if len(maps.trace.branches) > 1 else replace(view, branch=None), by_head),
+        "note": note,
         "figures": [{"key": key, "figure": json.loads(figure.to_json())} for key, figure in figures.items()],
         "plotly": FileData(path=str(PLOTLY)).model_dump(),
         "sequential": _scale(SEQUENTIAL),
@@ -135,26 +159,46 @@ def plot(maps: Maps, view: View, *, lines: Lines = "layers", region: int = -1, o
     }
 
 
-def _measure(maps: Maps, view: View, area: Area | None, by_head: bool, outside: bool) -> Curves:
+def _measure(
+    maps: Maps, view: View, area: Area | None, by_head: bool, outside: bool, is_gone: Callable[[], bool]
+) -> Curves:
     """The curves of a view's query; of a difference of branches, those of the last branch."""
     from viz.curves import measure_over_steps  # these load torch, after the page has started
     from viz.partners import layer_for
     from viz.word_curves import measure_word_over_steps
 
     layer = layer_for(maps.trace, view.layer, view.query, view.reading) if by_head else None
+    branch = None if view.branch == DIFFERENCE else view.branch
+    mode = view.mode or "row"
     shared: dict[str, Any] = {
         "layer": layer.name if layer else None,
         "head": view.head,
         "region": area,
         "outside": outside,
-        "branch": None if view.branch == DIFFERENCE else view.branch,
+        "branch": branch,
     }
-    if isinstance(view.query, WordQuery):
-        return measure_word_over_steps(maps, view.query, **shared)
-    return measure_over_steps(maps, view.query, mode=view.mode or "row", **shared)
+    is_word = isinstance(view.query, WordQuery)
+    asked = [layer] if layer else maps.layers_for(view.query, branch=branch) if is_word else maps.pixel_layers
+    cost = effort.cost_of_curves(maps, asked, view.query, mode, branch or maps.trace.branches[-1])
+    advice = _advice(by_head, is_word, mode)
+    effort.check(cost, "Plotting this at every step", advice)
+    with effort.limited(cost, is_gone, advice):
+        if isinstance(view.query, WordQuery):
+            return measure_word_over_steps(maps, view.query, **shared)
+        return measure_over_steps(maps, view.query, mode=mode, **shared)
 
 
-def _map_figure(maps: Maps, view: View) -> go.Figure:
+def _advice(by_head: bool, is_word: bool, mode: Mode) -> str:
+    """What to do where curves take too much."""
+    ways = ["choose “by head”, which plots one layer"] * (not by_head)
+    ways += ["choose “Looks at”"] if mode == "column" and not is_word else ["pin a pixel"] * is_word
+    name = "word_curves.measure_word_over_steps" if is_word else "curves.measure_over_steps"
+    ways += [f"save the recording and compute it in Python, with viz.{name}"]
+    text = ", or ".join(ways)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _map_figure(maps: Maps, view: View, is_gone: Callable[[], bool]) -> go.Figure:
     from viz.partners import is_difference, layer_for
     from viz.plots import heatmap
 
@@ -162,9 +206,17 @@ def _map_figure(maps: Maps, view: View) -> go.Figure:
     layer = layer_for(maps.trace, view.layer, view.query, view.reading)
     name = f"{_pin_of(maps, view, layer)}; {layer_label(layer.name)}"
     name = name[0].upper() + name[1:]
-    return heatmap(
-        _chosen_map(maps, view), title="The chosen map", diverging=is_difference(view), unit=unit, subtitle=name
-    )
+    mode = view.mode or "row"
+    cost = effort.cost_of_map(layer, view.query, mode, bool(view.special), _is_summed(maps, view, layer))
+    advice = effort.advice_on_map(view.query, mode, bool(view.special))
+    effort.check(cost, "The map of this pin", advice)
+    with effort.limited(cost, is_gone, advice):
+        values = _chosen_map(maps, view)
+    return heatmap(values, title="The chosen map", diverging=is_difference(view), unit=unit, subtitle=name)
+
+
+def _is_summed(maps: Maps, view: View, layer: Layer) -> bool:
+    return maps.has_sums(layer.name, view.step, view.branch or maps.trace.branches[-1])
 
 
 def _pin_of(maps: Maps, view: View, layer: Layer) -> str:

@@ -296,7 +296,9 @@ def _write_layer(
         model = load_model(network)
         call = call_of(model, picture, timestep, recipe.caption)
     words = words_of(model, recipe.caption)
-    write_lesson(network_of(model), call, layer, path, picture=picture, caption=recipe.caption, step=step, words=words)
+    told: dict[str, Any] = {"picture": picture, "caption": recipe.caption, "step": step, "words": words}
+    with interruptible(watched := network_of(model), stopped):
+        write_lesson(watched, call, layer, path, **told)
 
 
 @lru_cache(maxsize=8)

@@ -30,6 +30,9 @@ export class RemoteAnswers {
   #turn = 0; // the number of the latest request
   #nameCount = 0; // of #names
   #queue = new Map(); // {key: job}
+  #problem = ""; // why maps on screen are missing for good
+  #told = ""; // the latest problem
+  #refused = new Map(); // {kind of maps: why the server does not compute them}
   #orders = []; // of exports, which need all of their maps at once
   #waiting = false; // for a response
   #closed = false;
@@ -43,6 +46,7 @@ export class RemoteAnswers {
 
   begin() {
     this.#queue = new Map();
+    this.#problem = "";
     this.#repaints++;
     this.#forget();
   }
@@ -56,7 +60,8 @@ export class RemoteAnswers {
     const job = this.#jobOf(query, layer, step, head, options);
     const entry = this.#cache.get(job.key);
     if (!entry) {
-      this.#queue.set(job.key, job);
+      if (this.#refused.has(job.kind)) this.#problem = this.#refused.get(job.kind);
+      else this.#queue.set(job.key, job);
       return false;
     }
     entry.usedAt = this.#repaints;
@@ -77,6 +82,8 @@ export class RemoteAnswers {
   // Resolves once all of these maps, [query, layer, step, head], can be read.
   order(maps, options) {
     const jobs = maps.map((map) => this.#jobOf(...map, options));
+    const refused = jobs.find(({ kind }) => this.#refused.has(kind));
+    if (refused) return Promise.reject(new Error(this.#refused.get(refused.kind)));
     return new Promise((done, fail) => {
       this.#orders.push({ jobs, done, fail });
       this.work();
@@ -95,7 +102,7 @@ export class RemoteAnswers {
     while (this.#orders.length && this.#orders[0].jobs.every(isCached)) this.#orders.shift().done();
     const jobs = this.#orders.length ? this.#orders[0].jobs : [...this.#queue.values()];
     const missing = jobs.filter((job) => !isCached(job));
-    if (!missing.length) return;
+    if (!missing.length) return void this.#tell(this.#problem);
     this.#waiting = true;
     const kindOf = ({ mode, special, reading, branch }) => `${mode} ${special} ${reading} ${branch}`;
     const kind = kindOf(missing[0]);
@@ -111,16 +118,21 @@ export class RemoteAnswers {
     const response = await this.#ask(request).catch(() => null);
     if (this.#closed) return;
     const problem = response ? response.error : "The server is not responding; missing maps will appear when it does.";
-    this.#onProblem(problem || "");
+    this.#tell(problem || this.#problem);
     if (problem) {
       this.#failOrders(new Error(problem));
-      await new Promise((done) => setTimeout(done, PAUSE));
+      if (jobs[response?.refused]) this.#refused.set(jobs[response.refused].kind, problem);
+      else await new Promise((done) => setTimeout(done, PAUSE));
     } else if (!response.late) {
       this.#unpack(response, jobs);
     }
     this.#waiting = false;
     this.#onResult();
     if (this.#orders.length) this.work();
+  }
+
+  #tell(problem) {
+    if (problem !== this.#told) this.#onProblem((this.#told = problem));
   }
 
   #unpack({ done, numbers }, jobs) {
@@ -154,7 +166,10 @@ export class RemoteAnswers {
     job.special = special && mode === "row" && !isWord;
     job.reading = isWord ? reading : undefined;
     job.count = mode === "shares" ? countWords(layer) : mapGrid(layer, modeOf(query, { mode, reading })).tokens;
-    return { ...job, key: this.#keyOf(job) };
+    const key = this.#keyOf(job);
+    // Maps that take the server as long: of one layer, at any step, of any pixel.
+    const what = query.kind === "pixel" ? "pixel" : isWord ? "word" : this.#names.get(query);
+    return { ...job, key, kind: `${layer.index} ${mode} ${job.special} ${job.reading} ${what}` };
   }
 
   #keyOf({ query, layer, step, head, mode, special, reading, branch }) {
