@@ -34,6 +34,7 @@ from viz.page.store import set_cache, store
 from viz.page.sweeper import keep_swept, open_folder
 from viz.page.tabs import api, explore, lesson
 from viz.page.theme import theme
+from viz.page.tool_calls import ToolCalls
 from viz.recording.heap import keep_freed_memory
 from viz.web import WEB
 
@@ -170,6 +171,7 @@ def main() -> None:
                 guard(arguments.host, arguments.allow_host),
                 _quota(folder),
                 Middleware(Leaving, leave=_leave),
+                *([Middleware(ToolCalls)] if arguments.mcp else []),
                 Middleware(EarlyHead, text=_early_head()),
             ],
         },

@@ -91,7 +91,7 @@ def test_caller_who_reads_is_there_however_many_messages_wait(monkeypatch, reads
     monkeypatch.setattr(callers, "DEAF", 0.2)
     messages = asyncio.Queue()
     queue = SimpleNamespace(pending_messages_per_session={"one": messages})
-    caller = callers.Caller(queue, SimpleNamespace(alive=True, session_hash="one"))
+    caller = callers.Caller(queue, SimpleNamespace(alive=True, session_hash="one", request=None))
     for _ in range(2):
         messages.put_nowait(object())
     gone = []

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -21,12 +23,18 @@ SELF = "up_blocks.2.attentions.1.transformer_blocks.0.attn1"
 
 
 @pytest.fixture(scope="module")
-def url():
+def kept(tmp_path_factory):
+    """The folder in which the server keeps traces."""
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture(scope="module")
+def url(kept):
     assert FOLDER.is_dir(), "run `make test` or `make test-quick` once: both install the client"
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = str(FOLDER)
     try:
-        with server("--mcp", "--allow-host", "pixels.example.org") as (url, _):
+        with server("--mcp", "--allow-host", "pixels.example.org", "--cache", str(kept)) as (url, _):
             yield f"{url}/gradio_api/mcp/"
     finally:
         os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
@@ -90,6 +98,54 @@ def test_the_guard_stands_in_front(url):
     assert ask() == ask(host="pixels.example.org") == 200
     assert ask(host="evil.example") == ask(origin="https://evil.example") == 403
     assert ask(origin="https://evil.example", **{"sec-fetch-site": "cross-site"}) == 403
+
+
+class Caller:
+    """A caller of tools by plain HTTP, who can leave at any moment."""
+
+    def __init__(self, url: str) -> None:
+        self.url, self.kinds = url, {"accept": "application/json, text/event-stream"}
+        details = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "a", "version": "1"}}
+        answer = self.post({"id": 0, "method": "initialize", "params": details})
+        self.kinds["mcp-session-id"] = answer.headers["mcp-session-id"]
+
+    def post(self, message: dict) -> httpx.Response:
+        return httpx.post(self.url, json={"jsonrpc": "2.0"} | message, headers=self.kinds, timeout=120)
+
+    @contextmanager
+    def generating(self, seed: int, steps: int):
+        """A call of the tool, number 1, which has begun; its end closes the connection."""
+        arguments = {"caption": CAPTION, "seed": seed, "steps": steps}
+        params = {"name": "generate", "arguments": arguments, "_meta": {"progressToken": 1}}
+        message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+        with httpx.stream("POST", self.url, json=message, headers=self.kinds, timeout=120) as answer:
+            lines = answer.iter_lines()  # kept: a stream is closed with its iterator
+            next(line for line in lines if "Processing" in line)
+            yield
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["cancels", "leaves", "stays"])
+def test_a_run_ends_when_its_caller_cancels_or_leaves(url, kept, how):
+    """One run comes after the other, so by the second one's end the first is kept, unless it was stopped."""
+    caller, another = Caller(url), Caller(url)
+    seed = ["cancels", "leaves", "stays"].index(how)
+    before = set(kept.rglob("*.safetensors"))
+    with ExitStack() as connection:
+        connection.enter_context(caller.generating(10 + seed, 12 if how == "stays" else 99))
+        if how == "cancels":
+            assert caller.post({"method": "notifications/cancelled", "params": {"requestId": 1}}).status_code == 202
+        elif how == "leaves":
+            connection.close()
+        short = another.post(another_run(20 + seed))
+        assert 'isError":false' in short.text
+        time.sleep(3)  # writing takes part of a second
+    assert len(set(kept.rglob("*.safetensors")) - before) == (2 if how == "stays" else 1)
+
+
+def another_run(seed: int) -> dict:
+    arguments = {"caption": CAPTION, "seed": seed, "steps": 1}
+    return {"id": 1, "method": "tools/call", "params": {"name": "generate", "arguments": arguments}}
 
 
 def test_without_the_package_there_is_a_sentence_and_nothing_is_imported():

@@ -20,6 +20,8 @@ from gradio.context import LocalContext
 from gradio.data_classes import PredictBodyInternal
 from gradio.queueing import Event, Queue
 
+from viz.page.tool_calls import call_of
+
 # Long events wait in `viz.page.line`, which tells them their place; Gradio lets through a few more than may wait there,
 # so that the others are refused with a sentence.
 HEAVY: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 24}
@@ -38,11 +40,14 @@ class Caller:
 
     def __init__(self, queue: Queue, event: Event) -> None:
         self._queue, self._event = queue, event
+        self._call = call_of(event.request)
         self._next: Any = None  # the message that is read next
         self._next_since = 0.0
 
     def is_gone(self) -> bool:
-        """Whether the connection was closed, or nothing has been read from it for long."""
+        """Whether the connection was closed, or nothing has been read from it for long, or a tool was cancelled."""
+        if self._call is not None:
+            return self._call.gone.is_set()
         if not self._event.alive:
             return True
         messages = self._queue.pending_messages_per_session.get(self._event.session_hash)
@@ -53,6 +58,14 @@ class Caller:
         if following is None or following is not self._next:
             self._next, self._next_since = following, time.monotonic()
         return following is not None and time.monotonic() - self._next_since > DEAF
+
+
+def session_of(request: gr.Request | None) -> str | None:
+    """The session that a request counts for: of tools (`viz.page.tool_calls`), that of whoever calls the tool."""
+    call = call_of(request)
+    if call is not None:
+        return call.session
+    return request.session_hash if request is not None else None
 
 
 def present_caller() -> Caller | None:
@@ -116,14 +129,17 @@ class PageQueue(Queue):
     """Gradio's queue with a limit for long events, one for short ones, and one for those of a session."""
 
     async def push(self, body: PredictBodyInternal, request: fastapi.Request, username: str | None) -> Any:
-        if problem := self._refusal(body):
+        if problem := self._refusal(body, request):
             return False, problem, "queue_full"
         return await super().push(body, request, username)
 
-    def _refusal(self, body: PredictBodyInternal) -> str | None:
+    def _refusal(self, body: PredictBodyInternal, request: fastapi.Request) -> str | None:
         """Why an event is not taken, in a sentence; None if it is."""
         waiting = [event for each in self.event_queue_per_concurrency_id.values() for event in each.queue]
-        if sum(event.session_hash == body.session_hash for event in waiting) >= PER_SESSION:
+        call = call_of(request)
+        if call is not None and call.gone.is_set():
+            return "This call was cancelled."
+        if call is None and sum(event.session_hash == body.session_hash for event in waiting) >= PER_SESSION:
             return "This page has asked for too much at once. Please wait a moment."
         function = self.blocks.fns.get(body.fn_index) if body.fn_index is not None else None
         is_heavy = function is not None and function.concurrency_id == HEAVY["concurrency_id"]

@@ -23,7 +23,7 @@ from PIL import Image
 
 from models.opening.revision import revision
 from viz.checks import as_whole
-from viz.page.callers import HEAVY
+from viz.page.callers import HEAVY, session_of
 from viz.page.gallery import first_trace, pin_revision
 from viz.page.map_server import open_trace
 from viz.page.notices import describe_failure
@@ -198,7 +198,7 @@ def _sentences() -> Iterator[None]:
 @contextmanager
 def _opened(recipe: Recipe, request: gr.Request | None) -> Iterator[Trace]:
     """The trace of a recipe, which nobody else computes with meanwhile. Raises as `_find`."""
-    opened = open_trace(_find(recipe, request.session_hash if request else None))
+    opened = open_trace(_find(recipe, session_of(request)))
     with opened.computing:
         yield opened.maps.trace
 

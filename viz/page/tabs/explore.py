@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 from gradio.data_classes import FileData
 
-from viz.page.callers import HEAVY
+from viz.page.callers import HEAVY, session_of
 from viz.page.events import OddEvent, number_in, value_in
 from viz.page.gallery import Exhibit, exhibits, first_exhibit, opening_exhibit, pin_revision
 from viz.page.line import Stopped
@@ -189,7 +189,7 @@ def record_trace(
     try:
         recipe = pin_revision(Recipe(caption, seed, steps, guidance))
         check_words(recipe, load_bundled(recipe))
-        with stoppable_run(request.session_hash if request else None) as stopped:
+        with stoppable_run(session_of(request)) as stopped:
             *_, kept = generate.follow_kept(recipe, stopped, both=both_halves)
     except RecipeError as error:
         raise gr.Error(str(error)) from error
