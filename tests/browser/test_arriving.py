@@ -148,6 +148,22 @@ def test_broken_connection_keeps_what_has_arrived_and_can_be_tried_again(page):
     assert received[0] is None and all(each.startswith("bytes=1") for each in received[1:]) and len(received) == 3
 
 
+def test_connection_that_breaks_before_the_next_trace_opens_is_said_in_the_line(page):
+    let_all_pass(page)
+    boxes = page.evaluate(PLACES)
+    page.evaluate(f"window.before = {VIEWER}.trace, window.line.open = window.line.passed + 1000, 0")
+    page.locator(".pg-export > button").first.press("Escape")  # closes the menu
+    open_trace_file(page, EXHIBIT.trace)
+    page.wait_for_function("window.line.passed >= window.line.open")
+    page.evaluate("window.line.broken = true")
+    expect(page.locator(LINE)).to_contain_text("trying again…")
+    assert page.evaluate(PLACES) == boxes and not page.locator(f"{VIEWER_ROOT} > .pg-message").is_visible()
+    page.evaluate("window.line.open = Infinity; window.line.broken = false")
+    page.wait_for_function(f"{VIEWER}.trace !== window.before")
+    let_all_pass(page)
+    assert page.evaluate(PLACES) == boxes
+
+
 def test_another_trace_ends_the_arrival(page):
     page.evaluate(f"window.before = {VIEWER}.trace, 0")
     page.locator("#shelf button img").first.click()

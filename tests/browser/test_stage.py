@@ -12,6 +12,27 @@ PLACES = f"""(parts) => parts.map((name) => {{
     const {{ left, top, right, bottom }} = node.getBoundingClientRect();
     return [left, top, right, bottom];
 }})"""
+# Collects what moves in the viewer: of each layout shift, the parts that are elsewhere than before. Centred text, such
+# as a word's share, moves nothing by being longer. And what the line over the atlas says in turn.
+WATCH = f"""() => {{
+    window.moved = [];
+    window.said = [];
+    const viewer = document.querySelector('{VIEWER_ROOT}');
+    const first = viewer.viewer.trace;
+    new MutationObserver(() => {{
+        const word = viewer.querySelector(".pg-arriving")?.textContent.split(":")[0];
+        if (word && viewer.viewer.trace === first && word !== said.at(-1)) said.push(word);
+    }}).observe(viewer, {{ childList: true, subtree: true }});
+    new PerformanceObserver((list) => {{
+        const sources = list.getEntries().flatMap((entry) => entry.sources);
+        for (const {{ node, previousRect: from, currentRect: to }} of sources) {{
+            if (!viewer.contains(node) || !from.width || !to.width) continue;
+            const isPart = node.matches?.('.pg-main > *, .pg-card > *, canvas');
+            if (from.top === to.top && (from.left === to.left || !isPart)) continue;
+            moved.push([node.className || node.nodeName, from.left, from.top, to.left, to.top]);
+        }}
+    }}).observe({{ type: "layout-shift" }});
+}}"""
 # Where the text of nodes begins and ends, not their boxes.
 TEXT_PLACES = """(nodes) => nodes.map((node) => {
     const range = document.createRange();
@@ -72,6 +93,52 @@ def test_another_recording_and_hovers_move_nothing(chromium, url):
         look(page, *at)
         assert [place[:2] for place in places(page)] == [place[:2] for place in before]
     page.close()
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["all is here", "the first is still arriving"])
+def test_nothing_moves_while_another_recording_is_drawn_and_arrives_slowly(chromium, url, early):
+    """1 MB a second, of which a recording has ten; also if Generate is pressed before the page's own has arrived."""
+    context = chromium.new_context(viewport={"width": 1440, "height": 900})
+    context.add_init_script("localStorage.setItem('pixelgaze-taught', '1')")
+    page = context.new_page()
+    devtools = context.new_cdp_session(page)
+    devtools.send("Network.enable")
+    line = {"offline": False, "latency": 50, "downloadThroughput": 1_000_000, "uploadThroughput": 1_000_000}
+    devtools.send("Network.emulateNetworkConditions", line)
+    page.goto(url)
+    page.wait_for_function(f"document.querySelector('{VIEWER_ROOT}')?.viewer?.trace", timeout=60_000)
+    page.locator("#generate").wait_for()
+    page.evaluate("async () => { await document.fonts.ready }")
+    if not early:
+        page.wait_for_function(f"!{VIEWER}.trace.arriving", timeout=60_000)
+        settle(page)
+    seed = 40 + early
+    page.locator("#seed input").fill(str(seed))
+    before = places(page)
+    page.evaluate(WATCH)
+    page.locator("#generate").click()
+    page.locator("#live .pg-live").wait_for(timeout=60_000)
+    assert places(page) == before
+    page.wait_for_function(f"{VIEWER}.trace.recipe.seed === {seed}", timeout=120_000)
+    assert page.evaluate(f"{VIEWER}.trace.arriving") and places(page) == before
+    page.wait_for_function(f"!{VIEWER}.trace.arriving", timeout=60_000)
+    page.locator("#live .pg-live").wait_for(state="hidden")
+    settle(page)
+    assert places(page) == before
+    assert page.evaluate("window.moved") == []
+    assert page.evaluate("window.said") == ["Arriving", "Opening the next"][not early :]
+    page.evaluate("document.querySelector('#viewer .pg-strip').hidden = true")
+    page.wait_for_function("window.moved.length > 0")  # so these would have been seen
+    context.close()
+
+
+def test_messages_about_another_recording_move_nothing(page):
+    settle(page)
+    before = places(page)
+    page.evaluate(f"{VIEWER}.say('The server cannot be reached; try again later.')")
+    message = page.locator(f"{VIEWER_ROOT} > .pg-message")
+    assert message.is_visible() and places(page) == before
+    assert message.bounding_box()["y"] < before[0][1]
 
 
 def test_picture_comes_first_on_a_phone(chromium, url):

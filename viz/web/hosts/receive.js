@@ -50,7 +50,9 @@ export async function receiveTrace(arrival, viewer, { open, isCurrent, view }) {
     } catch (error) {
       if (isOpen) return interrupt(error);
       if (!isBroken(error)) throw error;
-      viewer.say(`The connection broke at ${formatArrival(arrival)}; trying again…`);
+      const problem = `The connection broke at ${formatArrival(arrival)}; trying again…`;
+      if (viewer.trace) viewer.receive(arrival, { isNext: true, problem });
+      else viewer.say(problem);
       await new Promise((done) => setTimeout(done, PAUSE));
     }
   }

@@ -5,6 +5,8 @@ import { h, makeButton } from "../dom.js";
 import { labelAtlas } from "./layout.js";
 import { drawBase } from "./repaint.js";
 
+const TURN = 3000; // ms for which the line belongs to the next trace, if both arrive: it would flicker otherwise
+
 const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
 
 // "4.1 of 10.9 MB"
@@ -13,14 +15,18 @@ export const formatArrival = ({ received, total }) => `${megabytes(received)} of
 // Before another trace is opened: what waits for the rest of the one on screen waits in vain.
 export function startArrival(desk) {
   lineOf(desk).remove();
+  desk.nextArrived = -Infinity;
   failWaiting(desk, "Another recording was opened.");
 }
 
 // Shows the pictures that have arrived, and how much has. With `retry`, which fetches the rest, it says that the connection broke,
-// or the `problem`; with `isNext`, it is another trace that arrives, which will take this one's place.
+// or the `problem`; with `isNext`, it is another trace that arrives, which will take this one's place, or a `problem` of that one.
 export function showArrival(desk, arrival, { retry = null, problem = "", isNext = false } = {}) {
   const { trace } = desk;
-  if (isNext) return lineOf(desk).replaceChildren(`Opening the next: ${formatArrival(arrival)}`);
+  if (isNext) {
+    desk.nextArrived = performance.now();
+    return lineOf(desk).replaceChildren(problem || `Opening the next: ${formatArrival(arrival)}`);
+  }
   if (trace.refresh()) {
     drawBase(desk);
     if (desk.columns.length) labelAtlas(desk);
@@ -30,7 +36,7 @@ export function showArrival(desk, arrival, { retry = null, problem = "", isNext 
     line.remove();
     desk.waiting.splice(0).forEach(({ done }) => done());
   } else if (retry) showInterruption(desk, line, arrival, retry, problem);
-  else line.replaceChildren(`Arriving: ${formatArrival(arrival)}`);
+  else if (!(performance.now() < desk.nextArrived + TURN)) line.replaceChildren(`Arriving: ${formatArrival(arrival)}`);
 }
 
 // The line lies over the atlas, so that nothing moves when it comes and goes.
