@@ -1,4 +1,4 @@
-"""Two servers on one folder of traces: one run for both, and what one of them leaves undone the other does."""
+"""Two servers that share traces: one run for both, and what one of them leaves undone the other does."""
 
 import os
 import re
@@ -16,6 +16,7 @@ from gradio_client import Client
 
 from viz import Trace
 from viz.page.gallery import pin_revision
+from viz.page.shared_traces import digest
 from viz.page.store import Store
 from viz.recipe import Recipe
 
@@ -24,10 +25,10 @@ RECIPE = ("a round green monster", 77, 100, 2.5)
 
 
 @contextmanager
-def replica(cache: Path, home: Path):
+def replica(cache: Path, home: Path, *options: str):
     """A server with a folder of its own for temporary files; yields its process and its address."""
     home.mkdir()
-    command = [sys.executable, "-u", "app.py", "--on-demand", "--cache", str(cache)]
+    command = [sys.executable, "-u", "app.py", "--on-demand", "--cache", str(cache), *options]
     environment = os.environ | {"GRADIO_TEMP_DIR": str(home), "OMP_NUM_THREADS": "1"}
     with open(home / "log", "w+") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
@@ -84,3 +85,26 @@ def test_one_is_killed_in_a_run_and_the_other_makes_the_trace(tmp_path):
             assert Path(again).read_bytes() == kept.read_bytes() and time.monotonic() - began < 60
         assert list(traces.glob("*.safetensors")) == [kept]
     assert Store(traces).find(pin_revision(Recipe(*RECIPE))) == kept
+
+
+@pytest.mark.slow
+def test_servers_without_a_common_folder_share_through_an_address(tmp_path):
+    recipe, shared = ("a round green monster", 78, 4, 1.0), tmp_path / "shared"
+
+    def answer_of(name: str) -> bytes:
+        with replica(tmp_path / f"cache {name}", tmp_path / name, "--shared", f"file://{shared}") as (_, url):
+            client = Client(url, verbose=False, download_files=str(tmp_path / "downloads"))
+            content = Path(client.predict(*recipe, api_name="/trace")).read_bytes()
+            wait_for(lambda: any(shared.glob("*.safetensors")))
+            return content
+
+    drawn = answer_of("a")
+    (sent,) = shared.glob("*.safetensors")
+    marked = Trace.load(sent)
+    marked.recipe["seed"] = 1234  # so that what was fetched differs from what would be drawn again
+    path = marked.save(tmp_path / "marked.safetensors", compact=True)
+    sent.unlink()
+    path.rename(shared / f"{sent.name[:64]}-{digest(path)}.safetensors")
+    fetched = answer_of("b")
+    (tmp_path / "fetched.safetensors").write_bytes(fetched)
+    assert fetched != drawn and Trace.load(tmp_path / "fetched.safetensors").recipe["seed"] == 1234
