@@ -29,6 +29,7 @@ from viz.page.plots import PLOTLY
 from viz.page.quota import UploadQuota
 from viz.page.runs import leave, load_bundled
 from viz.page.script import EarlyHead, head, script_route
+from viz.page.served import send_in_large_pieces
 from viz.page.sessions import quicken
 from viz.page.store import set_cache, store
 from viz.page.sweeper import keep_swept, open_folder
@@ -150,6 +151,7 @@ def main() -> None:
     if problem:
         parser.error(problem)
     keep_freed_memory()
+    send_in_large_pieces()
     try:
         folder, _lock = open_folder(_temporary())  # held until the process ends
     except OSError as error:

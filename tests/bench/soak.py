@@ -23,6 +23,7 @@ from tests.bench.soak_server import Running, running_server
 from tests.bench.soak_visitor import Failed, Log, Visitor
 
 LOOK = 2.0  # seconds between two looks at what the server takes
+BEAT = 0.05  # seconds between two looks at whether this process is late
 
 
 async def soak(running: Running, sessions: int, seconds: float) -> dict[str, Any]:
@@ -40,10 +41,16 @@ async def soak(running: Running, sessions: int, seconds: float) -> dict[str, Any
 
         async def sample() -> None:
             while time.monotonic() < until:
-                samples.append({"at": time.monotonic() - log.began, **running.sizes()})
+                samples.append({"at": time.monotonic() - log.began, **await asyncio.to_thread(running.sizes)})
                 await asyncio.sleep(LOOK)
 
-        await asyncio.gather(sample(), *map(visitors, range(sessions)))
+        async def beat() -> None:
+            while time.monotonic() < until:
+                began = time.monotonic()
+                await asyncio.sleep(BEAT)
+                log.late.append(time.monotonic() - began - BEAT)
+
+        await asyncio.gather(sample(), beat(), *map(visitors, range(sessions)))
     spent = time.monotonic() - log.began
     running.kill()
     running.start()
@@ -66,7 +73,8 @@ def report(log: Log, samples: list[dict[str, float]], sessions: int, seconds: fl
 
     Returns:
         {"sessions", "seconds", "actions": {name: {"count", "per_minute", "p50" and "p95" in seconds, "refused": how
-        often the server was too busy}}, "left": runs left halfway, "failures": sentences, "samples": [{"at" in seconds,
+        often the server was too busy}}, "left": runs left halfway, "late": {"p50", "p95"} in seconds, by which this
+        process itself was late, which every time above contains; "failures": sentences, "samples": [{"at" in seconds,
         "rss_mb", "threads", "files", "cache_mb"}], "rss_growth": the median memory of the last quarter over that of the
         second; 1 if it is flat after a warm-up}.
     """
@@ -78,7 +86,8 @@ def report(log: Log, samples: list[dict[str, float]], sessions: int, seconds: fl
         actions[name] = {"count": len(spent), "per_minute": rate, "p50": p50, "p95": p95, "refused": log.refused[name]}
     quarters = np.array_split([each["rss_mb"] for each in samples], 4)
     growth = float(np.median(quarters[3]) / np.median(quarters[1]))
-    found = {"sessions": sessions, "seconds": round(seconds), "actions": actions, "left": log.left}
+    late = dict(zip(("p50", "p95"), np.percentile(log.late or [0], [50, 95]).tolist(), strict=True))
+    found = {"sessions": sessions, "seconds": round(seconds), "actions": actions, "left": log.left, "late": late}
     return found | {"failures": log.failures, "samples": samples, "rss_growth": growth}
 
 

@@ -47,7 +47,8 @@ def table(content: dict[str, Any]) -> str:
     minutes, failed = content["seconds"] / 60, len(content["failures"])
     summary = (
         f"{content['sessions']} sessions for {minutes:.0f} minutes, {content['left']} runs left halfway, {failed} "
-        f"failures. Memory in the last quarter over the second: {content['rss_growth']:.2f}."
+        f"failures. Memory in the last quarter over the second: {content['rss_growth']:.2f}. "
+        f"The visitors' own process was at most {1000 * content['late']['p95']:.0f} ms late, 95 % of the time."
     )
     return "\n".join([*lines, "", summary])
 

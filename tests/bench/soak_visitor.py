@@ -58,6 +58,7 @@ class Log:
     spent: dict[str, list[tuple[float, float]]] = field(default_factory=dict)  # {action: [(when, seconds)]}
     refused: Counter[str] = field(default_factory=Counter)
     left: int = 0
+    late: list[float] = field(default_factory=list)  # seconds by which this process was late
     failures: list[str] = field(default_factory=list)
     links: list[str] = field(default_factory=list)  # to runs that were finished
 
@@ -278,8 +279,9 @@ class Visitor:
     def _checked(response: httpx.Response) -> httpx.Response:
         if response.status_code == 503:
             raise Refused
-        if response.status_code != 200 or "Traceback" in response.text[:10_000]:
-            raise Failed(f"{response.status_code} {response.text[:200]}")
+        begins = response.content[:10_000]  # `text` would decode whole traces, and make this process late
+        if response.status_code != 200 or b"Traceback" in begins:
+            raise Failed(f"{response.status_code} {begins[:200].decode(errors='replace')}")
         return response
 
 

@@ -36,6 +36,7 @@ def test_pages_are_written_from_what_was_seen(tmp_path):
     action = {"count": 4, "per_minute": 2.04, "p50": 0.5, "p95": None, "refused": 1}
     samples = [{"at": 0, "rss_mb": 400, "threads": 9, "files": 20, "cache_mb": 1}]
     seen = {"sessions": 3, "seconds": 120, "actions": {"point": action}, "left": 2, "failures": [], "rss_growth": 1.0}
+    seen |= {"late": {"p50": 0.001, "p95": 0.0142}}
     page = tmp_path / "soak.md"
     page.write_text("before\n<!-- soak -->\nold\n<!-- end -->\nafter\n")
     soak_pages.write_pages(seen | {"samples": samples}, tmp_path / "soak.json")
@@ -44,6 +45,7 @@ def test_pages_are_written_from_what_was_seen(tmp_path):
         "| point | 2.0 | 0.50 s | – | 1 |" in text
         and "3 sessions for 2 minutes, 2 runs left halfway, 0 failures" in text
     )
+    assert "process was at most 14 ms late" in text
     assert "old" not in text and text.startswith("before\n") and text.endswith("after\n")
     assert json.loads((tmp_path / "soak.json").read_text())["samples"] == samples
     assert (tmp_path / "soak.svg").read_text().startswith("<svg")

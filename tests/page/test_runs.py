@@ -1,5 +1,7 @@
 """Runs: one at a time, streamed from a thread, stopped by the visitor who started them."""
 
+import os
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -135,6 +137,24 @@ def test_run_with_progress_repeats_latest_preview():
     *progress, trace = runs.run_with_progress(run, 3, threading.Event())
     assert [news["step"] for news in progress] == [1, 2, 3] and trace == "a trace"
     assert progress[0]["preview"] is None and progress[1]["preview"] == progress[2]["preview"] is not None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, a thread has no priority of its own")
+def test_runs_go_behind_what_is_answered_at_once_and_runs_in_the_background_behind_those():
+    def priorities(on_step):  # of the run's thread, and of one that it starts, as torch does
+        with ThreadPoolExecutor(1) as pool:
+            started = pool.submit(own).result()
+        return own(), started
+
+    def own():
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    before = own()
+    if before > 4:
+        pytest.skip("the tests themselves run with so low a priority that nothing lies below it")
+    (visitors,) = runs.run_with_progress(priorities, 1, threading.Event())
+    (background,) = runs.run_with_progress(priorities, 1, threading.Event(), background=True)
+    assert own() == before < visitors[0] == visitors[1] < background[0] == background[1]
 
 
 def test_run_with_progress_ends_at_the_step_when_stopped():

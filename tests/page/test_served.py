@@ -2,7 +2,9 @@
 
 import time
 
+import anyio
 import pytest
+from starlette.responses import FileResponse
 
 from viz.page import served
 from viz.page.gallery import exhibits
@@ -42,3 +44,20 @@ def test_odd_paths_are_refused_at_once(path):
     with pytest.raises(PermissionError, match="does not serve that file"):
         served.served_path(path)
     assert time.perf_counter() - began < 0.5
+
+
+def test_files_go_out_in_few_pieces(cache, monkeypatch):
+    monkeypatch.setattr(FileResponse, "chunk_size", FileResponse.chunk_size)
+    path, messages = cache / "trace", []
+    path.write_bytes(bytes(range(256)) * 4096)  # 1 MiB
+
+    async def send(message):
+        messages.append(message)
+
+    async def answer():
+        await FileResponse(path)({"type": "http", "method": "GET", "headers": []}, anyio.sleep_forever, send)
+
+    served.send_in_large_pieces()
+    anyio.run(answer)
+    pieces = [message["body"] for message in messages if message["type"] == "http.response.body" and message["body"]]
+    assert len(pieces) == 4 and b"".join(pieces) == path.read_bytes()

@@ -49,7 +49,7 @@ _bundled: dict[str, CritterPipeline] = {}  # {weights: the pipeline}
 before_visitors: list[Callable[[], None]] = []
 _visitors = 0  # who run something or wait for their turn; guarded by `_idle`, which tells when they are gone
 _idle = threading.Condition()
-LOW_PRIORITY = 10  # as `nice` counts
+BEHIND, FAR_BEHIND = 10, 15  # visitors' runs and those in the background go behind what is answered at once (`nice`)
 
 _stop_events: dict[Session, list[threading.Event]] = {}  # {session: one for each of its runs, set to end the run}
 _announced: dict[Session, dict[str, threading.Event]] = {}  # {session: {name of a run that has not begun: its event}}
@@ -113,12 +113,17 @@ def _as_visitor() -> Iterator[None]:
             _idle.notify_all()
 
 
-def _step_back() -> None:
-    """Let other threads go before this one and those that it starts; raises Stopped if a visitor waits."""
-    if _visitors:
+def _step_back(background: bool) -> None:
+    """Let other threads go before this one and those that it starts; raises Stopped if it should give way to a visitor.
+
+    A thread cannot step forward again, so this is for threads that end with their run.
+    """
+    if background and _visitors:
         raise Stopped
     if sys.platform == "linux":  # elsewhere, a thread has no priority of its own
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOW_PRIORITY)
+        own = threading.get_native_id()
+        steps = FAR_BEHIND if background else BEHIND
+        os.setpriority(os.PRIO_PROCESS, own, min(19, os.getpriority(os.PRIO_PROCESS, own) + steps))
 
 
 def wait_until_idle() -> None:
@@ -255,8 +260,7 @@ def run_with_progress(
 
         turn = line.turn(stopped, kind=kind, units=steps, background=background, tell=tell)
         with nullcontext() if background else _as_visitor(), turn:
-            if background:
-                _step_back()
+            _step_back(background)
             return run(on_step)
 
     yield from stream_thread(work)
