@@ -35,6 +35,9 @@ test("maps that the server refuses are not asked for again, whatever the pixel a
   await repaint(answers, 0.9); // another pixel
   assert.deepEqual(asked.at(-1), ["1 0", "1 1"]);
   assert.deepEqual(told, ["Too much."]);
+  assert.match(answers.refusal(pixel(0.3), layers[0], column), /more than the server computes/);
+  assert.equal(answers.refusal(pixel(0.3), layers[0], { ...column, mode: "row" }), undefined);
+  assert.equal(answers.refusal(pixel(0.3), layers[1], column), undefined);
   await assert.rejects(answers.order([[pixel(0.6), layers[0], 1, 0]], column), /Too much/);
   answers.begin(); // rows alone are on screen
   answers.read(pixel(0.9), layers[1], 0, 0, column, new Float32Array(4));

@@ -69,6 +69,13 @@ export class RemoteAnswers {
     return true;
   }
 
+  // Why the server does not compute the maps of a query in a layer, for people; undefined if it does, as far as is known.
+  refusal(query, layer, options) {
+    const problem = this.#refused.get(this.#jobOf(query, layer, 0, -1, options).kind);
+    this.#problem = problem ?? this.#problem;
+    return problem && "it takes more than the server computes";
+  }
+
   // As in answers.js, but false while they are under way.
   shares(query, layer, step, head, { branch }, out) {
     return this.read(query, layer, step, head, { mode: "shares", special: false, branch }, out);

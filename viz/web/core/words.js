@@ -132,12 +132,11 @@ function subjectOf(trace, state, query, layer, cells) {
 const isPlural = ({ tokens }) => tokens.length > 1;
 
 // Describes the map of a query of the picture: { subject, where, parts, numbers }. `parts` complete the sentence, alternately plain
-// and bold; `numbers` are [name, text]. Both are null if `map` is null, while it is being computed. At a gap, `parts` say why.
-export function describeMap(trace, state, query, layer, map) {
+// and bold; `numbers` are [name, text]. Both are null if `map` is null, while it is being computed. At a `gap`, `parts` say why.
+export function describeMap(trace, state, query, layer, map, gap = layer.gaps.get(state.step)) {
   const cells = cellsOf(query, queryGrid(layer, state.mode));
   const subject = subjectOf(trace, state, query, layer, cells);
   const where = `${layer.name}, ${formatKeys(layer)}, ${formatHead(layer, state.head)}`;
-  const gap = layer.gaps.get(state.step);
   if (gap) return { subject, where, parts: [`${isPlural(cells) ? "have" : "has"} no map: `, gap, "."], numbers: [] };
   if (!map) return { subject, where, parts: null, numbers: null };
   const [source, grid] = [queryGrid(layer, state.mode), mapGrid(layer, state.mode)];

@@ -58,7 +58,7 @@ export function showDescription(desk, spends) {
   const map = desk.known ? desk.map.subarray(0, desk.mapGrid().tokens) : null;
   const { subject, where, parts, numbers } = isWordQuery(query)
     ? describeWord(trace, state, query, layer, desk.gap, map)
-    : describeMap(trace, state, query, layer, map);
+    : describeMap(trace, state, query, layer, map, desk.gap);
   ui.where.textContent = where;
   if (parts) {
     ui.sentence.replaceChildren(`${subject} `, ...withStress(parts), ...(spends ? [" ", ...withStress(spends)] : []));

@@ -69,7 +69,8 @@ export class Desk {
   // Why a layer has no map of a query at a step; undefined if it has one.
   gapAt(layer, step, query = this.query) {
     if (step === null) return "this recording has no step at this timestep";
-    return layer.gaps.get(step) ?? (isWordQuery(query) ? missingWord(this.trace, layer, query, this.state) : undefined);
+    const missing = isWordQuery(query) ? missingWord(this.trace, layer, query, this.state) : undefined;
+    return layer.gaps.get(step) ?? missing ?? this.answers?.refusal?.(query, layer, this.state);
   }
 
   get gap() {
