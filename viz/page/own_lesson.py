@@ -54,9 +54,12 @@ def number_of_steps(recipe: dict) -> int:
     return steps
 
 
-def own_recipe(run: str) -> dict | None:
+def own_recipe(run: object) -> dict | None:
     """The recipe in a value that `own_choice` made; None for any other."""
-    values = json.loads(run)
+    try:
+        values = json.loads(run) if isinstance(run, str) else None
+    except (ValueError, RecursionError):
+        return None
     return values["own"] if isinstance(values, dict) and isinstance(values.get("own"), dict) else None
 
 

@@ -126,8 +126,11 @@ def _to_choice(recipe: Recipe) -> str:
 
 
 def _from_choice(run: str) -> Recipe:
-    """The recipe that the page sent back, checked again."""
-    return Recipe.from_json(json.loads(run))
+    """The recipe that the page sent back, checked again; raises RecipeError."""
+    try:
+        return Recipe.from_json(json.loads(run))
+    except (TypeError, ValueError, RecursionError) as error:  # RecipeError is a ValueError
+        raise error if isinstance(error, RecipeError) else RecipeError(NOT_UNDERSTOOD) from error
 
 
 def _runs() -> dict[str, str]:
@@ -166,7 +169,7 @@ def _list_layers(current: list, network: str, run: str) -> tuple:
 
     A run of the visitor's own model belongs to that model alone, so another network takes the first exhibit's.
     """
-    if network in (*current[:1], OWN):
+    if network in (*current[:1], OWN) or network not in list(_networks()):
         return gr.skip(), gr.skip(), gr.skip(), gr.skip()
     first = first_exhibit()
     picture, step = gr.skip(), gr.skip()
@@ -182,12 +185,15 @@ def _list_layers(current: list, network: str, run: str) -> tuple:
 
 
 def _list_steps(run: str) -> dict:
-    """Offer the steps of the chosen run: those in the gallery's trace, or all of them."""
+    """Offer the steps of the chosen run: those in the gallery's trace, or all of them; none of a run that is no run."""
     for exhibit in exhibits():
         if run == _to_choice(exhibit.recipe):
             return gr.update(choices=exhibit.steps, value=exhibit.step)
     own = own_recipe(run)
-    steps = _from_choice(run).steps if own is None else number_of_steps(own)
+    try:
+        steps = _from_choice(run).steps if own is None else number_of_steps(own)
+    except RecipeError:  # what is shown of it next says so
+        return gr.skip()
     return gr.update(choices=list(range(steps)), value=steps // 2)
 
 
@@ -286,6 +292,8 @@ def _write_layer(
     if network == OWN:
         write_own_lesson(run, layer, step, path, stopped, session)
         return
+    if network not in list(_networks()):
+        raise RecipeError(NOT_UNDERSTOOD)
     recipe = _from_choice(run)
     with interruptible(load_bundled(recipe).unet, stopped):
         calls, picture = _replay(recipe)
