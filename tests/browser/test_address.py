@@ -126,6 +126,17 @@ def test_address_holds_no_opened_file_and_the_menu_says_so(page, tmp_path):
     assert note.is_hidden()
 
 
+def test_page_says_so_if_the_recording_before_a_reload_is_gone(chromium, url):
+    page = open_page(chromium, url)
+    gone = "{ trace: { url: location.origin + '/gradio_api/file=/gone.safetensors', path: '/gone.safetensors' } }"
+    page.evaluate(f"sessionStorage.setItem('pixelgaze-kept', JSON.stringify({gone}))")
+    page.reload()
+    page.locator(f"{VIEWER_ROOT} > .pg-message", has_text="The server no longer has the recording").wait_for()
+    assert page.evaluate(f"{VIEWER}.trace.recipe.seed") == exhibits()[0].seed
+    assert page.evaluate("sessionStorage.getItem('pixelgaze-kept')") is None
+    page.close()
+
+
 def test_address_holds_no_recording_of_an_own_model(page):
     view(page, head=3)
     wait_for_written(page)

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.support.chromium import VIEWER, open_page, server
+from tests.support.chromium import VIEWER, VIEWER_ROOT, export_file, open_page, server, settle, view
 from tests.support.pipelines import PIPELINES
 
 
@@ -63,6 +63,30 @@ def test_model_box_opens_forecasts_draws_and_records_photo(page, served):
     page.locator("#model-photo", has_text="photo.png ✓").wait_for()
     page.locator("#model-look").click()
     page.wait_for_function(f"{VIEWER}.trace.recipe.photo", timeout=90_000)
+    assert not page.complaints
+
+
+def test_recording_of_an_own_model_is_back_after_a_reload(page):
+    """In the same view, though no address can hold it; and it is exported, not what the page opens with."""
+    open_model(page, "DDPM")
+    wait_for_text(page, "forecast", "4 layers × 10 calls")
+    field(page, "steps").fill("2")
+    field(page, "steps").press("Tab")
+    wait_for_text(page, "forecast", "2 calls")
+    page.locator("#model-draw").click()
+    page.wait_for_function(f"{VIEWER}.trace.recipe.model === 'DDPM'", timeout=90_000)
+    view(page, point=[0.8, 0.2], step=1)
+    shown = f"JSON.stringify([{VIEWER}.trace.recipe, {VIEWER}.viewNow(), [...{VIEWER}.map]])"
+    before = page.evaluate(shown)
+    page.wait_for_function("(sessionStorage.getItem('pixelgaze-kept') ?? '').includes('0.8')")
+    for _ in range(2):  # a second time, too
+        page.reload()
+        page.wait_for_function(f"document.querySelector('{VIEWER_ROOT}')?.viewer?.trace?.recipe.model === 'DDPM'")
+        settle(page)
+        assert page.evaluate(shown) == before and "look=" not in page.url
+    assert export_file(page, "one HTML file")[0] == "pixelgaze-trace.html"
+    page.locator("#shelf button img").first.click()  # what is on show now is kept by the address
+    page.wait_for_function("location.search.includes('look=') && sessionStorage.getItem('pixelgaze-kept') === null")
     assert not page.complaints
 
 

@@ -2,12 +2,12 @@
 // with what it is compared with.
 //
 // The address that the page was opened with stays until something else is on show: a link may still be followed while the
-// first recording is here. What no link can hold (a visitor's own file or model) leaves no "look" in the address.
+// first recording is here. What no link can hold (a visitor's own file or model) leaves no "look" in the address; the tab keeps it.
 
 import { encodeLink } from "../core/link.js";
 
 const PAUSE = 400; // ms without a change, after which the address is written
-const OPENED = "The address can't hold the file that you opened, so reloading the page won't bring it back.";
+const OPENED = "The address can't hold the file that you opened. A reload brings it back in this tab only, for about an hour.";
 
 export class Look {
   #root;
@@ -97,6 +97,7 @@ export class Look {
     if (viewer.trace !== trace || (this.#other?.trace ?? null) !== other) return; // opening it was a change, too
     this.#written = now;
     this.#put(link, beside);
+    this.#root.keep(link === "");
     tell(problem);
   }
 

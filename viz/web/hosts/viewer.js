@@ -8,8 +8,12 @@ import { Arrival } from "./arrival.js";
 import { addComparison } from "./comparison.js";
 import { endEarly, takeEarly } from "./early.js";
 import { teach } from "./ghost.js";
+import { keep, recall } from "./kept.js";
 import { Look } from "./look.js";
 import { receiveTrace } from "./receive.js";
+
+const LOST = "The server no longer has the recording that was on show here. This is a recorded picture.";
+const SHOWN = 15_000; // ms, of this sentence
 
 // `gradio` is what Gradio gives js_on_load: { element, props, trigger, server, watch }.
 export function startViewer(gradio) {
@@ -28,10 +32,27 @@ export function startViewer(gradio) {
     addComparison(gradio, root, viewer, loader, colors);
   } else {
     root.look = new Look(root);
+    root.keep = (isOwn) => keep(isOwn ? { ...props.value, view: viewer.viewNow() } : null);
     teachOnce(viewer);
   }
   watch("value", loader.load);
+  if (props.beside) loader.load();
+  else openFirst(props, viewer, loader);
+}
+
+// Opens what this tab kept before a reload, otherwise what the page opens with.
+async function openFirst(props, viewer, loader) {
+  const kept = await recall();
+  if (kept?.isThere) props.value = kept.value;
   loader.load();
+  if (!kept || kept.isThere) return;
+  keep(null);
+  const stop = viewer.onchange((change) => {
+    if (change !== "open") return;
+    stop();
+    viewer.say(LOST);
+    setTimeout(() => viewer.say(""), SHOWN);
+  });
 }
 
 // Teaches a first visitor how to point, once the first trace is here.
