@@ -36,7 +36,7 @@ from viz.page.sweeper import keep_swept, open_folder
 from viz.page.tabs import api, explore, lesson
 from viz.page.theme import theme
 from viz.page.tool_calls import ToolCalls
-from viz.recording.heap import keep_freed_memory
+from viz.recording.heap import keep_freed_memory, share_arenas
 from viz.web import WEB
 
 MAX_UPLOAD = MAX_FILE + 1_000_000  # with what stands around a file in a request
@@ -151,6 +151,7 @@ def main() -> None:
     if problem:
         parser.error(problem)
     keep_freed_memory()
+    share_arenas()
     send_in_large_pieces()
     try:
         folder, _lock = open_folder(_temporary())  # held until the process ends
