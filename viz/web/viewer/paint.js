@@ -26,7 +26,6 @@ export function paintMap(canvas, { height, width, tokens }, colors) {
 export class AtlasPainter {
   constructor(canvas) {
     this.canvas = canvas;
-    this.lookups = new Map();
     this.bitmap = startPixels();
     this.smoothed = []; // maps that the canvas scales, after all others are painted
     this.small = document.createElement("canvas");
@@ -39,6 +38,7 @@ export class AtlasPainter {
     const [gap, side] = [Math.round(GAP * this.ratio), (n) => Math.max(1, Math.round((length * this.ratio * n) / longer))];
     this.side = { x: side(width), y: side(height) };
     this.pitch = { x: this.side.x + gap, y: this.side.y + gap };
+    this.lookups = new WeakMap(); // {grid: what `nearest` returns}
     this.still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   }
 
@@ -64,14 +64,14 @@ export class AtlasPainter {
   }
 
   // For each pixel row and column of a painted map, the row and column of the map's grid that it shows.
-  nearest({ height, width }) {
-    const { x, y } = this.side;
-    const key = `${height} ${width} ${y} ${x}`;
-    if (!this.lookups.has(key)) {
-      const table = (n, side) => Uint16Array.from({ length: side }, (_, i) => Math.floor(((i + 0.5) * n) / side));
-      this.lookups.set(key, { down: table(height, y), across: table(width, x), height, width });
-    }
-    return this.lookups.get(key);
+  nearest(grid) {
+    const known = this.lookups.get(grid);
+    if (known) return known;
+    const { height, width } = grid;
+    const table = (n, side) => Uint16Array.from({ length: side }, (_, i) => Math.floor(((i + 0.5) * n) / side));
+    const lookup = { down: table(height, this.side.y), across: table(width, this.side.x), height, width };
+    this.lookups.set(grid, lookup);
+    return lookup;
   }
 
   // Paints one map of numbers in the colours of a table (scale.js). False where that is not possible: call `paint`.

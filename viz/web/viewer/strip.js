@@ -77,7 +77,7 @@ function showBar({ fill, share, shown }, value, full, signed) {
   if (less !== shown.less) fill.classList.toggle("pg-less", less);
   if (over !== shown.over) fill.classList.toggle("pg-over", over);
   const text = value === null ? "…" : formatShare(value, signed);
-  if (text !== shown.text) share.textContent = text;
+  if (text !== shown.text) share.firstChild.data = text;
   Object.assign(shown, { size, less, over, text });
 }
 
