@@ -5,7 +5,7 @@
 # make lint           check format, lint and types, of Python and JavaScript, and the packages' licences and safety
 # make bench          measure all figures of the bundled model and the page, in under ten minutes
 # make bench-quick    measure those that matter most, in under three minutes
-# make bench-sd       measure recording at Stable Diffusion's size (6 GB of memory, some minutes)
+# make bench-sd       measure recording at Stable Diffusion's size (6 GB of memory; half an hour on two cores)
 # make bench-rivals   the same beside attention-map-diffusers, installed into a folder of its own
 # make bench-growth   measure how cost grows with the grid, heads, steps and layers, in under ten minutes
 # make soak           let 50 visitors use the page for ten minutes, and measure what they and the server notice
