@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from logging import LogRecord
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from models.classic.classifier import AttentionClassifier
 from models.opening.errors import CannotOpen
 from models.opening.folders import SKIPPED, inspect_folder, read_components, read_json
 from models.opening.hub import Progress, fetch, fetch_settings
-from models.opening.networks import check_schedule, load_network, load_networks
+from models.opening.networks import check_schedule, load_network, load_networks, memory_options
 from models.opening.papers import FOLDERS, load_paper_network
 from models.opening.revision import BUNDLED, earlier
 from models.opening.revision import revision as latest_revision
@@ -133,17 +134,25 @@ def _load_pipeline(folder: Path, dtype: torch.dtype) -> DiffusionPipeline:
         parts["requires_safety_checker"] = False
     if (folder / "scheduler").is_dir():
         check_schedule(read_json(folder / "scheduler" / "scheduler_config.json"))
-    parts |= load_networks(folder, components, dtype)
+    parts |= load_networks(folder, components, dtype) | memory_options()
     return opener.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True, **parts)
 
 
 def _silence_libraries() -> None:
-    """Turn off the libraries' own progress bars, which would go to the server's console: `progress` reports instead."""
+    """Turn off what the libraries write to the server's console: progress bars, of which `progress` reports instead, and
+    that torchvision is missing, which nothing here needs.
+    """
     import transformers  # of Stable Diffusion's text encoder; slow to import, and not needed for a single U-Net
     from diffusers.utils import logging
 
     logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
+    for handler in transformers.utils.logging.get_logger("transformers").handlers:
+        handler.addFilter(_is_news)
+
+
+def _is_news(record: LogRecord) -> bool:
+    return "requires torchvision" not in record.getMessage()
 
 
 def _load_unet(folder: Path, dtype: torch.dtype) -> Pipeline:

@@ -11,6 +11,7 @@ import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,11 @@ def load_networks(folder: Path, components: dict[str, tuple[str, str]], dtype: t
     return networks
 
 
+def memory_options() -> dict[str, bool]:
+    """Options for diffusers' `from_pretrained`, which would otherwise say on the console that accelerate is missing."""
+    return {} if find_spec("accelerate") else {"low_cpu_mem_usage": False}
+
+
 def load_network(folder: Path, kind: type[Any], dtype: torch.dtype) -> Any:
     """The network in a folder.
 
@@ -69,8 +75,9 @@ def load_network(folder: Path, kind: type[Any], dtype: torch.dtype) -> Any:
         CannotOpen: when its settings describe more than its weights, or weights are missing or not finite.
     """
     _check_that_settings_fit(folder, kind)
+    options = memory_options() if issubclass(kind, ModelMixin) else {}
     network, found = kind.from_pretrained(
-        folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
+        folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
     )
     if missing := sorted(found["missing_keys"]):
         total = len(network.state_dict())

@@ -8,6 +8,7 @@ import torch
 
 from models.assets import ASSETS
 from models.classic.classifier import AttentionClassifier
+from models.opening.networks import memory_options
 from models.pipeline import CritterPipeline
 
 KINDS = ("sagan", "ddpm", "multihead", "cross", "classifier")  # as in `models.training.train_classic`
@@ -29,9 +30,10 @@ def load_paper_network(
             f"{name!r} has not been trained here; `make train-classic` trains all of {', '.join(FOLDERS)}, "
             f"`python -m models.training.train_classic --kind {kind}` only this one"
         )
+    options = {"dtype": dtype, "use_safetensors": True, **memory_options()}
     config = folder / "config.json"
     if config.is_file() and json.loads(config.read_text()).get("_class_name") == AttentionClassifier.__name__:
-        return AttentionClassifier.from_pretrained(folder, dtype=dtype, use_safetensors=True).to(device).eval()
-    pipeline = CritterPipeline.from_pretrained(folder, dtype=dtype, use_safetensors=True)
+        return AttentionClassifier.from_pretrained(folder, **options).to(device).eval()
+    pipeline = CritterPipeline.from_pretrained(folder, **options)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)

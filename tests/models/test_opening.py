@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +20,8 @@ from models.sampling.order import Order, draw_picture, timesteps
 from tests.support import single_file
 from tests.support.pipelines import PIPELINES, conditional, stable_diffusion, unconditional
 from viz import record
+
+ROOT = Path(__file__).parent.parent.parent
 
 PICTURE = Image.new("RGB", (30, 20), (200, 40, 40))
 
@@ -51,6 +56,13 @@ def test_load_opens_pipelines_that_draw_and_record_oblong_pictures(folders, name
         draw_picture(pipeline, Order("a red monster", steps=2, image=PICTURE)).size
         == geometry_of(pipeline).own_size[::-1]
     )
+
+
+def test_load_writes_nothing_on_the_console(folders):
+    names = ["critters", "critters-sagan", str(folders["Stable Diffusion"])]
+    code = f"from models import load\nfor name in {names}: load(name)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_load_checks_precision_and_device(folders):
