@@ -6,7 +6,7 @@ import sys
 
 from playwright.sync_api import expect
 
-from tests.support.chromium import ROOT, VIEWER, export_file, open_page, server, settle
+from tests.support.chromium import ROOT, VIEWER, VIEWER_ROOT, export_file, open_page, server, settle
 from tests.support.pipelines import PIPELINES
 
 HERE = ("data:", "blob:")
@@ -33,7 +33,8 @@ def test_nothing_is_asked_of_any_other_machine(chromium, tmp_path):
         page = open_page(chromium, url)
         page.context.on("request", lambda request: asked.append(request.url))
         page.reload()
-        page.wait_for_function(f"{VIEWER}?.trace && !{VIEWER}.trace.arriving")
+        page.wait_for_selector(f"{VIEWER_ROOT} .pg-main:not([hidden])")
+        page.wait_for_function(f"!{VIEWER}.trace.arriving")
         settle(page)
         for label in EXPORTS:
             export_file(page, label)
