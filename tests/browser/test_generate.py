@@ -14,6 +14,7 @@ from tests.support.chromium import (
     open_more,
     open_page,
     state,
+    wait_for_frame,
 )
 from viz.page.gallery import exhibits
 from viz.page.tabs.explore import CAPTIONS
@@ -132,6 +133,7 @@ def test_generate_rejects_invalid_value_and_changes_nothing(page, field, value, 
     before = atlas_pixels(page)
     open_more(page)
     page.locator(f"#{field}").fill(value)
+    wait_for_frame(page)
     page.locator("#generate").click()
     page.locator(".toast-body", has_text=message).wait_for(timeout=30_000)
     page.get_by_role("progressbar", name="Drawing").wait_for(state="hidden")

@@ -126,12 +126,14 @@ def open_more(page: Page) -> None:
     if not page.locator("#steps input").is_visible():
         page.locator("#more > button").click()
         page.locator("#steps input").wait_for()
+        wait_for_frame(page)  # they are made only now, and take their values after they are there
 
 
 def fill_field(page: Page, name: str, text: str) -> None:
     """Fill in one of the folded fields, such as "steps"."""
     open_more(page)
     page.locator(f"#{name} input").fill(text)
+    wait_for_frame(page)
 
 
 def look(page: Page, row: float, column: float) -> None:
