@@ -19,7 +19,7 @@ from viz.page.callers import THREADS, Page
 from viz.page.gallery import GALLERY, opening_exhibit
 from viz.page.guard import guard
 from viz.page.identity import DESCRIPTION, TITLE, identity_routes
-from viz.page.leaving import Leaving
+from viz.page.leaving import Leaving, is_open
 from viz.page.lifetime import check_address, check_mcp, check_root_path, serve_until_interrupted
 from viz.page.limits import set_limits
 from viz.page.menu import MAX_FILE
@@ -30,7 +30,7 @@ from viz.page.quota import UploadQuota
 from viz.page.runs import leave, load_bundled
 from viz.page.script import EarlyHead, head, script_route
 from viz.page.served import send_in_large_pieces
-from viz.page.sessions import quicken
+from viz.page.sessions import keep_few, quicken
 from viz.page.store import set_cache, store
 from viz.page.sweeper import keep_swept, open_folder
 from viz.page.tabs import api, explore, lesson
@@ -189,6 +189,7 @@ def main() -> None:
         ssr_mode=False,
     )
     keep_swept(folder)
+    keep_few(page, is_open)
     # The page is up and shows a recorded trace without torch. Load the model while the visitor looks at it.
     threading.Thread(target=_prepare, args=(not arguments.on_demand,), daemon=True).start()
     serve_until_interrupted(page)

@@ -139,8 +139,9 @@ def _load_pipeline(folder: Path, dtype: torch.dtype) -> DiffusionPipeline:
 
 
 def _silence_libraries() -> None:
-    """Turn off what the libraries write to the server's console: progress bars, of which `progress` reports instead, and
-    that torchvision is missing, which nothing here needs.
+    """Turn off what the libraries write to the server's console.
+
+    That is progress bars, as `progress` reports, and that torchvision is missing, which nothing here needs.
     """
     import transformers  # of Stable Diffusion's text encoder; slow to import, and not needed for a single U-Net
     from diffusers.utils import logging

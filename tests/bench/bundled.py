@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page
 from tests.bench.figures import Report, Value
 from tests.bench.opening import first_maps, starting
 from tests.bench.timing import alternate, end_step, median_with_interval, seconds
-from tests.support.chromium import VIEWER, VIEWER_ROOT, browser, look, open_page, server, settle
+from tests.support.chromium import VIEWER, VIEWER_ROOT, browser, look, open_page, server, settle, wait_for_frame
 from viz.recording.heap import keep_freed_memory
 
 CAPTION = "a round purple monster with two yellow eyes, red horns and a toothy mouth on a blue background"
@@ -151,6 +151,7 @@ def generate(page: Page, seed: int) -> None:
     page.wait_for_selector(f"{VIEWER_ROOT} .pg-main:not([hidden])")
     page.locator("#caption textarea").fill(CAPTION)
     page.locator("#seed input").fill(str(seed))
+    wait_for_frame(page)  # which takes the value
     page.locator("#generate").click()
     page.wait_for_function(
         f"(seed) => {VIEWER}.trace.recipe.seed === seed && {VIEWER}.trace.steps.length === 25",

@@ -277,7 +277,7 @@ class Visitor:
 
     @staticmethod
     def _checked(response: httpx.Response) -> httpx.Response:
-        if response.status_code == 503:
+        if response.status_code in (503, 507):  # too many wait; the uploads' quota is used up
             raise Refused
         begins = response.content[:10_000]  # `text` would decode whole traces, and make this process late
         if response.status_code != 200 or b"Traceback" in begins:

@@ -90,6 +90,7 @@ def test_stop_button_cancels_waiting_run(chromium, url, page):
     other.locator("#generate").click()
     other.get_by_text(re.compile(r"step \d+ of 40")).wait_for(timeout=60_000)
     page.locator("#seed input").fill("5")
+    wait_for_frame(page)  # which takes the value
     page.locator("#generate").click()
     page.get_by_text("Waiting for the model").wait_for()
     page.get_by_role("button", name="Stop").click()

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from tests.support.chromium import VIEWER, VIEWER_ROOT, look, open_page, settle, view
+from tests.support.chromium import VIEWER, VIEWER_ROOT, look, open_page, settle, view, wait_for_frame
 
 PARTS = ("picture", "player", "sentence", "atlas", "bar")
 PLACES = f"""(parts) => parts.map((name) => {{
@@ -85,6 +85,7 @@ def test_another_recording_and_hovers_move_nothing(chromium, url):
     generate(page)
     before = places(page)
     page.locator("#seed input").fill("12")
+    wait_for_frame(page)  # which takes the value
     page.locator("#generate").click()
     page.wait_for_function(f"{VIEWER}.trace.recipe.seed === 12", timeout=120_000)
     settle(page)
@@ -170,6 +171,7 @@ def test_all_steps_are_shown_on_request(chromium, url):
 def test_folded_fields_are_used_whether_shown_or_not(page):
     """Steps and guidance have their values also before they are unfolded."""
     page.locator("#seed input").fill("3")
+    wait_for_frame(page)  # which takes the value
     page.locator("#generate").click()
     page.wait_for_function(f"{VIEWER}.trace.recipe.seed === 3", timeout=120_000)
     assert page.evaluate(f"[{VIEWER}.trace.recipe.steps, {VIEWER}.trace.recipe.guidance]") == [25, 1.5]

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.support.chromium import VIEWER, fill_field, open_page, server, state
+from tests.support.chromium import VIEWER, fill_field, open_page, server, state, wait_for_frame
 from tests.support.pipelines import PIPELINES
 
 SAY = "#live p[role=status]"
@@ -74,6 +74,7 @@ def test_first_run_says_that_the_model_is_loading_can_be_stopped_and_begins_once
 
     page.evaluate("said.length = 0")
     page.locator("#seed input").fill("78")
+    wait_for_frame(page)  # which takes the value
     page.locator("#generate").click()
     page.wait_for_function(f"{VIEWER}.trace.recipe.seed === 78", timeout=60_000)
     assert not any("Loading" in text for text in page.evaluate("said"))

@@ -11,7 +11,7 @@ import pytest
 from starlette.middleware import Middleware
 
 from tests.support.chromium import server
-from viz.page.leaving import Leaving
+from viz.page.leaving import Leaving, is_open
 
 
 @pytest.fixture
@@ -35,11 +35,11 @@ def test_closed_pages_are_noticed_and_make_no_sessions(plain):
             stream = open_pages.enter_context(client.stream("GET", f"{url}gradio_api/heartbeat/{name}"))
             lines.append(stream.iter_lines())  # kept: a stream is closed with its iterator
             assert next(lines[-1]) == "data: ALIVE"
-        assert left == []
+        assert left == [] and all(map(is_open, names))
     deadline = time.monotonic() + 10
     while len(left) < len(names) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert sorted(left) == sorted(names)
+    assert sorted(left) == sorted(names) and not any(map(is_open, names))
     assert len(page.state_holder.session_data) == 0
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from datetime import timedelta
 
 import gradio as gr
 from gradio.data_classes import FileData
-from gradio.state_holder import SessionState
+from gradio.state_holder import SessionState, StateHolder
 
-from viz.page.sessions import quicken
+from viz.page.sessions import forget, quicken
 
 
 def lay_out() -> gr.Blocks:
@@ -49,3 +50,18 @@ def test_sessions_need_no_signatures_and_no_schemas(monkeypatch):
     monkeypatch.setattr(FileData, "model_json_schema", lambda *_, **__: slow.append("schema"))
     described(page)
     assert slow == []
+
+
+def test_sessions_without_a_page_go_once_they_are_not_used():
+    page = lay_out()
+    holder = StateHolder()
+    holder.set_blocks(page)
+    page.state_holder = holder
+    for name in ("open", "closed", "used"):
+        assert holder[name] is holder[name]
+    for name in ("open", "closed"):
+        holder.time_last_used[name] -= timedelta(seconds=200)
+    forget(page, lambda session: session == "open", grace=180)
+    assert sorted(holder.session_data) == sorted(holder.time_last_used) == ["open", "used"]
+    forget(page, lambda session: session == "open", grace=0)
+    assert list(holder.session_data) == ["open"]

@@ -7,11 +7,19 @@ function with it, even of one that never did anything; many pages closed at once
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 HEARTBEAT = "/gradio_api/heartbeat/"
+
+_open: Counter[str] = Counter()  # how many heartbeats each session has
+
+
+def is_open(session: str) -> bool:
+    """Whether a page of that session is open."""
+    return session in _open
 
 
 class Leaving:
@@ -22,8 +30,14 @@ class Leaving:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         _, found, session = scope.get("path", "").partition(HEARTBEAT)
+        if not found or not session or "/" in session:
+            await self.app(scope, receive, send)
+            return
+        _open[session] += 1
         try:
             await self.app(scope, receive, send)
         finally:
-            if found and session and "/" not in session:
-                asyncio.get_running_loop().run_in_executor(None, self.leave, session)  # not awaited: this is cancelled
+            _open[session] -= 1
+            if not _open[session]:
+                del _open[session]
+            asyncio.get_running_loop().run_in_executor(None, self.leave, session)  # not awaited: this is cancelled
