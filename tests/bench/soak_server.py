@@ -9,10 +9,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.chromium import ROOT
+from viz.page.sweeper import taken
 
 
 class Running:
@@ -60,16 +61,8 @@ class Running:
             "rss_mb": number["VmRSS"] / 1024,
             "threads": number["Threads"],
             "files": len(os.listdir(process / "fd")),
-            "cache_mb": _bytes(self._folder) / 1e6,
+            "cache_mb": taken(self._folder) / 1e6,
         }
-
-
-def _bytes(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        with suppress(OSError):  # deleted in the meantime
-            total += path.stat().st_size
-    return total
 
 
 @contextmanager

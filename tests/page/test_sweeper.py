@@ -79,3 +79,19 @@ def test_server_sweeps_while_it_runs(tmp_path, monkeypatch):
     while later.exists() and time.monotonic() < end:
         time.sleep(0.02)
     assert kept.exists() and not later.exists()
+
+
+def test_folders_may_vanish_while_they_are_looked_through(tmp_path, monkeypatch):
+    write(tmp_path / "gone" / "file", 10, 0)
+    stays = write(tmp_path / "stays" / "file", 20, 0)
+    scan = os.scandir
+
+    def scandir(path):
+        if os.fspath(path).endswith("gone"):
+            raise FileNotFoundError(path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert sweeper.taken(tmp_path) == 20
+    sweep(tmp_path, limit=0)
+    assert stays.exists(), "it is young"

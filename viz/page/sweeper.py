@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
@@ -62,7 +63,7 @@ def sweep(folder: Path, kept: frozenset[Path] = frozenset(), *, age: float = AGE
         kept: files that stay, such as those that the page itself shows.
     """
     files = []
-    for path in folder.rglob("*"):
+    for path in files_in(folder):
         with suppress(OSError):  # it was deleted in the meantime
             if path.is_file() and not path.is_symlink() and path not in kept and path.name != _LOCK:
                 about = path.stat()
@@ -79,10 +80,16 @@ def sweep(folder: Path, kept: frozenset[Path] = frozenset(), *, age: float = AGE
                     path.parent.rmdir()
 
 
+def files_in(folder: Path) -> Iterator[Path]:
+    """All files below a folder, from which files and folders may vanish meanwhile; `Path.rglob` would raise."""
+    for parent, _, names in os.walk(folder):
+        yield from (Path(parent, name) for name in names)
+
+
 def taken(folder: Path) -> int:
     """Bytes of all files in a folder."""
     total = 0
-    for path in folder.rglob("*"):
+    for path in files_in(folder):
         with suppress(OSError):  # it was deleted in the meantime
             total += path.stat().st_size if path.is_file() else 0
     return total
@@ -95,7 +102,7 @@ def make_room(folder: Path, limit: int) -> None:
 
 def keep_swept(folder: Path) -> None:
     """Sweep a folder from time to time, in a thread of its own. What is in it now stays."""
-    kept = _kept[folder] = frozenset(folder.rglob("*"))
+    kept = _kept[folder] = frozenset(files_in(folder))
 
     def work() -> None:
         while True:
