@@ -5,13 +5,13 @@ import io
 import json
 import re
 import xml.etree.ElementTree as ElementTree
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.support.chromium import VIEWER, export_file, look, open_offline, wait_for_frame
+from tests.support.gifs import read_gif
 from viz import Trace
 from viz.colors import palette
 from viz.export import rows_on_show, write_gif, write_html
@@ -128,18 +128,7 @@ def test_export_menu_writes_svg_with_scale_head_and_pins(alone, trace):
 
 def frames_of_gif(page) -> tuple[list[np.ndarray], list[int]]:
     """The frames of the animation of what is on show, and their durations in milliseconds."""
-    return opened_gif(export_file(page, "the map over the picture")[1])
-
-
-def opened_gif(content: bytes) -> tuple[list[np.ndarray], list[int]]:
-    gif: Any = Image.open(io.BytesIO(content))
-    assert gif.info["loop"] == 0
-    frames, durations = [], []
-    for index in range(gif.n_frames):
-        gif.seek(index)
-        frames.append(np.asarray(gif.convert("RGB"), int))
-        durations.append(gif.info["duration"])
-    return frames, durations
+    return read_gif(io.BytesIO(export_file(page, "the map over the picture")[1]))
 
 
 def test_export_menu_writes_gif_across_steps(alone, trace):
@@ -174,7 +163,7 @@ def test_gif_is_like_pythons(alone, trace, tmp_path, changes):
     set_view(alone, point=[0.3, 0.7], **changes)
     view = View.from_json(alone.evaluate(f"{VIEWER}.viewNow()"))
     frames, durations = frames_of_gif(alone)
-    others, wanted = opened_gif(write_gif(trace, tmp_path / "python.gif", view).read_bytes())
+    others, wanted = read_gif(io.BytesIO(write_gif(trace, tmp_path / "python.gif", view).read_bytes()))
     assert durations == wanted and frames[0].shape[1] == others[0].shape[1]
     side = frames[0].shape[1]  # the picture is square
     for one, other in zip(frames, others, strict=True):

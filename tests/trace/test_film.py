@@ -1,13 +1,12 @@
 """Animations over the steps, made in Python: the files are opened again."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from tests.support.gallery import without_words
+from tests.support.gifs import read_gif
 from tests.support.traces import trace_of_segments
 from viz import Trace
 from viz.colors import palette
@@ -26,24 +25,13 @@ def trace() -> Trace:
     return without_words(first_trace())
 
 
-def frames_of_file(path) -> tuple[list[np.ndarray], list[int]]:
-    """The frames of a GIF, (h, w, 3), and their durations in milliseconds."""
-    gif: Any = Image.open(path)
-    frames, durations = [], []
-    for index in range(gif.n_frames):
-        gif.seek(index)
-        frames.append(np.asarray(gif.convert("RGB"), int))
-        durations.append(gif.info["duration"])
-    return frames, durations
-
-
 def texts_of(trace: Trace, view: View) -> list[list[str]]:
     """The texts of each frame, from the top down."""
     return [[item.text for item in sheet.items if isinstance(item, Text)] for sheet in sheets_of(trace, view)]
 
 
 def test_file_holds_its_last_frame(trace, tmp_path):
-    frames, durations = frames_of_file(write_gif(trace, tmp_path / "a.gif", VIEW))
+    frames, durations = read_gif(write_gif(trace, tmp_path / "a.gif", VIEW))
     assert durations == [350] * (len(trace.steps) - 1) + [2000]
     assert frames[0].shape[1] == 384 and frames[0].shape[0] % 2 == 0
 
@@ -51,7 +39,7 @@ def test_file_holds_its_last_frame(trace, tmp_path):
 def test_file_carries_colour_bar_and_name(trace, tmp_path):
     """Cells side by side differ below the picture in the line that names them; the bar has the scale's colours."""
     views = [VIEW, replace(VIEW, point=(0.3, 0.7 + 1 / 32))]
-    one, other = (frames_of_file(write_gif(trace, tmp_path / f"{i}.gif", view))[0] for i, view in enumerate(views))
+    one, other = (read_gif(write_gif(trace, tmp_path / f"{i}.gif", view))[0] for i, view in enumerate(views))
     differ = np.abs(one[0][384:] - other[0][384:]).sum(-1) > 200
     rows = np.flatnonzero(differ.any(1))
     assert differ.sum() > 5 and rows.min() >= 20 and rows.max() <= 56
@@ -62,12 +50,12 @@ def test_file_carries_colour_bar_and_name(trace, tmp_path):
 
 def test_file_outlines_query_and_pins(trace, tmp_path):
     """White around the pixel under the cursor; a pin in its colour, with its number."""
-    alone = frames_of_file(write_gif(trace, tmp_path / "a.gif", replace(VIEW, opacity=0)))[0][-1]
+    alone = read_gif(write_gif(trace, tmp_path / "a.gif", replace(VIEW, opacity=0)))[0][-1]
     row, column = (int(place * 32) for place in VIEW.point)
     left, top = column * 12, row * 12
     assert (np.abs(alone[top, left : left + 12] - 255).max(-1) < 40).mean() > 0.8
     pinned = replace(VIEW, opacity=0, pins=(Pixel((0.3, 0.7)), Box((0.5, 0.25), (0.75, 0.5))), active=0)
-    frame = frames_of_file(write_gif(trace, tmp_path / "b.gif", pinned))[0][-1]
+    frame = read_gif(write_gif(trace, tmp_path / "b.gif", pinned))[0][-1]
     for color, (y, x) in (((0xE6, 0x9F, 0), (top, left + 5)), ((0x56, 0xB4, 0xE9), (192, 144))):
         assert np.abs(frame[y - 1 : y + 2, x] - color).max(-1).min() < 40
 
