@@ -1,5 +1,6 @@
 """The model box: opening a model, the memory forecast, drawing, recording on a photo, and refusals."""
 
+import json
 import re
 
 import pytest
@@ -84,9 +85,62 @@ def test_recording_of_an_own_model_is_back_after_a_reload(page):
         page.wait_for_function(f"document.querySelector('{VIEWER_ROOT}')?.viewer?.trace?.recipe.model === 'DDPM'")
         settle(page)
         assert page.evaluate(shown) == before and "look=" not in page.url
+        wait_for_text(page, "status", "DDPM is open")  # the model, too
+        wait_for_text(page, "forecast", "4 layers × 2 calls")
     assert export_file(page, "one HTML file")[0] == "pixelgaze-trace.html"
     page.locator("#shelf button img").first.click()  # what is on show now is kept by the address
     page.wait_for_function("location.search.includes('look=') && sessionStorage.getItem('pixelgaze-kept') === null")
+    assert not page.complaints
+
+
+def test_own_model_is_open_after_a_reload_and_draws(page, chromium, served):
+    """Twice in a row, with the fields as they were; a tab beside it with the same memory gets none."""
+    open_model(page, "Stable-Diffusion")
+    wait_for_text(page, "status", "Stable-Diffusion is open")
+    wait_for_text(page, "forecast", "8 layers × 11 calls")
+    status = field(page, "status").input_value()
+    field(page, "prompt").fill("a red monster")
+    page.get_by_label("Negative prompt").fill("blue")
+    for name, text in {"steps": "3", "seed": "7", "height": "24"}.items():
+        field(page, name).fill(text)
+        field(page, name).press("Tab")
+    wait_for_text(page, "forecast", "8 layers × 4 calls")
+    for _ in range(2):
+        page.reload()
+        wait_for_text(page, "status", status)
+        wait_for_text(page, "forecast", "8 layers × 4 calls")
+        kept = ("name", "prompt", "negative", "steps", "seed", "height", "width", "guidance")
+        values = [field(page, name).input_value() for name in kept]
+        assert values == ["Stable-Diffusion", "a red monster", "blue", "3", "7", "24", "16", "7.5"]
+    memory = page.evaluate("sessionStorage.getItem('pixelgaze-model')")
+    beside = chromium.new_page()
+    beside.add_init_script(f"sessionStorage.setItem('pixelgaze-model', {json.dumps(memory)})")
+    beside.goto(served[0])
+    beside.locator(".toast-body", has_text="Your model is open in another tab.").wait_for()
+    beside.close()
+    page.locator("#model-draw").click()
+    page.wait_for_function(f"{VIEWER}.trace.recipe.model === 'Stable-Diffusion'", timeout=90_000)
+    recipe = page.evaluate(f"{VIEWER}.trace.recipe")
+    assert (recipe["caption"], recipe["negative"], recipe["seed"], recipe["steps"]) == ("a red monster", "blue", 7, 3)
+    assert not page.complaints
+
+
+def test_folded_box_of_an_own_model_is_back_folded(page):
+    """Gradio makes what is folded only once it is unfolded."""
+    open_model(page, "DDPM")
+    wait_for_text(page, "forecast", "4 layers × 10 calls")
+    page.locator("#model-box > button").click()
+    page.reload()
+    page.complaints.clear()  # of a forecast that was cut off
+    page.wait_for_function(f"document.querySelector('{VIEWER_ROOT}')?.viewer?.trace")
+    page.wait_for_timeout(1000)
+    assert not field(page, "status").is_visible()
+    page.locator("#model-box > button").click()
+    wait_for_text(page, "status", "DDPM is open")
+    wait_for_text(page, "forecast", "4 layers × 10 calls")
+    assert field(page, "sampler").input_value() == "DDPMScheduler" and not field(page, "prompt").is_visible()
+    page.locator("#model-draw").click()
+    page.wait_for_function(f"{VIEWER}.trace.recipe.model === 'DDPM'", timeout=90_000)
     assert not page.complaints
 
 

@@ -46,7 +46,7 @@ RIGHT = {
     "recipe": EXHIBIT.recipe.to_json(),
     "size": [64, 64],
 } | dict.fromkeys(("index", "step", "number", "region", "seed"), 1)
-FIELDS = (*RIGHT, "caption", "lines", "outside", "beside")
+FIELDS = (*RIGHT, "caption", "lines", "outside", "beside", "token", "fields")
 EVENTS = st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=4).map(lambda odd: RIGHT | odd) | JSON
 SOURCES = str(Path(viz.__file__).parent)
 PAGE = build()

@@ -1,6 +1,7 @@
 """The visitors' models: one each, in a budget; the one used longest ago goes, and its owner is told."""
 
 import shutil
+import threading
 import time
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from tests.support import single_file
 from tests.support.pipelines import PIPELINES
 from viz.page import limits, open_models
-from viz.page.open_models import GONE, LEFT, MADE_ROOM, NOT_OPEN, OpenModels
+from viz.page.open_models import ELSEWHERE, GONE, LEFT, MADE_ROOM, NOT_OPEN, OpenModels
 from viz.page.own_model import OwnModel, expected_bytes
 from viz.recipe import RecipeError
 
@@ -117,6 +118,104 @@ def test_page_that_comes_back_keeps_its_model(models, monkeypatch):
     opened.get("A", "DDPM")
     time.sleep(0.6)
     assert opened.get("A", "DDPM")
+
+
+@pytest.fixture
+def open_pages(monkeypatch) -> set[str]:
+    """The sessions whose pages are open, none at first; nobody is waited for."""
+    sessions: set[str] = set()
+    monkeypatch.setattr(open_models, "is_open", sessions.__contains__)
+    monkeypatch.setattr(open_models, "HANDOVER", 0.0)
+    return sessions
+
+
+def why_not_over(models: OpenModels, token: str, session: str) -> str:
+    with pytest.raises(RecipeError) as raised:
+        models.take_over(token, session)
+    return str(raised.value)
+
+
+def test_model_of_a_page_that_was_left_is_taken_over(models, open_pages, monkeypatch):
+    """However often, with the same token, even if its page left again before it knew."""
+    monkeypatch.setattr(open_models, "AWAY", 0.3)
+    opened = OpenModels()
+    model = open_named(opened, "DDPM", session="A")
+    token = opened.token("A")
+    opened.leave("A")
+    for session in "BC":
+        assert opened.take_over(token, session) is opened.get(session, "DDPM") is model
+    assert opened.token("C") == token and opened.token("A") is opened.token("B") is None
+    assert why_not(opened, "A", "DDPM") == why_not(opened, "B", "DDPM") == GONE
+    open_pages.add("D")
+    assert opened.take_over(token, "D") is opened.take_over(token, "D") is model
+    time.sleep(0.6)
+    assert opened.get("D", "DDPM") is model  # leaving A closed nothing of D
+
+
+def test_model_taken_over_by_a_page_that_left_meanwhile_is_closed(models, open_pages, monkeypatch):
+    monkeypatch.setattr(open_models, "AWAY", 0.05)
+    opened = OpenModels()
+    open_named(opened, "DDPM", session="A")
+    token = opened.token("A")
+    opened.take_over(token, "B")  # for which no page is open
+    deadline = time.monotonic() + 5
+    while "B" in opened._places and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert why_not_over(opened, token, "C") == LEFT
+
+
+def test_model_is_not_taken_over_while_its_page_is_open(models, open_pages):
+    opened = OpenModels()
+    model = open_named(opened, "DDPM", session="A")
+    open_pages.update("AB")
+    assert why_not_over(opened, opened.token("A"), "B") == ELSEWHERE
+    assert opened.get("A", "DDPM") is model and why_not(opened, "B", "DDPM") == GONE
+    open_pages.remove("A")
+    assert opened.take_over(opened.token("A"), "B") is model
+
+
+def test_page_that_leaves_late_is_waited_for(models, open_pages, monkeypatch):
+    monkeypatch.setattr(open_models, "HANDOVER", 10.0)
+    opened = OpenModels()
+    model = open_named(opened, "DDPM", session="A")
+    open_pages.update("AB")
+    timer = threading.Timer(0.3, open_pages.remove, "A")
+    timer.start()
+    assert opened.take_over(opened.token("A"), "B") is model
+
+
+def test_only_its_token_takes_a_model_over(models, open_pages):
+    opened = OpenModels()
+    model = open_named(opened, "DDPM", session="A")
+    first = opened.token("A")
+    for wrong in ("", "A", first[:-1], first + "=", first.swapcase(), "é" * 43, "\ud800"):
+        assert why_not_over(opened, wrong, "B") == GONE
+    assert opened.get("A", "DDPM") is model
+    other = open_named(opened, "DDPM", session="B")
+    assert len({first, opened.token("B")}) == 2 and len(first) >= 40
+    assert opened.take_over(opened.token("B"), "C") is other
+
+
+def test_token_of_a_closed_model_says_why(models, open_pages, room_for, monkeypatch):
+    opened = OpenModels()
+    open_named(opened, "DDPM", session="A")
+    open_named(opened, "DDPM", session="B")
+    tokens = [opened.token(session) for session in "AB"]
+    opened.get("A", "DDPM")
+    room_for("DDPM", "inpainting", spare=100_000)
+    open_named(opened, "inpainting", session="C")
+    open_named(opened, "Stable-Diffusion", session="A")
+    assert [why_not_over(opened, token, "D") for token in tokens] == [GONE, MADE_ROOM]
+
+
+def test_model_opened_meanwhile_stays(models, open_pages):
+    """The page was loaded again, and another model was opened before the first was asked for."""
+    opened = OpenModels()
+    open_named(opened, "DDPM", session="A")
+    token = opened.token("A")
+    second = open_named(opened, "inpainting", session="B")
+    assert opened.take_over(token, "B") is opened.get("B", "inpainting") is second
+    assert why_not_over(opened, token, "B") == GONE and list(opened._places) == ["B"]
 
 
 def test_open_model_says_why_it_failed_without_paths(models, tmp_path, monkeypatch):

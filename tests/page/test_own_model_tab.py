@@ -13,7 +13,7 @@ from viz import Trace
 from viz.page import public, runs
 from viz.page.open_models import OpenModels
 from viz.page.progress import ProgressStrip
-from viz.page.tabs import own_model
+from viz.page.tabs import model_box, own_model
 from viz.page.viewer import Viewer
 from viz.recipe import RecipeError
 
@@ -27,7 +27,7 @@ REQUEST = SimpleNamespace(session_hash="a visitor")
 def handlers(models, monkeypatch):
     monkeypatch.setattr(own_model, "open_models", OpenModels())
     with gr.Blocks():
-        box = own_model.lay_out()
+        box = model_box.lay_out()
         handlers = own_model.Handlers(box, Viewer(), ProgressStrip())
         own_model.wire(box, handlers.viewer, handlers.strip)
     return handlers
@@ -69,6 +69,7 @@ def test_open_name_warns_and_closes_settings_on_failure(handlers, warnings):
     box, outputs = handlers.box, open_name(handlers, "/etc/passwd")
     assert outputs[box.model] is None and not outputs[box.settings].visible
     assert [outputs[box.status]] == warnings and "Expected a Hugging Face model ID" in outputs[box.status]
+    assert outputs[box.kept] == {"token": None}
 
 
 def test_open_name_shows_its_progress_in_the_strip(handlers):

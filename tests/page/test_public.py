@@ -13,7 +13,7 @@ import pytest
 from gradio_client import Client
 
 from viz.page import limits, public, runs
-from viz.page.tabs import own_model
+from viz.page.tabs import model_box
 from viz.recipe import Recipe, RecipeError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -47,7 +47,7 @@ def test_only_listed_models_can_be_opened(models, tmp_path):
 def test_page_without_listed_models_offers_none(monkeypatch):
     monkeypatch.setattr(limits, "_limits", limits.Limits())
     with gr.Blocks() as page:
-        own_model.lay_out()
+        model_box.lay_out()
     assert [each.visible for each in page.blocks.values() if each.elem_id == "model-box"] == [False]
     with pytest.raises(RecipeError, match="which has none besides the bundled one"):
         limits.resolve_source("DDPM")
@@ -55,7 +55,7 @@ def test_page_without_listed_models_offers_none(monkeypatch):
 
 def test_page_with_listed_models_offers_these_alone(models):
     with gr.Blocks():
-        box = own_model.lay_out()
+        box = model_box.lay_out()
     assert not box.upload.visible and not box.config.visible and not box.name.allow_custom_value
     assert [name for name, _ in box.name.choices] == limits.model_names()
 

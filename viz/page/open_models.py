@@ -1,11 +1,13 @@
 """The models that visitors have opened: one each, in a budget of memory. A model itself is in `viz.page.own_model`.
 
 Whoever opens another model closes their own first. If that is not enough, the ones used longest ago are closed, never
-one that is running, and their owners are told at the next use. A page that is left loses its model after a while.
+one that is running, and their owners are told at the next use. A page that is left loses its model after a while. One
+that is loaded again is a new session, which takes the model over by its token.
 """
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +20,7 @@ from cachetools import LRUCache
 
 from viz.page import zero
 from viz.page.interrupt import interruptible_opening
+from viz.page.leaving import is_open
 from viz.page.limits import models_limit, resolve_source
 from viz.page.line import Stopped
 from viz.page.runs import LOADING, Session, opening_lock, stream_thread
@@ -27,22 +30,28 @@ from viz.recording.budget import amount
 if TYPE_CHECKING:
     from viz.page.own_model import OwnModel
 
+HANDOVER = 3.0  # seconds in which a page that is loaded again has left: a proxy may notice it late
 AWAY = 300.0  # seconds after which a page that was left loses its model: a phone that was asleep comes back earlier
 NOT_OPEN = "No model is open. Open one first."
 GONE = "Your model is no longer loaded. Open it again."
 MADE_ROOM = "Your model was closed, because another visitor's needed its memory. Open it again."
 LEFT = "Your model was closed, because this page was away for long. Open it again."
+ELSEWHERE = "Your model is open in another tab. To use one here, open it here, too."
 
 
 @dataclass(eq=False)
 class _Place:
-    """A visitor's open model: its bytes, its device, when it was used last, and how many runs use it now."""
+    """A visitor's open model: its bytes, its device, when it was used last, and how many runs use it now.
+
+    The token is known to the page that opened it alone.
+    """
 
     model: OwnModel
     size: int
     device: str
     used: float = field(default_factory=time.monotonic)
     runs: int = 0
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
 
 
 class OpenModels:
@@ -51,6 +60,7 @@ class OpenModels:
     def __init__(self) -> None:
         self._places: dict[Session, _Place] = {}
         self._why: LRUCache[Session, str] = LRUCache(1000)  # {session that lost its model: a sentence}
+        self._closed: LRUCache[str, str] = LRUCache(1000)  # {token of a model that was closed: a sentence}
         self._leaving: dict[Session, threading.Timer] = {}
         self._guard = threading.RLock()  # of all of these
 
@@ -173,11 +183,54 @@ class OpenModels:
             self._stay(session)
             return place
 
+    def token(self, session: Session) -> str | None:
+        """What the session's page shows to take its model over after a reload; None if none is open."""
+        with self._guard:
+            place = self._places.get(session)
+            return None if place is None else place.token
+
+    def take_over(self, token: str, session: Session) -> OwnModel:
+        """The model of that token, which is the session's from now on. It waits until the page that had it has left.
+
+        Raises:
+            RecipeError: when it is not open any more, saying why, or that page is still open after `HANDOVER`.
+        """
+        end = time.monotonic() + HANDOVER
+        while self._is_elsewhere(token, session) and time.monotonic() < end:
+            time.sleep(0.05)
+        with self._guard:
+            if self._is_elsewhere(token, session):
+                raise RecipeError(ELSEWHERE)
+            owner = self._owner(token)
+            if owner != session and session in self._places:  # another one was opened in the meantime
+                self._close(owner, GONE)
+            else:
+                self._stay(owner)
+                self._places[session] = self._places.pop(owner)
+                self._why.pop(session, None)
+            place = self._places[session]
+            place.used = time.monotonic()
+            if session is not None and not is_open(session):  # it was left in the meantime
+                self.leave(session)
+            return place.model
+
+    def _is_elsewhere(self, token: str, session: Session) -> bool:
+        owner = self._owner(token)
+        return owner is not None and owner != session and is_open(owner)
+
+    def _owner(self, token: str) -> Session:
+        """The session with the model of that token; RecipeError if there is none."""
+        with self._guard:
+            for session, place in self._places.items():
+                if secrets.compare_digest(place.token.encode(), token.encode(errors="replace")):
+                    return session
+            raise RecipeError(self._closed.get(token, GONE))
+
     def _close(self, session: Session, why: str) -> None:
         with self._guard:
             self._stay(session)
-            if self._places.pop(session, None) is not None:
-                self._why[session] = why
+            if (place := self._places.pop(session, None)) is not None:
+                self._why[session] = self._closed[place.token] = why
 
     def _stay(self, session: Session) -> None:
         if (timer := self._leaving.pop(session, None)) is not None:

@@ -20,7 +20,7 @@ from viz.page.plots import Plots
 from viz.page.progress import ProgressStrip
 from viz.page.runs import load_bundled, stop_runs, stoppable_run
 from viz.page.store import Kept
-from viz.page.tabs import compare, generate, link, own_model
+from viz.page.tabs import compare, generate, link, model_box, own_model
 from viz.page.tabs.generate import Shown, Wanted
 from viz.page.viewer import Viewer
 from viz.recipe import Recipe, RecipeError, check_words
@@ -42,7 +42,7 @@ def build(page: gr.Blocks) -> None:
     with gr.Row(elem_id="draw"):
         shelf = _lay_out_gallery(gallery)
         request = _lay_out_request(first_exhibit())
-        box = own_model.lay_out()
+        box = model_box.lay_out()
     strip = ProgressStrip(elem_id="live")
     with gr.Row(elem_id="pair"):
         with gr.Column(min_width=340):
