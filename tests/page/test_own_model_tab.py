@@ -1,6 +1,7 @@
 """The model box's handlers, called with the values that Gradio passes: a dictionary by component."""
 
 import threading
+import time
 from types import SimpleNamespace
 
 import gradio as gr
@@ -10,7 +11,7 @@ from PIL import Image
 
 from models import load
 from viz import Trace
-from viz.page import public, runs
+from viz.page import callers, public, runs
 from viz.page.open_models import OpenModels
 from viz.page.progress import ProgressStrip
 from viz.page.tabs import model_box, own_model
@@ -137,6 +138,28 @@ def test_forecast_describes_memory_or_says_what_is_wrong(handlers):
     wrong = handlers.forecast(values(handlers, model="DDPM", steps=0), REQUEST)
     assert "steps must be a whole number" in wrong[box.memory]
     assert "no longer loaded" in handlers.forecast(values(handlers, model="another"), REQUEST)[box.memory]
+
+
+def test_forecast_ends_when_its_visitor_leaves(handlers, monkeypatch):
+    """Each layer takes long, also of the copy that the plan calls; the visitor leaves in the first."""
+    open_name(handlers, "DDPM")
+    gone, called = threading.Event(), []
+    monkeypatch.setattr(callers, "present_caller", lambda: SimpleNamespace(is_gone=gone.is_set))
+    monkeypatch.setattr(callers, "LOOK", 0.02)
+
+    def dawdle(module, arguments):
+        called.append(module)
+        gone.set()
+        time.sleep(0.1)
+
+    modules = list(own_model.open_models.get("a visitor", "DDPM").pipeline.unet.modules())
+    handles = [module.register_forward_pre_hook(dawdle) for module in modules]
+    outputs = handlers.forecast(values(handlers, model="DDPM"), REQUEST)
+    assert outputs == {handlers.box.memory: gr.skip()} and 0 < len(called) < 20 < len(modules)
+    for handle in handles:
+        handle.remove()
+    gone.clear()
+    assert "(4 layers × 2 calls" in handlers.forecast(values(handlers, model="DDPM"), REQUEST)[handlers.box.memory]
 
 
 def test_draw_yields_progress_and_then_the_trace(handlers):

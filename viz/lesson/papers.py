@@ -10,9 +10,11 @@ network once; the classifier gets it without noise.
 from __future__ import annotations
 
 import json
-from functools import lru_cache
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
+
+from cachetools import LRUCache, cached
 
 from models.assets import ASSETS
 from models.opening.revision import revision_of
@@ -42,7 +44,15 @@ def available_networks() -> dict[str, str]:
     return {f"critters-{kind}": label for kind, label in PAPERS.items() if (FOLDER / kind).is_dir()}
 
 
-@lru_cache(maxsize=2)
+_loaded: LRUCache[str, Model] = LRUCache(2)
+
+
+def is_loaded(name: str) -> bool:
+    """Whether `load_model` has the network of that name already."""
+    return name in _loaded
+
+
+@cached(_loaded, key=lambda name: name, lock=threading.Lock())
 def load_model(name: str) -> Model:
     """`models.load(name)`, keeping the last two."""
     from models import load

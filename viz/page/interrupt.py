@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from viz.checkpoint import between_layers, checked
+from viz.page.callers import watched
 from viz.page.line import Stopped
 
 if TYPE_CHECKING:  # torch is loaded with the first model, after the page is served
@@ -15,45 +17,31 @@ if TYPE_CHECKING:  # torch is loaded with the first model, after the page is ser
 
 @contextmanager
 def interruptible(network: nn.Module, stopped: threading.Event) -> Iterator[None]:
-    """Within this block, a call of the network raises Stopped before its next layer once `stopped` is set.
+    """Within this block, a call of the network raises Stopped before its next layer once `stopped` is set."""
 
-    The hooks see nothing and change nothing. Modules inside an `nn.TransformerEncoderLayer` have none: PyTorch computes
-    it as one operation as long as nothing inside it is watched, with other rounding.
-    """
-    if stopped.is_set():
-        raise Stopped
-
-    def check(module: nn.Module, arguments: Any) -> None:
+    def check() -> None:
         if stopped.is_set():
             raise Stopped
 
-    handles = [module.register_forward_pre_hook(check) for module in _layers(network)]
-    try:
+    check()
+    with between_layers(network, check):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
-def _layers(network: nn.Module) -> list[nn.Module]:
-    """The network, and its smallest modules that hold others with weights of their own, such as a residual block."""
-    from torch import nn
+@contextmanager
+def ending_when_left() -> Iterator[threading.Event]:
+    """Within this block, checkpoints raise Stopped once the caller of the present event has gone away.
 
-    layers, closed = [network], (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer, nn.MultiheadAttention)
+    Yields what is set then, for what has no checkpoints. It is for what does not count as a run of the visitor's.
+    """
+    stopped = threading.Event()
 
-    def visit(module: nn.Module) -> None:
-        for child in module.children():
-            if not isinstance(child, closed):
-                if any(_has_weights(grandchild) for grandchild in child.children()):
-                    layers.append(child)
-                visit(child)
+    def look() -> None:
+        if stopped.is_set():
+            raise Stopped
 
-    visit(network)
-    return layers
-
-
-def _has_weights(module: nn.Module) -> bool:
-    return next(module.parameters(recurse=False), None) is not None
+    with watched(stopped), checked(look):
+        yield stopped
 
 
 @contextmanager

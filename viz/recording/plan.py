@@ -21,6 +21,7 @@ from torch import nn
 
 from models.protocol import Pipeline
 from viz.asking import Asked, Asking
+from viz.checkpoint import between_layers, checkpoint
 from viz.layer import Key, Layer
 from viz.probes import Reading, find_sites
 from viz.proof import proof_channels
@@ -171,7 +172,7 @@ def plan(
     asking = None if queries is None else Asking.parse(queries)
     counter, trace = ByteCounter(dtype or own_dtype, asking), Trace()
     recorder = Recorder(trace, select_sites(sites, skipped, layers), counter, PictureChoice(guided=False))
-    with recorder.watching(meta_network), torch.no_grad():
+    with recorder.watching(meta_network), between_layers(meta_network), torch.no_grad():
         try:
             meta_network(*map(_to_meta, arguments), **{name: _to_meta(value) for name, value in keywords.items()})
         except (RuntimeError, NotImplementedError) as error:
@@ -245,8 +246,11 @@ class ByteCounter:
 
 def _weightless(network: nn.Module) -> nn.Module:
     """A copy whose parameters and buffers have shapes but no numbers."""
-    tensors = [*network.parameters(), *network.buffers()]
-    return copy.deepcopy(network, {id(tensor): _to_meta(tensor) for tensor in tensors})
+    shapes = {}
+    for tensor in (*network.parameters(), *network.buffers()):
+        checkpoint()
+        shapes[id(tensor)] = _to_meta(tensor)
+    return copy.deepcopy(network, shapes)
 
 
 def _to_meta(value: object) -> object:

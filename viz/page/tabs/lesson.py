@@ -17,14 +17,15 @@ from gradio.utils import get_upload_folder
 from safetensors import SafetensorError, safe_open
 
 from viz.colors import in_hex, palette
-from viz.lesson.papers import available_networks, call_of, layers_of, load_model, network_of, words_of
+from viz.lesson.papers import available_networks, call_of, layers_of, network_of, words_of
 from viz.page.callers import HEAVY
 from viz.page.events import NOT_UNDERSTOOD, OddEvent, number_in, value_in
 from viz.page.gallery import LESSON, exhibits, first_exhibit, opening_exhibit
-from viz.page.interrupt import interruptible
+from viz.page.interrupt import ending_when_left, interruptible
 from viz.page.line import Stopped
 from viz.page.notices import describe_failure
 from viz.page.own_lesson import number_of_steps, own_choice, own_layers, own_recipe, write_own_lesson
+from viz.page.paper_networks import paper_network
 from viz.page.runs import Session, hold_model, load_bundled, stoppable_run
 from viz.page.script import js_on_load
 from viz.recipe import Recipe, RecipeError
@@ -167,10 +168,11 @@ def _networks() -> dict[str, str]:
 def _list_layers(current: list, network: str, run: str) -> tuple:
     """Offer the layers of the chosen network, starting with the first exhibit's layer or the network's last.
 
-    A run of the visitor's own model belongs to that model alone, so another network takes the first exhibit's.
+    A run of the visitor's own model belongs to that model alone, so another network takes the first exhibit's. Loading
+    the network ends when its visitor leaves.
     """
     if network in (*current[:1], OWN) or network not in list(_networks()):
-        return gr.skip(), gr.skip(), gr.skip(), gr.skip()
+        return (gr.skip(),) * 4
     first = first_exhibit()
     picture, step = gr.skip(), gr.skip()
     if own_recipe(run) is not None:
@@ -179,7 +181,11 @@ def _list_layers(current: list, network: str, run: str) -> tuple:
     if network == BUNDLED:
         layer = gr.update(choices=_bundled_layers(), value=first.layer)
     else:
-        names = layers_of(load_model(network))
+        try:
+            with ending_when_left() as stopped:
+                names = layers_of(paper_network(network, stopped))
+        except Stopped:
+            return (gr.skip(),) * 4
         layer = gr.update(choices=names, value=names[-1])
     return gr.update(choices=_choices(_networks())), picture, layer, step
 
@@ -301,7 +307,7 @@ def _write_layer(
     if network != BUNDLED:
         timestep = call.timestep(model.unet)
         assert timestep is not None  # a U-Net is always told one
-        model = load_model(network)
+        model = paper_network(network, stopped)
         call = call_of(model, picture, timestep, recipe.caption)
     words = words_of(model, recipe.caption)
     told: dict[str, Any] = {"picture": picture, "caption": recipe.caption, "step": step, "words": words}

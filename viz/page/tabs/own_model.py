@@ -13,6 +13,7 @@ import gradio as gr
 from viz.page import zero
 from viz.page.callers import HEAVY
 from viz.page.forecast import describe_cuts, describe_memory, describe_skipped
+from viz.page.interrupt import ending_when_left
 from viz.page.kept_model import kept_model
 from viz.page.line import Stopped
 from viz.page.notices import describe_failure, warn
@@ -84,14 +85,17 @@ class Handlers:
         return _label_file(path, NO_MASK)
 
     def forecast(self, values: Values, request: gr.Request) -> Values:
-        """Estimate the memory of a run with these settings."""
+        """Estimate the memory of a run with these settings. It ends when its visitor leaves."""
         box = self.box
         if values[box.model] is None:
             return {box.memory: ""}
         try:
             model = open_models.get(request.session_hash, values[box.model])
             order = self._order(model, values)
-            plan = model.plan_run(order, bool(values[box.both]))
+            with ending_when_left():
+                plan = model.plan_run(order, bool(values[box.both]))
+        except Stopped:
+            return {box.memory: gr.skip()}
         except ValueError as error:  # RecipeError is one
             return {box.memory: str(error)}
         return {box.memory: describe_memory(plan), **self._show_skipped(plan.skipped)}
