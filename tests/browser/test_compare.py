@@ -69,6 +69,23 @@ def test_both_pictures_and_their_difference_share_the_first_screen(chromium, url
     page.close()
 
 
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (1920, 1080)])
+def test_both_sentences_are_whole_on_the_first_screen(chromium, url, width, height):
+    """And where the sentences are short, the cards are where they are with long ones."""
+    page = open_page(chromium, url, width=width, height=height)
+    start_comparison(page)
+    sentences = [f"{root} .pg-sentence" for root in (VIEWER_ROOT, SECOND_ROOT)]
+    tops = set()
+    for at in ((0.5, 0.5), (0.3, 0.34), (0.9, 0.1), (0.36, 0.6), (0.62, 0.62)):
+        look(page, *at)
+        settle_both(page)
+        for _, top, _, bottom in page.evaluate(BOXES, sentences):
+            assert bottom <= height, (at, bottom)
+            tops.add(top)
+    assert len(tops) == 1
+    page.close()
+
+
 def test_two_recordings_share_one_cursor(page):
     start_comparison(page)
     first_title, other_title = (page.locator(f"{part} .pg-title") for part in ("#viewer", "#second"))

@@ -79,6 +79,20 @@ def test_maps_on_a_low_screen_use_the_width_of_their_card(chromium, url):
     page.close()
 
 
+def test_heads_use_the_width_of_a_large_screen(chromium, url):
+    """They are in their card, no lower than the picture beside them, and leave less than half of it empty."""
+    page = open_page(chromium, url, width=2560, height=1440)
+    settle(page)
+    card = page.locator(f"{VIEWER_ROOT} .pg-side").bounding_box()
+    picture = page.locator(f"{VIEWER_ROOT} .pg-left").bounding_box()
+    tiles = [tile.bounding_box() for tile in page.locator(f"{VIEWER_ROOT} .pg-head canvas").all()]
+    assert card and picture and len(tiles) == 5 and abs(card["height"] - picture["height"]) < 1
+    assert all(tile["x"] + tile["width"] <= card["x"] + card["width"] - 14 for tile in tiles)
+    assert max(tile["y"] + tile["height"] for tile in tiles) <= picture["y"] + picture["height"]
+    assert sum(tile["width"] * tile["height"] for tile in tiles) > 0.5 * card["width"] * (card["height"] - 60)
+    page.close()
+
+
 def test_another_recording_and_hovers_move_nothing(chromium, url):
     """Both recordings are drawn here, since those of the gallery may hold no words."""
     page = open_page(chromium, url)

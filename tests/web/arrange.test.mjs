@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { arrange } from "../../viz/web/viewer/arrange.js";
+import { arrange, headSide } from "../../viz/web/viewer/arrange.js";
 
 const GAP = 2;
 const bundled = { size: [64, 64], rows: 10, steps: 25 };
@@ -61,6 +61,16 @@ test("pictures that are no squares keep their shape", () => {
   assert.ok(wide.picture <= 0.46 * 1872);
   const tall = place(1392, 900, 250, { size: [96, 64] });
   assert.ok((tall.picture * 96) / 64 + 98 <= 900 - 310 + 1);
+});
+
+test("heads fill a wide card and never more than it", () => {
+  for (const [room, height, count, ratio] of [[460, 800, 5, 1], [900, 700, 9, 1], [460, 500, 17, 1], [700, 640, 5, 1.5], [420, 300, 2, 1]]) {
+    const side = headSide(room, height, count, ratio);
+    const down = (width) => Math.ceil(count / Math.floor((room + 10) / (width + 10))) * (width * ratio + 28);
+    assert.ok(side > 0 && side <= room && down(side) <= height, `${side} of ${room}×${height}`);
+    assert.ok(side === 320 || down(side + 2) > height || side + 2 > room, `there is room for more than ${side}`);
+  }
+  assert.equal(headSide(300, 800, 5), 0);
 });
 
 test("two viewers side by side have pictures of one size", () => {

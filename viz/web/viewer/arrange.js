@@ -18,12 +18,15 @@ const SCROLLED = 32; // the same if the atlas cannot be seen whole anyway
 const TOUCHED = 38; // and where a finger chooses the rows: they are 40 px high
 const COLUMNS = 13; // the atlas shows no more, unless all are asked for
 const FEW = 9; // and no fewer beside the heads
+const ROOMY = 400; // width of the heads' card inside from which its maps are as large as fit it
+const HEAD = [28, 10, 320]; // height of a head's name and the space below, space between two heads, largest map of one
 const PAIR = 560; // width from which each of two viewers side by side has its picture beside its atlas
 
 // Heights of what is around the picture and the maps: heading, player, padding; heading, timesteps, colour bar, padding.
 const AROUND_PICTURE = 34 + 42 + 22;
 const BAR = 40;
 const AROUND_MAPS = 34 + 26 + BAR + 22;
+const [SCALE, LEGEND] = [570, 26]; // width of the colour bar and its buttons in one line; height of the second line, where they need two
 
 const clip = (value, [least, most]) => Math.max(least, Math.min(most, value));
 
@@ -44,10 +47,10 @@ export function arrange({ width, height, screen, size, rows, steps, all = false,
   const beside = width - picture - CARD - BETWEEN;
   const longer = Math.max(...size) / size[0]; // a map's longer side over its height
   const longest = (around) => longer * ((Math.max(height, PICTURE[0] + AROUND_PICTURE) - around) / (rows + 1) - GAP);
-  const length = Math.floor(clip(longest(AROUND_MAPS), MAP));
-  const map = { length: rows > 14 ? Math.max(SCROLLED, length) : length, longer, size };
-  const three = beside - CARD - BETWEEN - HEADS;
   const two = beside - CARD;
+  const length = Math.floor(clip(longest(AROUND_MAPS + (pair && two < SCALE ? LEGEND : 0)), MAP));
+  const map = { length: rows > 14 ? Math.max(SCROLLED, length) : length, longer, size };
+  const three = two - BETWEEN - HEADS;
   if (pair && width >= PAIR) return fit("two", two, width < 860 ? PAIR_LABELS : LABELS, map, { picture, steps, all });
   if (width >= 1080 && !pair && !all && countOf(three, LABELS, map) >= FEW) {
     const larger = length + GAP < LINE ? largerMap(three - ASIDE, map, longest(AROUND_MAPS - BAR)) : map;
@@ -59,6 +62,18 @@ export function arrange({ width, height, screen, size, rows, steps, all = false,
   const high = width < 560 ? PICTURE[1] : clip(0.5 * screen, PICTURE); // the same in two viewers side by side
   const single = { picture: Math.min(width - card, Math.round(high * ratio)), steps, all };
   return fit("one", width - card, labels, { ...map, length: 54 }, single);
+}
+
+// The width of each head's map, of `ratio` height to width, so that `count` of them fill a card that is `room` wide and `height` high
+// inside; 0 where there is so little room that it is divided evenly.
+export function headSide(room, height, count, ratio = 1) {
+  if (room < ROOMY) return 0;
+  const [name, between, largest] = HEAD;
+  const sides = Array.from({ length: count }, (_, i) => {
+    const [across, down] = [i + 1, Math.ceil(count / (i + 1))];
+    return Math.min((room - between * i) / across, (height / down - name) / ratio);
+  });
+  return Math.floor(Math.min(largest, Math.max(...sides)));
 }
 
 // The largest map of which a few columns fit into `room`, no longer than `longest`.

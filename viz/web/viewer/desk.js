@@ -24,6 +24,7 @@ export class Desk {
   shared = null; // what two atlases side by side share: see compare/shared.js
   compact = false; // whether labels are short
   narrow = false; // whether the network beside them is
+  side = null; // { room, height } inside the heads' card, once it is known
   top = 0; // the picture's distance from the top of the page, until `touched`
   touched = false; // whether somebody has pointed at the viewer, or clicked anywhere
   all = false; // whether the atlas shows every step, however small

@@ -4,7 +4,7 @@ import { isWordQuery, queryGrid } from "../core/query.js";
 import { READINGS } from "../core/word_sentences.js";
 import { formatGaps, formatGrid, formatGrids, formatKeys, formatTick, nameOf, shortNameOf } from "../core/words.js";
 import { h, imageCanvas, makeButton } from "../dom.js";
-import { ASIDE, arrange } from "./arrange.js";
+import { ASIDE, arrange, headSide } from "./arrange.js";
 import { spread } from "./columns.js";
 import { drawNetwork } from "./network.js";
 import { PIN_COLORS } from "./paint.js";
@@ -15,6 +15,8 @@ import { ATLAS_LABEL } from "./skeleton.js";
 const BAR = 240; // least width of the colour bar with its numbers
 const DIGIT = 8; // width of a bold digit in the steps' labels
 const TICK_GAP = 4; // between two of these labels
+const [CARD, BESIDE] = [30, 12]; // a card's left and right padding and borders; space between two cards
+const PLAYER = 40; // height of the slider below the picture, with the space above
 
 // The columns of an atlas that stands alone, and their labels.
 function columnsOf({ trace, state }, count) {
@@ -50,8 +52,19 @@ export function buildAtlas(desk) {
   ui.main.classList.toggle("pg-narrow", narrow && mode === "one");
   ui.main.classList.toggle("pg-tight", picture < 440);
   for (const [name, value] of Object.entries(style)) ui.main.style.setProperty(`--pg-${name}`, `${Math.floor(value)}px`);
+  const beside = ui.main.clientWidth - picture - Math.floor(style.atlas) - 3 * CARD - 2 * BESIDE;
+  desk.side = { room: mode === "three" && !aside ? beside : 0, height: (picture * trace.size[0]) / trace.size[1] + PLAYER };
+  sizeHeads(desk);
   labelAtlas(desk);
   buildPins(desk);
+}
+
+// Makes the heads as large as fit their card, where that is wide.
+function sizeHeads({ ui, side, trace }) {
+  const [height, width] = trace.size;
+  const size = side ? headSide(side.room, side.height, ui.heads.tiles.length, height / width) : 0;
+  ui.main.classList.toggle("pg-roomy", size > 0);
+  ui.main.style.setProperty("--pg-head", `${size}px`);
 }
 
 // The distance of a node from the top of the page.
@@ -105,6 +118,7 @@ export function buildHeads(desk) {
   });
   ui.heads.strip.replaceChildren(...ui.heads.tiles.map(({ button }) => button));
   ui.heads.note.textContent = layer.label;
+  sizeHeads(desk);
 }
 
 // Builds the atlas's labels, timesteps and thumbnails, and marks what is chosen.
