@@ -33,6 +33,23 @@ def test_plan_equals_the_bytes_that_record_keeps(tmp_path, name, dtype):
         assert planned.by_layer[layer.name] == sum(sizes)
 
 
+def test_plan_while_the_network_is_recorded_is_the_same_and_disturbs_nothing(tmp_path):
+    """On the page, somebody changes a field during a run. What hooks the network has besides are called, as always."""
+    pipeline, order, called = PIPELINES["DDPM"](tmp_path), Order(steps=2, size=(16, 16)), []
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.unet.mid_block.register_forward_hook(lambda *_: called.append("mid"))
+    planned, during = viz.plan(pipeline, steps=2, size=(16, 16)), []
+    traces = []
+    for on_step in (lambda step: None, lambda step: during.append(viz.plan(pipeline, steps=2, size=(16, 16)))):
+        with record(pipeline.unet, steps=range(2)) as trace:
+            draw_picture(pipeline, order, on_step)
+        traces.append(trace)
+    alone, disturbed = traces
+    assert during == [planned, planned] and len(called) == 1 + 2 + 2 + 2
+    assert disturbed.queries.keys() == alone.queries.keys() and not disturbed.gaps and not disturbed.skipped
+    assert all(torch.equal(disturbed.queries[key], q) for key, q in alone.queries.items())
+
+
 def test_plan_of_any_network():
     network = families.Net(families.ConvolutionalAttention(32, memory=3))
     planned = viz.plan(network, torch.zeros(1, 32, 6, 4), 7, steps=[0, 5])

@@ -15,6 +15,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -35,6 +37,11 @@ from viz.recording.keeper import asked_of, first_rows, stored_rows
 from viz.recording.recorder import LayerFilter, Recorder, select_sites
 from viz.trace import Trace
 
+HOOKS = (
+    *("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs"),
+    *("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called"),
+)  # of a module
+OURS = "viz.recording.", "viz.lesson.", "models.sampling."  # where the hooks of a run come from
 FEW_STEPS = 5  # fewer would say little about how maps change: below this, leave out layers before steps
 
 
@@ -245,12 +252,24 @@ class ByteCounter:
 
 
 def _weightless(network: nn.Module) -> nn.Module:
-    """A copy whose parameters and buffers have shapes but no numbers."""
-    shapes = {}
+    """A copy whose parameters and buffers have shapes but no numbers, and that nobody records."""
+    copies: dict[int, Any] = {}  # {id of an object: what it becomes}, for deepcopy
     for tensor in (*network.parameters(), *network.buffers()):
         checkpoint()
-        shapes[id(tensor)] = _to_meta(tensor)
-    return copy.deepcopy(network, shapes)
+        copies[id(tensor)] = _to_meta(tensor)
+    # A run may be under way: what its hooks hold must not be copied, nor be told of this call.
+    hooks = [vars(module)[name] for module in network.modules() for name in HOOKS if name in vars(module)]
+    copies |= {id(each): type(each)() for each in hooks}
+    for each in hooks:
+        kept = [(key, hook) for key, hook in list(each.items()) if not _records(hook)]
+        copies[id(each)].update(copy.deepcopy(kept, copies))
+    return copy.deepcopy(network, copies)
+
+
+def _records(hook: object) -> bool:
+    """Whether a hook is one of `viz.record`, of the lesson or of a pipeline's run."""
+    function = hook.func if isinstance(hook, partial) else hook
+    return str(getattr(function, "__module__", "")).startswith(OURS)
 
 
 def _to_meta(value: object) -> object:
