@@ -6,7 +6,8 @@
 
 Of layers in the description's "kept_queries", only these queries are there. In a compact file, the queries of
 cross-attention are packed (uint8, see `viz.compact`), and keys that are the same as at the step before are left out.
-The tensors lie in the order in which a page needs them (`viz.trace_order`); no reader relies on it.
+The tensors lie in the order in which a page needs them (`viz.trace_order`), or in which a run made them
+(`viz.recording.spool`); no reader relies on it.
 
 `viz.trace_description` describes the JSON. This is version 2 of the format. Files of version 1, whose layers kept only
 the queries of their pixels, still open. `viz/web/core/trace.js` reads both in the browser. Nothing in a file is trusted
@@ -18,10 +19,10 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Collection, Iterable, MutableMapping
+from collections.abc import Collection, Iterable, Mapping, MutableMapping
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any, TypedDict, cast
+from typing import IO, Any, Protocol, TypedDict, cast
 
 import numpy as np
 import torch
@@ -44,6 +45,17 @@ LARGE = 256_000_000
 
 class TraceFileError(ValueError):
     """A file is not a valid trace; the message says what was expected and what was found."""
+
+
+class Stored(Protocol):
+    """What a header says of a tensor."""
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+    @property
+    def shape(self) -> torch.Size: ...
+    @property
+    def nbytes(self) -> int: ...
 
 
 class Contents(TypedDict):
@@ -86,7 +98,7 @@ def write(
     Raises:
         ValueError: for an infinity or a NaN in the recipe or the timesteps, which no browser could read.
     """
-    metadata = {"format": FORMAT, "version": VERSION, "trace": describe(contents, differences)}
+    metadata = metadata_of(contents, differences)
     layers, steps = contents["layers"], contents["timesteps"]
     kept_at = _repeated(contents, compact)
     order = names_in_order(layers, steps, contents["branches"], first or default_first(layers, steps), kept_at)
@@ -103,26 +115,36 @@ def write(
     return path
 
 
+def metadata_of(contents: Contents, differences: dict[str, float]) -> dict[str, str]:
+    """The metadata of a trace's file; `differences` as for `write`."""
+    return {"format": FORMAT, "version": VERSION, "trace": describe(contents, differences)}
+
+
+def name_of(part: str, key: Key) -> str:
+    """The name of a tensor of Q ("query") or K ("key")."""
+    branch, layer, step = key
+    return f"{branch}/{part}/{layer}/{step}"
+
+
 def _tensors(contents: Contents, compact: Collection[str], repeated: Collection[Key]) -> dict[str, torch.Tensor]:
-    tensors = {
-        f"{branch}/query/{layer}/{step}": pack(q) if layer in compact else q
-        for (branch, layer, step), q in contents["queries"].items()
-    }
-    tensors |= {
-        f"{branch}/key/{layer}/{step}": k
-        for (branch, layer, step), k in contents["keys"].items()
-        if (branch, layer, step) not in repeated
-    }
+    tensors = {name_of("query", key): pack(q) if key[1] in compact else q for key, q in contents["queries"].items()}
+    tensors |= {name_of("key", key): k for key, k in contents["keys"].items() if key not in repeated}
+    others = other_tensors(contents)
+    expected = 2 * len(contents["queries"]) - len(repeated) + len(others)
+    if len(tensors := tensors | others) < expected:
+        raise ValueError("two tensors would have one name; give the branches and layers names without “/”")
+    return tensors
+
+
+def other_tensors(contents: Contents) -> dict[str, torch.Tensor]:
+    """All tensors of a file but Q and K, by name: the proofs and the pictures."""
+    tensors: dict[str, torch.Tensor] = {}
     for layer, proof in contents["proofs"].items():
         tensors |= {f"proof/{part}/{layer}": getattr(proof, part) for part in ("queries", "value", "output")}
     pictures = {f"preview/{step}": preview for step, preview in contents["previews"].items()}
     if contents["picture"] is not None:
         pictures["picture"] = contents["picture"]
-    tensors |= {name: torch.from_numpy(np.array(picture)) for name, picture in pictures.items()}
-    expected = 2 * len(contents["queries"]) - len(repeated) + 3 * len(contents["proofs"]) + len(pictures)
-    if len(tensors) < expected:
-        raise ValueError("two tensors would have one name; give the branches and layers names without “/”")
-    return tensors
+    return tensors | {name: torch.from_numpy(np.array(picture)) for name, picture in pictures.items()}
 
 
 def _repeated(contents: Contents, compact: Collection[str]) -> dict[Key, int]:
@@ -144,18 +166,31 @@ def _stream(tensors: dict[str, torch.Tensor], order: Iterable[str], file: IO[byt
     The library's `save_file` needs all tensors contiguous, which recorded ones are not: it would copy the whole trace.
     """
     names = list(aligned(tensors, order))
-    header: dict[str, Any] = {"__metadata__": metadata}
-    end = 0
-    for name in names:
-        tensor, start = tensors[name], end
-        end += tensor.nbytes
-        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    file.write(len(text).to_bytes(8, "little") + text)
+    file.write(header({name: tensors[name] for name in names}, metadata))
     for name in names:
         checkpoint()
-        file.write(tensors[name].contiguous().flatten().view(torch.uint8).numpy().data)
+        file.write(bytes_of(tensors[name]))
+
+
+def header(tensors: Mapping[str, Stored], metadata: dict[str, str], room: int = 8) -> bytes:
+    """What a safetensors file begins with, whose tensors lie one after another in the order given.
+
+    Args:
+        room: the header is filled up with spaces to a multiple of so many bytes, which is itself a multiple of 8.
+    """
+    entries: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
+    for name, tensor in tensors.items():
+        start, end = end, end + tensor.nbytes
+        entries[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(entries).encode()
+    text += b" " * (-(8 + len(text)) % room)
+    return len(text).to_bytes(8, "little") + text
+
+
+def bytes_of(tensor: torch.Tensor) -> memoryview:
+    """The bytes of a tensor's numbers in a file."""
+    return tensor.contiguous().flatten().view(torch.uint8).numpy().data
 
 
 def read(path: Path) -> Contents:

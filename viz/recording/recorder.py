@@ -84,7 +84,7 @@ def record(
         proof_width: how many channels per head of V and of the output `trace.proofs` keeps; None for all.
         into: the file to write the trace to, for one that is too large for the memory: Q and K go to the disk at every
             step, and when the block ends the whole trace is in the file, or none of it. What you add to the trace
-            within the block, such as `trace.picture`, is in it. Needs twice the trace's size on the disk for a moment.
+            within the block, such as `trace.picture`, is in it. A small one takes twice its size of disk at the end.
         words: the captions, said by you: one, {branch: caption}, or a function of a branch. By default `trace.words`
             has those of pipelines whose text encoders run within the block; see `viz.recording.captions`.
 
