@@ -16,7 +16,9 @@ from starlette.middleware import Middleware
 from viz.page import public, zero
 from viz.page.ahead import follow_ahead
 from viz.page.callers import THREADS, Page
+from viz.page.compressed import Compressed
 from viz.page.gallery import GALLERY, opening_exhibit
+from viz.page.gradio_files import file_links, styles_route
 from viz.page.guard import guard
 from viz.page.identity import DESCRIPTION, TITLE, identity_routes
 from viz.page.leaving import Leaving, is_open
@@ -159,6 +161,7 @@ def main() -> None:
         where, reason = error.filename or "the temporary folder", error.strerror or error
         parser.error(f"cannot write to {where} ({reason}); free some space, or set GRADIO_TEMP_DIR to another folder")
     page = build()
+    kinds = frozenset(block.get_block_name() for block in page.blocks.values())
     if zero.is_present():
         zero.lent()
     page.queue().launch(
@@ -169,13 +172,14 @@ def main() -> None:
         css_paths=[WEB / "styles" / f"{name}.css" for name in ("viewer", "menu", "plots", "compare", "lesson", "page")],
         app_kwargs={
             "exception_handlers": exception_handlers(),
-            "routes": [script_route(), *identity_routes()],
+            "routes": [script_route(), styles_route(kinds), *identity_routes()],
             "middleware": [
                 guard(arguments.host, arguments.allow_host),
+                Middleware(Compressed),
                 _quota(folder),
                 Middleware(Leaving, leave=_leave),
                 *([Middleware(ToolCalls)] if arguments.mcp else []),
-                Middleware(EarlyHead, text=_early_head()),
+                Middleware(EarlyHead, text=_early_head() + file_links(kinds)),
             ],
         },
         enable_monitoring=False,

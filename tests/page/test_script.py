@@ -61,7 +61,8 @@ def test_head_requests_script_and_trace_under_the_page_s_prefix():
     text = head(first.trace, Path("/a picture.png"), first.layer, first.step)
     code = re.fullmatch("<script>(.*)</script>", text, re.DOTALL).group(1)
     found = evaluate(
-        f"""globalThis.window = {{ gradio_config: {{ root: "/prefix", api_prefix: "/gradio_api" }} }};
+        f"""const config = {{ root: "/prefix", api_prefix: "/gradio_api", theme_hash: "ab" }};
+        globalThis.window = {{ gradio_config: config }};
         const links = [];
         const shown = [];
         const createElement = (tag) => ({{ tag, style: {{}}, append: (...children) => shown.push(...children) }});
@@ -76,7 +77,7 @@ def test_head_requests_script_and_trace_under_the_page_s_prefix():
         answer([links.map(({{ rel, href }}) => [rel, href]), window.pixelgazeEarly.url, ranges, shown[0].src]);"""
     )
     assert found == [
-        [["modulepreload", f"/prefix{script()[0]}"]],
+        [["modulepreload", f"/prefix{script()[0]}"], ["stylesheet", "/prefix/theme.css?v=ab"]],
         address := f"/prefix/gradio_api/file={first.trace}",
         [[address, f"bytes=0-{prefix_bytes(first.trace, first.layer, first.step) - 1}"]],
         "/prefix/gradio_api/file=/a picture.png",
@@ -105,9 +106,41 @@ def test_early_head_is_written_into_the_page_which_is_compressed():
     page = client.get("/")
     assert page.text.startswith(PAGE.partition("</head>")[0])
     assert page.text.endswith("<script>early</script></head>" + PAGE.partition("</head>")[2])
-    assert page.headers["content-encoding"] == "gzip" and page.headers["x-own"] == "kept"
-    assert int(page.headers["content-length"]) < len(PAGE) / 4
+    for accepted in ("gzip, deflate", "gzip, deflate, br"):
+        page = client.get("/", headers={"Accept-Encoding": accepted})
+        assert page.headers["content-encoding"] == ("br" if "br" in accepted else "gzip")
+        assert page.headers["x-own"] == "kept" and "Accept-Encoding" in page.headers["vary"]
+        assert int(page.headers["content-length"]) < len(PAGE) / 4
     plain = client.get("/", headers={"Accept-Encoding": "identity"})
     assert plain.text == page.text and int(plain.headers["content-length"]) == len(plain.content)
     assert client.get("/other").text == PAGE and "content-encoding" not in client.get("/other").headers
     assert client.post("/").status_code == 405
+
+
+def test_page_is_written_once_for_each_way_to_reach_it():
+    asked = []
+
+    def respond(request):
+        asked.append((request.headers["host"], request.url.query))
+        return Response(f"<head></head>{len(asked)}", media_type="text/html")
+
+    client = TestClient(Starlette(routes=[Route("/", respond)], middleware=[Middleware(EarlyHead, text="early")]))
+    here = client.get("/").text
+    assert here.endswith("early</head>1") and client.get("/?look=abc").text == here
+    assert client.get("/", headers={"X-Forwarded-For": "10.0.0.1"}).text == here
+    there = client.get("/", headers={"Host": "other"}).text
+    assert "http://other/" in there and there.endswith("2") and client.get("/").text == here
+    assert client.get("/", headers={"X-Forwarded-Proto": "https"}).text.endswith("3")
+    for query in ("deep_link=1", "deep_link=1", "page=two"):
+        client.get(f"/?{query}")
+    assert [query for _, query in asked] == ["", "", "", "deep_link=1", "deep_link=1", "page=two"]
+    for number in range(100):
+        client.get("/", headers={"Host": f"host{number}"})
+    assert client.get("/").status_code == 200
+
+
+def test_page_that_could_not_be_written_is_written_again():
+    answers = iter([Response("busy", 503), Response("<head></head>", media_type="text/html")])
+    app = Starlette(routes=[Route("/", lambda _: next(answers))], middleware=[Middleware(EarlyHead, text="early")])
+    client = TestClient(app)
+    assert [client.get("/").status_code for _ in range(3)] == [503, 200, 200]

@@ -11,16 +11,22 @@ import hashlib
 import json
 from functools import cache
 from pathlib import Path
+from urllib.parse import parse_qs
 
-from starlette.middleware.gzip import GZipMiddleware
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from viz.page.compressed import FOREVER, compress, encoding_for, path_of
 from viz.page.identity import introduce, origin_of
 from viz.trace_header import prefix_bytes
 from viz.web import joined
+
+MOST = 16  # pages that are kept, one for each way to reach them
+_ADDRESS = (b"host", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-prefix", b"x-gradio-server")
+_OTHERS = {"page", "deep_link"}  # what Gradio reads from the query
 
 
 @cache
@@ -35,9 +41,7 @@ def script_route() -> Route:
     path, text = script()
 
     def respond(request: Request) -> Response:
-        return Response(
-            text, media_type="text/javascript", headers={"Cache-Control": "public, max-age=31536000, immutable"}
-        )
+        return Response(text, media_type="text/javascript", headers={"Cache-Control": FOREVER})
 
     return Route(path, respond)
 
@@ -80,23 +84,29 @@ def head(trace: Path | None = None, picture: Path | None = None, layer: str = ""
 
 
 class EarlyHead:
-    """Writes `text` at the end of the page's head, after its identity (`viz.page.identity`), and compresses the page,
-    which Gradio does with its other texts.
+    """Writes `text` at the end of the page's head, after its identity (`viz.page.identity`), and compresses the page.
+
+    Gradio writes the page anew for every visitor, which takes some 40 ms. It is the same for all who reach it in the
+    same way, so it is kept.
 
     A middleware for `launch(app_kwargs={"middleware": [...]})`. Everything but the page passes through unchanged.
     """
 
     def __init__(self, app: ASGIApp, text: str) -> None:
         self._app, self._text = app, text.encode()
-        self._page = GZipMiddleware(self._with_head)
+        self._known: dict[tuple, tuple[Message, bytes]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_page = scope["type"] == "http" and _path(scope) in ("", "/") and scope["method"] == "GET"
-        await (self._page if is_page else self._app)(scope, receive, send)
+        is_page = scope["type"] == "http" and path_of(scope) in ("", "/") and scope["method"] == "GET"
+        await (self._with_head if is_page else self._app)(scope, receive, send)
 
     async def _with_head(self, scope: Scope, receive: Receive, send: Send) -> None:
         start: Message = {}
         body = b""
+        way = _way_to(scope)
+        if way is not None and (known := self._known.get(way)) is not None:
+            await _answer(*known, scope, send)
+            return
 
         async def send_with_head(message: Message) -> None:
             nonlocal start, body
@@ -107,14 +117,32 @@ class EarlyHead:
             if message.get("more_body"):
                 return
             whole = introduce(body, origin_of(scope)).replace(b"</head>", self._text + b"</head>", 1)
-            headers = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
-            await send({**start, "headers": [*headers, (b"content-length", str(len(whole)).encode())]})
-            await send({"type": "http.response.body", "body": whole})
+            if way is not None and start["status"] == 200:
+                if len(self._known) >= MOST:
+                    self._known.clear()
+                self._known[way] = start, whole
+            await _answer(start, whole, scope, send)
 
         await self._app(scope, receive, send_with_head)
 
 
-def _path(scope: Scope) -> str:
-    """The path of a request on this server, whether or not a proxy has taken the path in front of it away."""
-    path, root = scope["path"], scope.get("root_path", "").rstrip("/")
-    return path.removeprefix(root) if path == root or path.startswith(f"{root}/") else path
+async def _answer(start: Message, page: bytes, scope: Scope, send: Send) -> None:
+    """Send a page, compressed as the browser likes it."""
+    encoding = encoding_for(Headers(scope=scope))
+    sent = compress(page, encoding)
+    headers = MutableHeaders(raw=[*start["headers"]])
+    headers["Content-Length"] = str(len(sent))
+    headers.add_vary_header("Accept-Encoding")
+    if encoding:
+        headers["Content-Encoding"] = encoding
+    await send({**start, "headers": headers.raw})
+    await send({"type": "http.response.body", "body": sent})
+
+
+def _way_to(scope: Scope) -> tuple | None:
+    """How a page was reached, which is all that it depends on (what a link says, its scripts read); None for Gradio's
+    other pages."""
+    if not _OTHERS.isdisjoint(parse_qs(scope["query_string"].decode("latin-1"))):
+        return None
+    named = [(name, value) for name, value in scope["headers"] if name in _ADDRESS]
+    return scope["scheme"], scope.get("root_path", ""), scope["path"], *sorted(named)

@@ -35,23 +35,29 @@ export function positionOf({ special, range, log }) {
 // Returns f(scale, kind): 65,536 colours, for kind "solid", or "veil" to lie over a picture.
 export function colorTables(colormap, diverging) {
   const tables = new Map();
-  const pack = ([r, g, b], alpha) => ((alpha << 24) | (b << 16) | (g << 8) | r) >>> 0;
+  const packed = (colors) => Uint32Array.from(colors, ([r, g, b]) => (b << 16) | (g << 8) | r);
+  const sequential = packed(colormap);
+  const around = packed(diverging);
   return (scale, kind) => {
     const key = `${scale.special} ${scale.range} ${scale.log} ${kind}`;
     if (tables.has(key)) return tables.get(key);
     const position = positionOf(scale);
-    const colors = scale.special ? diverging : colormap;
+    const colors = scale.special ? around : sequential;
     const table = new Uint32Array(65536);
     const bits = new Uint32Array(1);
     const float = new Float32Array(bits.buffer);
-    for (let i = 0; i < 65536; i++) {
-      bits[0] = (i << 16) | 0x8000;
-      const finite = Number.isFinite(float[0]) ? position(float[0]) : i < 32768 ? 1 : 0;
-      const at = Math.min(1, Math.max(0, Number.isNaN(finite) ? 0 : finite)); // NaN: the logarithm of a negative number
+    const colorAt = (at) => {
       const strength = scale.special ? Math.abs(2 * at - 1) : at;
       const alpha = kind === "solid" ? 1 : 0.3 + 0.62 * Math.sqrt(strength); // nearly transparent where the attention is low
-      table[i] = pack(colors[Math.round(at * 255)], Math.round(255 * alpha));
+      return ((Math.round(255 * alpha) << 24) | colors[Math.round(at * 255)]) >>> 0;
+    };
+    const count = scale.special ? 65536 : 32768; // then come negative numbers
+    for (let i = 0; i < count; i++) {
+      bits[0] = (i << 16) | 0x8000;
+      const at = Number.isFinite(float[0]) ? position(float[0]) : i < 32768 ? 1 : 0;
+      table[i] = colorAt(Math.min(1, Math.max(0, at)));
     }
+    table.fill(colorAt(0), count);
     tables.set(key, table);
     return table;
   };

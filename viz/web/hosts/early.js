@@ -3,10 +3,10 @@
 // `script` is a path on this server, `trace` the path of a file that Gradio serves, of which `bytes` are enough for the first map,
 // and `picture` the path of its picture.
 export function requestEarly({ script, trace, bytes, picture }) {
-  const { root, api_prefix } = window.gradio_config;
-  const link = document.createElement("link");
-  Object.assign(link, { rel: "modulepreload", href: `${root}${script}` });
-  document.head.append(link);
+  const { root, api_prefix, theme_hash } = window.gradio_config;
+  const request = (properties) => document.head.append(Object.assign(document.createElement("link"), properties));
+  request({ rel: "modulepreload", href: `${root}${script}` });
+  request({ rel: "stylesheet", href: `${root}/theme.css?v=${theme_hash}` }); // Gradio asks for it late, and waits
   const addressOf = (path) => `${root}${api_prefix}/file=${path}`;
   const url = addressOf(trace);
   const response = fetch(url, { headers: { Range: `bytes=0-${bytes - 1}` } });
