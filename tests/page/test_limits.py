@@ -1,5 +1,6 @@
 """Limits set on the command line: amounts of memory, and which models can be named."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,29 @@ def test_set_limits_refuses_other_values(tmp_path, monkeypatch):
 
 def test_model_names_lists_folders_and_files(models):
     assert limits.model_names() == ["DDPM", "one.safetensors"]
+
+
+def test_folders_without_a_unet_are_not_offered(saved_models, tmp_path, monkeypatch):
+    """They can still be typed, and opening them says what is wrong."""
+    folder = tmp_path / "models"
+    shutil.copytree(saved_models / "DDPM", folder / "pipeline")
+    shutil.copytree(saved_models / "DDPM" / "unet", folder / "unet alone")
+    (folder / "one.safetensors").touch()
+    for name, file, text in (
+        (
+            "flux",
+            "model_index.json",
+            '{"_class_name": "FluxPipeline", "transformer": ["diffusers", "T"]}',
+        ),
+        ("cut", "model_index.json", '{"_class_name": "DDPM'),
+        ("vae", "config.json", '{"_class_name": "AutoencoderKL"}'),
+        ("notes", "notes.txt", "nothing"),
+    ):
+        (folder / name).mkdir()
+        (folder / name / file).write_text(text)
+    monkeypatch.setattr(limits, "_limits", limits.Limits(None, folder))
+    assert limits.offered_names() == ["one.safetensors", "pipeline", "unet alone"]
+    assert len(limits.model_names()) == 7 and limits.resolve_source("flux") == folder / "flux"
 
 
 def test_resolve_source_takes_uploads_names_and_hub_ids(models, tmp_path):

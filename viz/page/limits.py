@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.opening.errors import CannotOpen
+from models.opening.folders import UNETS, read_json
 from viz.page import public
 from viz.recipe import RecipeError
 from viz.recording.budget import budget
@@ -78,6 +81,21 @@ def model_names() -> list[str]:
     if _limits.models is None:
         return []
     return sorted(path.name for path in _limits.models.iterdir() if path.is_dir() or path.suffix == ".safetensors")
+
+
+def offered_names() -> list[str]:
+    """Those of them that are worth offering: files, and folders whose index names a U-Net."""
+    return [name for name in model_names() if _limits.models is not None and _names_a_unet(_limits.models / name)]
+
+
+def _names_a_unet(path: Path) -> bool:
+    if path.is_file():
+        return True
+    with suppress(CannotOpen):
+        if (path / "model_index.json").is_file():
+            return "unet" in read_json(path / "model_index.json")
+        return read_json(path / "config.json").get("_class_name") in UNETS
+    return False
 
 
 def resolve_source(name: str, upload: str | None = None) -> str | Path:

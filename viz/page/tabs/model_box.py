@@ -11,7 +11,7 @@ import gradio as gr
 from viz.page import public
 from viz.page.forecast import PHOTO_STEPS
 from viz.page.kept_model import KeptModel
-from viz.page.limits import model_names
+from viz.page.limits import offered_names
 
 if TYPE_CHECKING:
     from viz.page.own_model import OwnModel
@@ -70,7 +70,7 @@ def lay_out() -> ModelBox:
     model, kept = gr.State(None), KeptModel(elem_id="kept-model")
     is_public = public.caps() is not None
     title = "Use another model" if is_public else "Use your own model"
-    offered = not is_public or bool(model_names())  # else every model would be refused
+    offered = not is_public or bool(offered_names())  # else every model would be refused
     with gr.Accordion(title, open=False, visible=offered, elem_id="model-box") as fold:
         source = _lay_out_source()
         status = gr.Textbox(
@@ -83,7 +83,7 @@ def lay_out() -> ModelBox:
 
 def _lay_out_source() -> dict[str, Any]:
     """Lay out the fields for the model to open."""
-    names, is_open = model_names(), public.caps() is None
+    names, is_open = offered_names(), public.caps() is None
     hint = "Hugging Face model ID (e.g. google/ddpm-cifar10-32)" + " or a model from your folder" * bool(names)
     with gr.Row(equal_height=False, elem_classes="pg-bottom"):
         name = gr.Dropdown(
