@@ -24,6 +24,7 @@ from viz.page.identity import DESCRIPTION, TITLE, identity_routes
 from viz.page.leaving import Leaving, is_open
 from viz.page.lifetime import check_address, check_mcp, check_root_path, serve_until_interrupted
 from viz.page.limits import set_limits
+from viz.page.map_server import compute_elsewhere
 from viz.page.menu import MAX_FILE
 from viz.page.mistakes import exception_handlers
 from viz.page.open_models import open_models
@@ -155,6 +156,7 @@ def main() -> None:
     keep_freed_memory()
     share_arenas()
     send_in_large_pieces()
+    compute_elsewhere()
     try:
         folder, _lock = open_folder(_temporary())  # held until the process ends
     except OSError as error:

@@ -52,17 +52,28 @@ class Running:
         return (self._folder / "log.txt").read_text()
 
     def sizes(self) -> dict[str, float]:
-        """Its memory in MB, threads, open files and connections, and the MB of its files."""
+        """The MB of memory, threads, open files and connections of it and its processes, and the MB of its files."""
         assert self._process is not None
-        process = Path("/proc") / str(self._process.pid)
-        status = (process / "status").read_text()
-        number = {name: int(value) for name, value in re.findall(r"^(VmRSS|Threads):\s+(\d+)", status, re.MULTILINE)}
-        return {
-            "rss_mb": number["VmRSS"] / 1024,
-            "threads": number["Threads"],
-            "files": len(os.listdir(process / "fd")),
-            "cache_mb": taken(self._folder) / 1e6,
-        }
+        taken_by = [_sizes_of(number) for number in self._with_children()]
+        own = {name: sum(each[name] for each in taken_by) for name in ("rss_mb", "threads", "files")}
+        return own | {"cache_mb": taken(self._folder) / 1e6}
+
+    def _with_children(self) -> list[int]:
+        assert self._process is not None
+        first = self._process.pid
+        children = [path.read_text().split() for path in Path(f"/proc/{first}/task").glob("*/children")]
+        return [first, *(int(number) for each in children for number in each)]
+
+
+def _sizes_of(number: int) -> dict[str, float]:
+    """Of one process; nothing of one that has ended."""
+    process = Path("/proc") / str(number)
+    try:
+        status, files = (process / "status").read_text(), len(os.listdir(process / "fd"))
+    except OSError:
+        return {"rss_mb": 0, "threads": 0, "files": 0}
+    found = {name: int(value) for name, value in re.findall(r"^(VmRSS|Threads):\s+(\d+)", status, re.MULTILINE)}
+    return {"rss_mb": found.get("VmRSS", 0) / 1024, "threads": found.get("Threads", 0), "files": files}
 
 
 @contextmanager

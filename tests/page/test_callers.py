@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -110,6 +111,41 @@ def test_calls_that_nobody_comes_back_for_end(server):
     wait_for(lambda: server.begun and len(server.ended) == len(server.begun) and len(server.page._queue) == 0)
     with listening(server, "work", "a listener"):
         wait_for(lambda: server.begun[-1] == "a listener")
+
+
+def listen(server: Server, name: str) -> str:
+    return server.outcome("work", server.call("work", name).json()["event_id"])
+
+
+def test_who_listens_is_served_however_long_it_takes(server, monkeypatch):
+    """Messages about their places are on their way at any time, also when the queue looks."""
+    monkeypatch.setattr(callers, "DEAF", 3.0)
+    count = callers.HEAVY["concurrency_limit"] + 8
+    with ThreadPoolExecutor(count) as threads:
+        answers = [threads.submit(listen, server, str(number)) for number in range(count)]
+        time.sleep(5)  # longer than one may be deaf
+        waiting = len(server.page._queue)
+        server.go.set()
+        texts = [answer.result(20) for answer in answers]
+    assert waiting == 8 and all("event: complete" in text for text in texts)
+
+
+def test_who_did_not_read_is_dropped_and_told_when_they_come_back(server, monkeypatch):
+    monkeypatch.setattr(callers, "DEAF", 3.0)
+    count = callers.HEAVY["concurrency_limit"]
+    with ThreadPoolExecutor(count) as threads:
+        answers = [threads.submit(listen, server, str(number)) for number in range(count)]
+        time.sleep(2)
+        deaf, lengths = server.call("work", "deaf").json()["event_id"], []
+        for _ in range(60):
+            time.sleep(0.1)
+            lengths.append(len(server.page._queue))
+        told = server.outcome("work", deaf)
+        server.go.set()
+        texts = [answer.result(20) for answer in answers]
+    assert lengths[0] == 1 and lengths[-1] == 0
+    assert "event: error" in told and callers.AWAY in told and "deaf" not in server.begun
+    assert all("event: complete" in text for text in texts)
 
 
 def test_short_events_are_never_behind_long_ones(server, monkeypatch):

@@ -13,7 +13,7 @@ from tests.support.traces import pixel_layer
 from viz import Trace, attention
 from viz.attention import compute_mean_of_rows, compute_region_columns, compute_row_sums
 from viz.checkpoint import checked
-from viz.page import effort, map_server, plots, served
+from viz.page import effort, map_answers, map_server, open_traces, plots, served
 from viz.page.callers import Page
 from viz.page.line import Stopped
 from viz.page.plots import Plots, plot
@@ -125,7 +125,7 @@ def test_time_that_is_used_up_ends_a_map(slow_file, monkeypatch):
     reply = map_server.answer(ask(slow_file, PIXEL, mode="column"))
     assert reply["error"].startswith("It was ended because it took longer than") and reply["refused"] == 0
     assert time.monotonic() - began < 2
-    assert not map_server.open_trace(slow_file).computing.locked()
+    assert not open_traces.open_trace(slow_file).computing.locked()
 
 
 def test_plots_show_the_map_alone_where_curves_take_too_long(monkeypatch):
@@ -195,7 +195,7 @@ def test_a_map_ends_when_its_page_is_left(page, slow_file):
     body = {"data": request, "component_id": page.viewer._id, "fn_name": "answer", "session_hash": "a"}
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{page.api}/component_server", json=body, timeout=1.5)
-    opened = map_server.open_trace(slow_file)
+    opened = open_traces.open_trace(slow_file)
     assert opened.computing.locked()
     wait_for(lambda: not opened.computing.locked())
     assert len(opened.maps.cache) == 0  # it was not computed to its end
@@ -226,11 +226,11 @@ def test_plots_end_when_their_page_is_left(page, slow_file, monkeypatch):
 
 
 def test_who_waits_for_a_trace_leaves_with_a_newer_request_or_after_a_while(slow_file, monkeypatch):
-    monkeypatch.setattr(map_server, "WAIT", 0.5)
-    opened, replies = map_server.open_trace(slow_file), []
+    monkeypatch.setattr(open_traces, "WAIT", 0.5)
+    opened, replies = open_traces.open_trace(slow_file), []
     with opened.computing:
         assert map_server.answer(ask(slow_file, PIXEL) | {"turn": 5}) == {"turn": 5, "late": True}
-        monkeypatch.setattr(map_server, "WAIT", 60)
+        monkeypatch.setattr(open_traces, "WAIT", 60)
         older = threading.Thread(target=lambda: replies.append(map_server.answer(ask(slow_file, PIXEL) | {"turn": 6})))
         older.start()
         wait_for(lambda: opened.newest["a"] == 6)
@@ -241,7 +241,7 @@ def test_who_waits_for_a_trace_leaves_with_a_newer_request_or_after_a_while(slow
 
 
 def test_only_so_many_wait_at_once(slow_file, monkeypatch):
-    monkeypatch.setattr(map_server, "_waiting", threading.BoundedSemaphore(1))
-    with map_server._place():
-        assert map_server.answer(ask(slow_file, PIXEL))["error"] == map_server.CROWDED
+    monkeypatch.setattr(map_answers, "_waiting", threading.BoundedSemaphore(1))
+    with map_answers._place():
+        assert map_server.answer(ask(slow_file, PIXEL))["error"] == map_answers.CROWDED
     assert map_server.answer(ask(slow_file, PIXEL))["done"] == 1

@@ -15,7 +15,7 @@ from tests.support.memory import Peak
 from tests.support.traces import attention_of, pixel_layer, trace_of_segments
 from viz import Caption, Trace, record, trace_file
 from viz.areas import shares
-from viz.page import map_server, served
+from viz.page import map_answers, map_server, open_traces, served
 from viz.query import Maps
 from viz.view import Box, Pixel, WordQuery
 from viz.words import Entry
@@ -51,7 +51,7 @@ def numbers_of(reply: dict) -> np.ndarray:
 @pytest.mark.parametrize(("mode", "special"), [("row", False), ("row", True), ("column", False)])
 def test_answer_gives_the_maps_of_the_trace(saved, monkeypatch, head, mode, special):
     """Against the plain formula in double precision."""
-    monkeypatch.setattr(map_server, "MOMENT", 100)
+    monkeypatch.setattr(map_answers, "MOMENT", 100)
     trace = Trace.load(saved)
     layers = list(trace)
     among_pixels = [i for i, layer in enumerate(layers) if layer.kind == "self"]
@@ -73,22 +73,22 @@ def test_answer_gives_the_maps_of_the_trace(saved, monkeypatch, head, mode, spec
 
 
 def test_answer_stops_after_a_moment_with_the_maps_it_has(saved, monkeypatch):
-    monkeypatch.setattr(map_server, "MOMENT", 0)
+    monkeypatch.setattr(map_answers, "MOMENT", 0)
     reply = map_server.answer(request(saved, PIXEL, maps=[[0, 0, 0, -1], [0, 2, 0, -1]]))
     assert reply["done"] == 1 and len(numbers_of(reply)) == 1024
 
 
 def test_answer_computes_only_the_newest_of_waiting_requests(saved, monkeypatch):
     began, go = threading.Event(), threading.Event()
-    computed, plain = [], map_server._compute
+    computed, plain = [], map_answers._compute
 
-    def slowly(maps, queries, *rest):
-        computed.append(queries[0].point)
+    def slowly(maps, asked, *rest):
+        computed.append(asked.queries[0].point)
         began.set()
         go.wait(10)
-        return plain(maps, queries, *rest)
+        return plain(maps, asked, *rest)
 
-    monkeypatch.setattr(map_server, "_compute", slowly)
+    monkeypatch.setattr(map_answers, "_compute", slowly)
     replies = {}
 
     def ask(turn):
@@ -100,7 +100,7 @@ def test_answer_computes_only_the_newest_of_waiting_requests(saved, monkeypatch)
     began.wait(10)
     for thread in threads[1:]:
         thread.start()
-    while map_server.open_trace(saved).newest["a"] < 29:
+    while open_traces.open_trace(saved).newest["a"] < 29:
         time.sleep(0.01)
     go.set()
     for thread in threads:
@@ -153,26 +153,26 @@ def test_answer_refuses_a_foreign_file(saved):
 
 
 def test_open_trace_keeps_at_most_so_many_open(saved):
-    for i in range(map_server.MAX_OPEN + 1):
+    for i in range(open_traces.MAX_OPEN + 1):
         path = saved.parent / f"{i}.safetensors"
         path.write_bytes(saved.read_bytes())
         assert "numbers" in map_server.answer(request(path, PIXEL, maps=[[0, 0, 0, 0]]))
-    assert len(map_server.open_traces) == map_server.MAX_OPEN
+    assert len(open_traces.open_traces) == open_traces.MAX_OPEN
     saved.unlink()
     assert "no longer on the server" in map_server.answer(request(saved, PIXEL, maps=[[0, 0, 0, 0]]))["error"]
 
 
 def test_open_trace_remembers_a_bounded_number_of_pages(saved):
-    for page in range(map_server.MAX_PAGES + 9):
+    for page in range(open_traces.MAX_PAGES + 9):
         reply = map_server.answer(request(saved, PIXEL, maps=[[0, 0, 0, 0]]) | {"page": page})
         assert "numbers" in reply
-    assert len(map_server.open_trace(saved).newest) == map_server.MAX_PAGES
+    assert len(open_traces.open_trace(saved).newest) == open_traces.MAX_PAGES
 
 
 def test_answer_computes_what_columns_need_once(saved):
     columns = request(saved, PIXEL, maps=[[0, 0, 0, -1]], mode="column")
     first = map_server.answer(columns)
-    cache = map_server.open_trace(saved).maps.cache
+    cache = open_traces.open_trace(saved).maps.cache
     assert len(cache) == 1 and map_server.answer(columns) == first and len(cache) == 1
 
 

@@ -19,6 +19,7 @@ from anyio import from_thread
 from gradio.context import LocalContext
 from gradio.data_classes import PredictBodyInternal
 from gradio.queueing import Event, Queue
+from gradio.server_messages import ProcessCompletedMessage
 
 from viz.page.tool_calls import call_of
 
@@ -29,6 +30,7 @@ THREADS = 80  # more than long events can take
 HEAVY_QUEUED, LIGHT_QUEUED, PER_SESSION = 24, 2000, 40
 
 DEAF = 20.0  # seconds without reading a message after which a caller counts as gone
+AWAY = "This page was away for long, so what it asked for was not done. Please ask again."
 LOOK = 0.5  # seconds between two looks
 
 _watched: dict[threading.Event, Caller] = {}  # {set when the caller is gone}
@@ -128,6 +130,10 @@ def _watch() -> None:
 class PageQueue(Queue):
     """Gradio's queue with a limit for long events, one for short ones, and one for those of a session."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._callers: dict[Event, Caller] = {}  # of those that wait
+
     async def push(self, body: PredictBodyInternal, request: fastapi.Request, username: str | None) -> Any:
         if problem := self._refusal(body, request):
             return False, problem, "queue_full"
@@ -150,14 +156,20 @@ class PageQueue(Queue):
 
     def get_events(self) -> tuple[list[Event], bool, str] | None:
         """The next events to run, without those whose callers have stopped reading."""
-        now = time.monotonic()
-        for each in self.event_queue_per_concurrency_id.values():
-            for event in [event for event in each.queue[:1] if now - event.enqueue_time > DEAF]:
-                messages = self.pending_messages_per_session.get(event.session_hash)
-                if messages is None or not messages.empty():  # the news of its place was never read
+        lines = self.event_queue_per_concurrency_id.values()
+        self._callers = {e: self._callers.get(e) or Caller(self, e) for each in lines for e in each.queue}
+        for each in lines:
+            for event in list(each.queue):
+                if self._callers[event].is_gone():
                     each.queue.remove(event)
                     self.event_ids_to_events.pop(event._id, None)
+                    self._say_goodbye(event)
         return super().get_events()
+
+    def _say_goodbye(self, event: Event) -> None:
+        """Leave a sentence for a caller who comes back after all, and would wait for ever."""
+        if event.session_hash in self.pending_messages_per_session:
+            self.send_message(event, ProcessCompletedMessage(output={"error": AWAY}, success=False))
 
 
 class Page(gr.Blocks):

@@ -24,7 +24,7 @@ from viz.page import effort
 from viz.page.callers import watched
 from viz.page.events import number_in, path_in, value_in
 from viz.page.line import Stopped
-from viz.page.map_server import open_trace
+from viz.page.open_traces import open_trace
 from viz.page.script import js_on_load
 from viz.page.served import served_path
 from viz.view import DIFFERENCE, Area, Lines, Mode, Pixel, View, ViewError, WordQuery

@@ -25,8 +25,8 @@ from models.opening.revision import revision
 from viz.checks import as_whole
 from viz.page.callers import HEAVY, session_of
 from viz.page.gallery import first_trace, pin_revision
-from viz.page.map_server import open_trace
 from viz.page.notices import describe_failure
+from viz.page.open_traces import open_trace
 from viz.page.runs import Stopped, load_bundled, stoppable_run
 from viz.page.store import Kept, store
 from viz.page.tabs.generate import follow_kept
