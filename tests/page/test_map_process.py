@@ -31,7 +31,9 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def small(folder) -> Trace:
-    return trace_of((6, 5), 3, 4).save(folder / "small.safetensors") and Trace.load(folder / "small.safetensors")
+    trace = trace_of((6, 5), 3, 4)
+    trace.save(folder / "small.safetensors")
+    return trace
 
 
 @pytest.fixture
@@ -67,6 +69,7 @@ def first_answer(process: MapProcess, question: Asked) -> dict:
 
 
 def child_of(process: MapProcess) -> int:
+    assert process._process is not None
     return process._process.pid
 
 
