@@ -45,6 +45,15 @@ def wait_for_text(page, name, words):
     expect(field(page, name)).to_have_value(re.compile(re.escape(words)), timeout=180_000)
 
 
+def reload(page):
+    """Reload the page. A forecast that this cuts off is complained of in the console; nothing else may be."""
+    before = len(page.complaints)
+    page.reload()
+    cut_off = page.complaints[before:]
+    assert all("AbortError" in words or "Connection errored out" in words for words in cut_off), cut_off
+    del page.complaints[before:]
+
+
 def test_model_box_opens_forecasts_draws_and_records_photo(page, served):
     assert not field(page, "name").is_visible()  # collapsed
     open_model(page, "Stable-Diffusion")
@@ -81,7 +90,7 @@ def test_recording_of_an_own_model_is_back_after_a_reload(page):
     before = page.evaluate(shown)
     page.wait_for_function("(sessionStorage.getItem('pixelgaze-kept') ?? '').includes('0.8')")
     for _ in range(2):  # a second time, too
-        page.reload()
+        reload(page)
         page.wait_for_function(f"document.querySelector('{VIEWER_ROOT}')?.viewer?.trace?.recipe.model === 'DDPM'")
         settle(page)
         assert page.evaluate(shown) == before and "look=" not in page.url
@@ -106,7 +115,7 @@ def test_own_model_is_open_after_a_reload_and_draws(page, chromium, served):
         field(page, name).press("Tab")
     wait_for_text(page, "forecast", "8 layers × 4 calls")
     for _ in range(2):
-        page.reload()
+        reload(page)
         wait_for_text(page, "status", status)
         wait_for_text(page, "forecast", "8 layers × 4 calls")
         kept = ("name", "prompt", "negative", "steps", "seed", "height", "width", "guidance")
@@ -125,13 +134,33 @@ def test_own_model_is_open_after_a_reload_and_draws(page, chromium, served):
     assert not page.complaints
 
 
+def test_picture_of_an_own_model_comes_into_sight_unless_somebody_types(page):
+    box = f"document.querySelector('{VIEWER_ROOT} .pg-picture').getBoundingClientRect()"
+    in_sight = f"{box}.top >= 0 && {box}.bottom <= innerHeight"
+    open_model(page, "DDPM")
+    wait_for_text(page, "forecast", "4 layers × 10 calls")
+    field(page, "steps").fill("2")
+    field(page, "steps").press("Tab")
+    wait_for_text(page, "forecast", "4 layers × 2 calls")
+    assert not page.evaluate(in_sight)
+    page.locator("#model-draw").click()
+    field(page, "seed").fill("5")
+    page.wait_for_function(f"{VIEWER}.trace.recipe.model === 'DDPM'", timeout=90_000)
+    settle(page)
+    page.wait_for_timeout(300)
+    assert page.evaluate("scrollY") == 0 and not page.evaluate(in_sight)
+    page.locator("#model-draw").click()
+    page.wait_for_function(f"{VIEWER}.trace.recipe.seed === 5", timeout=90_000)
+    page.wait_for_function(in_sight)
+    assert not page.complaints
+
+
 def test_folded_box_of_an_own_model_is_back_folded(page):
     """Gradio makes what is folded only once it is unfolded."""
     open_model(page, "DDPM")
     wait_for_text(page, "forecast", "4 layers × 10 calls")
     page.locator("#model-box > button").click()
-    page.reload()
-    page.complaints.clear()  # of a forecast that was cut off
+    reload(page)
     page.wait_for_function(f"document.querySelector('{VIEWER_ROOT}')?.viewer?.trace")
     page.wait_for_timeout(1000)
     assert not field(page, "status").is_visible()

@@ -2,12 +2,14 @@
 // viz/page/kept_model.py says what is kept; viz/page/tabs/reloaded_model.py checks it.
 
 import { keepAs, keptAs } from "./kept.js";
+import { showResults } from "./result.js";
 
 const NAME = "pixelgaze-model";
 const FIELDS = "name config dtype device prompt negative sampler steps guidance seed height width thin both".split(" ");
 
-// `gradio` is what Gradio gives js_on_load: { props, trigger, watch }.
-export function startKeptModel({ props, trigger, watch }) {
+// `gradio` is what Gradio gives js_on_load: { element, props, trigger, watch }.
+export function startKeptModel({ element, props, trigger, watch }) {
+  showResults(element);
   let kept = keptAs(NAME);
   let isOpen = false; // whether the box shows it
   watch("value", () => {
