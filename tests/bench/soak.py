@@ -75,8 +75,8 @@ def report(log: Log, samples: list[dict[str, float]], sessions: int, seconds: fl
         {"sessions", "seconds", "actions": {name: {"count", "per_minute", "p50" and "p95" in seconds, "refused": how
         often the server was too busy}}, "left": runs left halfway, "late": {"p50", "p95"} in seconds, by which this
         process itself was late, which every time above contains; "failures": sentences, "samples": [{"at" in seconds,
-        "rss_mb", "threads", "files", "cache_mb"}], "rss_growth": the median memory of the last quarter over that of the
-        second; 1 if it is flat after a warm-up}.
+        "rss_mb", "threads", "files", "processes", "cache_mb"}], "rss_growth": the median memory of the last quarter
+        over that of the second; 1 if it is flat after a warm-up}.
     """
     actions = {}
     for name in sorted(set(log.spent) | set(log.refused)):

@@ -52,11 +52,11 @@ class Running:
         return (self._folder / "log.txt").read_text()
 
     def sizes(self) -> dict[str, float]:
-        """The MB of memory, threads, open files and connections of it and its processes, and the MB of its files."""
+        """The MB of memory, threads, open files and connections of it and its processes; and the MB of its files."""
         assert self._process is not None
         taken_by = [_sizes_of(number) for number in self._with_children()]
         own = {name: sum(each[name] for each in taken_by) for name in ("rss_mb", "threads", "files")}
-        return own | {"cache_mb": taken(self._folder) / 1e6}
+        return own | {"processes": len(taken_by), "cache_mb": taken(self._folder) / 1e6}
 
     def _with_children(self) -> list[int]:
         assert self._process is not None

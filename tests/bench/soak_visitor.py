@@ -244,12 +244,20 @@ class Visitor:
             "trigger_id": dependency["targets"][0][0] if dependency["targets"] else None,
             "session_hash": self._session,
         }
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self._outcome(body, query)
+        except TimeoutError as error:
+            raise Failed(f"no outcome after {PATIENCE:.0f} seconds") from error
+
+    async def _outcome(self, body: dict[str, Any], query: str) -> list[Any]:
         joined = await self._http.post(f"gradio_api/queue/join{query}", json=body)
         if joined.status_code == 503:
             raise Refused
         event = self._checked(joined).json()["event_id"]
         path = f"gradio_api/queue/data?session_hash={self._session}"
         last: list[Any] = []
+        # The server's heartbeats keep the stream alive however long an outcome takes.
         async with self._http.stream("GET", path, timeout=PATIENCE) as stream:
             async for line in stream.aiter_lines():
                 message = json.loads(line.removeprefix("data:")) if line.startswith("data:") else {}

@@ -24,6 +24,7 @@ def test_nothing_fails_that_should_not(found):
 @pytest.mark.slow
 def test_pointing_is_not_behind_runs(found):
     assert found["actions"]["map from the server"]["p50"] < 0.25
+    assert found["samples"][-1]["processes"] == 2  # the server, and the one that computes maps
 
 
 @pytest.mark.slow
