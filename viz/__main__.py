@@ -18,7 +18,7 @@ from viz.page.ahead import follow_ahead
 from viz.page.callers import THREADS, Page
 from viz.page.compressed import Compressed
 from viz.page.gallery import GALLERY, opening_exhibit
-from viz.page.gradio_files import file_links, styles_route
+from viz.page.gradio_files import component_scripts, file_links, styles_route
 from viz.page.guard import guard
 from viz.page.identity import DESCRIPTION, TITLE, identity_routes
 from viz.page.leaving import Leaving, is_open
@@ -71,11 +71,11 @@ def _leave(session: str) -> None:
     open_models.leave(session)
 
 
-def _early_head() -> str:
+def _early_head(kinds: frozenset[str]) -> str:
     first = opening_exhibit()
     if first is None or first.trace is None:
         return head()
-    return head(first.trace, first.picture, first.layer, first.step)
+    return head(first.trace, first.picture, first.layer, first.step, component_scripts(kinds))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -181,7 +181,7 @@ def main() -> None:
                 _quota(folder),
                 Middleware(Leaving, leave=_leave),
                 *([Middleware(ToolCalls)] if arguments.mcp else []),
-                Middleware(EarlyHead, text=_early_head() + file_links(kinds)),
+                Middleware(EarlyHead, text=_early_head(kinds), links=file_links(kinds)),
             ],
         },
         enable_monitoring=False,

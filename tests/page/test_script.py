@@ -4,7 +4,9 @@ import base64
 import re
 from pathlib import Path
 
+import gradio as gr
 import pytest
+from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import Response, StreamingResponse
@@ -58,7 +60,7 @@ def test_js_on_load_names_events_in_quotes():
 
 def test_head_requests_script_and_trace_under_the_page_s_prefix():
     first = exhibits()[0]
-    text = head(first.trace, Path("/a picture.png"), first.layer, first.step)
+    text = head(first.trace, Path("/a picture.png"), first.layer, first.step, ["Gallery-12345678.js"])
     code = re.fullmatch("<script>(.*)</script>", text, re.DOTALL).group(1)
     found = evaluate(
         f"""const config = {{ root: "/prefix", api_prefix: "/gradio_api", theme_hash: "ab" }};
@@ -73,11 +75,16 @@ def test_head_requests_script_and_trace_under_the_page_s_prefix():
         globalThis.addEventListener = () => {{}};
         globalThis.location = {{ hash: "" }};
         globalThis.MutationObserver = class {{ observe() {{}} }};
-        {code}
+        const load = async (address) => links.unshift({{ rel: "import", href: address }});
+        {code.replace("import(", "load(")}
         answer([links.map(({{ rel, href }}) => [rel, href]), window.pixelgazeEarly.url, ranges, shown[0].src]);"""
     )
     assert found == [
-        [["modulepreload", f"/prefix{script()[0]}"], ["stylesheet", "/prefix/theme.css?v=ab"]],
+        [
+            ["import", f"/prefix{script()[0]}"],
+            ["stylesheet", "/prefix/theme.css?v=ab"],
+            ["modulepreload", "/prefix/assets/Gallery-12345678.js"],
+        ],
         address := f"/prefix/gradio_api/file={first.trace}",
         [[address, f"bytes=0-{prefix_bytes(first.trace, first.layer, first.step) - 1}"]],
         "/prefix/gradio_api/file=/a picture.png",
@@ -115,6 +122,17 @@ def test_early_head_is_written_into_the_page_which_is_compressed():
     assert plain.text == page.text and int(plain.headers["content-length"]) == len(plain.content)
     assert client.get("/other").text == PAGE and "content-encoding" not in client.get("/other").headers
     assert client.post("/").status_code == 405
+
+
+def test_early_scripts_follow_gradio_s_config_and_wait_for_no_style_sheet():
+    """In the page that Gradio serves."""
+    with gr.Blocks() as page:
+        gr.Markdown("text")
+    app = EarlyHead(gr.mount_gradio_app(FastAPI(), page, "/"), "<script>early</script>", "<link late>")
+    text = TestClient(app).get("/").text
+    parts = "window.gradio_config =", "<script>early</script>", 'rel="stylesheet"', "<link late>", "</head>"
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
 
 
 def test_page_is_written_once_for_each_way_to_reach_it():

@@ -99,13 +99,19 @@ def styles_route(kinds: frozenset[str]) -> Route:
     return Route(path, respond)
 
 
+def component_scripts(kinds: frozenset[str]) -> list[str]:
+    """The scripts among the files that are needed for the components alone, which Gradio loads last."""
+    app = needed(frozenset())
+    return [name for name in needed(kinds) if name.endswith(".js") and name not in app]
+
+
 def file_links(kinds: frozenset[str]) -> str:
-    """For the page's head: request the files. A style sheet that is disabled is not loaded, but Gradio takes it as
-    loaded."""
+    """For the page's head: request the app's own scripts and all style sheets. One that is disabled is not loaded, but
+    Gradio takes it as loaded."""
     names = needed(kinds)
     links = [f'<link rel="stylesheet" href=".{_styles(kinds)[0]}">'] if names else []
     for name in names:
-        if name.endswith(".js"):
+        if name.endswith(".js") and name in needed(frozenset()):
             links.append(f'<link rel="modulepreload" crossorigin href="./assets/{name}">')
         elif _is_joined(name):
             links.append(f'<link rel="stylesheet" disabled href="./assets/{name}">')

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -25,6 +26,7 @@ from viz.trace_header import prefix_bytes
 from viz.web import joined
 
 MOST = 16  # pages that are kept, one for each way to reach them
+START = b"<script data-gradio-mode"  # follows Gradio's config in its page
 _ADDRESS = (b"host", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-prefix", b"x-gradio-server")
 _OTHERS = {"page", "deep_link"}  # what Gradio reads from the query
 
@@ -59,7 +61,13 @@ def js_on_load(function: str, *events: str) -> str:
     )
 
 
-def head(trace: Path | None = None, picture: Path | None = None, layer: str = "", step: int = 0) -> str:
+def head(
+    trace: Path | None = None,
+    picture: Path | None = None,
+    layer: str = "",
+    step: int = 0,
+    modules: Collection[str] = (),
+) -> str:
     """For the page's head: request the script and what the viewer will open with at once, and show the picture.
 
     It also opens the tab that the address names, and names the gallery's thumbnails.
@@ -67,11 +75,13 @@ def head(trace: Path | None = None, picture: Path | None = None, layer: str = ""
     Args:
         trace, picture: files that Gradio serves; None if the viewer opens with nothing.
         layer, step: of the first map.
+        modules: further scripts that are needed, in Gradio's `assets`.
     """
     early = ""
     if trace is not None:
         enough = prefix_bytes(trace, layer, step)
-        wanted = {"script": script()[0], "trace": str(trace), "picture": str(picture), "bytes": enough}
+        wanted: dict = {"script": script()[0], "trace": str(trace), "picture": str(picture), "bytes": enough}
+        wanted["modules"] = list(modules)
         text = json.dumps(wanted).replace("<", r"\u003c")
         early = f"{joined('hosts/early.js')}.requestEarly({text});"
     calls = (
@@ -84,16 +94,20 @@ def head(trace: Path | None = None, picture: Path | None = None, layer: str = ""
 
 
 class EarlyHead:
-    """Writes `text` at the end of the page's head, after its identity (`viz.page.identity`), and compresses the page.
+    """Writes scripts and links into the page's head, as well as its identity, and compresses the page.
 
     Gradio writes the page anew for every visitor, which takes some 40 ms. It is the same for all who reach it in the
     same way, so it is kept.
 
     A middleware for `launch(app_kwargs={"middleware": [...]})`. Everything but the page passes through unchanged.
+
+    Args:
+        text: scripts that need Gradio's config. They come before style sheets, for which scripts wait.
+        links: what the head ends with.
     """
 
-    def __init__(self, app: ASGIApp, text: str) -> None:
-        self._app, self._text = app, text.encode()
+    def __init__(self, app: ASGIApp, text: str, links: str = "") -> None:
+        self._app, self._text, self._links = app, text.encode(), links.encode()
         self._known: dict[tuple, tuple[Message, bytes]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,10 +127,15 @@ class EarlyHead:
             if message["type"] == "http.response.start":
                 start = message
                 return
+            if message["type"] != "http.response.body":
+                await send(message)
+                return
             body += message.get("body", b"")
             if message.get("more_body"):
                 return
-            whole = introduce(body, origin_of(scope)).replace(b"</head>", self._text + b"</head>", 1)
+            whole = introduce(body, origin_of(scope)).replace(b"</head>", self._links + b"</head>", 1)
+            place = START if START in whole else b"</head>"
+            whole = whole.replace(place, self._text + place, 1)
             if way is not None and start["status"] == 200:
                 if len(self._known) >= MOST:
                     self._known.clear()

@@ -1,17 +1,18 @@
 // Requests the page's script and the beginning of the trace it opens with, and shows its picture, before Gradio has started.
 
 // `script` is a path on this server, `trace` the path of a file that Gradio serves, of which `bytes` are enough for the first map,
-// and `picture` the path of its picture.
-export function requestEarly({ script, trace, bytes, picture }) {
+// and `picture` the path of its picture. `modules` are the names of Gradio's scripts that are needed last.
+export function requestEarly({ script, trace, bytes, picture, modules }) {
   const { root, api_prefix, theme_hash } = window.gradio_config;
-  const request = (properties) => document.head.append(Object.assign(document.createElement("link"), properties));
-  request({ rel: "modulepreload", href: `${root}${script}` });
+  import(`${root}${script}`).catch(() => {}); // runs while Gradio waits for its own; components import it again
+  const request = (link) => document.head.append(Object.assign(document.createElement("link"), link));
   request({ rel: "stylesheet", href: `${root}/theme.css?v=${theme_hash}` }); // Gradio asks for it late, and waits
   const addressOf = (path) => `${root}${api_prefix}/file=${path}`;
   const url = addressOf(trace);
   const response = fetch(url, { headers: { Range: `bytes=0-${bytes - 1}` } });
   response.catch(() => {}); // takeEarly passes the failure on
   window.pixelgazeEarly = { url, response, poster: showPoster(addressOf(picture)) };
+  for (const name of modules) request({ rel: "modulepreload", crossOrigin: "", href: `${root}/assets/${name}` });
 }
 
 // The picture over the page that is still empty; nothing moves when it goes.
