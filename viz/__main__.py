@@ -39,7 +39,7 @@ from viz.page.sweeper import keep_swept, open_folder
 from viz.page.tabs import api, explore, lesson
 from viz.page.theme import theme
 from viz.page.tool_calls import ToolCalls
-from viz.recording.heap import keep_freed_memory, share_arenas
+from viz.recording.heap import keep_freed_memory, release_freed_memory_regularly, share_arenas
 from viz.web import WEB
 
 MAX_UPLOAD = MAX_FILE + 1_000_000  # with what stands around a file in a request
@@ -196,6 +196,7 @@ def main() -> None:
     )
     keep_swept(folder)
     keep_few(page, is_open)
+    release_freed_memory_regularly()
     # The page is up and shows a recorded trace without torch. Load the model while the visitor looks at it.
     threading.Thread(target=_prepare, args=(not arguments.on_demand,), daemon=True).start()
     serve_until_interrupted(page)

@@ -50,6 +50,35 @@ KEEP = """if True:
 """
 
 
+# Every other of many pieces is given back, so that what is free lies between pieces that are used.
+GAPS = """if True:
+    import ctypes
+    from viz.recording.heap import keep_freed_memory, release_freed_memory
+    keep_freed_memory()
+    c = ctypes.CDLL(None)
+    c.malloc.restype, c.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    def resident():
+        with open("/proc/self/status") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("RssAnon"))
+    parts = [c.malloc(500_000) for _ in range(200)]
+    for part in parts:
+        ctypes.memset(part, 1, 500_000)
+    for part in parts[::2]:
+        c.free(part)
+    before = resident()
+    {}
+    print(before - resident())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
+@pytest.mark.parametrize(("call", "released"), [("pass", False), ("assert release_freed_memory()", True)])
+def test_what_was_freed_between_used_pieces_is_returned(call, released):
+    """In kB, of 50 MB."""
+    output = subprocess.run([sys.executable, "-c", GAPS.format(call)], capture_output=True, check=True).stdout
+    assert (int(output) > 40_000) == released
+
+
 def count_kept(call: str) -> int:
     return int(subprocess.run([sys.executable, "-c", KEEP.format(call)], capture_output=True, check=True).stdout)
 

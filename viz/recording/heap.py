@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import threading
+import time
+from typing import Any
 
 # Arguments of glibc's mallopt(3), and the largest threshold that it takes for maps of their own.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
@@ -11,6 +14,7 @@ _LARGEST_MMAP_THRESHOLD = 2**25
 
 KEPT_BYTES = 2**30
 ARENAS = 4
+EVERY = 60.0  # seconds
 
 
 def keep_freed_memory(most: int = KEPT_BYTES) -> bool:
@@ -39,8 +43,33 @@ def share_arenas(most: int = ARENAS) -> bool:
     return _set(_ARENA_MAX, most)
 
 
+def release_freed_memory() -> bool:
+    """Return what was freed to the system, wherever in the heaps it lies; glibc only. Returns whether it was tried.
+
+    What `keep_freed_memory` keeps is soon asked for again, but not all of it: after ten minutes with 50 visitors a
+    server used 400 MB of its heaps and kept 480 more, and the gaps went on growing.
+    """
+    trim = _function("malloc_trim")
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
+    return trim is not None
+
+
+def release_freed_memory_regularly(seconds: float = EVERY) -> None:
+    """Do so every so many seconds, in a thread of its own."""
+
+    def work() -> None:
+        while release_freed_memory():
+            time.sleep(seconds)
+
+    threading.Thread(target=work, daemon=True).start()
+
+
 def _set(option: int, value: int) -> bool:
-    if not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    mallopt = _function("mallopt")
     return bool(mallopt and mallopt(option, value))
+
+
+def _function(name: str) -> Any:
+    """A function of glibc; None elsewhere."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None  # musl has none
