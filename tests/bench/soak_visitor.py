@@ -256,7 +256,6 @@ class Visitor:
             raise Refused
         event = self._checked(joined).json()["event_id"]
         path = f"gradio_api/queue/data?session_hash={self._session}"
-        last: list[Any] = []
         # The server's heartbeats keep the stream alive however long an outcome takes.
         async with self._http.stream("GET", path, timeout=PATIENCE) as stream:
             async for line in stream.aiter_lines():
@@ -266,7 +265,7 @@ class Visitor:
                 if message.get("msg") == "process_completed":
                     output = message["output"]
                     if message["success"]:
-                        return output.get("data") or last
+                        return output.get("data") or []
                     raise _problem(output)
         raise Failed("the stream ended before the outcome")
 

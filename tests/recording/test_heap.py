@@ -20,17 +20,21 @@ COUNT = """if True:
     print(faults() - before)
 """
 
-# Threads that exist at the same time, one of which after the other takes 10 MB and gives them back.
-KEEP = """if True:
+# What the programs below begin with; they print kB.
+HEAP = """if True:
     import ctypes, threading
-    from viz.recording.heap import keep_freed_memory, share_arenas
+    from viz.recording.heap import keep_freed_memory, release_freed_memory, share_arenas
     keep_freed_memory()
-    {}
     c = ctypes.CDLL(None)
     c.malloc.restype, c.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
     def resident():
         with open("/proc/self/status") as file:
             return next(int(line.split()[1]) for line in file if line.startswith("RssAnon"))
+"""
+
+# Threads that exist at the same time, one of which after the other takes 10 MB and gives them back.
+KEEP = """
+    {}
     together, alone = threading.Barrier(16), threading.Lock()
     def work():
         c.free(c.malloc(100))
@@ -51,15 +55,7 @@ KEEP = """if True:
 
 
 # Every other of many pieces is given back, so that what is free lies between pieces that are used.
-GAPS = """if True:
-    import ctypes
-    from viz.recording.heap import keep_freed_memory, release_freed_memory
-    keep_freed_memory()
-    c = ctypes.CDLL(None)
-    c.malloc.restype, c.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
-    def resident():
-        with open("/proc/self/status") as file:
-            return next(int(line.split()[1]) for line in file if line.startswith("RssAnon"))
+GAPS = """
     parts = [c.malloc(500_000) for _ in range(200)]
     for part in parts:
         ctypes.memset(part, 1, 500_000)
@@ -74,20 +70,21 @@ GAPS = """if True:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
 @pytest.mark.parametrize(("call", "released"), [("pass", False), ("assert release_freed_memory()", True)])
 def test_what_was_freed_between_used_pieces_is_returned(call, released):
-    """In kB, of 50 MB."""
-    output = subprocess.run([sys.executable, "-c", GAPS.format(call)], capture_output=True, check=True).stdout
-    assert (int(output) > 40_000) == released
+    """Of 50 MB."""
+    assert (printed(GAPS, call) > 40_000) == released
 
 
-def count_kept(call: str) -> int:
-    return int(subprocess.run([sys.executable, "-c", KEEP.format(call)], capture_output=True, check=True).stdout)
+def printed(program: str, call: str) -> int:
+    """The number that a program prints, run in a process of its own with a call in its place."""
+    command = [sys.executable, "-c", HEAP + program.format(call)]
+    return int(subprocess.run(command, capture_output=True, check=True).stdout)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
 def test_share_arenas_keeps_memory_of_few_heaps():
     """In kB. A machine of one core has eight heaps, of 10 MB here; others have more."""
-    assert count_kept("assert share_arenas()") < 50_000
-    assert count_kept("") > 70_000, "glibc shares heaps by itself now: share_arenas can go"
+    assert printed(KEEP, "assert share_arenas()") < 50_000
+    assert printed(KEEP, "") > 70_000, "glibc shares heaps by itself now: share_arenas can go"
 
 
 def count_faults(call: str) -> int:
