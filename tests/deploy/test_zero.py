@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 
 import pytest
 import torch
@@ -85,6 +86,20 @@ def test_a_photo_is_recorded_there_and_mistakes_come_back_as_sentences(opened, l
     with pytest.raises(RecipeError, match="Upload a photo first"):
         run(model, "record_photo")
     assert run(model).steps and len(lending.workers) == 1
+
+
+def test_a_run_that_is_left_has_ended_before_the_next_begins(opened):
+    model = opened()
+    unet = model.pipeline.unet
+    slow = unet.mid_block.register_forward_hook(lambda *_: time.sleep(0.2))
+    before = len(unet._forward_pre_hooks)
+    order = model.build_order(**FIELDS)
+    task = zero.Task(zero._openings[model], "draw", order, (model.samplers[0], None, False), {}, 3)
+    updates = zero._follow(task)
+    assert next(updates)[0] == "step" and len(unet._forward_pre_hooks) > before
+    updates.close()
+    assert len(unet._forward_pre_hooks) == before  # its thread has left the model
+    slow.remove()
 
 
 def test_stop_ends_the_run_there(opened, lending):

@@ -130,18 +130,24 @@ def _seconds(task: Task) -> int:
 
 
 def _follow(task: Task) -> Iterator[tuple[str, Any]]:
-    """In the process: yields ("step", (step, preview)) and at last ("trace", path) or ("problem", sentence)."""
-    stopped = threading.Event()
+    """In the process: yields ("step", (step, preview)) and at last ("trace", path) or ("problem", sentence).
+
+    Closing it ends the run and waits for that: the GPU is given back then, and the next task may be for the same model.
+    """
+    stopped, ended = threading.Event(), threading.Event()
 
     def work(report: Callable[[tuple[str, Any]], None]) -> tuple[str, Any]:
         def on_step(step: int, preview: np.ndarray | None) -> None:
             report(("step", (step, preview)))
 
-        model = _model_of(task.opening)
-        _move(model)
-        with interruptible(model.pipeline.unet, stopped):
-            trace = getattr(model, task.method)(task.order, *task.arguments, on_step, **task.options)
-        return "trace", str(save_temporary(trace))
+        try:
+            model = _model_of(task.opening)
+            _move(model)
+            with interruptible(model.pipeline.unet, stopped):
+                trace = getattr(model, task.method)(task.order, *task.arguments, on_step, **task.options)
+            return "trace", str(save_temporary(trace))
+        finally:
+            ended.set()
 
     try:
         yield from stream_thread(work)
@@ -149,6 +155,7 @@ def _follow(task: Task) -> Iterator[tuple[str, Any]]:
         yield "problem", str(error)
     finally:
         stopped.set()
+        ended.wait()
 
 
 _lent: Callable[[Task], Any] | None = None
