@@ -56,7 +56,8 @@ def _frame(trace: Trace) -> str:
         document = write_html(trace, Path(folder) / "trace.html").read_text(encoding="utf-8")
     return (
         f'<iframe title="PixelGaze: {html.escape(_title(trace))}" sandbox="allow-scripts allow-downloads" '
-        f'style="width: 100%; height: {HEIGHT}px; border: 0" srcdoc="{html.escape(document)}"></iframe>'
+        f'allow="fullscreen" style="width: 100%; height: {HEIGHT}px; border: 0" '
+        f'srcdoc="{html.escape(document)}"></iframe>'
     )
 
 

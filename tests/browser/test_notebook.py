@@ -75,3 +75,11 @@ def test_files_can_be_saved_from_the_frame(page):
     with page.expect_download(timeout=90_000) as download:
         frame.get_by_role("button", name="Q and K of every layer").click()
     assert Trace.load(download.value.path()).recipe["caption"] == EXHIBIT.caption
+
+
+def test_the_viewer_can_fill_the_screen_from_its_frame(page):
+    frame = page.frames[1]
+    frame.locator(".pg-full").click()
+    frame.wait_for_function("Boolean(document.fullscreenElement)")
+    frame.locator(".pg-full").click()
+    frame.wait_for_function("!document.fullscreenElement")

@@ -14,7 +14,9 @@ HOSTILE = '"></iframe><script>alert(1)</script>'
 
 
 def frame(text: str) -> re.Match:
-    match = re.fullmatch(r'<iframe title="([^"]*)" sandbox="([^"]*)" style="[^"]*" srcdoc="([^"]*)"></iframe>', text)
+    match = re.fullmatch(
+        r'<iframe title="([^"]*)" sandbox="([^"]*)" allow="fullscreen" style="[^"]*" srcdoc="([^"]*)"></iframe>', text
+    )
     assert match, text[:200]
     return match
 

@@ -15,6 +15,14 @@ export function h(tag, properties = {}, ...children) {
   return node;
 }
 
+// Creates a node of a drawing.
+export function svg(tag, attributes = {}, ...children) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
 export function makeButton(text, properties = {}) {
   return h("button", { type: "button", ...properties }, text);
 }

@@ -12,6 +12,7 @@ const KEYS = [
   ["h", "next head"],
   ["l, Shift + l", "next layer, previous layer"],
   ["o", "hold it to see the picture without the map"],
+  ["f", "fill the screen with the viewer, or leave it"],
   ["r", "switch between “Looks at” and “Is looked at by”"],
   ["Tab, then ← →", "move among the words above the picture; Enter pins a word"],
   ["Esc", "deselect the pin; again: remove all pins"],

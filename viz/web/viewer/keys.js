@@ -3,6 +3,7 @@
 import { paintSpot } from "../core/mask.js";
 import { encodeMask, isWordQuery, shiftQuery, tokenAt } from "../core/query.js";
 import { ARROWS } from "../dom.js";
+import { toggleFullScreen } from "./full_screen.js";
 import { addPin, clearPins, replacePin, tap, undoPins } from "./pins.js";
 import { holdPlain } from "./plain.js";
 import { maskToPaint } from "./pointer.js";
@@ -41,6 +42,7 @@ function pressKey(desk, key, shift) {
     l: () => stepLayer(desk, 1),
     L: () => stepLayer(desk, -1),
     o: () => holdPlain(desk),
+    f: () => toggleFullScreen(desk),
     r: () => desk.choose({ mode: state.mode === "row" ? "column" : "row" }),
     " ": () => desk.play(),
     Escape: () => clearPins(desk),

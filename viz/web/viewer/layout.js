@@ -67,8 +67,11 @@ function sizeHeads({ ui, side, trace }) {
   ui.main.style.setProperty("--pg-head", `${size}px`);
 }
 
-// The distance of a node from the top of the page.
-export const topOf = (node) => node.getBoundingClientRect().top + scrollY;
+// The distance of a node from the top of the page, or of what fills the screen, however far that has been scrolled.
+export function topOf(node) {
+  const full = document.fullscreenElement;
+  return node.getBoundingClientRect().top + (full?.contains(node) ? full.scrollTop : scrollY);
+}
 
 // The height of what is to be seen below the cards: the sentence.
 const heightBelow = ({ sentence }) => sentence.offsetHeight + 20;

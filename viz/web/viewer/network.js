@@ -2,7 +2,7 @@
 // side; a line through them in the order in which they run, dashed lines where a U-Net skips, and the names of its arms.
 
 import { networkOf } from "../core/network.js";
-import { h } from "../dom.js";
+import { h, svg } from "../dom.js";
 
 // Places of the drawing in CSS pixels, with room for the arms' names and without.
 const WIDE = { arms: 17, first: 7, reach: 20, step: 10, sizes: [13, 7], text: 52 };
@@ -19,13 +19,6 @@ function placesOf({ levels, depths }, look, pitch) {
     y: (row + 0.5) * pitch,
     side: Math.min(pitch - 6, Math.round(largest - (depth * (largest - least)) / last)),
   }));
-}
-
-function svg(tag, attributes = {}, ...children) {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
 }
 
 // From block to block: down, and around a corner where the grid changes.

@@ -2,6 +2,7 @@
 
 import { h, labelledCanvas, makeButton } from "../dom.js";
 import { Choices } from "./choices.js";
+import { buildFullScreen } from "./full_screen.js";
 import { buildHelp } from "./help.js";
 import { buildMatrix } from "./matrix.js";
 import { buildNotice } from "./notice.js";
@@ -18,9 +19,10 @@ function buildFacts() {
   const slot = h("div", { class: "pg-slot" }); // for buttons added from outside the viewer
   const { button, dialog } = buildHelp();
   const proof = buildProof();
-  const end = h("div", { class: "pg-end" }, proof.node, slot, button);
+  const full = buildFullScreen();
+  const end = h("div", { class: "pg-end" }, proof.node, slot, full, button);
   const facts = h("div", { class: "pg-facts" }, title, recipe, chips, end);
-  return { facts, title, recipe, proof, chips, slot, dialog };
+  return { facts, title, recipe, proof, chips, slot, full, dialog };
 }
 
 function buildTools(choices, strip) {

@@ -18,6 +18,7 @@ import { placeIn, placeOf, startArrival, showArrival, whenArrived } from "./arri
 import { describeTrace } from "./description.js";
 import { DEFAULTS, Desk } from "./desk.js";
 import { exportedFrom } from "./exported.js";
+import { wireFullScreen } from "./full_screen.js";
 import { wireKeys } from "./keys.js";
 import { buildAtlas, buildHeads, buildPins, fitAll, hintFor, topOf } from "./layout.js";
 import { wireAtlas, wirePicture } from "./pointer.js";
@@ -53,6 +54,7 @@ export class Viewer {
     this.#refreshReadout = wireReadout(desk);
     wirePicture(desk);
     wireKeys(desk);
+    wireFullScreen(desk);
     wireAtlas(desk);
     ui.slider.addEventListener("input", () => this.choose({ step: Number(ui.slider.value) }));
     ui.play.addEventListener("click", () => this.#play());
