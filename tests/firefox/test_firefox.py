@@ -222,3 +222,10 @@ def test_two_recordings_stand_side_by_side(page):
         for selector in (f"{VIEWER_ROOT} .pg-picture", "#second .pg-picture")
     ]
     assert boxes[0]["top"] == boxes[1]["top"] and all(box["bottom"] <= 900 for box in boxes)
+
+
+def test_viewer_fills_the_screen(page):
+    press(page, "Full screen", VIEWER_ROOT)
+    until(page, f"{VIEWER_ROOT} .pg-picture", f"document.fullscreenElement === document.querySelector('{VIEWER_ROOT}')")
+    press(page, "Full screen", VIEWER_ROOT)
+    until(page, f"{VIEWER_ROOT} .pg-picture", "!document.fullscreenElement")

@@ -7,10 +7,9 @@ const CORNERS = "M2 5.5V2h3.5M10.5 2H14v3.5M14 10.5V14h-3.5M5.5 14H2v-3.5"; // o
 
 // Hidden where the browser does not let a page fill the screen: on an iPhone, and in a frame that is not allowed to.
 export function buildFullScreen() {
-  const icon = svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: CORNERS }));
-  const button = makeButton("", { class: "pg-toggle pg-ask pg-full", hidden: !document.fullscreenEnabled });
-  Object.assign(button, { title: `${NAME} (f)`, ariaLabel: NAME });
-  button.append(icon);
+  const hidden = !document.fullscreenEnabled;
+  const button = makeButton("", { class: "pg-toggle pg-ask pg-full", title: `${NAME} (f)`, "aria-label": NAME, hidden });
+  button.append(svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: CORNERS })));
   return button;
 }
 
