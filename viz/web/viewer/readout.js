@@ -1,23 +1,31 @@
-// The tooltip with the numbers of the cell under the cursor: on the picture, atlas, pins and heads.
+// The tooltip with the numbers of the cell under the cursor: on the picture, atlas, pins and heads. Where the cursor rests on a
+// map of the atlas or the pins, it shows that map enlarged, and from then on every other one as long as it stays among them.
 
 import { findWord, nameOfWord } from "../core/captions.js";
 import { isWordQuery, queryOf, tokenAt } from "../core/query.js";
 import { formatSigned, formatTimes } from "../core/scale.js";
 import { formatShare } from "../core/shares.js";
 import { formatHead, formatPlace, formatStep } from "../core/words.js";
-import { boxOf } from "./paint.js";
+import { h } from "../dom.js";
+import { boxOf, paintMap } from "./paint.js";
 import { placeIn } from "./pointer.js";
+import { shade } from "./repaint.js";
 
 const NEAR = 24; // from the cursor to the tooltip, in CSS pixels
 const CLEAR = 12; // from the query's outline to the tooltip
 const LINE = 18; // height of a line of the tooltip
 const LETTER = 7.5; // at most the width of a letter
+const REST = 400; // ms after which the cursor rests on a map
+const LARGE = 192; // longer side of an enlarged map, and width of what is said of it
+const PADDING = 16; // of the tooltip, left and right
 
 // `desk`: see desk.js. Returns a function to call after every repaint.
 export function wireReadout(desk) {
   const { ui } = desk;
+  const [large, words] = ui.readout.children;
   let cursor = null; // { x, y, find } while over a map; find() returns the cell under the cursor
   let waiting = false;
+  const rest = watchRest(() => refresh());
 
   function refresh() {
     waiting = false;
@@ -25,8 +33,11 @@ export function wireReadout(desk) {
     ui.readout.hidden = !cell;
     if (!cell) return;
     const text = textFor(desk, cell);
-    ui.readout.textContent = text;
-    ui.readout.style.transform = placeBeside(cursor, sizeOf(text), cell.onPicture ? queryOnScreen(desk) : null);
+    const shown = rest.on(cell.row === undefined ? "" : `${cell.row} ${cell.step}`) ? enlarge(desk, cell, large) : null;
+    words.replaceChildren(...(shown ? unbroken(text) : [text]));
+    large.hidden = !shown;
+    ui.readout.style.width = shown ? `${LARGE + PADDING}px` : "";
+    ui.readout.style.transform = placeBeside(cursor, sizeOf(text, shown), cell.onPicture ? queryOnScreen(desk) : null);
   }
 
   function watch(canvas, find) {
@@ -38,6 +49,7 @@ export function wireReadout(desk) {
     });
     canvas.addEventListener("pointerleave", () => {
       cursor = null;
+      rest.end();
       refresh();
     });
   }
@@ -54,6 +66,41 @@ export function wireReadout(desk) {
   });
   desk.watchHead = (canvas, head) => watch(canvas, (place) => ({ place, head }));
   return refresh;
+}
+
+// A text under an enlarged map, which breaks only where a part of it ends.
+const unbroken = (text) => text.split(/((?<=[,·]) |\n)/).map((part, i) => (i % 2 ? part : h("span", {}, part)));
+
+// Whether the cursor rests: `on(map)` is told which map it is on, "" for none, and `rested` is called once it has been on one long
+// enough.
+function watchRest(rested) {
+  let [last, rests, timer] = ["", false, 0];
+  const end = () => {
+    clearTimeout(timer);
+    [last, rests] = ["", false];
+  };
+  const begin = () => {
+    rests = true;
+    rested();
+  };
+  const on = (map) => {
+    if (map !== last) clearTimeout(timer);
+    if (map && map !== last && !rests) timer = setTimeout(begin, REST);
+    last = map;
+    return rests && map !== "";
+  };
+  return { on, end };
+}
+
+// Paints a map; returns the size at which it is shown, or null where there is none, or not yet.
+function enlarge(desk, { query = desk.query, layer, step }, canvas) {
+  const isThere = !desk.gapAt(layer, step, query) && !desk.isArriving(layer, step);
+  const colors = isThere ? shade(desk, query, layer, step, desk.state.head) : null;
+  if (!colors) return null;
+  paintMap(canvas, desk.mapGrid(layer, query), colors);
+  const [height, width] = desk.trace.size.map((side) => (LARGE * side) / Math.max(...desk.trace.size));
+  Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
+  return { height, width };
 }
 
 // The map and cell at a position on an atlas; null between two maps.
@@ -96,10 +143,12 @@ function valueText(desk, query, layer, value) {
   return `weight ${weight} · ${times} uniform`;
 }
 
-// At most the size of the tooltip, without asking the page to lay it out.
-function sizeOf(text) {
-  const lines = text.split("\n");
-  return { height: lines.length * LINE + 6, width: Math.max(...lines.map(({ length }) => length)) * LETTER + 16 };
+// At most the size of the tooltip, without asking the page to lay it out; `map` is the size of the enlarged one in it.
+function sizeOf(text, map) {
+  const lengths = text.split("\n").map(({ length }) => LETTER * length);
+  if (!map) return { height: lengths.length * LINE + 6, width: Math.max(...lengths) + PADDING };
+  const lines = lengths.reduce((sum, length) => sum + Math.ceil(length / LARGE), 0);
+  return { height: map.height + lines * LINE + 14, width: LARGE + PADDING };
 }
 
 // Where the cell that is asked about is on the screen; null for other queries, which are large, or words.

@@ -20,7 +20,7 @@ export function drawBase({ ui, state, trace }) {
 }
 
 // The colours of one map, of a layer and a step without a gap; null while it is not computed.
-function shade(desk, query, layer, step, head) {
+export function shade(desk, query, layer, step, head) {
   const { answers, state, scratch, colors } = desk;
   if (!answers.read(query, layer, step, head, state, scratch)) return null;
   const scale = desk.scaleOf(query);

@@ -135,7 +135,7 @@ function buildProof() {
 export function buildViewer(root) {
   const choices = new Choices();
   const message = h("p", { class: "pg-message", role: "status" }, "Loading the recording…");
-  const readout = h("div", { class: "pg-readout", hidden: true });
+  const readout = h("div", { class: "pg-readout", hidden: true }, h("canvas", { hidden: true }), h("span"));
   const strip = buildStrip(choices);
   const matrix = buildMatrix();
   const { facts, dialog, ...top } = buildFacts();
