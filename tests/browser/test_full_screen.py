@@ -34,7 +34,7 @@ def test_key_fills_the_screen_with_the_viewer_and_leaves_it(chromium, url, width
     page.evaluate("scrollTo(0, 200)")
     page.keyboard.press("f")
     wait_until_full(page)
-    assert page.evaluate(f"{FILLED} === document.querySelector('{VIEWER_ROOT}')")
+    assert page.evaluate(f"{FILLED}.contains(document.querySelector('{VIEWER_ROOT}'))")
     screen, full = page.evaluate("[innerWidth, innerHeight]"), places(page)
     for part, box in full.items():
         assert box["x"] >= 0 and box["x"] + box["width"] <= screen[0], part
@@ -51,14 +51,19 @@ def test_key_fills_the_screen_with_the_viewer_and_leaves_it(chromium, url, width
     page.close()
 
 
-def test_button_fills_the_screen_with_both_recordings_of_a_comparison(chromium, url):
+@pytest.mark.parametrize("first", ["Compare", "Full screen"])
+def test_button_fills_the_screen_with_both_recordings_of_a_comparison(chromium, url, first):
     page = open_page(chromium, url)
-    page.locator("#viewer").get_by_role("button", name="Compare").click()
+    for name in ("Compare", "Full screen") if first == "Compare" else ("Full screen", "Compare"):
+        page.locator("#viewer").get_by_role("button", name=name).click()
     page.wait_for_selector("#second .pg-main:not([hidden])", timeout=120_000)
-    page.get_by_role("button", name="Full screen").click()
     wait_until_full(page)
     for shown in (VIEWER_ROOT, "#second .pixelgaze", ".pg-comparison"):
         assert page.evaluate(f"{FILLED}.contains(document.querySelector('{shown}'))")
+    page.get_by_role("button", name="Close").click()
+    page.wait_for_selector("#second .pg-main", state="hidden")
+    colors = page.evaluate(f"[{FILLED}, document.body].map((node) => getComputedStyle(node).backgroundColor)")
+    assert colors == ["rgb(246, 247, 249)"] * 2
     page.get_by_role("button", name="Full screen").click()
     wait_until_full(page, False)
     page.close()

@@ -226,6 +226,10 @@ def test_two_recordings_stand_side_by_side(page):
 
 def test_viewer_fills_the_screen(page):
     press(page, "Full screen", VIEWER_ROOT)
-    until(page, f"{VIEWER_ROOT} .pg-picture", f"document.fullscreenElement === document.querySelector('{VIEWER_ROOT}')")
+    until(
+        page,
+        f"{VIEWER_ROOT} .pg-picture",
+        f"document.fullscreenElement?.contains(document.querySelector('{VIEWER_ROOT}'))",
+    )
     press(page, "Full screen", VIEWER_ROOT)
     until(page, f"{VIEWER_ROOT} .pg-picture", "!document.fullscreenElement")

@@ -1,4 +1,4 @@
-// The viewer alone on the whole screen, for a talk; two viewers side by side together. `desk`: see desk.js.
+// The viewer alone on the whole screen, for a talk; on the page with the place of a second one. `desk`: see desk.js.
 
 import { makeButton, svg } from "../dom.js";
 
@@ -18,7 +18,7 @@ const isFull = (root) => document.fullscreenElement?.contains(root) ?? false;
 // Fills the screen, or leaves it. What is shown stays.
 export function toggleFullScreen({ root }) {
   if (!document.fullscreenEnabled) return;
-  const done = isFull(root) ? document.exitFullscreen() : (root.closest(".pg-pair") ?? root).requestFullscreen();
+  const done = isFull(root) ? document.exitFullscreen() : (root.closest("#pair") ?? root).requestFullscreen();
   done.catch(() => {}); // refused, as without a click or a key of the visitor's
 }
 
