@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.chromium import ROOT
+from tests.support.ports import free_port
 from viz.page.sweeper import taken
 
 
@@ -22,24 +23,23 @@ class Running:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process: subprocess.Popen | None = None
-        self.url = ""
+        self._port = free_port()
+        self.url = f"http://127.0.0.1:{self._port}/"
 
     def start(self) -> None:
-        """Start it, on the same port as before; returns when it serves the page."""
+        """Start it, on the same port each time; returns when it serves the page."""
         folders = {"GRADIO_TEMP_DIR": str(self._folder / "temporary"), "PIXELGAZE_CACHE": str(self._folder / "cache")}
-        port = re.search(r":(\d+)/$", self.url)
-        command = [sys.executable, "-u", "app.py", "--on-demand", *(["--port", port.group(1)] if port else [])]
+        command = [sys.executable, "-u", "app.py", "--on-demand", "--port", str(self._port)]
         log = self._folder / "log.txt"
         with log.open("w") as file:
             self._process = subprocess.Popen(
                 command, cwd=ROOT, env=os.environ | folders, stdout=file, stderr=subprocess.STDOUT
             )
         deadline = time.monotonic() + 120
-        while not (found := re.search(r"http://\S+", log.read_text())):
+        while self.url.rstrip("/") not in log.read_text():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"app.py did not serve a page; its output:\n{log.read_text()}")
             time.sleep(0.05)
-        self.url = found.group().rstrip("/") + "/"
 
     def kill(self, how: int = signal.SIGKILL) -> None:
         assert self._process is not None

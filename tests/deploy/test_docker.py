@@ -12,6 +12,7 @@ import pytest
 from huggingface_hub import SpaceCard
 
 from tests.support.docker import exec_form, instructions, is_sent, stage
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parent.parent.parent
 STEPS = instructions((ROOT / "Dockerfile").read_text())
@@ -120,7 +121,7 @@ def is_healthy(port: int) -> bool:
 
 @pytest.mark.slow
 def test_its_command_serves_a_healthy_page_from_files_that_it_cannot_write(image, tmp_path):
-    port = 7000 + os.getpid() % 800
+    port = free_port()
     assert not is_healthy(port)
     with container(image, tmp_path, port) as process:
         deadline = time.monotonic() + 60

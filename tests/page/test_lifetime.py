@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from gradio_client import Client
 
+from tests.support.ports import free_port
 from viz.page.lifetime import check_address
 
 ROOT = Path(__file__).parent.parent.parent
@@ -27,10 +28,7 @@ def start(*arguments, **environment) -> subprocess.Popen:
 def test_check_address_takes_free_ones():
     for host in ("127.0.0.1", "localhost", "0.0.0.0"):
         assert check_address(host, None) is None
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        free = probe.getsockname()[1]
-    assert check_address("127.0.0.1", free) is None
+    assert check_address("127.0.0.1", free_port()) is None
 
 
 @pytest.mark.parametrize(
