@@ -22,7 +22,12 @@ ROOT = Path(__file__).parent.parent.parent
 def start(*arguments, **environment) -> subprocess.Popen:
     command = [sys.executable, "-u", "app.py", *arguments]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, **pipes)
+    return subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, preexec_fn=hear_interrupts, **pipes)
+
+
+def hear_interrupts() -> None:
+    """A shell's background process ignores SIGINT, and so do those that it starts, this one if the tests run there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_check_address_takes_free_ones():
