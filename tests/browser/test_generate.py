@@ -86,15 +86,15 @@ def test_caption_to_try_is_drawn_at_once(page):
 def test_stop_button_cancels_waiting_run(chromium, url, page):
     """Another visitor's run goes on; the run that waits for it never starts."""
     other = open_page(chromium, url)
-    fill_field(other, "steps", "40")
+    fill_field(other, "steps", "100")  # long enough for the other page to be slow
     other.locator("#generate").click()
-    other.get_by_text(re.compile(r"step \d+ of 40")).wait_for(timeout=60_000)
+    other.get_by_text(re.compile(r"step \d+ of 100")).wait_for(timeout=60_000)
     page.locator("#seed input").fill("5")
     wait_for_frame(page)  # which takes the value
     page.locator("#generate").click()
     page.get_by_text("Waiting for the model").wait_for()
     page.get_by_role("button", name="Stop").click()
-    other.wait_for_function(f"{VIEWER}.trace.recipe.steps === 40", timeout=120_000)
+    other.wait_for_function(f"{VIEWER}.trace.recipe.steps === 100", timeout=120_000)
     page.get_by_role("progressbar", name="Drawing").wait_for(state="hidden")
     assert page.locator(".pg-title").inner_text() == exhibits()[0].caption
     assert page.evaluate(f"{VIEWER}.trace.recipe.seed") == exhibits()[0].seed
