@@ -22,6 +22,13 @@ from viz.recipe import Recipe
 from viz.view import Pixel, View
 
 HAS_LOOK = "new URLSearchParams(location.search).has('look')"
+# Closes the comparison in the moment in which that is possible; false before.
+CLOSE = """() => {
+    const buttons = document.querySelectorAll(".pg-comparison button");
+    const close = [...buttons].find(({ textContent }) => textContent === "Close");
+    close?.click();
+    return Boolean(close);
+}"""
 LOOK = "new URLSearchParams(location.search).get('look')"
 
 
@@ -221,7 +228,8 @@ def test_address_holds_what_is_compared_with_and_a_reload_brings_it_back(page):
     assert page.evaluate(f"{second}.trace.recipe") == shown
     assert page.evaluate(f"{VIEWER}.trace.recipe.seed") == exhibits()[0].seed
 
-    page.get_by_role("button", name="Close").first.click()
+    page.reload()
+    page.wait_for_function(CLOSE)  # before anything is written into the address
     page.wait_for_function("!new URLSearchParams(location.search).has('beside')")
     assert page.evaluate(HAS_LOOK)
     page.goto(page.url.split("?")[0] + "?beside=nonsense")

@@ -41,7 +41,7 @@ export class Look {
   // Another viewer shows what this one's recording is compared with; null once it doesn't any more.
   compareWith(other) {
     this.#other = other;
-    if (!other) this.#beside = "";
+    if (!other) [this.#beside, this.#written] = ["", ""]; // the address may hold it from the start
     other?.onchange(() => this.#wait());
     this.#wait();
   }
