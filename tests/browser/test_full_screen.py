@@ -87,6 +87,8 @@ def test_it_is_not_offered_in_a_frame_that_may_not(chromium, tmp_path):
 def test_one_html_file_fills_the_screen(chromium, tmp_path):
     page = open_offline(chromium, write_html(first_trace(), tmp_path / "trace.html"))
     settle(page)
+    button, icon = (page.locator(each).bounding_box() for each in (BUTTON, f"{BUTTON} svg"))
+    assert icon["x"] + icon["width"] / 2 == pytest.approx(button["x"] + button["width"] / 2, abs=0.5)
     page.locator(BUTTON).click()
     wait_until_full(page)
     assert page.evaluate(f"{VIEWER}.columns.length") >= 9 and page.complaints == []
