@@ -120,7 +120,7 @@ def test_nothing_moves_while_another_recording_is_drawn_and_arrives_slowly(chrom
     devtools.send("Network.enable")
     line = {"offline": False, "latency": 50, "downloadThroughput": 1_000_000, "uploadThroughput": 1_000_000}
     devtools.send("Network.emulateNetworkConditions", line)
-    page.goto(url)
+    page.goto(url, wait_until="commit")  # the rest is waited for below
     page.wait_for_function(f"document.querySelector('{VIEWER_ROOT}')?.viewer?.trace", timeout=60_000)
     page.locator("#generate").wait_for()
     page.evaluate("async () => { await document.fonts.ready }")
