@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.chromium import browser, open_page, server
+from tests.support.chromium import browser, open_offline, open_page, server, settle
+from viz.export import write_html
+from viz.page.gallery import first_trace
 
 
 def pytest_collection_modifyitems(items):
@@ -31,4 +33,21 @@ def page(chromium, url):
     yield page
     complaints = page.complaints
     page.close()
+    assert complaints == []
+
+
+@pytest.fixture(scope="package")
+def html_file(tmp_path_factory):
+    """The first exhibit as one HTML file."""
+    return write_html(first_trace(), tmp_path_factory.mktemp("html") / "trace.html")
+
+
+@pytest.fixture
+def offline_page(chromium, html_file):
+    """That file, opened with the network off."""
+    page = open_offline(chromium, html_file)
+    settle(page)
+    yield page
+    complaints = page.complaints
+    page.context.close()
     assert complaints == []

@@ -5,9 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.support.chromium import VIEWER, VIEWER_ROOT, look, open_offline, pixels_of, settle, view, wait_for_frame
-from viz.export import write_html
-from viz.page.gallery import first_trace
+from tests.support.chromium import VIEWER, VIEWER_ROOT, look, pixels_of, view, wait_for_frame
 
 READOUT = f"{VIEWER_ROOT} .pg-readout"
 LARGE = f"{READOUT} canvas"
@@ -30,19 +28,10 @@ WATCH = f"""() => {{
 }}"""
 
 
-@pytest.fixture(scope="module")
-def file(tmp_path_factory):
-    return write_html(first_trace(), tmp_path_factory.mktemp("enlarged") / "trace.html")
-
-
 @pytest.fixture
-def page(chromium, file):
-    page = open_offline(chromium, file)
-    settle(page)
-    page.evaluate(WATCH)
-    yield page
-    assert page.complaints == []
-    page.context.close()
+def page(offline_page):
+    offline_page.evaluate(WATCH)
+    return offline_page
 
 
 def point(page, row: int, column: int) -> None:

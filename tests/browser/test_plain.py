@@ -3,27 +3,17 @@
 import numpy as np
 import pytest
 
-from tests.support.chromium import VIEWER, VIEWER_ROOT, look, open_offline, pixels_of, settle, state, wait_for_frame
+from tests.support.chromium import VIEWER, VIEWER_ROOT, look, pixels_of, settle, state, wait_for_frame
 from viz import Trace
-from viz.export import write_html
 from viz.page.gallery import first_trace
 
 PICTURE = f"{VIEWER_ROOT} .pg-picture"
 NOTICE = f"{VIEWER_ROOT} .pg-notice"
 
 
-@pytest.fixture(scope="module")
-def file(tmp_path_factory):
-    return write_html(first_trace(), tmp_path_factory.mktemp("plain") / "trace.html")
-
-
 @pytest.fixture
-def page(chromium, file):
-    page = open_offline(chromium, file)
-    settle(page)
-    yield page
-    assert page.complaints == []
-    page.close()
+def page(offline_page):
+    return offline_page
 
 
 def difference(page) -> float:
