@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.chromium import VIEWER, open_offline, open_page, serious_violations
+from tests.support.chromium import VIEWER, open_offline, open_page, serious_violations, wait_until
 from viz import Trace, figure
 from viz.export import write_html
 from viz.figure_content import Content, caption_of_figure
@@ -282,7 +282,7 @@ def test_dialog_keeps_focus_and_keys_to_itself(alone):
         alone.keyboard.press(key)
     alone.keyboard.press("Escape")
     assert not alone.locator(f"{DIALOG}[open]").count() and alone.evaluate(f"{VIEWER}.viewNow()") == before
-    alone.wait_for_function("document.activeElement.textContent === 'Export ▾'")  # once the dialog's closing is told
+    wait_until(alone, "document.activeElement.textContent === 'Export ▾'")  # once the dialog's closing is told
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

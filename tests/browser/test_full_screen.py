@@ -2,7 +2,17 @@
 
 import pytest
 
-from tests.support.chromium import VIEWER, VIEWER_ROOT, look, open_offline, open_page, settle, state, wait_for_frame
+from tests.support.chromium import (
+    VIEWER,
+    VIEWER_ROOT,
+    look,
+    open_offline,
+    open_page,
+    settle,
+    state,
+    wait_for_frame,
+    wait_until,
+)
 
 BUTTON = f"{VIEWER_ROOT} .pg-full"
 FILLED = "document.fullscreenElement"
@@ -16,7 +26,7 @@ def places(page) -> dict[str, dict[str, float]]:
 
 
 def wait_until_full(page, full: bool = True) -> None:
-    page.wait_for_function(f"Boolean({FILLED}) === {str(full).lower()}")
+    wait_until(page, f"Boolean({FILLED}) === {str(full).lower()}")
     wait_for_frame(page)
     settle(page)
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.support.chromium import ROOT, VIEWER, VIEWER_ROOT, open_offline
+from tests.support.chromium import ROOT, VIEWER, VIEWER_ROOT, open_offline, wait_until
 from viz import Trace
 from viz.page.gallery import exhibits, first_trace
 from viz.trace_header import read_description
@@ -49,7 +49,7 @@ def test_trace_shows_the_viewer_in_the_output(page):
     before = frame.evaluate(ATLAS)
     picture = frame.locator(f"{VIEWER_ROOT} .pg-picture").bounding_box()
     page.mouse.move(picture["x"] + 0.2 * picture["width"], picture["y"] + 0.8 * picture["height"])
-    frame.wait_for_function(f"(before) => {ATLAS} !== before", arg=before)
+    wait_until(frame, f"(before) => {ATLAS} !== before", before)
     assert frame.evaluate(f"{VIEWER}.viewNow().point") == pytest.approx([0.8, 0.2], abs=0.02)
 
 
@@ -80,6 +80,6 @@ def test_files_can_be_saved_from_the_frame(page):
 def test_the_viewer_can_fill_the_screen_from_its_frame(page):
     frame = page.frames[1]
     frame.locator(".pg-full").click()
-    frame.wait_for_function("Boolean(document.fullscreenElement)")
+    wait_until(frame, "Boolean(document.fullscreenElement)")
     frame.locator(".pg-full").click()
-    frame.wait_for_function("!document.fullscreenElement")
+    wait_until(frame, "!document.fullscreenElement")

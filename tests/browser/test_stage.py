@@ -110,6 +110,25 @@ def test_another_recording_and_hovers_move_nothing(chromium, url):
     page.close()
 
 
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (1280, 720), (768, 1024), (390, 844)])
+def test_message_about_a_picture_does_not_cover_what_draws_the_next(chromium, url, width, height):
+    page = open_page(chromium, url, width=width, height=height)
+    page.locator("#seed input").fill(str(width))
+    for _ in range(2):
+        wait_for_frame(page)  # which takes the value
+        page.locator("#generate").click()
+        page.wait_for_function(f"{VIEWER}.trace.recipe.seed === {width}", timeout=120_000)
+    message = page.locator(".toast-body", has_text="This picture was drawn before")
+    message.wait_for()
+    page.wait_for_function("getComputedStyle(document.querySelector('.toast-body')).opacity === '1'")
+    page.locator("#generate").click(trial=True, timeout=1000)  # fails if something lies over it
+    box = message.bounding_box()
+    assert box["y"] >= 0 and box["x"] >= 0 and box["x"] + box["width"] <= width and box["height"] < 60
+    message.get_by_role("button", name="Close", exact=True).click()
+    message.wait_for(state="detached")
+    page.close()
+
+
 @pytest.mark.parametrize("early", [False, True], ids=["all is here", "the first is still arriving"])
 def test_nothing_moves_while_another_recording_is_drawn_and_arrives_slowly(chromium, url, early):
     """1 MB a second, of which a recording has ten; also if Generate is pressed before the page's own has arrived."""

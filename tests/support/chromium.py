@@ -19,7 +19,7 @@ from typing import IO, Any, Literal
 import numpy as np
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, Page, Request, sync_playwright
+from playwright.sync_api import Browser, Frame, Page, Request, sync_playwright
 
 ROOT = Path(__file__).parent.parent.parent
 FLAGS = [
@@ -142,6 +142,18 @@ def look(page: Page, row: float, column: float) -> None:
     assert box, "the picture is not visible"
     page.mouse.move(box["x"] + column * box["width"], box["y"] + row * box["height"])
     wait_for_frame(page)
+
+
+def wait_until(page: Page | Frame, condition: str, argument: object = None, *, seconds: float = 30) -> None:
+    """Wait until a JavaScript expression is true, or a function of `argument`.
+
+    It is evaluated from outside, time and again. Page.wait_for_function does so by `eval` inside of the page, which the
+    content security policy of a saved HTML file forbids; it works there only if the condition holds from the start.
+    """
+    end = time.monotonic() + seconds
+    while not page.evaluate(condition, argument):
+        assert time.monotonic() < end, f"Not true after {seconds} s: {condition}"
+        time.sleep(0.02)
 
 
 def wait_for_frame(page: Page) -> None:
