@@ -94,7 +94,7 @@ def test_stop_button_cancels_waiting_run(chromium, url, page):
     page.locator("#generate").click()
     page.get_by_text("Waiting for the model").wait_for()
     page.get_by_role("button", name="Stop").click()
-    other.wait_for_function(f"{VIEWER}.trace.recipe.steps === 100", timeout=120_000)
+    other.wait_for_function(f"{VIEWER}.trace.recipe.steps === 100", timeout=300_000)
     page.get_by_role("progressbar", name="Drawing").wait_for(state="hidden")
     assert page.locator(".pg-title").inner_text() == exhibits()[0].caption
     assert page.evaluate(f"{VIEWER}.trace.recipe.seed") == exhibits()[0].seed
@@ -136,7 +136,10 @@ def test_generate_rejects_invalid_value_and_changes_nothing(page, field, value, 
     page.locator(f"#{field}").fill(value)
     wait_for_frame(page)
     page.locator("#generate").click()
-    page.locator(".toast-body", has_text=message).wait_for(timeout=30_000)
+    said = page.locator(".toast-body", has_text=message)
+    said.wait_for(timeout=30_000)
+    said.locator(".toast-close").click()
+    said.wait_for(state="detached")
     page.get_by_role("progressbar", name="Drawing").wait_for(state="hidden")
     assert page.locator(".pg-title").inner_text() == exhibits()[0].caption
     assert np.array_equal(atlas_pixels(page), before)

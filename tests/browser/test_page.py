@@ -158,7 +158,8 @@ def test_gallery_opens_another_trace(page):
     fill_field(page, "guidance", "4")
     page.locator("#shelf button.thumbnail-item").nth(1).click()
     caption = exhibits()[1].caption
-    page.wait_for_function(f"document.querySelector('.pg-title').textContent === {json.dumps(caption)}")
+    shown = f"document.querySelector('.pg-title').textContent === {json.dumps(caption)}"
+    page.wait_for_function(shown, timeout=120_000)  # it may be drawn first
     assert page.locator("#caption textarea").input_value() == caption
     values = [page.locator(f"#{field} input").input_value() for field in ("seed", "steps", "guidance")]
     assert values == [str(exhibits()[1].seed), "25", "1.5"], "Generate would draw another picture"
