@@ -11,6 +11,7 @@ from tests.support.chromium import (
     look,
     open_page,
     open_trace_file,
+    reload,
     settle,
     view,
     wait_for_frame,
@@ -72,7 +73,7 @@ def test_reload_brings_back_recipe_view_and_tab(chromium, url):
     view(page, pins=[{"kind": "box", "from": [0.25, 0.25], "to": [0.5, 0.75]}], active=0, step=2, smooth=True)
     recipe, shown = wait_for_written(page)
     assert (recipe.seed, recipe.steps) == (3, 4) and "__theme=dark" in page.url
-    page.reload()
+    reload(page)
     page.wait_for_function(f"document.querySelector('{VIEWER_ROOT}')?.viewer?.trace?.recipe.seed === 3")
     assert page.evaluate(f"{VIEWER}.viewNow()") == shown
     assert page.locator("#seed input").input_value() == "3"
@@ -80,7 +81,7 @@ def test_reload_brings_back_recipe_view_and_tab(chromium, url):
     page.wait_for_selector("#lesson .pl-main")
     page.locator(".pl-dot").nth(4).click()
     page.wait_for_function("location.hash === '#how-4'")
-    page.reload()
+    reload(page)
     page.wait_for_selector("#lesson .pl-main")
     page.wait_for_function(f"{LESSON_PAGE}.stage.scene === 4")
     # The story tells of the recording that the link brought, which came later than the tab.
@@ -137,7 +138,7 @@ def test_page_says_so_if_the_recording_before_a_reload_is_gone(chromium, url):
     page = open_page(chromium, url)
     gone = "{ trace: { url: location.origin + '/gradio_api/file=/gone.safetensors', path: '/gone.safetensors' } }"
     page.evaluate(f"sessionStorage.setItem('pixelgaze-kept', JSON.stringify({gone}))")
-    page.reload()
+    reload(page)
     page.locator(f"{VIEWER_ROOT} > .pg-message", has_text="The server no longer has the recording").wait_for()
     assert page.evaluate(f"{VIEWER}.trace.recipe.seed") == exhibits()[0].seed
     assert page.evaluate("sessionStorage.getItem('pixelgaze-kept')") is None
@@ -223,14 +224,14 @@ def test_address_holds_what_is_compared_with_and_a_reload_brings_it_back(page):
     assert list(view_beside.point) == page.evaluate(f"{second}.viewNow().point")
     assert decode(page.evaluate(LOOK))[0] == exhibits()[0].recipe
 
-    page.reload()
+    reload(page)
     page.wait_for_function(f"{second}?.trace", timeout=120_000)
     assert page.evaluate(f"{second}.trace.recipe") == shown
     assert page.evaluate(f"{VIEWER}.trace.recipe.seed") == exhibits()[0].seed
 
-    page.reload()
+    reload(page)
     page.wait_for_function(CLOSE)  # before anything is written into the address
     page.wait_for_function("!new URLSearchParams(location.search).has('beside')")
     assert page.evaluate(HAS_LOOK)
-    page.goto(page.url.split("?")[0] + "?beside=nonsense")
+    reload(page, page.url.split("?")[0] + "?beside=nonsense")
     page.locator(".toast-body", has_text="This link").wait_for()

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.support.chromium import VIEWER, VIEWER_ROOT, export_file, open_page, server, settle, view
+from tests.support.chromium import VIEWER, VIEWER_ROOT, export_file, open_page, reload, server, settle, view
 from tests.support.pipelines import PIPELINES
 
 
@@ -43,15 +43,6 @@ def open_model(page, name):
 def wait_for_text(page, name, words):
     """Wait until a field holds some words; a failure shows what it holds instead."""
     expect(field(page, name)).to_have_value(re.compile(re.escape(words)), timeout=180_000)
-
-
-def reload(page):
-    """Reload the page. A forecast that this cuts off is complained of in the console; nothing else may be."""
-    before = len(page.complaints)
-    page.reload()
-    cut_off = page.complaints[before:]
-    assert all("AbortError" in words or "Connection errored out" in words for words in cut_off), cut_off
-    del page.complaints[before:]
 
 
 def test_model_box_opens_forecasts_draws_and_records_photo(page, served):

@@ -6,7 +6,7 @@ import sys
 
 from playwright.sync_api import expect
 
-from tests.support.chromium import ROOT, VIEWER, VIEWER_ROOT, export_file, open_page, server, settle
+from tests.support.chromium import ROOT, VIEWER, VIEWER_ROOT, export_file, open_page, reload, server, settle
 from tests.support.pipelines import PIPELINES
 
 HERE = ("data:", "blob:")
@@ -32,7 +32,7 @@ def test_nothing_is_asked_of_any_other_machine(chromium, tmp_path):
     with server("--models", str(tmp_path / "models"), start=start, own_store=True) as (url, _):
         page = open_page(chromium, url)
         page.context.on("request", lambda request: asked.append(request.url))
-        page.reload()
+        reload(page)
         page.wait_for_selector(f"{VIEWER_ROOT} .pg-main:not([hidden])")
         page.wait_for_function(f"!{VIEWER}.trace.arriving")
         settle(page)

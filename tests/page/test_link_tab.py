@@ -182,3 +182,23 @@ def test_draw_warns_of_failure_and_hides_the_strip(pipeline, warnings, kept, mon
     monkeypatch.setattr(pipeline, "unet", None)
     assert draw(Recipe("a red monster"), None)[-1] == (SKIP, None)
     assert warnings and warnings[-1].startswith("The picture could not be drawn and recorded")
+
+
+def test_strip_goes_on_showing_the_run_begun_right_after_stop(pipeline, kept):
+    stopped, next_one = (Wanted(Recipe("a monster", seed=seed, steps=2)) for seed in (1, 2))
+    runs.announce_run("a visitor", stopped.id)
+    runs.stop_runs(REQUEST)
+    runs.announce_run("a visitor", next_one.id)
+    assert list(generate.draw(stopped, "a visitor"))[-1] == (SKIP, SKIP)  # and does not hide the other's progress
+    assert list(generate.draw(next_one, "a visitor"))[-1][1] is None
+    runs.announce_run("a visitor", stopped.id)
+    runs.stop_runs(REQUEST)
+    assert list(generate.draw(stopped, "a visitor"))[-1] == (SKIP, None)
+
+
+def test_strip_goes_on_showing_the_run_after_the_one_that_has_ended(pipeline, kept):
+    first, second = (Wanted(Recipe("a monster", seed=seed, steps=2)) for seed in (3, 4))
+    for wanted in (first, second):
+        runs.announce_run("a visitor", wanted.id)
+    assert list(generate.draw(first, "a visitor"))[-1][1] == SKIP
+    assert list(generate.draw(second, "a visitor"))[-1][1] is None

@@ -107,6 +107,21 @@ def _collect_complaints(page: Any) -> None:
     page.on("pageerror", lambda error: page.complaints.append(str(error)))
 
 
+def reload(page: Any, url: str | None = None) -> None:
+    """Reload the page, or go to another address.
+
+    Of the requests that this cuts off Gradio complains in the console; that is forgotten, and nothing else may be said.
+    """
+    before = len(page.complaints)
+    if url is None:
+        page.reload()
+    else:
+        page.goto(url)
+    cut_off = page.complaints[before:]
+    assert all("AbortError" in words or "Connection errored out" in words for words in cut_off), cut_off
+    del page.complaints[before:]
+
+
 def sent_events(page: Page, name: str) -> list[dict]:
     """A list that grows by the data of every event sent to the server from now on that has a field `name`."""
     events: list[dict] = []

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
 
 import gradio as gr
 import numpy as np
@@ -53,6 +54,7 @@ BEHIND, FAR_BEHIND = 10, 15  # visitors' runs and those in the background go beh
 
 _stop_events: dict[Session, list[threading.Event]] = {}  # {session: one for each of its runs, set to end the run}
 _announced: dict[Session, dict[str, threading.Event]] = {}  # {session: {name of a run that has not begun: its event}}
+_for_strip: WeakSet[threading.Event] = WeakSet()  # the events of runs that were announced; the strip shows these
 
 
 def load_bundled(recipe: Recipe | None = None) -> CritterPipeline:
@@ -136,6 +138,7 @@ def announce_run(session: Session, name: str) -> None:
     """Say that a run of this session will begin, so that it can be stopped before it does."""
     announced = _announced.setdefault(session, {})
     announced[name] = event = threading.Event()
+    _for_strip.add(event)
     _stop_events.setdefault(session, []).append(event)
     if len(announced) > MOST_RUNS:  # the oldest was refused by Gradio's queue, and never began
         _forget(session, announced.pop(next(iter(announced))))
@@ -169,6 +172,13 @@ def stoppable_run(session: Session, name: str | None = None) -> Iterator[threadi
     finally:
         stopped.set()
         _forget(session, stopped)
+
+
+def another_follows(session: Session, own: threading.Event | None = None) -> bool:
+    """Whether a run of the session besides `own` was announced and neither ended nor was stopped: one that the strip is
+    to go on showing, such as the one begun right after Stop, while the stopped one still ends."""
+    events = [event for event in _stop_events.get(session, ()) if event is not own]
+    return any(event in _for_strip and not event.is_set() for event in events)
 
 
 def _forget(session: Session, event: threading.Event) -> None:

@@ -20,6 +20,7 @@ from viz.page.progress import Progress, ProgressStrip
 from viz.page.runs import (
     Session,
     announce_run,
+    another_follows,
     first_progress,
     follow_recipe,
     load_bundled,
@@ -145,16 +146,21 @@ def draw(wanted: Wanted, session: Session) -> Iterator[tuple]:
                     continue
                 if update.problem:
                     warn(update.problem)
-                yield _show(update.path, wanted), None
+                yield _show(update.path, wanted), _strip_at_end(session, stopped)
     except Stopped:
-        yield gr.skip(), None
+        yield gr.skip(), _strip_at_end(session)
     except RecipeError as error:
         warn(str(error))
-        yield gr.skip(), None
+        yield gr.skip(), _strip_at_end(session)
     except Exception as error:
         logging.exception("a run failed")
         warn(f"The picture could not be drawn and recorded: {describe_failure(error)}")
-        yield gr.skip(), None
+        yield gr.skip(), _strip_at_end(session)
+
+
+def _strip_at_end(session: Session, own: threading.Event | None = None) -> Any:
+    """The strip's value at the end of a run: hidden, or as it is if it shows another run of the same visitor."""
+    return gr.skip() if another_follows(session, own) else None
 
 
 def _follow(wanted: Wanted, stopped: threading.Event) -> Iterator[Progress | Kept]:
