@@ -174,11 +174,10 @@ def stoppable_run(session: Session, name: str | None = None) -> Iterator[threadi
         _forget(session, stopped)
 
 
-def another_follows(session: Session, own: threading.Event | None = None) -> bool:
-    """Whether a run of the session besides `own` was announced and neither ended nor was stopped: one that the strip is
-    to go on showing, such as the one begun right after Stop, while the stopped one still ends."""
-    events = [event for event in _stop_events.get(session, ()) if event is not own]
-    return any(event in _for_strip and not event.is_set() for event in events)
+def another_follows(session: Session) -> bool:
+    """Whether a run of the session was announced and has neither ended nor been stopped, such as one begun right after
+    Stop: the strip shows it while the stopped run still ends."""
+    return any(event in _for_strip and not event.is_set() for event in _stop_events.get(session, ()))
 
 
 def _forget(session: Session, event: threading.Event) -> None:

@@ -146,21 +146,16 @@ def draw(wanted: Wanted, session: Session) -> Iterator[tuple]:
                     continue
                 if update.problem:
                     warn(update.problem)
-                yield _show(update.path, wanted), _strip_at_end(session, stopped)
+                yield _show(update.path, wanted), None
     except Stopped:
-        yield gr.skip(), _strip_at_end(session)
+        yield gr.skip(), gr.skip() if another_follows(session) else None
     except RecipeError as error:
         warn(str(error))
-        yield gr.skip(), _strip_at_end(session)
+        yield gr.skip(), None
     except Exception as error:
         logging.exception("a run failed")
         warn(f"The picture could not be drawn and recorded: {describe_failure(error)}")
-        yield gr.skip(), _strip_at_end(session)
-
-
-def _strip_at_end(session: Session, own: threading.Event | None = None) -> Any:
-    """The strip's value at the end of a run: hidden, or as it is if it shows another run of the same visitor."""
-    return gr.skip() if another_follows(session, own) else None
+        yield gr.skip(), None
 
 
 def _follow(wanted: Wanted, stopped: threading.Event) -> Iterator[Progress | Kept]:
